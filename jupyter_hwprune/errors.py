@@ -1,0 +1,52 @@
+"""The errors a user can meet, each one clear paragraph: what happened, the value, and the cure.
+
+HwpruneError
+├── InputError          what was asked for cannot be done as asked
+├── PruneError          the model could not be pruned correctly
+├── ExportError         torch could not export the model
+├── ToolchainError      the worker process could not be started, or spoke nonsense
+│   └── MismatchError   a compiled model's outputs are not torch's
+└── ReportError         a stored report cannot be read
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+
+class HwpruneError(Exception):
+    """Base of the package's errors; IPython shows it as one paragraph without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines IPython prints instead of a traceback (its documented hook for exceptions)."""
+        return textwrap.wrap(f"{type(self).__name__}: {self}", width=100)
+
+
+class InputError(HwpruneError):
+    pass
+
+
+class PruneError(HwpruneError):
+    pass
+
+
+class ExportError(HwpruneError):
+    pass
+
+
+class ToolchainError(HwpruneError):
+    pass
+
+
+class MismatchError(ToolchainError):
+    pass
+
+
+class ReportError(HwpruneError):
+    pass
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Return another library's error as one short line: its type and the start of its message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__

@@ -1,0 +1,100 @@
+"""The example input a model is traced, exported, checked and timed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .errors import InputError, first_line
+
+
+@dataclass(frozen=True)
+class Example:
+    """Positional and keyword arguments of the model's `forward`, as the user gave them (a tensor, tuple or dict)."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, value: Any) -> Example:
+        if isinstance(value, Tensor):
+            return cls((value,), {})
+        if isinstance(value, (tuple, list)) and value:
+            return cls(tuple(value), {})
+        if isinstance(value, Mapping) and value:
+            return cls((), dict(value))
+        raise InputError(
+            f"The example input is a {type(value).__name__}; it has to be a tensor, a tuple of the model's positional "
+            "arguments, or a dict of its keyword arguments."
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+
+    @property
+    def batch(self) -> int:
+        """The first dimension of the first tensor; 1 for a tensor without dimensions."""
+        first = self.tensors[0]
+        return first.shape[0] if first.ndim else 1
+
+    def rebatched(self, batch: int) -> Example:
+        """Return the example with `batch` rows, its own rows repeated or cut; other tensors stay as they are."""
+        own = self.batch
+        if batch == own:
+            return self
+
+        def resize(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor) or leaf.ndim == 0 or leaf.shape[0] != own:
+                return leaf
+            rows = torch.arange(batch, device=leaf.device) % own
+            return leaf.index_select(0, rows)
+
+        args, kwargs = pytree.tree_map(resize, (self.args, self.kwargs))
+        return Example(args, kwargs)
+
+    def on_cpu(self) -> Example:
+        args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.detach().cpu(), (self.args, self.kwargs))
+        return Example(args, kwargs)
+
+    def as_float32(self) -> Example:
+        args, kwargs = pytree.tree_map_only(
+            Tensor, lambda t: t.float() if t.is_floating_point() else t, (self.args, self.kwargs)
+        )
+        return Example(args, kwargs)
+
+    def through(self, model: nn.Module) -> Any:
+        return model(*self.args, **self.kwargs)
+
+    def outputs(self, model: nn.Module) -> list[Tensor]:
+        """Run the model without gradients and return its output tensors, flattened in a fixed order."""
+        with torch.no_grad():
+            leaves = pytree.tree_leaves(_plain(self.through(model)))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _plain(output: Any) -> Any:
+    """Turn the dict-like outputs of model libraries into plain dicts, which pytree flattens."""
+    return dict(output) if isinstance(output, Mapping) else output
+
+
+def require_runs(model: nn.Module, example: Example) -> list[Tensor]:
+    """Run the example through the model once; raises InputError in plain words where that fails."""
+    if not example.tensors:
+        raise InputError("The example input holds no tensor; give the model's input, e.g. --input x.")
+    shapes = ", ".join(str(tuple(t.shape)) for t in example.tensors)
+    try:
+        outputs = example.outputs(model)
+    except Exception as error:
+        raise InputError(
+            f"The model does not run on the example input of shape {shapes}: {first_line(error)}. "
+            "Give an input that the model takes, e.g. --input x."
+        ) from error
+    if not outputs:
+        raise InputError("The model returns no tensor, so there is nothing to check a compiled model against.")
+    return outputs

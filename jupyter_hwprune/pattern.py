@@ -1,0 +1,82 @@
+"""Sparsity patterns and their one string notation, which round-trips: `str(parse(text)) == text`.
+
+| notation       | meaning                                                                     |
+|----------------|-----------------------------------------------------------------------------|
+| `2:4`, `n:m`   | n weights **kept** of every m along the input channels (NVIDIA's sense)       |
+| `16x16`, `AxB` | blocks of A output by B input channels, kept or removed whole                 |
+| `unstructured` | single weights                                                              |
+| `channel`      | whole output channels (filters, neurons), and all that feeds on them          |
+| `channel/8`    | the same, so that the channels left are a multiple of 8                       |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import InputError
+
+NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured"
+
+
+@dataclass(frozen=True)
+class NM:
+    """`n` weights kept of every `m` along the input channels."""
+
+    n: int
+    m: int
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.n / self.m
+
+
+@dataclass(frozen=True)
+class Block:
+    """Blocks of `rows` output channels by `columns` input channels."""
+
+    rows: int
+    columns: int
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}"
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    def __str__(self) -> str:
+        return "unstructured"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Whole channels; what is left is a multiple of `multiple`."""
+
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        return "channel" if self.multiple == 1 else f"channel/{self.multiple}"
+
+
+Pattern = NM | Block | Unstructured | Channel
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Parse the notation of the table above; raises InputError with the notations that exist."""
+    if text == "unstructured":
+        return Unstructured()
+    if text == "channel":
+        return Channel()
+    if match := re.fullmatch(r"channel/([1-9]\d*)", text):
+        return Channel(int(match[1]))
+    if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text):
+        return Block(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):
+        n, m = int(match[1]), int(match[2])
+        if n < m:
+            return NM(n, m)
+        raise InputError(f"The pattern {text!r} removes nothing: n:m keeps n of every m, so n must be below m.")
+    raise InputError(f"There is no pattern {text!r}. The notations are: {NOTATIONS}.")

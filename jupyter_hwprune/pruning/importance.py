@@ -1,0 +1,15 @@
+"""How much each weight, or each channel, matters. Higher is kept."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def magnitude(weight: Tensor) -> Tensor:
+    """Score each weight by its absolute value (Han et al. 2015, arXiv:1506.02626). [..] -> float32 [..]."""
+    return weight.detach().abs().float()
+
+
+def channel_magnitude(weight: Tensor, dim: int) -> Tensor:
+    """Score each channel along `dim` by the L2 norm of its weights (Li et al. 2016, arXiv:1608.08710). -> [C]."""
+    return weight.detach().float().movedim(dim, 0).flatten(1).norm(dim=1)

@@ -1,0 +1,33 @@
+"""Multiply-accumulates of each prunable layer, counted while the example runs through the model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..example import Example
+from .layers import PRUNABLE, TRANSPOSED
+
+
+def count_macs(model: nn.Module, example: Example) -> dict[str, int]:
+    """Return the dense MACs of every prunable layer that the example reaches, summed over its calls."""
+    macs: dict[str, int] = defaultdict(int)
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, PRUNABLE):
+
+            def count(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor, name: str = name) -> None:
+                weight: Tensor = layer.weight  # type: ignore[assignment]
+                # weight[0] makes one output value, or in a transposed layer spreads one input value
+                values = inputs[0] if isinstance(layer, TRANSPOSED) else output
+                macs[name] += values.numel() * weight[0].numel()
+
+            hooks.append(module.register_forward_hook(count))
+    try:
+        example.outputs(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(macs)

@@ -1,0 +1,137 @@
+"""Patterns that zero single weights or blocks of a layer and leave its shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..pattern import NM, Block, Unstructured
+from ..report import NOT_COMPARED, Layer, Skipped
+from .importance import magnitude
+from .layers import as_matrix, from_matrix, layers_with_weights, reason_not_prunable
+from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
+from .picture import draw
+
+Allocation = Literal["uniform", "global"]
+
+
+def zero_weights(
+    model: nn.Module, pattern: NM | Block | Unstructured, sparsity: float, allocation: Allocation, macs: dict[str, int]
+) -> tuple[list[Layer], list[Skipped]]:
+    """Zero weights of `model` in place so that every layer that fits holds the pattern.
+
+    `sparsity` is the share of weights (of blocks) removed: of each layer when `uniform`, of all layers when `global`.
+    """
+    fitting, skipped = _split(model, pattern)
+    keeps = _global_masks(fitting, pattern, sparsity) if allocation == "global" else _masks(fitting, pattern, sparsity)
+    layers = []
+    for (name, layer, weight), keep in zip(fitting, keeps, strict=True):
+        with torch.no_grad():
+            weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
+        layers.append(_describe(name, layer, weight, pattern, keep, macs.get(name)))
+    return layers, skipped
+
+
+Fitting = list[tuple[str, nn.Module, nn.Parameter]]
+
+
+def _split(model: nn.Module, pattern: NM | Block | Unstructured) -> tuple[Fitting, list[Skipped]]:
+    fitting: Fitting = []
+    skipped = []
+    seen: dict[int, str] = {}
+    for name, module in layers_with_weights(model):
+        reason = reason_not_prunable(module)
+        weight = module._parameters.get("weight")  # noqa: SLF001
+        if reason is None and weight is not None:
+            if id(weight) in seen:
+                reason = f"it shares its weight with {seen[id(weight)]}, where it is pruned"
+            else:
+                seen[id(weight)] = name
+                reason = _misfit(weight, module, pattern)
+        if reason is None and weight is not None:
+            fitting.append((name, module, weight))
+        else:
+            shape = () if weight is None else tuple(weight.shape)
+            skipped.append(Skipped(name, type(module).__name__, shape, reason or "it has no weight"))
+    return fitting, skipped
+
+
+def _misfit(weight: Tensor, layer: nn.Module, pattern: NM | Block | Unstructured) -> str | None:
+    outputs, _, inputs = as_matrix(weight, layer).shape
+    if isinstance(pattern, NM) and inputs % pattern.m:
+        return f"{pattern} needs input channels in multiples of {pattern.m}, and it has {inputs} a group"
+    if isinstance(pattern, Block) and (outputs % pattern.rows or inputs % pattern.columns):
+        return f"blocks of {pattern} do not divide its {outputs} output by {inputs} input channels"
+    return None
+
+
+def _masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float) -> Iterator[Tensor]:
+    for _, layer, weight in fitting:
+        scores = as_matrix(magnitude(weight), layer)  # [K, taps, C]
+        if isinstance(pattern, NM):
+            yield keep_n_of_m(scores, pattern.n, pattern.m)
+        elif isinstance(pattern, Block):
+            blocks = scores.numel() // (pattern.rows * pattern.columns)
+            yield keep_blocks(scores, pattern.rows, pattern.columns, round((1 - sparsity) * blocks))
+        else:
+            yield keep_top(scores, round((1 - sparsity) * scores.numel()))
+
+
+def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float) -> Iterator[Tensor]:
+    """Rank the weights (blocks) of all layers together; n:m fixes each group, so there is nothing to share out."""
+    if isinstance(pattern, NM):
+        yield from _masks(fitting, pattern, sparsity)
+        return
+    scores = [as_matrix(magnitude(weight), layer) for _, layer, weight in fitting]
+    if isinstance(pattern, Block):
+        scores = [block_sums(s, pattern.rows, pattern.columns) for s in scores]
+    flat = torch.cat([s.flatten() for s in scores]) if scores else torch.empty(0)
+    keep = keep_top(flat, round((1 - sparsity) * flat.numel()))
+    for part, own in zip(keep.split([s.numel() for s in scores]), scores, strict=True):
+        mask = part.reshape(own.shape)
+        yield expand_blocks(mask, pattern.rows, pattern.columns) if isinstance(pattern, Block) else mask
+
+
+def _describe(
+    name: str, layer: nn.Module, weight: Tensor, pattern: NM | Block | Unstructured, keep: Tensor, macs: int | None
+) -> Layer:
+    zeros = 1 - int(weight.count_nonzero()) / weight.numel()
+    valid_groups = valid_share(as_matrix(weight.detach(), layer), pattern)
+    shape = tuple(weight.shape)
+    return Layer(
+        name,
+        type(layer).__name__,
+        shape,
+        pruned_shape=shape,
+        pattern=str(pattern),
+        sparsity=zeros,
+        macs=macs,
+        pruned_macs=None if macs is None else round(macs * (1 - zeros)),
+        valid=valid_groups == 1.0,
+        valid_groups=valid_groups,
+        used=None,
+        speed=NOT_COMPARED,
+        kernel=None,
+        pruned_kernel=None,
+        dense_us=None,
+        pruned_us=None,
+        picture=draw(keep.flatten(1)),
+    )
+
+
+def valid_share(matrix: Tensor, pattern: NM | Block | Unstructured) -> float:
+    """Return the share of a weight [K, taps, C] that holds the pattern, recounted from the weights themselves.
+
+    n:m: of the groups, those with at most n weights left. Blocks: of the zeros, those in blocks that are all zero.
+    """
+    if isinstance(pattern, NM):
+        left = (matrix != 0).reshape(-1, pattern.m).sum(dim=1)
+        return float((left <= pattern.n).float().mean())
+    if isinstance(pattern, Block):
+        zeros = int((matrix == 0).sum())
+        empty = block_sums((matrix != 0).float(), pattern.rows, pattern.columns) == 0
+        return int(empty.sum()) * pattern.rows * pattern.columns / zeros if zeros else 0.0
+    return 1.0

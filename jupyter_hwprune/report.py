@@ -1,0 +1,256 @@
+"""What a run found, as frozen data: the one thing that the magics, the renderers and the lab extension share.
+
+Every number rests on an `Evidence`; a number that was not measured is `None`, never 0.
+Times carry their unit in their name: `_ms` for a whole batch through the model, `_us` for one layer of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import ReportError, first_line
+
+SCHEMA_VERSION = 1
+MIME_TYPE = "application/vnd.hwprune.report+json"
+
+Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a number rests on.
+
+    `measured` names the device it was measured on, `unavailable` says why and what would cure it.
+    """
+
+    kind: Literal["measured", "compiler-estimate", "compiled", "unavailable"]
+    device: str | None = None
+    reason: str | None = None
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Raw samples, one a round, each the mean time of one call in that round's block of calls."""
+
+    wall_ms: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many times faster the pruned side is, with the bootstrap 95 % interval.
+
+    `noise_floor` is how far the same dense model, compiled a second time, came out from itself (0.02 is 2 %):
+    a verdict other than "no measurable gain" needs an interval that clears it.
+    """
+
+    speedup: float | None
+    low: float | None
+    high: float | None
+    noise_floor: float | None
+    verdict: Verdict
+
+
+NOT_COMPARED = Comparison(None, None, None, None, "not measured")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time."""
+
+    evidence: Evidence
+    clock: Literal["cpu", "wall"]
+    dense: Samples | None
+    control: Samples | None
+    pruned: Samples | None
+    dense_ms: float | None
+    pruned_ms: float | None
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A keep mask, small: the density of tiles and a corner of the mask itself, both row by row in base64.
+
+    `tiles` holds a byte a tile (255 = all kept); `corner` a bit a weight (1 = kept), each row padded to whole bytes.
+    """
+
+    rows: int
+    columns: int
+    tile_rows: int
+    tile_columns: int
+    tiles: str
+    corner_rows: int
+    corner_columns: int
+    corner: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (None).
+
+    valid: the weights hold the pattern (`valid_groups` is the share of its groups that do);
+    used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
+    speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    pruned_shape: tuple[int, ...]
+    pattern: str
+    sparsity: float
+    macs: int | None
+    pruned_macs: int | None
+    valid: bool
+    valid_groups: float
+    used: bool | None
+    speed: Comparison
+    kernel: str | None
+    pruned_kernel: str | None
+    dense_us: float | None
+    pruned_us: float | None
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A layer with weights that was left dense, and why."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    weights: int
+    pruned_weights: int
+    macs: int
+    pruned_macs: int
+
+
+@dataclass(frozen=True)
+class OtherKernels:
+    """The profiled time of all kernels that belong to no pruned layer."""
+
+    dense_us: float
+    pruned_us: float
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """The largest difference to torch's outputs, relative to their largest magnitude."""
+
+    dense_error: float
+    pruned_error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The user's own score of the dense and of the pruned model, higher is better."""
+
+    expression: str
+    dense: float
+    pruned: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, with every default filled in."""
+
+    model: str
+    target: str
+    toolchain: str
+    device: str
+    pattern: str
+    sparsity: float
+    importance: str
+    allocation: str
+    threads: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    cpu: str
+    architecture: str
+    cores: int
+    system: str
+    load_1min: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    created: str
+    request: Request
+    chip: str
+    typical_speedup: str | None
+    totals: Totals
+    layers: tuple[Layer, ...]
+    skipped: tuple[Skipped, ...]
+    other_kernels: OtherKernels | None
+    measurement: Measurement
+    check: OutputCheck | None
+    scores: Scores | None
+    reasons: tuple[str, ...]
+    machine: Machine | None
+    versions: dict[str, str]
+    omitted: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.measurement.comparison.verdict
+
+    def to_json(self) -> str:
+        return json.dumps(to_data(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what `to_json` wrote; raises ReportError when it is damaged or of another schema version."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ReportError(f"This is no report: it is not JSON ({first_line(error)}).") from None
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ReportError(
+                f"This report has schema version {version!r}; this jupyter-hwprune reads version {SCHEMA_VERSION}. "
+                "Install the jupyter-hwprune that wrote it, or make the report again."
+            )
+        import cattrs
+
+        try:
+            report: Report = _converter().structure(data, cls)
+        except cattrs.BaseValidationError as error:
+            raise ReportError(f"This report is damaged: {'; '.join(cattrs.transform_error(error))}.") from None
+        return report
+
+
+def to_data(report: Report) -> dict[str, Any]:
+    """Return the report as plain dicts, lists, strings and numbers."""
+    data: dict[str, Any] = _converter().unstructure(report)
+    return data
+
+
+@functools.cache
+def _converter() -> Any:
+    import cattrs
+
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
+        converter.register_structure_hook(kind, _exactly)
+    return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is kind or (kind is float and type(value) is int):
+        return kind(value)
+    raise TypeError(f"{value!r} is not of type {kind.__name__}")
