@@ -15,7 +15,7 @@ from torch.nn import functional
 
 def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+    nn.init.kaiming_normal_(conv.weight)  # by fan-in, which counts the groups: activations keep their size
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 

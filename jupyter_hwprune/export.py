@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import dataclasses
 import io
 import logging
 import warnings
@@ -33,9 +34,11 @@ class Exported:
 
     model: Path
     inputs: Path
+    input_names: tuple[str, ...]
     expected: Path
-    layers: dict[str, str]  # node name -> torch layer
-    upstream: dict[str, str]  # node name -> the nearest node before it that holds a weight
+    layers: dict[str, str]  # node that holds a weight -> its torch layer
+    upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
+    values: dict[str, str]  # torch module without children -> the value that is its output
 
     def layer_of(self, names: list[str], op: str | None) -> str | None:
         """Return the torch layer of a kernel, from the node names that the runtime gives for it.
@@ -77,13 +80,14 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> 
         ) from error
     assert program is not None
     proto = program.model_proto
-    layers, upstream = _name_nodes(proto.graph, {module_name for module_name, _ in own.named_modules()})
+    leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
+    layers, upstream, values = _name_nodes(proto.graph, leaves)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
     _save(proto, path)
-    _save_inputs(proto.graph, example, inputs)
+    input_names = _save_inputs(proto.graph, example, inputs)
     outputs = example.outputs(own)
     np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
-    return Exported(path, inputs, expected, layers, upstream)
+    return Exported(path, inputs, input_names, expected, layers, upstream, values)
 
 
 def _cause(error: BaseException) -> str:
@@ -93,46 +97,53 @@ def _cause(error: BaseException) -> str:
     return first_line(error)
 
 
-def _name_nodes(graph: Any, modules: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Rename nodes and their values in place; return the layer of each weight node, and each node's weight upstream."""
+def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`."""
     layers: dict[str, str] = {}
     upstream: dict[str, str] = {}
+    values: dict[str, str] = {}
     renamed: dict[str, str] = {}
-    maker: dict[str, str] = {}  # value -> node
     order: dict[str, int] = {}
     weights = {initializer.name for initializer in graph.initializer if len(initializer.dims) >= 2}
     for index, node in enumerate(graph.node):
-        owner = _owner(node, modules)
+        if any(attribute.HasField("g") for attribute in node.attribute):
+            raise ExportError(f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart.")
+        scope = _scope(node, leaves)
+        owner = _weight_owner(node, leaves) or scope
         node.name = f"{owner}::{node.op_type}_{index}"
         order[node.name] = index
-        node.input[:] = [renamed.get(value, value) for value in node.input]
-        if owner and node.op_type in WEIGHT_OPS and any(value in weights for value in node.input):
+        has_weight = any(value in weights for value in node.input)
+        before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
+        if owner and has_weight and node.op_type in WEIGHT_OPS:
             layers[node.name] = owner
             upstream[node.name] = node.name
-        else:
-            before = [upstream[maker[v]] for v in node.input if maker.get(v) in upstream]
-            if before:
-                upstream[node.name] = max(before, key=order.__getitem__)
+        elif before:
+            upstream[node.name] = max(before, key=order.__getitem__)
+        node.input[:] = [renamed.get(value, value) for value in node.input]
         for position, value in enumerate(node.output):
-            if value:
-                renamed[value] = node.name if position == 0 else f"{node.name}.{position}"
-        node.output[:] = [renamed.get(value, value) for value in node.output]
-        maker |= dict.fromkeys(node.output, node.name)
+            renamed[value] = f"{node.name}.{position}" if position else node.name
+        node.output[:] = [renamed[value] if value else "" for value in node.output]
+        if scope:
+            values[scope] = node.output[0]
     for value in (*graph.output, *graph.value_info):
         value.name = renamed.get(value.name, value.name)
-    return layers, upstream
+    return layers, upstream, values
 
 
-def _owner(node: Any, modules: set[str]) -> str:
-    """Return the torch module a node came from: the one whose weight it reads, else the innermost one of its scope."""
+def _weight_owner(node: Any, leaves: set[str]) -> str | None:
+    """Return the torch layer whose weight the node reads, by the weight's name."""
     for value in node.input:
         module, _, own = value.rpartition(".")
-        if own == "weight" and module in modules:
+        if own == "weight" and module in leaves:
             return str(module)
+    return None
+
+
+def _scope(node: Any, leaves: set[str]) -> str:
+    """Return the innermost torch layer the exporter noted for the node, or the empty string."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
-            scopes = [scope for scope in ast.literal_eval(entry.value) if scope in modules]
-            return max(scopes, key=len, default="")
+            return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default="")
     return ""
 
 
@@ -143,44 +154,43 @@ def _save(proto: Any, path: Path) -> None:
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
-def _save_inputs(graph: Any, example: Example, path: Path) -> None:
-    names = [value.name for value in graph.input]
+def _save_inputs(graph: Any, example: Example, path: Path) -> tuple[str, ...]:
+    names = tuple(value.name for value in graph.input)
     tensors = example.tensors
     if len(names) != len(tensors):
         raise ExportError(
             f"The exported model has {len(names)} inputs and the example {len(tensors)} tensors: an input that the "
             "model does not use was dropped. Give an example of the inputs that it does use."
         )
-    np.savez(path, **{name: tensor.detach().numpy() for name, tensor in zip(names, tensors, strict=True)})
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
+        raise ExportError("The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float().")
+    np.savez(path, *[tensor.detach().numpy() for tensor in tensors])
+    return names
 
 
-def layer_outputs(exported: Exported, model: nn.Module, example: Example) -> Exported:
-    """Write a second model that also returns the output of every weight layer, to find where a runtime goes astray."""
+def with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
+    """Write a second file that returns the output of every layer, to find where a runtime goes astray.
+
+    Returns it with the layers' names, in the order of its outputs.
+    """
     import onnx
 
     made: dict[str, Tensor] = {}
     own = copy.deepcopy(model).eval()
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: made.setdefault(name, output))
-        for name, module in own.named_modules()
-        if name in exported.layers.values()
-    ]
+    for name, module in own.named_modules():
+        if name in exported.values:
+            module.register_forward_hook(lambda _, __, output, name=name: made.update({name: output}))
     example.outputs(own)
-    for hook in hooks:
-        hook.remove()
+    names = [name for name in exported.values if isinstance(made.get(name), Tensor)]
     proto = onnx.load(str(exported.model))
     del proto.graph.output[:]
-    expected = {}
-    for node, layer in exported.layers.items():
-        value = _layer_value(proto.graph, node, made[layer])
-        if value is not None:
-            proto.graph.output.append(onnx.ValueInfoProto(name=value))
-            expected[layer] = made[layer].detach().numpy()
-    path = exported.model.with_suffix(".layers.onnx")
-    _save(proto, path)
-    outputs = path.with_suffix(".npz")
-    np.savez(outputs, **expected)
-    return Exported(path, exported.inputs, outputs, exported.layers, exported.upstream)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=exported.values[name]) for name in names)
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    path = exported.model.with_name(f"{exported.model.stem}.layers.onnx")
+    _save(inferred, path)
+    expected = path.with_suffix(".expected.npz")
+    np.savez(expected, *[made[name].numpy() for name in names])
+    return dataclasses.replace(exported, model=path, expected=expected), names
 
 
 @contextlib.contextmanager

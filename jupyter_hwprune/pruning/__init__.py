@@ -40,6 +40,13 @@ def copy_of(model: nn.Module) -> nn.Module:
     return own
 
 
+def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
+    """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`."""
+    for (_, module), (_, original) in zip(pruned.named_modules(), source.named_modules(), strict=True):
+        module.training = original.training
+    return pruned
+
+
 def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float, allocation: Allocation) -> Pruned:
     """Prune a copy of `dense`, which stays as it is.
 

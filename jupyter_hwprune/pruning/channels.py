@@ -212,8 +212,6 @@ class _Subject:
                     if isinstance(getattr(module, attribute, None), int):
                         setattr(module, attribute, value)
         keep = _restore(self.copy, self.dense)
-        for (_, module), (_, original) in zip(self.copy.named_modules(), self.dense.named_modules(), strict=True):
-            module.training = original.training
         return self.copy, keep
 
     def _shrinks_output(self, dep: Any) -> bool:

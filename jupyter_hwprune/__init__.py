@@ -1,0 +1,37 @@
+"""Prune a PyTorch model for the chip it will run on, and prove in the notebook what it bought.
+
+Everything public is loaded when it is first used: importing this package takes milliseconds and imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .flow import hwprune
+    from .report import Report
+    from .run import Run
+    from .survey import doctor, targets
+
+__version__ = "0.1.0"
+__all__ = ["Report", "Run", "doctor", "hwprune", "targets"]
+
+_HOMES = {"Report": "report", "Run": "run", "doctor": "survey", "hwprune": "flow", "targets": "survey"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics: `%load_ext jupyter_hwprune`."""
+    from .notebook.magics import load
+
+    load(shell)

@@ -1,0 +1,132 @@
+"""What will be done: every option checked, every default filled in, and who judges it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from .errors import InputError
+from .pattern import NM, Pattern, parse_pattern
+from .report import Evidence
+from .targets import Stack, Target, find_target
+from .toolchains import Status, probe_all, toolchain_file
+
+Allocation = Literal["uniform", "global"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`obstacle` is why nothing can be measured here, or None; `remarks` is what the user should know of the choice."""
+
+    target: Target
+    stack: Stack
+    pattern: Pattern
+    sparsity: float
+    allocation: Allocation
+    threads: int
+    obstacle: Evidence | None
+    remarks: tuple[str, ...]
+
+
+def choose(
+    target: str,
+    *,
+    pattern: str | None = None,
+    sparsity: float | None = None,
+    allocation: str = "uniform",
+    toolchain: str | None = None,
+    threads: int = 1,
+) -> Choice:
+    """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
+    row, named = find_target(target)
+    if named and toolchain and named != toolchain:
+        raise InputError(f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them.")
+    if allocation not in get_args(Allocation):
+        raise InputError(f"There is no allocation {allocation!r}. It is uniform or global.")
+    if threads < 1:
+        raise InputError(f"--threads is {threads}; at least one thread is needed.")
+    given = None if pattern is None else parse_pattern(pattern)
+    if sparsity is not None:
+        _check_sparsity(sparsity, given)
+
+    stack, obstacle, remarks = _settle(row, toolchain or named)
+    settled = given or parse_pattern(stack.pattern)
+    return Choice(
+        row,
+        stack,
+        settled,
+        _sparsity(sparsity, settled, stack),
+        cast("Allocation", allocation),
+        threads,
+        obstacle,
+        remarks,
+    )
+
+
+def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
+    if not 0 < sparsity < 1:
+        raise InputError(
+            f"--sparsity is {sparsity:g}; it is the share that is removed, above 0 and below 1, such as 0.5."
+        )
+    if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
+        raise InputError(
+            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, so --sparsity {sparsity:g} cannot be met. "
+            "Leave --sparsity out, or choose another n:m."
+        )
+
+
+def _sparsity(asked: float | None, pattern: Pattern, stack: Stack) -> float:
+    if isinstance(pattern, NM):
+        _check_sparsity(pattern.sparsity if asked is None else asked, pattern)
+        return pattern.sparsity
+    return stack.sparsity if asked is None else asked
+
+
+def _settle(row: Target, named: str | None) -> tuple[Stack, Evidence | None, tuple[str, ...]]:
+    """Take the toolchain that was named, or the first of the row that can be used here, and say what was passed over."""
+    if named is not None:
+        stack = _named_stack(row, named)
+        return stack, obstacle_for(row, stack, probe_all([stack.toolchain])[stack.toolchain]), ()
+    statuses = probe_all(stack.toolchain for stack in row.stacks)
+    obstacles = [obstacle_for(row, stack, statuses[stack.toolchain]) for stack in row.stacks]
+    usable = next((i for i, obstacle in enumerate(obstacles) if obstacle is None), 0)
+    passed_over = tuple(
+        f"{stack.toolchain} is preferred for {row.name} and was passed over: {obstacle.reason}"
+        for stack, obstacle in zip(row.stacks[:usable], obstacles[:usable], strict=True)
+        if obstacle is not None
+    )
+    return row.stacks[usable], obstacles[usable], passed_over
+
+
+def _named_stack(row: Target, named: str) -> Stack:
+    for stack in row.stacks:
+        if stack.toolchain == named:
+            return stack
+    toolchain_file(named)  # raises for a name that does not exist at all
+    if "." in named:
+        first = row.stacks[0]
+        return Stack(named, first.pattern, first.sparsity, first.device)
+    served = ", ".join(stack.toolchain for stack in row.stacks)
+    raise InputError(f"The target {row.name} is not served by {named}. Its toolchains are: {served}.")
+
+
+def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
+    """Return why this stack cannot measure the target on this machine, or None where it can."""
+    if not status.available:
+        return Evidence("unavailable", reason=f"{stack.toolchain}: {status.reason}", cure=status.cure)
+    host = platform.machine()
+    if stack.device == "CPU" and host not in row.hosts:
+        return Evidence(
+            "unavailable",
+            reason=f"this machine is {host}, and a time taken on it is not a time of {row.chip}",
+            cure=f"run the same line on such a machine ({' or '.join(row.hosts)})",
+        )
+    if stack.device not in status.devices:
+        there = ", ".join(status.devices) or "none"
+        return Evidence(
+            "unavailable",
+            reason=f"{stack.toolchain} finds no device {stack.device} here (it finds: {there})",
+            cure=f"run the same line on a machine with {row.chip} and its driver",
+        )
+    return None

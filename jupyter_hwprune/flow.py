@@ -1,0 +1,148 @@
+"""The product on one screen: choose, prune, export, prove in the target's own compiler, report."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .choice import Choice, choose
+from .errors import InputError, first_line
+from .example import Example, require_runs
+from .proof import Proof, prove
+from .pruning import Pruned, copy_modes, copy_of, prune
+from .reasons import explain
+from .report import Report, Request, Scores
+from .run import Run
+from .toolchains.process import Progress, guarded_folder, remove
+
+Score = Callable[[nn.Module], float]
+
+
+def hwprune(
+    model: nn.Module,
+    example: Any,
+    *,
+    target: str = "cpu",
+    pattern: str | None = None,
+    sparsity: float | None = None,
+    allocation: str = "uniform",
+    toolchain: str | None = None,
+    threads: int = 1,
+    batch: int | None = None,
+    score: Score | None = None,
+    timeout_s: float = 1800,
+    progress: Progress = lambda phase, detail: None,
+    name: str = "model",
+) -> Run:
+    """Prune a copy of `model` for a chip, and prove with the chip's own compiler what that bought.
+
+    `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
+    cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
+    `sparsity` is the share removed, above 0 and below 1. `score` rates a model, higher is better. `timeout_s` bounds
+    the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are.
+
+    Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
+    is no error but a report whose verdict is "not measured".
+    """
+    choice = choose(
+        target, pattern=pattern, sparsity=sparsity, allocation=allocation, toolchain=toolchain, threads=threads
+    )
+    with torch.random.fork_rng(devices=[]), _new_folder() as folder:
+        progress("prune", str(choice.pattern))
+        dense = copy_of(model).eval()
+        inputs = _inputs(dense, example, batch)
+        dense_score = _rate(score, dense, name)
+        pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation)
+        pruned_score = _rate(score, pruned.model, name)
+        proof = prove(dense, pruned, inputs, choice, folder, progress, timeout_s=timeout_s)
+        scores = None
+        if score is not None and dense_score is not None and pruned_score is not None:
+            scores = Scores(getattr(score, "__name__", repr(score)), dense_score, pruned_score)
+        report = _report(name, choice, inputs, pruned, proof, scores)
+        finished = copy_modes(model, pruned.model).to(_device(model))
+        return Run(finished, report, proof.files, folder)
+
+
+def _inputs(dense: nn.Module, example: Any, batch: int | None) -> Example:
+    inputs = Example.of(example).on_cpu()
+    require_runs(dense, inputs)
+    if batch is None:
+        return inputs
+    if batch < 1:
+        raise InputError(f"--batch is {batch}; at least one row is needed.")
+    inputs = inputs.rebatched(batch)
+    require_runs(dense, inputs)
+    return inputs
+
+
+def _rate(score: Score | None, model: nn.Module, name: str) -> float | None:
+    """Ask the user's own score about a copy, so that whatever it does to the model stays there."""
+    if score is None:
+        return None
+    try:
+        value = float(score(copy.deepcopy(model)))
+    except Exception as error:
+        raise InputError(
+            f"The score of {name} could not be taken: {first_line(error)}. It has to be a function of the model, or an "
+            "expression with it, that gives one number, higher is better."
+        ) from error
+    if not math.isfinite(value):
+        raise InputError(f"The score of {name} is {value}; a number is needed, higher is better.")
+    return value
+
+
+def _report(
+    name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: Proof, scores: Scores | None
+) -> Report:
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        request=Request(
+            model=name,
+            target=choice.target.name,
+            toolchain=choice.stack.toolchain,
+            device=choice.stack.device,
+            pattern=str(choice.pattern),
+            sparsity=choice.sparsity,
+            importance="magnitude",
+            allocation=choice.allocation,
+            threads=choice.threads,
+            batch=inputs.batch,
+        ),
+        chip=choice.target.chip,
+        typical_speedup=choice.target.typical_speedup,
+        totals=pruned.totals,
+        layers=proof.layers,
+        skipped=pruned.skipped,
+        other_kernels=proof.other_kernels,
+        measurement=proof.measurement,
+        check=proof.check,
+        scores=scores,
+        reasons=explain(choice, proof, pruned.totals),
+        machine=proof.machine,
+        versions=proof.versions | {"torch": torch.__version__},
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def _new_folder() -> Iterator[Path]:
+    """Make the folder of a run's files; it goes with the run, or at once when there will be none."""
+    with guarded_folder():
+        folder = Path(tempfile.mkdtemp(prefix="hwprune-"))
+    try:
+        yield folder
+    except BaseException:
+        remove(folder)
+        raise

@@ -1,0 +1,206 @@
+"""Prove what the pruning bought: export both models, and let the target's toolchain compile, check, profile and time
+them side by side in one worker process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .choice import Choice
+from .errors import MismatchError
+from .example import Example
+from .export import Exported, export_onnx, with_layer_outputs
+from .judge import clock_for, compare, median_ms, on_clock
+from .pattern import Channel
+from .pruning import Pruned
+from .report import NOT_COMPARED, Evidence, Layer, Machine, Measurement, OtherKernels, OutputCheck, Samples
+from .toolchains import toolchain_file
+from .toolchains.process import Failure, Progress, call, guarded_folder
+
+TOLERANCE = 1e-3  # float32 through other kernels, relative to the output's largest value
+TIMING = {
+    "min_rounds": 15,
+    "max_rounds": 60,
+    "measure_s": 12.0,
+    "profile_s": 4.0,
+    "block_s": 0.02,
+}
+
+
+@dataclass(frozen=True)
+class Proof:
+    measurement: Measurement
+    layers: tuple[Layer, ...]
+    other_kernels: OtherKernels | None = None
+    check: OutputCheck | None = None
+    machine: Machine | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def prove(
+    dense: nn.Module,
+    pruned: Pruned,
+    example: Example,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    *,
+    timeout_s: float,
+) -> Proof:
+    """Return what the toolchain measured, or why it did not.
+
+    Raises ExportError when torch cannot export, MismatchError when the compiled model computes something else.
+    """
+    if choice.obstacle is not None:
+        return Proof(_not_measured(choice, choice.obstacle), pruned.layers)
+    exported = {}
+    for name, model in (("dense", dense), ("pruned", pruned.model)):
+        progress("export", name)
+        with guarded_folder():
+            exported[name] = export_onnx(model, example, folder, name)
+    result = _call(exported | {"control": exported["dense"]}, choice, folder, progress, timeout_s, TIMING)
+    if isinstance(result, Failure):
+        reason = f"{choice.stack.toolchain}: {result.reason}"
+        obstacle = Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
+        return Proof(_not_measured(choice, obstacle), pruned.layers)
+
+    errors = {name: max(each) for name, each in result["errors"].items()}
+    check = OutputCheck(max(errors["dense"], errors["control"]), errors["pruned"], TOLERANCE)
+    for name, model, error in (("dense", dense, check.dense_error), ("pruned", pruned.model, check.pruned_error)):
+        if error > TOLERANCE:
+            where = _first_astray(exported[name], model, example, choice, folder, progress, timeout_s)
+            raise MismatchError(
+                f"{choice.stack.toolchain} computes something else than torch for the {name} model: its output is off "
+                f"by {error:.1e} of its largest value (tolerance {TOLERANCE:g}), {where}. No time was taken. "
+                "Try another --toolchain, and report this to the maker of that one."
+            )
+    machine = Machine(**result["machine"])
+    layers, other = _layers(pruned.layers, result["kernels"], exported, channels=isinstance(choice.pattern, Channel))
+    files = {"onnx": exported["pruned"].model} | {k: Path(v) for k, v in result["files"]["pruned"].items()}
+    return Proof(_measurement(choice, result["samples"], machine), layers, other, check, machine, result["versions"], files)
+
+
+def _call(
+    exported: Mapping[str, Exported],
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    timeout_s: float,
+    timing: dict[str, float] | None,
+) -> dict[str, Any] | Failure:
+    first = next(iter(exported.values()))
+    request = {
+        "action": "prove",
+        "toolchain": str(toolchain_file(choice.stack.toolchain)),
+        "folder": str(folder),
+        "inputs": str(first.inputs),
+        "input_names": first.input_names,
+        "cases": [
+            {"name": name, "model": str(each.model), "expected": str(each.expected)} for name, each in exported.items()
+        ],
+        "settings": {"threads": choice.threads, "device": choice.stack.device},
+        "keep_files_of": "pruned",
+        "tolerance": TOLERANCE,
+        "timing": timing,
+    }
+    return call(request, folder, progress, threads=choice.threads, timeout_s=timeout_s)
+
+
+def _first_astray(
+    exported: Exported,
+    model: nn.Module,
+    example: Example,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    timeout_s: float,
+) -> str:
+    """Name the first layer, in the order of execution, whose own output is not torch's."""
+    progress("check", "looking for the layer")
+    with guarded_folder():
+        traced, names = with_layer_outputs(exported, model, example)
+    result = _call({"layers": traced}, choice, folder, progress, timeout_s, timing=None)
+    if isinstance(result, Failure):
+        return "in a layer that could not be found out"
+    for name, error in zip(names, result["errors"]["layers"], strict=False):
+        if error > TOLERANCE:
+            return f"first in layer {name}"
+    return "though each layer alone agrees: the fault lies in how they are fused"
+
+
+def _measurement(choice: Choice, samples: dict[str, Any], machine: Machine) -> Measurement:
+    clock = clock_for(choice.threads)
+    by_case = {
+        name: Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])) for name, each in samples.items()
+    }
+    dense, control, pruned = (by_case[name] for name in ("dense", "control", "pruned"))
+    comparison = compare(on_clock(dense, clock), on_clock(control, clock), on_clock(pruned, clock))
+    evidence = Evidence("measured", device=machine.cpu)
+    return Measurement(
+        evidence, clock, dense, control, pruned, median_ms(dense, clock), median_ms(pruned, clock), comparison
+    )
+
+
+def _not_measured(choice: Choice, obstacle: Evidence) -> Measurement:
+    return Measurement(obstacle, clock_for(choice.threads), None, None, None, None, None, NOT_COMPARED)
+
+
+@dataclass
+class _LayerTime:
+    """The kernels of one layer in one case: the name of the main one, and each run's sum of microseconds."""
+
+    kernel: str
+    sparse: bool
+    us: list[float]
+
+
+def _layers(
+    layers: tuple[Layer, ...], kernels: dict[str, Any], exported: dict[str, Exported], *, channels: bool
+) -> tuple[tuple[Layer, ...], OtherKernels]:
+    """Give each layer its kernels and their times; what belongs to no pruned layer is summed up beside them."""
+    names = {layer.name for layer in layers}
+    by_case = {case: _by_layer(rows, exported["dense" if case == "control" else case]) for case, rows in kernels.items()}
+    filled = []
+    for layer in layers:
+        dense, control, pruned = (by_case[case].get(layer.name) for case in ("dense", "control", "pruned"))
+        filled.append(
+            replace(
+                layer,
+                kernel=dense.kernel if dense else None,
+                pruned_kernel=pruned.kernel if pruned else None,
+                dense_us=_median(dense.us) if dense else None,
+                pruned_us=_median(pruned.us) if pruned else None,
+                used=(channels or pruned.sparse) if pruned else None,
+                speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
+            )
+        )
+    others = {
+        case: sum(_median(time.us) for name, time in by_layer.items() if name not in names)
+        for case, by_layer in by_case.items()
+    }
+    return tuple(filled), OtherKernels(others["dense"], others["pruned"])
+
+
+def _by_layer(rows: list[Any], exported: Exported) -> dict[str | None, _LayerTime]:
+    found: dict[str | None, _LayerTime] = {}
+    for row in rows:
+        layer = exported.layer_of(row["names"], row["op"])
+        if layer not in found:
+            found[layer] = _LayerTime(row["kernel"], row["sparse"], list(row["us"]))
+            continue
+        known = found[layer]
+        known.us = [a + b for a, b in zip(known.us, row["us"], strict=False)]
+        known.sparse |= row["sparse"]
+    return found
+
+
+def _median(values: list[float]) -> float:
+    import statistics
+
+    return statistics.median(values) if values else 0.0

@@ -1,0 +1,142 @@
+"""Numbers and facts of a report as the words that every renderer shows, so that text and page say the same."""
+
+from __future__ import annotations
+
+import math
+
+from ..report import Comparison, Layer, Report, Skipped
+
+UNKNOWN = "not measured"
+
+
+def count(number: float | None) -> str:
+    """1234567 -> 1.23 M."""
+    if number is None:
+        return UNKNOWN
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:g}"
+
+
+def share(number: float) -> str:
+    return f"{number:.0%}".replace("%", " %")
+
+
+def removed(before: float, after: float) -> str:
+    """Say what is gone, e.g. 25.6 M -> 6.9 M (-73 %)."""
+    gone = f" (-{share(1 - after / before)})" if before and after < before else ""
+    return f"{count(before)} → {count(after)}{gone}"
+
+
+def milliseconds(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{_three_digits(value)} ms"
+
+
+def microseconds(value: float | None) -> str:
+    return UNKNOWN if value is None else _three_digits(value)
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent: 0.0123, 1.23, 123, 1234."""
+    decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{decimals}f}"
+
+
+def headline(report: Report) -> str:
+    comparison = report.measurement.comparison
+    if comparison.speedup is None:
+        return "NOT MEASURED"
+    return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
+
+
+def interval(comparison: Comparison) -> str | None:
+    if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
+        return None
+    return f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, noise floor {100 * comparison.noise_floor:.1f} %"
+
+
+def what(report: Report) -> str:
+    request = report.request
+    return f"{request.model} for {request.target}, {request.pattern} at {share(request.sparsity)}, {request.toolchain}"
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """Return the report's whole-model facts as (name, words), in the order to read them."""
+    measurement, request = report.measurement, report.request
+    rows: list[tuple[str, str]] = []
+    if measurement.dense_ms is not None:
+        clock = "process-CPU time" if measurement.clock == "cpu" else "wall time"
+        rounds = len(measurement.dense.cpu_ms) if measurement.dense else 0
+        threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
+        rows.append(("time", f"{milliseconds(measurement.dense_ms)} → {milliseconds(measurement.pruned_ms)}"))
+        rows.append(("measured", f"{clock} of a batch of {request.batch}, {threads}, {rounds} interleaved rounds"))
+        rows.append(("on", f"{measurement.evidence.device}, {versions(report)}"))
+    else:
+        rows.append(("not measured", measurement.evidence.reason or ""))
+        rows.append(("cure", measurement.evidence.cure or "none known"))
+    rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
+    rows.append(("MACs", removed(report.totals.macs, report.totals.pruned_macs)))
+    if report.check is not None:
+        rows.append(
+            (
+                "outputs",
+                f"those of torch within {report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} "
+                f"(pruned); tolerance {report.check.tolerance:.0e}",
+            )
+        )
+    if report.scores is not None:
+        rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
+    if report.typical_speedup is not None:
+        rows.append(("guide", f"expects {report.typical_speedup} of this chip; that is not a measurement"))
+    return rows
+
+
+def versions(report: Report) -> str:
+    shown = {name: value for name, value in report.versions.items() if name not in {"python", "numpy"}}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def yes_no(value: bool | None) -> str:  # noqa: FBT001: a cell of a table
+    return UNKNOWN if value is None else "yes" if value else "no"
+
+
+def speed(comparison: Comparison) -> str:
+    if comparison.speedup is None:
+        return UNKNOWN
+    ratio = f"{comparison.speedup:.2f}x"
+    return f"no gain {ratio}" if comparison.verdict == "no measurable gain" else f"{comparison.verdict} {ratio}"
+
+
+def valid(layer: Layer) -> str:
+    return "yes" if layer.valid else f"{share(layer.valid_groups)} of groups"
+
+
+def shapes(layer: Layer) -> str:
+    before, after = ("x".join(map(str, shape)) for shape in (layer.shape, layer.pruned_shape))
+    return before if before == after else f"{before} → {after}"
+
+
+def kernels(layer: Layer) -> str:
+    if layer.kernel is None and layer.pruned_kernel is None:
+        return UNKNOWN
+    before, after = layer.kernel or UNKNOWN, layer.pruned_kernel or UNKNOWN
+    return before if before == after else f"{before} → {after}"
+
+
+def left_dense(skipped: tuple[Skipped, ...]) -> list[str]:
+    """Gather the layers that were left dense by their reason."""
+    by_reason: dict[str, list[str]] = {}
+    for layer in skipped:
+        by_reason.setdefault(layer.reason, []).append(layer.name or type(layer).__name__)
+    return [f"{some(names)}: {reason}" for reason, names in by_reason.items()]
+
+
+def some(names: list[str], most: int = 4) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def by_weight(report: Report) -> list[Layer]:
+    """Return the layers, the most costly first: by dense time, or by MACs where no time was taken."""
+    return sorted(report.layers, key=lambda layer: (layer.dense_us or 0.0, layer.macs or 0), reverse=True)

@@ -1,0 +1,40 @@
+"""What a call returns: the pruned model, the report, and the compiler's files."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .render import mimebundle, summary, text
+from .report import Report
+from .toolchains.process import remove
+
+
+class Run:
+    """`model` is the pruned copy, a plain nn.Module; `report` is pure data; `artifacts` are files by a short name.
+
+    The files lie in a temporary folder that goes with this object: copy what is to stay.
+    """
+
+    def __init__(self, model: nn.Module, report: Report, artifacts: Mapping[str, Path], folder: Path) -> None:
+        self.model = model
+        self.report = report
+        self.artifacts = dict(artifacts)
+        kept = set(self.artifacts.values())
+        for path in folder.iterdir():
+            if path not in kept and path.name not in {f"{k.name}.data" for k in kept}:
+                remove(path) if path.is_dir() else path.unlink()
+        weakref.finalize(self, remove, folder)
+
+    def __repr__(self) -> str:
+        return f"<Run {summary(self.report)}>"
+
+    def __str__(self) -> str:
+        return text(self.report)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return mimebundle(self.report)

@@ -1,0 +1,98 @@
+"""Toolchains: which there are, and whether each is there and for which devices."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..targets import TARGETS
+from .process import Failure, call, private_folder
+
+HERE = Path(__file__).parent
+NOT_TOOLCHAINS = {"__init__", "_worker", "contract", "process"}
+PROBE_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a toolchain can be used in this environment: its versions and devices, or the reason and the cure."""
+
+    name: str
+    available: bool
+    versions: dict[str, str]
+    devices: dict[str, str]
+    reason: str | None = None
+    cure: str | None = None
+
+
+def shipped() -> list[str]:
+    """Return the toolchains this package has a file for."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_TOOLCHAINS)
+
+
+def planned() -> list[str]:
+    """Return the toolchains that the targets name and this version has no file for."""
+    named = {stack.toolchain for target in TARGETS for stack in target.stacks}
+    return sorted(named - set(shipped()))
+
+
+def toolchain_file(name: str) -> Path | None:
+    """Return the file of a toolchain, None for one that is only planned. A dotted name is somebody else's module.
+
+    Raises InputError for a name that is neither.
+    """
+    if name in shipped():
+        return HERE / f"{name}.py"
+    if name in planned():
+        return None
+    if "." in name:
+        try:
+            spec = importlib.util.find_spec(name)
+        except ImportError:
+            spec = None
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+        raise InputError(f"The toolchain {name!r} is a dotted name, so it should be a module, and none is found there.")
+    raise InputError(f"There is no toolchain {name!r}. There are: {', '.join([*shipped(), *planned()])}.")
+
+
+def probe(name: str) -> Status:
+    """Ask a toolchain, in a process of its own, for its versions and devices."""
+    file = toolchain_file(name)
+    if file is None:
+        return Status(
+            name,
+            available=False,
+            versions={},
+            devices={},
+            reason="this version of jupyter-hwprune has no adapter for it yet",
+            cure=f"choose a toolchain that it has: {', '.join(shipped())}",
+        )
+    with private_folder() as folder:
+        request = {"action": "probe", "toolchain": str(file)}
+        result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S)
+    if isinstance(result, Failure):
+        return Status(name, available=False, versions={}, devices={}, reason=result.reason, cure=_install_command(file))
+    return Status(name, available=True, versions=result["versions"], devices=result["devices"])
+
+
+def probe_all(names: Iterable[str]) -> dict[str, Status]:
+    """Probe several toolchains at once; each spends its time in its own process."""
+    unique = list(dict.fromkeys(names))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(unique, pool.map(probe, unique), strict=True))
+
+
+def _install_command(file: Path) -> str | None:
+    """Read INSTALL from a toolchain's file, which can be loaded without its vendor."""
+    spec = importlib.util.spec_from_file_location("hwprune_toolchain_facts", file)
+    assert spec is not None and spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    command: str | None = getattr(module, "INSTALL", None)
+    return command

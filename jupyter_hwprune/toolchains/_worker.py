@@ -1,0 +1,211 @@
+"""One call of one toolchain, in a process of its own: `python -I _worker.py REQUEST.json RESULT.json`.
+
+It runs on the toolchain's interpreter (Python 3.8 upward) with the standard library, numpy and the vendor's package.
+Tensors and models come and go as files. Progress goes to a file of one JSON object a line, the result to another in one
+move, so that the caller never reads half of it. Nothing is said on stdout: vendors write there.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import os
+import platform
+import random
+import sys
+import threading
+import time
+from typing import Any
+
+
+def main(request_path: str, result_path: str) -> None:
+    with open(request_path, encoding="utf-8") as file:
+        request = json.load(file)
+    _end_with_the_caller()
+    sys.path.extend(request["path"])
+    say = _Progress(request["progress"])
+    try:
+        toolchain = _load(request["toolchain"])
+        result = {"probe": _probe, "prove": _prove}[request["action"]](toolchain, request, say)
+    except Exception as error:  # noqa: BLE001: whatever a vendor raises is the result of this call
+        result = {"error": "{}: {}".format(type(error).__name__, error), "missing": isinstance(error, ImportError)}
+    temporary = result_path + ".part"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    os.replace(temporary, result_path)
+
+
+def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    return dict(toolchain.probe(), machine=_machine())
+
+
+def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Compile every case, check its outputs, profile its kernels, and time all cases in turn."""
+    import numpy
+
+    settings, folder = request["settings"], request["folder"]
+    with numpy.load(request["inputs"]) as file:
+        inputs = dict(zip(request["input_names"], [file[key] for key in file.files]))
+    versions = dict(toolchain.probe()["versions"], python=platform.python_version(), numpy=numpy.__version__)
+    cases = {}
+    for case in request["cases"]:
+        say("compile", case["name"])
+        own = dict(settings, keep_files=case["name"] == request["keep_files_of"])
+        cases[case["name"]] = toolchain.compile(case["model"], inputs, own, folder)
+    result = {"versions": versions, "machine": _machine(), "errors": {}}
+    for case in request["cases"]:
+        say("check", case["name"])
+        with numpy.load(case["expected"]) as file:
+            expected = [file[key] for key in file.files]
+        result["errors"][case["name"]] = _relative_errors(numpy, cases[case["name"]].outputs(), expected)
+    if max(max(errors) for errors in result["errors"].values()) > request["tolerance"] or not request["timing"]:
+        return result
+    result["kernels"] = _profile(toolchain, request, inputs, say)
+    result["samples"] = _measure(cases, request["timing"], say)
+    result["files"] = {name: case.files for name, case in cases.items()}
+    return result
+
+
+def _relative_errors(numpy: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
+    """Return for each output its largest difference relative to its largest magnitude; JSON knows no NaN, so 1e30."""
+    if [o.shape for o in outputs] != [e.shape for e in expected]:
+        return [1e30]
+    errors = []
+    for output, want in zip(outputs, expected):
+        scale = max(float(numpy.abs(want).max()), 1e-30) if want.size else 1.0
+        error = float(numpy.abs(output.astype("float64") - want).max()) / scale if want.size else 0.0
+        errors.append(error if error == error and error < 1e30 else 1e30)
+    return errors
+
+
+def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Profile all cases in turn, so that a drift of the machine meets them alike."""
+    settings = dict(request["settings"], keep_files=False)
+    profiled = {}
+    for case in request["cases"]:
+        folder = os.path.join(request["folder"], "profile-" + case["name"])
+        os.makedirs(folder, exist_ok=True)
+        profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings, folder)
+    start = time.perf_counter()
+    rounds = 0
+    limits = request["timing"]
+    while rounds < limits["min_rounds"] or (
+        rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]
+    ):
+        for name in _turn(list(profiled), rounds):
+            profiled[name].run()
+        rounds += 1
+        say("profile", _of(rounds, limits))
+    kernels = {name: case.kernels() for name, case in profiled.items()}
+    for rows in kernels.values():
+        for row in rows:
+            del row["us"][:1]  # the first run fills caches and arenas
+    return kernels
+
+
+def _measure(cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> dict[str, dict[str, list[float]]]:
+    """Time all cases in turn, a block of calls a round; each block starts with a call that is not counted.
+
+    That first call brings the case's own weights back into the caches, so no case gains from whoever ran before it.
+    """
+    names = list(cases)
+    for name in names:
+        cases[name].run()
+    calls = {}
+    for name in names:
+        start = time.perf_counter()
+        cases[name].run()
+        seconds = max(time.perf_counter() - start, 1e-7)
+        calls[name] = max(1, min(10000, round(limits["block_s"] / seconds)))
+    samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in names}
+    gc.collect()
+    gc.disable()
+    start = time.perf_counter()
+    rounds = 0
+    while rounds < limits["min_rounds"] or (
+        rounds < limits["max_rounds"] and time.perf_counter() - start < limits["measure_s"]
+    ):
+        for name in _turn(names, rounds):
+            run, count = cases[name].run, calls[name]
+            run()
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(count):
+                run()
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            samples[name]["wall_ms"].append(wall / count * 1e3)
+            samples[name]["cpu_ms"].append(cpu / count * 1e3)
+        rounds += 1
+        say("measure", _of(rounds, limits))
+    return samples
+
+
+def _of(rounds: int, limits: dict[str, Any]) -> str:
+    return "round {} of at most {}".format(rounds, limits["max_rounds"])
+
+
+def _turn(names: list[str], number: int) -> list[str]:
+    """Return the cases in an order of their own for each round, the same in every run."""
+    order = list(names)
+    random.Random(number).shuffle(order)  # noqa: S311: an order, not a secret
+    return order
+
+
+def _load(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("hwprune_toolchain", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _machine() -> dict[str, Any]:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": _cpu_name(),
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": platform.system() + " " + platform.release(),
+        "load_1min": load,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            facts = [line.partition(":") for line in file]
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = {key.strip(): value.strip() for key, _, value in facts}
+    wide = [isa for flag, isa in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX")) if flag in names.get("flags", "").split()]
+    return " ".join([names.get("model name", platform.machine()), *(["({})".format(", ".join(wide))] if wide else [])])
+
+
+class _Progress:
+    """Write at most ten lines a second of each phase."""
+
+    def __init__(self, path: str) -> None:
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115: open for the life of the process
+        self.phase = ""
+        self.next = 0.0
+
+    def __call__(self, phase: str, detail: str) -> None:
+        now = time.perf_counter()
+        if phase != self.phase or now >= self.next:
+            self.phase, self.next = phase, now + 0.1
+            self.file.write(json.dumps({"phase": phase, "detail": detail}) + "\n")
+            self.file.flush()
+
+
+def _end_with_the_caller() -> None:
+    """Leave when the caller is gone: it holds the other end of stdin and never writes."""
+
+    def wait() -> None:
+        os.read(0, 1)  # not sys.stdin: its lock would stop the interpreter from ending
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,89 @@
+"""ONNX Runtime on the CPU. Its trace names operators and layouts, not kernels; it has no kernel that skips zeros."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+NAME = "ONNX Runtime"
+INSTALL = "pip install onnxruntime"
+
+
+def probe() -> dict[str, Any]:
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    devices = {"CPU": "the host's CPU"} if "CPUExecutionProvider" in providers else {}
+    return {"versions": {"onnxruntime": onnxruntime.__version__}, "devices": devices}
+
+
+def compile(  # noqa: A001: the contract's word
+    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str
+) -> _Session:
+    optimised = os.path.join(folder, os.path.basename(model).replace(".onnx", ".optimised.onnx"))
+    options = _options(settings)
+    if settings["keep_files"]:
+        options.optimized_model_filepath = optimised
+    return _Session(model, inputs, options, {"optimised": optimised} if settings["keep_files"] else {})
+
+
+def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
+    options = _options(settings)
+    options.enable_profiling = True
+    options.profile_file_prefix = os.path.join(folder, os.path.basename(model) + ".trace")
+    return _Profile(_Session(model, inputs, options, {}))
+
+
+def _options(settings: dict[str, Any]) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; the worker's log is for its last words
+    options.intra_op_num_threads = settings["threads"]
+    options.inter_op_num_threads = 1
+    # idle threads of one session would otherwise spin on the cores while the next session is timed
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+class _Session:
+    def __init__(self, model: str, inputs: dict[str, Any], options: Any, files: dict[str, str]) -> None:
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = inputs
+        self.files = files
+
+    def outputs(self) -> list[Any]:
+        outputs: list[Any] = self.session.run(None, self.inputs)
+        return outputs
+
+    def run(self) -> None:
+        self.session.run(None, self.inputs)
+
+
+class _Profile:
+    def __init__(self, session: _Session) -> None:
+        self.session = session
+
+    def run(self) -> None:
+        self.session.run()
+
+    def kernels(self) -> list[Any]:
+        with open(self.session.session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+        kernels: dict[tuple[str, str], dict[str, Any]] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                name = event["name"][: -len("_kernel_time")]
+                found = kernels.setdefault((event["args"]["node_index"], name), _kernel(name, event["args"]))
+                found["us"].append(float(event["dur"]))
+        return list(kernels.values())
+
+
+def _kernel(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    op = re.sub(r"^Fused", "", args["op_name"])
+    layout = " (NCHWc)" if name.endswith("_nchwc") else ""
+    return {"names": [name], "op": op, "kernel": args["op_name"] + layout, "sparse": False, "us": []}

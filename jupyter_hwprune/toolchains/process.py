@@ -1,0 +1,162 @@
+"""Start a worker process, listen to its progress, and end it: with a result, a failure, or by force."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import InputError, first_line
+
+Progress = Callable[[str, str], None]
+"""Called with a phase and a detail, several times a second."""
+
+WORKER = Path(__file__).with_name("_worker.py")
+POLL_S = 0.02
+LAST_WORDS = 600  # characters of the worker's output that a failure shows
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A worker call without a result: the phase it was in, and what became of it in one sentence."""
+
+    phase: str | None
+    reason: str
+    missing: bool = False  # the vendor's package is not there
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a temporary folder and remove it at the end; raises InputError where none can be made or filled."""
+    with guarded_folder():
+        folder = Path(tempfile.mkdtemp(prefix="hwprune-"))
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+@contextlib.contextmanager
+def guarded_folder() -> Iterator[None]:
+    """Turn a full or read-only temporary folder into one clear paragraph."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The temporary folder {_temporary()} cannot be used ({first_line(error)}). Free some room there, or set "
+            "the environment variable TMPDIR to a folder with room before the kernel starts."
+        ) from error
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR", "")
+
+
+def remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def call(
+    request: dict[str, Any], folder: Path, progress: Progress, *, threads: int, timeout_s: float
+) -> dict[str, Any] | Failure:
+    """Run one request in a worker process and return its result, or how it failed.
+
+    The worker's whole process group is killed when this function is left early: on an interrupt, at once.
+    """
+    request_path, result_path = folder / "request.json", folder / "result.json"
+    progress_path, log_path = folder / "progress.jsonl", folder / "worker.log"
+    with guarded_folder():
+        result_path.unlink(missing_ok=True)
+        progress_path.write_text("")
+        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": _import_path()}))
+        log = log_path.open("wb")
+    with log:
+        process = subprocess.Popen(  # noqa: S603: our own worker on our own interpreter
+            [sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=_environment(threads),
+            start_new_session=True,
+        )
+    phase = None
+    with process, progress_path.open() as lines:
+        try:
+            deadline = time.monotonic() + timeout_s
+            while process.poll() is None:
+                phase = _pass_on(lines, progress, phase)
+                if time.monotonic() > deadline:
+                    return Failure(phase, f"it was stopped after {timeout_s:g} s, in {_while(phase)}")
+                time.sleep(POLL_S)
+            phase = _pass_on(lines, progress, phase)
+        finally:
+            _kill_group(process)
+    if not result_path.exists():
+        return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
+    result: dict[str, Any] = json.loads(result_path.read_text())
+    if "error" in result:
+        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}", missing=result["missing"])
+    return result
+
+
+def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None:
+    while True:
+        start = lines.tell()
+        line = lines.readline()
+        if not line.endswith("\n"):  # nothing new, or a line that is still being written
+            lines.seek(start)
+            return phase
+        said = json.loads(line)
+        phase = said["phase"]
+        progress(said["phase"], said["detail"])
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.poll() is None:
+            process.kill()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Give every thread pool that a vendor may bring along the same size."""
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return os.environ | dict.fromkeys(pools, str(threads))
+
+
+def _import_path() -> list[str]:
+    """Return where the kernel finds packages beyond its own site, less the folder of the user's notebook."""
+    here = Path.cwd()
+    return [entry for entry in sys.path if entry and Path(entry).is_dir() and Path(entry) != here]
+
+
+def _while(phase: str | None) -> str:
+    return f"phase {phase!r}" if phase else "its start"
+
+
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    name = signal.Signals(-returncode).name
+    return f"was killed by {name}" + (" (often for want of memory)" if name == "SIGKILL" else "")
+
+
+def _last_words(log: Path) -> str:
+    words = " ".join(log.read_text(errors="replace").split())[-LAST_WORDS:]
+    return f"; its last words: {words}" if words else ""
