@@ -25,7 +25,9 @@ class Bottleneck(nn.Module):
         self.reduce = conv_bn(c_in, width, 1)
         self.spatial = conv_bn(width, width, 3, stride)
         self.expand = conv_bn(width, 4 * width, 1)
-        nn.init.constant_(self.expand[1].weight, 0.2)  # keeps a deep random network's activations in range
+        nn.init.constant_(
+            self.expand[1].get_parameter("weight"), 0.2
+        )  # keeps a deep random network's activations in range
         same_shape = stride == 1 and c_in == 4 * width
         self.shortcut = nn.Identity() if same_shape else conv_bn(c_in, 4 * width, 1, stride)
 
@@ -74,7 +76,15 @@ class MobileNetV2(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [conv_bn(3, 32, 3, 2), nn.ReLU6()]
         c_in = 32
-        plan = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+        plan = (
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        )
         for expand, c_out, depth, stride in plan:
             for i in range(depth):
                 layers.append(InvertedResidual(c_in, c_out, stride if i == 0 else 1, expand))

@@ -41,7 +41,9 @@ def choose(
     """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
     row, named = find_target(target)
     if named and toolchain and named != toolchain:
-        raise InputError(f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them.")
+        raise InputError(
+            f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them."
+        )
     if allocation not in get_args(Allocation):
         raise InputError(f"There is no allocation {allocation!r}. It is uniform or global.")
     if threads < 1:
@@ -71,7 +73,7 @@ def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
         )
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(
-            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, so --sparsity {sparsity:g} cannot be met. "
+            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself; --sparsity {sparsity:g} cannot be met. "
             "Leave --sparsity out, or choose another n:m."
         )
 
@@ -84,7 +86,7 @@ def _sparsity(asked: float | None, pattern: Pattern, stack: Stack) -> float:
 
 
 def _settle(row: Target, named: str | None) -> tuple[Stack, Evidence | None, tuple[str, ...]]:
-    """Take the toolchain that was named, or the first of the row that can be used here, and say what was passed over."""
+    """Take the toolchain named, or the first of the row that can be used here, and say what was passed over."""
     if named is not None:
         stack = _named_stack(row, named)
         return stack, obstacle_for(row, stack, probe_all([stack.toolchain])[stack.toolchain]), ()

@@ -66,8 +66,7 @@ class Exported:
 def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> Exported:
     """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError."""
     own = copy.deepcopy(model).eval()
-    for parameter in own.parameters():
-        parameter.requires_grad_(requires_grad=False)
+    own.requires_grad_(requires_grad=False)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -107,7 +106,9 @@ def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str,
     weights = {initializer.name for initializer in graph.initializer if len(initializer.dims) >= 2}
     for index, node in enumerate(graph.node):
         if any(attribute.HasField("g") for attribute in node.attribute):
-            raise ExportError(f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart.")
+            raise ExportError(
+                f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart."
+            )
         scope = _scope(node, leaves)
         owner = _weight_owner(node, leaves) or scope
         node.name = f"{owner}::{node.op_type}_{index}"
@@ -163,7 +164,9 @@ def _save_inputs(graph: Any, example: Example, path: Path) -> tuple[str, ...]:
             "model does not use was dropped. Give an example of the inputs that it does use."
         )
     if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
-        raise ExportError("The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float().")
+        raise ExportError(
+            "The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float()."
+        )
     np.savez(path, *[tensor.detach().numpy() for tensor in tensors])
     return names
 

@@ -40,7 +40,7 @@ def hwprune(
     batch: int | None = None,
     score: Score | None = None,
     timeout_s: float = 1800,
-    progress: Progress = lambda phase, detail: None,
+    progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
 ) -> Run:
     """Prune a copy of `model` for a chip, and prove with the chip's own compiler what that bought.
@@ -100,9 +100,7 @@ def _rate(score: Score | None, model: nn.Module, name: str) -> float | None:
     return value
 
 
-def _report(
-    name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: Proof, scores: Scores | None
-) -> Report:
+def _report(name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: Proof, scores: Scores | None) -> Report:
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=Request(

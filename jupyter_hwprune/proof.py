@@ -1,5 +1,6 @@
-"""Prove what the pruning bought: export both models, and let the target's toolchain compile, check, profile and time
-them side by side in one worker process.
+"""Prove what the pruning bought, with the target's own toolchain.
+
+Dense and pruned are exported, then compiled, checked, profiled and timed side by side in one worker process.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def prove(
     machine = Machine(**result["machine"])
     layers, other = _layers(pruned.layers, result["kernels"], exported, channels=isinstance(choice.pattern, Channel))
     files = {"onnx": exported["pruned"].model} | {k: Path(v) for k, v in result["files"]["pruned"].items()}
-    return Proof(_measurement(choice, result["samples"], machine), layers, other, check, machine, result["versions"], files)
+    return Proof(
+        _measurement(choice, result["samples"], machine), layers, other, check, machine, result["versions"], files
+    )
 
 
 def _call(
@@ -136,9 +139,7 @@ def _first_astray(
 
 def _measurement(choice: Choice, samples: dict[str, Any], machine: Machine) -> Measurement:
     clock = clock_for(choice.threads)
-    by_case = {
-        name: Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])) for name, each in samples.items()
-    }
+    by_case = {name: Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])) for name, each in samples.items()}
     dense, control, pruned = (by_case[name] for name in ("dense", "control", "pruned"))
     comparison = compare(on_clock(dense, clock), on_clock(control, clock), on_clock(pruned, clock))
     evidence = Evidence("measured", device=machine.cpu)
@@ -165,7 +166,9 @@ def _layers(
 ) -> tuple[tuple[Layer, ...], OtherKernels]:
     """Give each layer its kernels and their times; what belongs to no pruned layer is summed up beside them."""
     names = {layer.name for layer in layers}
-    by_case = {case: _by_layer(rows, exported["dense" if case == "control" else case]) for case, rows in kernels.items()}
+    by_case = {
+        case: _by_layer(rows, exported["dense" if case == "control" else case]) for case, rows in kernels.items()
+    }
     filled = []
     for layer in layers:
         dense, control, pruned = (by_case[case].get(layer.name) for case in ("dense", "control", "pruned"))

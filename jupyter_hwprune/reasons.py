@@ -9,7 +9,7 @@ from .report import Layer, Totals
 
 
 def explain(choice: Choice, proof: Proof, totals: Totals) -> tuple[str, ...]:
-    return tuple([*_kernels(choice, proof), *_arithmetic(choice, proof, totals), *_rules(choice), *choice.remarks])
+    return (*_kernels(choice, proof), *_arithmetic(choice, proof, totals), *_rules(choice), *choice.remarks)
 
 
 def _kernels(choice: Choice, proof: Proof) -> list[str]:
@@ -20,10 +20,8 @@ def _kernels(choice: Choice, proof: Proof) -> list[str]:
     dense = [layer for layer in seen if not layer.used]
     toolchain = choice.stack.toolchain
     if len(dense) == len(seen):
-        return [
-            f"{toolchain} ran dense kernels for all {len(seen)} pruned layers: they multiply every zero, so the pattern "
-            f"{choice.pattern} cannot buy time with it."
-        ]
+        said = f"{toolchain} ran dense kernels for all {len(seen)} pruned layers"
+        return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
     return [f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(seen)} pruned layers."]
 
 

@@ -250,7 +250,7 @@ def _converter() -> Any:
     return converter
 
 
-def _exactly(value: Any, kind: type) -> Any:
+def _exactly(value: Any, kind: Any) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
         return kind(value)
     raise TypeError(f"{value!r} is not of type {kind.__name__}")

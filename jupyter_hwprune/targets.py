@@ -91,7 +91,7 @@ TARGETS: tuple[Target, ...] = (
         validation_metric="sparse Tensor Core FLOPs",
         typical_speedup="1.5-2x",
         common_mistake=UNSTRUCTURED_MISTAKE,
-        vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on the sparse Tensor Cores (8.0, 8.6).",
+        vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
         vendor_page="https://docs.nvidia.com/cuda/cusparselt",
     ),
     Target(

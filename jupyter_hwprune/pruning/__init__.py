@@ -1,4 +1,4 @@
-"""From a dense model to a pruned copy, with a description of every layer that was touched and every one that was not."""
+"""From a dense model to a pruned copy, with a description of every layer that was pruned and every one left dense."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ def copy_of(model: nn.Module) -> nn.Module:
     try:
         own = copy.deepcopy(model).cpu()
     except Exception as error:
-        raise InputError(f"The model cannot be copied ({first_line(error)}), and the user's own is never changed.") from error
+        raise InputError(
+            f"The model cannot be copied ({first_line(error)}), and the user's own is never changed."
+        ) from error
     for name, parameter in own.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise InputError(f"The weight {name} holds NaN or infinite values; no pruning can rank those. Mend it first.")
+            raise InputError(
+                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Mend it first."
+            )
     return own
 
 
@@ -65,7 +69,9 @@ def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float,
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    zeroed = sum(round(layer.sparsity * math.prod(layer.shape)) for layer in layers if layer.shape == layer.pruned_shape)
+    zeroed = sum(
+        round(layer.sparsity * math.prod(layer.shape)) for layer in layers if layer.shape == layer.pruned_shape
+    )
     totals = Totals(_weights(dense), _weights(model) - zeroed, sum(macs.values()), sum(small_macs.values()))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
@@ -90,11 +96,15 @@ def _channel_layers(
         mask = keep.get(f"{name}.weight")
         if mask is None or weight is None or not isinstance(module, PRUNABLE):
             shrunk = mask is not None  # an embedding that followed its readers is no layer with kernels of its own
-            reason = "it follows the layers that read it" if shrunk else reasons.get(name) or reason_not_prunable(module)
+            reason = (
+                "it follows the layers that read it" if shrunk else reasons.get(name) or reason_not_prunable(module)
+            )
             skipped.append(Skipped(name, type(module).__name__, shape, reason or "none of its channels was removed"))
             continue
         left: Tensor = small.get_submodule(name).weight  # type: ignore[assignment]
-        outputs_before, outputs_after = (as_matrix(w, m).shape[0] for w, m in ((weight, module), (left, small.get_submodule(name))))
+        outputs_before, outputs_after = (
+            as_matrix(w, m).shape[0] for w, m in ((weight, module), (left, small.get_submodule(name)))
+        )
         valid = outputs_after == outputs_before or outputs_after % pattern.multiple == 0
         layers.append(
             Layer(

@@ -1,20 +1,9 @@
-"""Whole channels removed, with all that feeds on them, on torch-pruning's dependency graph and behind our own checks.
-
-The graph (Fang et al. 2023, arXiv:2301.12900) says which channels of which layers have to go together. What goes is
-chosen here, and the result is trusted only after `equivalence` has compared it with the masked dense model.
-The surgery itself runs on a copy whose weights are replaced by their own positions: what is left afterwards says, for
-every parameter and buffer, which of the dense values survived, whatever the library did on the way.
-"""
+"""Whole channels removed, with all that feeds on them: chosen here, cut by `coupling`, believed after `equivalence`."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,35 +11,10 @@ from torch import Tensor, nn
 from ..errors import PruneError, first_line
 from ..example import Example
 from ..pattern import Channel
+from .coupling import Candidate, Coupling, Cut
 from .equivalence import masked_dense_outputs, relative_difference
-from .importance import channel_magnitude
-from .layers import PRUNABLE, TRANSPOSED, reason_not_prunable
 
-HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
-HEAD_WIDTHS = ("all_head_size", "inner_dim")  # what model libraries call heads x head size
-OPAQUE = (nn.MultiheadAttention, nn.RNNBase)  # their inner layout does not survive a cut through their channels
 TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Channels to remove from the output of one layer, and from all that the graph couples to it."""
-
-    root: str
-    removed: tuple[int, ...]
-    head_attributes: tuple[tuple[str, str, int], ...]  # (module, attribute, its value afterwards)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A set of coupled channels: `units[i]` are the channels that go or stay together, `scores[i]` their worth."""
-
-    root: str
-    members: tuple[str, ...]
-    units: Tensor  # [U, channels a unit]
-    scores: Tensor  # [U]
-    step: int  # units are kept in multiples of this, so that the channels left are a multiple of the pattern's
-    attention: tuple[str, ...]  # modules whose count of heads has to follow
 
 
 @dataclass(frozen=True)
@@ -70,7 +34,7 @@ def remove_channels(
     A set of channels whose removal cannot be proven is left whole, with the reason. Raises PruneError when the graph
     cannot be read, or when nothing can be removed.
     """
-    subject = _Subject(dense, example)
+    subject = Coupling(dense, example)
     candidates, reasons = subject.candidates(pattern)
     cuts = _cuts(candidates, sparsity, ranked_together=ranked_together)
     for candidate in candidates:
@@ -89,7 +53,7 @@ def remove_channels(
             reasons |= dict.fromkeys(members[root], why)
         if not cuts:
             raise PruneError(_nothing(pattern, reasons))
-        model, keep = _Subject(dense, example).operate(cuts)
+        model, keep = Coupling(dense, example).operate(cuts)
         fault = _fault(dense, example, model, keep)
         if fault is not None:
             raise PruneError(
@@ -112,7 +76,7 @@ def _fault(dense: nn.Module, example: Example, model: nn.Module, keep: dict[str,
     expected = masked_dense_outputs(dense, example, model, keep)
     try:
         outputs = example.as_float32().outputs(copy.deepcopy(model).float().eval())
-    except Exception as error:  # noqa: BLE001: any failure inside the user's forward means the same
+    except Exception as error:  # noqa: BLE001 - any failure inside the user's forward means the same
         return f"the smaller model does not run ({first_line(error)})"
     if [t.shape for t in outputs] != [t.shape for t in expected]:
         return "the model's output changes its shape"
@@ -124,7 +88,7 @@ def _provable(dense: nn.Module, example: Example, cuts: list[Cut]) -> tuple[list
     """Try each cut alone: return those that keep the function, and what is wrong with the others."""
     good, faults = [], {}
     for cut in cuts:
-        model, keep = _Subject(dense, example).operate([cut])
+        model, keep = Coupling(dense, example).operate([cut])
         fault = _fault(dense, example, model, keep)
         if fault is None:
             good.append(cut)
@@ -154,216 +118,3 @@ def _cuts(candidates: list[Candidate], sparsity: float, *, ranked_together: bool
         )
         cuts.append(Cut(candidate.root, tuple(removed.tolist()), heads))
     return cuts
-
-
-class _Subject:
-    """A copy of the dense model with its dependency graph; one operation, then it is spent."""
-
-    def __init__(self, dense: nn.Module, example: Example) -> None:
-        self.dense = dense
-        self.copy = copy.deepcopy(dense).eval()
-        for parameter in self.copy.parameters():  # the graph is read from autograd, which skips what is frozen
-            if parameter.is_floating_point():
-                parameter.requires_grad_()
-        with torch.enable_grad(), _quiet():
-            import torch_pruning
-
-            try:
-                self.graph = torch_pruning.DependencyGraph().build_dependency(
-                    self.copy, example, forward_fn=lambda model, ex: _traceable(ex, model), verbose=False
-                )
-            except Exception as error:
-                raise PruneError(
-                    f"torch-pruning cannot read this model's channels ({first_line(error)}). "
-                    "Use a pattern that keeps the shapes, such as --pattern unstructured."
-                ) from error
-        self.names: dict[nn.Module, str] = {module: name for name, module in self.copy.named_modules()}
-        self.at_output = _output_modules(self.copy, example)
-
-    def candidates(self, pattern: Channel) -> tuple[list[Candidate], dict[str, str]]:
-        """Return the sets of coupled channels that may shrink, and why the other layers may not."""
-        found, reasons = [], {}
-        for name, module in self.names.items():
-            if isinstance(module, PRUNABLE):
-                reasons[name] = "the example input does not reach it"
-        for group in self.graph.get_all_groups(root_module_types=PRUNABLE):
-            outputs = [self.names[dep.target.module] for dep, _ in group if self._shrinks_output(dep)]
-            candidate = self._candidate(group, pattern)
-            if isinstance(candidate, Candidate):
-                found.append(candidate)
-                for name in outputs:
-                    reasons.pop(name, None)
-            else:
-                reasons |= dict.fromkeys(outputs, candidate)
-        return found, reasons
-
-    def operate(self, cuts: list[Cut]) -> tuple[nn.Module, dict[str, Tensor]]:
-        """Make the cuts; return the smaller model with the dense model's values, and the keep masks."""
-        for _, tensor in _tensors(self.copy):
-            tensor.data = _positions(tensor)
-        for cut in cuts:
-            root = self.copy.get_submodule(cut.root)
-            pruner = self.graph.get_pruner_of_module(root)
-            with _quiet():
-                self.graph.get_pruning_group(root, pruner.prune_out_channels, list(cut.removed)).prune()
-            for name, what, value in cut.head_attributes:
-                module = self.copy.get_submodule(name)
-                for attribute in HEAD_COUNTS if what == "heads" else HEAD_WIDTHS:
-                    if isinstance(getattr(module, attribute, None), int):
-                        setattr(module, attribute, value)
-        keep = _restore(self.copy, self.dense)
-        return self.copy, keep
-
-    def _shrinks_output(self, dep: Any) -> bool:
-        module = dep.target.module
-        return isinstance(module, PRUNABLE) and self.graph.is_out_channel_pruning_fn(dep.handler)
-
-    def _candidate(self, group: Any, pattern: Channel) -> Candidate | str:
-        root = group[0].dep.target.module
-        channels = self.graph.get_out_channels(root)
-        repeats, heads = 1, 0
-        attention: dict[str, int] = {}
-        for dep, _ in group:
-            module, shrinks_output = dep.target.module, self._shrinks_output(dep)
-            name = self.names.get(module)
-            if isinstance(module, OPAQUE):
-                return f"its channels run through {name} ({type(module).__name__}), which cannot be cut by channels"
-            if name is not None and isinstance(module, PRUNABLE) and (reason := reason_not_prunable(module)):
-                return f"its channels run through {name}: {reason}"
-            if module in self.at_output or not dep.target.outputs:
-                if shrinks_output or not isinstance(module, PRUNABLE):
-                    return "its channels are the model's output"
-            if isinstance(module, nn.GroupNorm):
-                repeats = max(repeats, module.num_groups)
-            if isinstance(module, PRUNABLE) and not isinstance(module, nn.Linear) and module.groups != channels:
-                repeats = max(repeats, module.groups)
-            if shrinks_output and isinstance(module, nn.Linear) and name is not None:
-                parent = name.rpartition(".")[0]
-                heads = _head_count(self.copy.get_submodule(parent)) or 0
-                if heads:
-                    attention[parent] = heads
-                    if module.out_features != channels or module.out_features == 3 * module.in_features:
-                        return f"{name} makes queries, keys and values of unequal layout, which cannot be cut by heads"
-
-        if attention:
-            heads = next(iter(attention.values()))
-            if repeats > 1 or channels % heads or len(set(attention.values())) > 1:
-                return f"its {channels} channels do not divide into the {heads} heads of {next(iter(attention))}"
-            units = torch.arange(channels).reshape(heads, -1)  # a head goes whole
-        else:
-            units = torch.arange(channels).reshape(repeats, -1).T  # each convolution group loses the same share
-        step = _step(units.shape[1], pattern.multiple)
-        scores = self._scores(group, channels)[units].square().sum(dim=1).sqrt()
-        members = tuple(dict.fromkeys(self.names[dep.target.module] for dep, _ in group if self._shrinks_output(dep)))
-        return Candidate(self.names[root], members, units, scores, step, tuple(attention))
-
-    def _scores(self, group: Any, channels: int) -> Tensor:
-        """Score each channel of the group's root by the norm over all weights that would go with it. -> [C]."""
-        squares = torch.zeros(channels)
-        for item in group:
-            module = item.dep.target.module
-            if not isinstance(module, (*PRUNABLE, nn.Embedding)):
-                continue
-            depthwise = getattr(module, "groups", 1) > 1
-            out = self.graph.is_out_channel_pruning_fn(item.dep.handler)
-            dim = 1 if isinstance(module, nn.Embedding) else int(out == isinstance(module, TRANSPOSED))
-            if depthwise and not out:
-                continue  # its input channels are its output channels, counted there
-            norms = channel_magnitude(module.weight, dim)
-            if len(norms) > max(item.idxs):
-                squares.index_add_(0, torch.tensor(item.root_idxs), norms[torch.tensor(item.idxs)].square())
-        return squares.sqrt()
-
-
-def _step(unit: int, multiple: int) -> int:
-    """Return the smallest count of units of `unit` channels whose channels are a multiple of `multiple`."""
-    count = 1
-    while (count * unit) % multiple:
-        count += 1
-    return count
-
-
-def _head_count(module: nn.Module) -> int | None:
-    for attribute in HEAD_COUNTS:
-        value = getattr(module, attribute, None)
-        if isinstance(value, int) and value > 1:
-            return value
-    return None
-
-
-def _traceable(example: Example, model: nn.Module) -> list[Tensor]:
-    from torch.utils import _pytree as pytree
-
-    output = example.through(model)
-    leaves = pytree.tree_leaves(dict(output) if isinstance(output, dict) else output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
-
-
-def _output_modules(model: nn.Module, example: Example) -> set[nn.Module]:
-    """Return the modules whose own output is an output of the model; their channels are not ours to remove."""
-    made: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is held so that its id stays its own
-    hooks = [
-        module.register_forward_hook(
-            lambda module, _, output: made.update({id(output): (module, output)}) if isinstance(output, Tensor) else None
-        )
-        for module in model.modules()
-        if not list(module.children())
-    ]
-    try:
-        outputs = example.outputs(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {made[id(tensor)][0] for tensor in outputs if id(tensor) in made}
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield every parameter and buffer that a cut could shrink, tied ones under each of their names."""
-    for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)):
-        if tensor.ndim and tensor.is_floating_point():
-            yield name, tensor
-
-
-def _positions(tensor: Tensor) -> Tensor:
-    """Number the elements in a float type that holds each number exactly. [..] -> [..]."""
-    dtype = torch.float32 if tensor.numel() <= 1 << 24 else torch.float64
-    return torch.arange(tensor.numel(), dtype=torch.int64).to(dtype).reshape(tensor.shape)
-
-
-def _restore(model: nn.Module, dense: nn.Module) -> dict[str, Tensor]:
-    """Replace positions by the dense values that stood there; return the mask `keep` of each tensor that shrank."""
-    keep: dict[str, Tensor] = {}
-    originals = dict(_tensors(dense))
-    made: dict[int, tuple[Tensor, nn.Parameter]] = {}
-    for name, positions in list(_tensors(model)):
-        original = originals[name]
-        index = positions.detach().long()
-        values = original.detach().flatten()[index]
-        if index.numel() < original.numel():
-            mask = torch.zeros(original.numel(), dtype=torch.bool)
-            mask[index.flatten()] = True
-            keep[name] = mask.reshape(original.shape)
-        parent, _, own = name.rpartition(".")
-        module = model.get_submodule(parent)
-        if isinstance(original, nn.Parameter):
-            tied_index, parameter = made.get(id(original), (None, None))
-            if parameter is None or not torch.equal(tied_index, index):
-                parameter = nn.Parameter(values, original.requires_grad)
-                made[id(original)] = (index, parameter)
-            setattr(module, own, parameter)
-        else:
-            setattr(module, own, values)
-    return keep
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the library's remarks on parameters it will handle by itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(level)

@@ -7,6 +7,7 @@ not absence: its mean would count them. There the reference normalises over the 
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,19 @@ OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 class NormOverKept(nn.Module):
     """A normalisation of the smaller model, standing in the dense one: the removed channels come out as zeros."""
 
+    kept: Tensor  # [C'] positions
+
     def __init__(self, small: nn.Module, kept: Tensor, dim: int) -> None:
         super().__init__()
         self.small, self.dim = small, dim
-        self.register_buffer("kept", kept)  # [C'] positions
+        self.register_buffer("kept", kept)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.small(x.index_select(self.dim, self.kept))
         return torch.zeros_like(x).index_copy(self.dim, self.kept, y)
 
 
-def masked_dense_outputs(
-    dense: nn.Module, example: Example, small: nn.Module, keep: dict[str, Tensor]
-) -> list[Tensor]:
+def masked_dense_outputs(dense: nn.Module, example: Example, small: nn.Module, keep: dict[str, Tensor]) -> list[Tensor]:
     """Run `dense` in float32 with all that `keep` does not keep set to zero."""
     reference = copy.deepcopy(dense).float().eval()
     tensors = dict(reference.named_parameters(remove_duplicate=False)) | dict(reference.named_buffers())
@@ -56,5 +57,5 @@ def relative_difference(actual: list[Tensor], expected: list[Tensor]) -> float:
             continue
         scale = e.float().abs().max().clamp_min(torch.finfo(torch.float32).tiny)
         difference = float((a.float() - e.float()).abs().max() / scale)
-        worst = max(worst, difference if difference == difference else float("inf"))
+        worst = max(worst, float("inf") if math.isnan(difference) else difference)
     return worst

@@ -36,7 +36,7 @@ def reason_not_prunable(module: nn.Module) -> str | None:
 def _parametrized(module: nn.Module) -> list[Any]:
     if not torch.nn.utils.parametrize.is_parametrized(module):
         return []
-    return [getattr(module, name) for name in module.parametrizations]  # type: ignore[operator, union-attr]
+    return [getattr(module, name) for name in module.parametrizations]  # type: ignore[union-attr]
 
 
 def as_matrix(weight: Tensor, layer: nn.Module) -> Tensor:

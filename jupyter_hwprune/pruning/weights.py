@@ -90,7 +90,7 @@ def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity
         scores = [block_sums(s, pattern.rows, pattern.columns) for s in scores]
     flat = torch.cat([s.flatten() for s in scores]) if scores else torch.empty(0)
     keep = keep_top(flat, round((1 - sparsity) * flat.numel()))
-    for part, own in zip(keep.split([s.numel() for s in scores]), scores, strict=True):
+    for part, own in zip(torch.split(keep, [s.numel() for s in scores]), scores, strict=True):
         mask = part.reshape(own.shape)
         yield expand_blocks(mask, pattern.rows, pattern.columns) if isinstance(pattern, Block) else mask
 

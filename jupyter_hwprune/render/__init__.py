@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
-from ..report import Report
-from . import words
+from ..report import MIME_TYPE, Report
+from . import html, png, words
+from .fit import fit
 from .text import render as text
 
 __all__ = ["mimebundle", "summary", "text"]
+
+JSON_BYTES = 96 * 1024
+PNG_BYTES = 36 * 1024
+"""A picture travels twice, as image/png and inside the HTML, and base64 makes four bytes of three."""
 
 
 def summary(report: Report) -> str:
@@ -17,4 +24,14 @@ def summary(report: Report) -> str:
 
 
 def mimebundle(report: Report) -> dict[str, Any]:
-    return {"text/plain": text(report)}
+    """Return every form of the report, at most 256 KB together."""
+    small = fit(report, JSON_BYTES)
+    picture = png.render(small, PNG_BYTES)
+    bundle = {
+        "text/plain": text(small),
+        "text/html": html.render(small, picture),
+        MIME_TYPE: json.loads(small.to_json()),
+    }
+    if picture is not None:
+        bundle["image/png"] = base64.b64encode(picture).decode("ascii")
+    return bundle

@@ -30,7 +30,7 @@ def _table(report: Report) -> list[str]:
     layers = words.by_weight(report)
     cells = [
         (
-            _short(layer.name, 22),
+            words.middle_cut(layer.name, 22),
             words.shapes(layer).replace(" ", ""),
             words.share(layer.sparsity),
             _arrow(words.count(layer.macs), words.count(layer.pruned_macs)),
@@ -55,7 +55,9 @@ def _table(report: Report) -> list[str]:
         lines.append("  - is: not measured")
     if report.other_kernels is not None:
         dense, pruned = report.other_kernels.dense_us, report.other_kernels.pruned_us
-        lines.append(f"  all other kernels: {words.microseconds(dense)} us dense, {words.microseconds(pruned)} us pruned")
+        lines.append(
+            f"  all other kernels: {words.microseconds(dense)} us dense, {words.microseconds(pruned)} us pruned"
+        )
     return [*lines, ""]
 
 
@@ -65,7 +67,3 @@ def _dash(cell: str) -> str:
 
 def _arrow(before: str, after: str) -> str:
     return "-" if words.UNKNOWN in {before, after} else f"{before}→{after}".replace(" ", "")
-
-
-def _short(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: width // 2 - 1] + "…" + name[-(width // 2) :]

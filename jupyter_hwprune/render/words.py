@@ -53,7 +53,9 @@ def headline(report: Report) -> str:
 def interval(comparison: Comparison) -> str | None:
     if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
         return None
-    return f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, noise floor {100 * comparison.noise_floor:.1f} %"
+    return (
+        f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, noise floor {100 * comparison.noise_floor:.1f} %"
+    )
 
 
 def what(report: Report) -> str:
@@ -78,13 +80,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
     rows.append(("MACs", removed(report.totals.macs, report.totals.pruned_macs)))
     if report.check is not None:
-        rows.append(
-            (
-                "outputs",
-                f"those of torch within {report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} "
-                f"(pruned); tolerance {report.check.tolerance:.0e}",
-            )
-        )
+        errors = f"{report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} (pruned)"
+        rows.append(("outputs", f"those of torch within {errors}; tolerance {report.check.tolerance:.0e}"))
     if report.scores is not None:
         rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
     if report.typical_speedup is not None:
@@ -97,15 +94,22 @@ def versions(report: Report) -> str:
     return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
-def yes_no(value: bool | None) -> str:  # noqa: FBT001: a cell of a table
+def yes_no(value: bool | None) -> str:
     return UNKNOWN if value is None else "yes" if value else "no"
 
 
 def speed(comparison: Comparison) -> str:
     if comparison.speedup is None:
         return UNKNOWN
-    ratio = f"{comparison.speedup:.2f}x"
-    return f"no gain {ratio}" if comparison.verdict == "no measurable gain" else f"{comparison.verdict} {ratio}"
+    return (
+        "within noise"
+        if comparison.verdict == "no measurable gain"
+        else f"{comparison.verdict} {comparison.speedup:.2f}x"
+    )
+
+
+def middle_cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width // 2 - 1] + "…" + name[-(width // 2) :]
 
 
 def valid(layer: Layer) -> str:

@@ -71,7 +71,7 @@ def probe(name: str) -> Status:
             versions={},
             devices={},
             reason="this version of jupyter-hwprune has no adapter for it yet",
-            cure=f"choose a toolchain that it has: {', '.join(shipped())}",
+            cure="pip install -U jupyter-hwprune, once a version has one",
         )
     with private_folder() as folder:
         request = {"action": "probe", "toolchain": str(file)}
@@ -91,7 +91,8 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
 def _install_command(file: Path) -> str | None:
     """Read INSTALL from a toolchain's file, which can be loaded without its vendor."""
     spec = importlib.util.spec_from_file_location("hwprune_toolchain_facts", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     command: str | None = getattr(module, "INSTALL", None)

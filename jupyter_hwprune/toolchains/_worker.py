@@ -28,7 +28,7 @@ def main(request_path: str, result_path: str) -> None:
     try:
         toolchain = _load(request["toolchain"])
         result = {"probe": _probe, "prove": _prove}[request["action"]](toolchain, request, say)
-    except Exception as error:  # noqa: BLE001: whatever a vendor raises is the result of this call
+    except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error), "missing": isinstance(error, ImportError)}
     temporary = result_path + ".part"
     with open(temporary, "w", encoding="utf-8") as file:
@@ -42,12 +42,12 @@ def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
 
 def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Compile every case, check its outputs, profile its kernels, and time all cases in turn."""
-    import numpy
+    import numpy as np
 
     settings, folder = request["settings"], request["folder"]
-    with numpy.load(request["inputs"]) as file:
+    with np.load(request["inputs"]) as file:
         inputs = dict(zip(request["input_names"], [file[key] for key in file.files]))
-    versions = dict(toolchain.probe()["versions"], python=platform.python_version(), numpy=numpy.__version__)
+    versions = dict(toolchain.probe()["versions"], python=platform.python_version(), numpy=np.__version__)
     cases = {}
     for case in request["cases"]:
         say("compile", case["name"])
@@ -56,9 +56,9 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     result = {"versions": versions, "machine": _machine(), "errors": {}}
     for case in request["cases"]:
         say("check", case["name"])
-        with numpy.load(case["expected"]) as file:
+        with np.load(case["expected"]) as file:
             expected = [file[key] for key in file.files]
-        result["errors"][case["name"]] = _relative_errors(numpy, cases[case["name"]].outputs(), expected)
+        result["errors"][case["name"]] = _relative_errors(np, cases[case["name"]].outputs(), expected)
     if max(max(errors) for errors in result["errors"].values()) > request["tolerance"] or not request["timing"]:
         return result
     result["kernels"] = _profile(toolchain, request, inputs, say)
@@ -67,15 +67,15 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     return result
 
 
-def _relative_errors(numpy: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
+def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
     """Return for each output its largest difference relative to its largest magnitude; JSON knows no NaN, so 1e30."""
     if [o.shape for o in outputs] != [e.shape for e in expected]:
         return [1e30]
     errors = []
     for output, want in zip(outputs, expected):
-        scale = max(float(numpy.abs(want).max()), 1e-30) if want.size else 1.0
-        error = float(numpy.abs(output.astype("float64") - want).max()) / scale if want.size else 0.0
-        errors.append(error if error == error and error < 1e30 else 1e30)
+        scale = max(float(np.abs(want).max()), 1e-30) if want.size else 1.0
+        error = float(np.abs(output.astype("float64") - want).max()) / scale if want.size else 0.0
+        errors.append(min(1e30, error))  # in this order, min turns NaN into 1e30 too
     return errors
 
 
@@ -147,13 +147,14 @@ def _of(rounds: int, limits: dict[str, Any]) -> str:
 def _turn(names: list[str], number: int) -> list[str]:
     """Return the cases in an order of their own for each round, the same in every run."""
     order = list(names)
-    random.Random(number).shuffle(order)  # noqa: S311: an order, not a secret
+    random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
     return order
 
 
 def _load(path: str) -> Any:
     spec = importlib.util.spec_from_file_location("hwprune_toolchain", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -177,7 +178,11 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     names = {key.strip(): value.strip() for key, _, value in facts}
-    wide = [isa for flag, isa in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX")) if flag in names.get("flags", "").split()]
+    wide = [
+        isa
+        for flag, isa in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX"))
+        if flag in names.get("flags", "").split()
+    ]
     return " ".join([names.get("model name", platform.machine()), *(["({})".format(", ".join(wide))] if wide else [])])
 
 
@@ -185,7 +190,7 @@ class _Progress:
     """Write at most ten lines a second of each phase."""
 
     def __init__(self, path: str) -> None:
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115: open for the life of the process
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for the life of the process
         self.phase = ""
         self.next = 0.0
 

@@ -52,6 +52,4 @@ class Toolchain(Protocol):
         """Compile the ONNX file `model` for settings["device"] and settings["threads"]; files go to `folder`."""
 
     def profile(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Profiled:
-        """The same with the vendor's profiler on."""
-
-
+        """Do the same with the vendor's profiler on."""

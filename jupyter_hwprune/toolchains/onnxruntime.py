@@ -19,9 +19,7 @@ def probe() -> dict[str, Any]:
     return {"versions": {"onnxruntime": onnxruntime.__version__}, "devices": devices}
 
 
-def compile(  # noqa: A001: the contract's word
-    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str
-) -> _Session:
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Session:
     optimised = os.path.join(folder, os.path.basename(model).replace(".onnx", ".optimised.onnx"))
     options = _options(settings)
     if settings["keep_files"]:

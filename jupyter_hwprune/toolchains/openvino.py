@@ -19,9 +19,7 @@ def probe() -> dict[str, Any]:
     return {"versions": {"openvino": openvino.__version__.split("-")[0]}, "devices": devices}
 
 
-def compile(  # noqa: A001: the contract's word
-    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str
-) -> _Request:
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Request:
     files: dict[str, str] = {}
     if settings["keep_files"]:
         import openvino

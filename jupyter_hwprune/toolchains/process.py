@@ -85,7 +85,7 @@ def call(
         request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": _import_path()}))
         log = log_path.open("wb")
     with log:
-        process = subprocess.Popen(  # noqa: S603: our own worker on our own interpreter
+        process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
             [sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -110,7 +110,9 @@ def call(
         return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
     result: dict[str, Any] = json.loads(result_path.read_text())
     if "error" in result:
-        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}", missing=result["missing"])
+        return Failure(
+            phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}", missing=result["missing"]
+        )
     return result
 
 

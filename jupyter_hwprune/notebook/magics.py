@@ -1,0 +1,111 @@
+"""`%hwprune`: parse, call, return. What it does is in `flow`, and each form has a plain Python function."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from . import completion
+from .namespace import find_input, find_model, scorer
+from .progress import ProgressLine
+
+SUBCOMMANDS = ("targets", "doctor")
+
+
+@magics_class
+class HwpruneMagics(Magics):
+    @no_var_expand
+    @line_magic
+    @magic_arguments()
+    @argument("words", nargs="*", help="the model (a name or an expression); or `targets`; or `doctor` and a target")
+    @argument("--input", help="the model's example input: a name or an expression")
+    @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
+    @argument("--pattern", help="2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured")
+    @argument("--sparsity", type=float, help="the share to remove, above 0 and below 1")
+    @argument("--allocation", default="uniform", help="uniform: the same share of each layer; global: ranked together")
+    @argument("--toolchain", help="who compiles and judges, instead of the target's first")
+    @argument("--threads", type=int, default=1, help="threads of the compiled model (default 1)")
+    @argument("--batch", type=int, help="rows of the input (default: as the example has)")
+    @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
+    @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
+    @argument("-o", dest="variable", help="also keep the result in this variable")
+    def hwprune(self, line: str) -> Any:
+        """Prune a copy of a model for a chip, and prove with the chip's own compiler what that bought.
+
+        Returns a Run: `.model` is the pruned copy, `.report` the findings, `.artifacts` the compiler's files.
+
+        Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
+        `%hwprune targets`, `%hwprune doctor intel-cpu`.
+        """
+        options = _parse(HwpruneMagics.hwprune.parser, line)
+        if options is None:
+            return None
+        if options.words and options.words[0] in SUBCOMMANDS:
+            return _subcommand(*options.words)
+        if len(options.words) > 1:
+            raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
+        return self._run(options)
+
+    def _run(self, options: Namespace) -> Any:
+        from ..flow import hwprune
+        from ..render import summary
+
+        namespace = self.shell.user_ns
+        name, model = find_model(namespace, options.words[0] if options.words else None)
+        example = find_input(namespace, options.input)
+        score = None if options.eval is None else scorer(namespace, options.eval, name)
+        with ProgressLine(self.shell) as progress:
+            run = hwprune(
+                model,
+                example,
+                target=options.target,
+                pattern=options.pattern,
+                sparsity=options.sparsity,
+                allocation=options.allocation,
+                toolchain=options.toolchain,
+                threads=options.threads,
+                batch=options.batch,
+                score=score,
+                timeout_s=options.timeout,
+                progress=progress,
+                name=name,
+            )
+            progress.done(summary(run.report))
+        if options.variable:
+            namespace[options.variable] = run
+        return run
+
+
+def _parse(parser: Any, line: str) -> Namespace | None:
+    """Parse the line as a shell would; None when only help was wanted. A `;` at its end is the notebook's, not ours."""
+    try:
+        words = shlex.split(line.strip().removesuffix(";"))
+    except ValueError as error:
+        raise UsageError(f"The line cannot be read: {error}. Check its quotes: %hwprune {line}") from None
+    if {"-h", "--help"} & set(words):
+        print(parser.format_help())
+        return None
+    options: Namespace = parser.parse_args(words)
+    if options.variable and not options.variable.isidentifier():
+        raise UsageError(f"-o {options.variable}: that is no name for a variable")
+    return options
+
+
+def _subcommand(command: str, *words: str) -> Any:
+    from .. import survey
+
+    if command == "targets" and not words:
+        return survey.targets()
+    if command == "doctor" and len(words) <= 1:
+        return survey.doctor(*words)
+    raise UsageError(f"%hwprune {command} takes {'no word' if command == 'targets' else 'one target'} after it")
+
+
+def load(shell: Any) -> None:
+    shell.register_magics(HwpruneMagics)
+    shell.set_hook("complete_command", completion.complete, re_key=r".*%hwprune\b")  # also after `run = `

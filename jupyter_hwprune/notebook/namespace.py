@@ -1,0 +1,125 @@
+"""What the user means: the model, the input and the score, found in or evaluated in their namespace, never changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import InputError, first_line
+
+PREFERRED_INPUTS = ("example_input", "example", "inputs", "x")
+
+
+def models(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the modules with parameters by name, each once; loss functions are modules too and have none."""
+    if "torch" not in sys.modules:
+        return {}
+    from torch import nn
+
+    found: dict[str, Any] = {}
+    for name, value in _own(namespace):
+        if not isinstance(value, nn.Module) or next(value.parameters(), None) is None:
+            continue
+        if not any(value is other for other in found.values()):
+            found[name] = value
+    return found
+
+
+def tensors(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    if "torch" not in sys.modules:
+        return {}
+    import torch
+
+    return {
+        name: value
+        for name, value in _own(namespace)
+        if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter)
+    }
+
+
+def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
+    """Return the model and its name: the one that `text` says, or the namespace's only one, or the one called `model`.
+
+    Raises InputError when that is none, or not clear.
+    """
+    if text is not None:
+        from torch import nn
+
+        value = evaluate(namespace, text, "the model")
+        if not isinstance(value, nn.Module):
+            raise InputError(
+                f"{text} is a {type(value).__name__}, not a torch nn.Module. {_there_are('models', models(namespace))}"
+            )
+        return text, value
+    found = models(namespace)
+    if "model" in found:
+        return "model", found["model"]
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        raise InputError(
+            f"There are several models here: {', '.join(found)}. Say which, e.g. %hwprune {next(iter(found))}."
+        )
+    raise InputError("There is no model here: no torch nn.Module with parameters. Make one, or name it: %hwprune net.")
+
+
+def find_input(namespace: Mapping[str, Any], text: str | None) -> Any:
+    """Return the example input: what `text` says, a tensor of a usual name, or the namespace's only tensor."""
+    if text is not None:
+        return evaluate(namespace, text, "the example input")
+    own = dict(_own(namespace))
+    for name in PREFERRED_INPUTS:
+        if name in own and _could_be_input(own[name]):
+            return own[name]
+    found = tensors(namespace)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    raise InputError(
+        f"No example input is clear. {_there_are('tensors', found)} Say which is the model's input, e.g. --input x."
+    )
+
+
+def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable[[Any], float]:
+    """Make a score of `text`: a function of the model, or an expression in which the model's name is the model."""
+    if text in namespace and callable(namespace[text]):
+        function: Callable[[Any], float] = namespace[text]
+        return function
+
+    def score(model: Any) -> float:
+        value: float = eval(text, dict(namespace) | {model_name: model})  # noqa: S307 - the user's own expression
+        return value
+
+    try:
+        compile(text, "<--eval>", "eval")
+    except SyntaxError as error:
+        raise InputError(f"--eval {text} is no Python expression ({error.msg}).") from None
+    score.__name__ = text
+    return score
+
+
+def evaluate(namespace: Mapping[str, Any], text: str, what: str) -> Any:
+    """Evaluate an expression on a copy of the namespace, so that even `:=` leaves no trace in the user's."""
+    if text in namespace:
+        return namespace[text]
+    try:
+        return eval(text, dict(namespace))  # noqa: S307 - the user's own expression
+    except NameError:
+        raise InputError(f"{text}, named as {what}, does not exist here.") from None
+    except Exception as error:
+        raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.") from error
+
+
+def _own(namespace: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in list(namespace.items()) if not name.startswith("_")]
+
+
+def _could_be_input(value: Any) -> bool:
+    import torch
+
+    first = value[0] if isinstance(value, (tuple, list)) and value else value
+    return isinstance(first, (torch.Tensor, dict))
+
+
+def _there_are(kind: str, found: Mapping[str, Any]) -> str:
+    return f"The {kind} here are: {', '.join(found)}." if found else f"There are no {kind} here."

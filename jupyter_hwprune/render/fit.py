@@ -1,0 +1,101 @@
+"""Make a report small enough for a notebook: smaller pictures first, then only the costliest layers; and say so."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..report import Layer, Picture, Report, Samples
+from .words import by_weight
+
+SIZES = (32, 16, 8)  # tiles along a side, and weights along a side of the corner
+
+
+def fit(report: Report, limit_bytes: int) -> Report:
+    """Return the report, or the least reduced form of it whose JSON has at most `limit_bytes`."""
+    for smaller in _reductions(report):
+        if len(smaller.to_json()) <= limit_bytes:
+            return smaller
+    return replace(_bare(report), omitted=(*report.omitted, "all layers are left out: the report would be too large"))
+
+
+def _reductions(report: Report) -> Iterator[Report]:
+    yield report
+    layers = by_weight(report)
+    for size in SIZES:
+        said = f"heatmaps are reduced to {size}x{size} tiles"
+        yield _with(report, [_shrink(layer, size) for layer in report.layers], said)
+    smallest = [_shrink(layer, SIZES[-1]) for layer in layers]
+    kept = len(layers)
+    while kept > 8:  # below that the layers themselves are too large
+        kept //= 2
+        pictures = [*smallest[:kept], *(replace(layer, picture=None) for layer in smallest[kept:])]
+        yield _with(report, pictures, f"only the {kept} costliest of {len(layers)} layers have a heatmap")
+    kept, skipped = len(layers), len(report.skipped)
+    while kept > 1 or skipped > 1:
+        kept, skipped = max(1, kept // 2), max(1, skipped // 2)
+        fewer = replace(report, skipped=report.skipped[:skipped])
+        dense = f"{skipped} of {len(report.skipped)} left dense"
+        said = f"only the {kept} costliest of {len(layers)} layers and {dense} are here"
+        yield _with(fewer, [replace(layer, picture=None) for layer in layers[:kept]], said)
+
+
+def _with(report: Report, layers: list[Layer], said: str) -> Report:
+    return replace(report, layers=tuple(layers), omitted=(*report.omitted, said))
+
+
+def _bare(report: Report) -> Report:
+    """Keep the findings on the whole model; names and reasons of any length are cut."""
+    measurement = report.measurement
+    none = Samples((), ())
+    return replace(
+        report,
+        request=replace(report.request, model=report.request.model[:100]),
+        layers=(),
+        skipped=(),
+        reasons=tuple(reason[:500] for reason in report.reasons[:10]),
+        measurement=replace(measurement, dense=measurement.dense and none, control=None, pruned=None),
+    )
+
+
+def _shrink(layer: Layer, size: int) -> Layer:
+    picture = layer.picture
+    if picture is None or max(picture.tile_rows, picture.tile_columns, picture.corner_columns) <= size:
+        return layer
+    tiles = np.frombuffer(base64.b64decode(picture.tiles), np.uint8).reshape(picture.tile_rows, picture.tile_columns)
+    rows, columns = min(size, picture.tile_rows), min(size, picture.tile_columns)
+    pooled = _pool(_pool(tiles.astype(float), rows).T, columns).T.round().astype(np.uint8)
+    corner = corner_of(picture)[:size, :size]
+    return replace(
+        layer,
+        picture=Picture(
+            picture.rows,
+            picture.columns,
+            rows,
+            columns,
+            base64.b64encode(pooled.tobytes()).decode("ascii"),
+            corner.shape[0],
+            corner.shape[1],
+            base64.b64encode(np.packbits(corner, axis=1).tobytes()).decode("ascii"),
+        ),
+    )
+
+
+def _pool(array: np.ndarray, rows: int) -> np.ndarray:
+    """Average neighbouring rows into `rows` of them. [R, C] -> [rows, C]."""
+    return np.stack([part.mean(axis=0) for part in np.array_split(array, rows)])
+
+
+def tiles_of(picture: Picture) -> np.ndarray:
+    """Return the density of each tile, 0 to 1. [tile_rows, tile_columns]."""
+    raw = np.frombuffer(base64.b64decode(picture.tiles), np.uint8)
+    return raw.reshape(picture.tile_rows, picture.tile_columns) / 255
+
+
+def corner_of(picture: Picture) -> np.ndarray:
+    """Return the corner of the mask. bool [corner_rows, corner_columns]."""
+    raw = np.frombuffer(base64.b64decode(picture.corner), np.uint8).reshape(picture.corner_rows, -1)
+    return np.unpackbits(raw, axis=1, count=picture.corner_columns).astype(bool)

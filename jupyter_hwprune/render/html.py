@@ -1,0 +1,117 @@
+"""A report as one script-free block of HTML that takes its colours from the page around it, light or dark.
+
+Styles stand on the elements: notebooks strip style sheets from outputs they do not trust. Every word comes escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from ..report import Layer, Report
+from . import words
+
+FIRST_LAYERS = 12
+MOST_LAYERS = 40  # the others are in the report
+BAR_PX = 90
+# blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision; both carry white text
+BADGES = {"faster": "#0072B2", "slower": "#B34700", "no measurable gain": "#5f6368", "not measured": "#5f6368"}
+COLUMNS = ("layer", "weight", "pattern", "removed", "MACs", "time, µs", "", "valid", "used", "faster", "kernel")
+LEFT = ' style="text-align:left"'
+
+
+def render(report: Report, picture: bytes | None) -> str:
+    """Return the page; `picture` is the PNG of the masks, shown below the table."""
+    parts = [_verdict(report), _facts(report), _layers(report)]
+    if picture is not None:
+        data = base64.b64encode(picture).decode("ascii")
+        alt = f"Density tiles and mask corners of the pruned layers, {words.what(report)}"
+        style = "max-width:100%;height:auto;margin-top:8px"
+        parts.append(f'<img alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">')
+    parts.append(_left_dense(report))
+    parts += [f"<p>{escape(said)}</p>" for said in report.omitted]
+    return f'<div style="max-width:1200px">{"".join(parts)}</div>'
+
+
+def _verdict(report: Report) -> str:
+    colour = BADGES[report.verdict]
+    badge = (
+        f'<span style="background:{colour};color:#fff;padding:2px 10px;border-radius:4px;font-weight:bold;'
+        f'font-size:120%">{escape(words.headline(report))}</span>'
+    )
+    interval = words.interval(report.measurement.comparison)
+    beside = f" &nbsp;{escape(interval)}" if interval else ""
+    return f"<p><b>{escape(words.what(report))}</b></p><p>{badge}{beside}</p>"
+
+
+def _facts(report: Report) -> str:
+    rows = words.facts(report) + [("why", reason) for reason in report.reasons]
+    cells = "".join(
+        f'<tr><th{LEFT} scope="row">{escape(name)}</th><td{LEFT}>{escape(said)}</td></tr>' for name, said in rows
+    )
+    return f"<table>{cells}</table>"
+
+
+def _layers(report: Report) -> str:
+    layers = words.by_weight(report)
+    longest = max((max(layer.dense_us or 0, layer.pruned_us or 0) for layer in layers), default=0)
+    rows = [_layer(layer, longest) for layer in layers[:MOST_LAYERS]]
+    parts = [_table(rows[:FIRST_LAYERS])]
+    if len(rows) > FIRST_LAYERS:
+        rest = f"the {len(rows) - FIRST_LAYERS} next layers" if len(layers) > len(rows) else "all other layers"
+        parts.append(f"<details><summary>{rest}</summary>{_table(rows[FIRST_LAYERS:])}</details>")
+    below = []
+    if len(layers) > MOST_LAYERS:
+        below.append(f"{len(layers) - MOST_LAYERS} more layers, each below these, are in the report's layers.")
+    if report.other_kernels is not None:
+        dense, pruned = report.other_kernels.dense_us, report.other_kernels.pruned_us
+        below.append(f"Kernels of no pruned layer: {words.microseconds(dense)} µs → {words.microseconds(pruned)} µs.")
+    return "".join(parts) + (f"<p>{escape(' '.join(below))}</p>" if below else "")
+
+
+def _table(rows: list[str]) -> str:
+    head = "".join(f"<th{LEFT}>{name}</th>" for name in COLUMNS)
+    return (
+        '<div style="overflow-x:auto"><table style="white-space:nowrap;font-size:12px">'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _layer(layer: Layer, longest: float) -> str:
+    time = words.UNKNOWN
+    if layer.dense_us is not None or layer.pruned_us is not None:
+        time = f"{words.microseconds(layer.dense_us)} → {words.microseconds(layer.pruned_us)}"
+    cells = (
+        escape(words.middle_cut(layer.name, 60)),
+        escape(words.shapes(layer)),
+        escape(layer.pattern),
+        words.share(layer.sparsity),
+        f"{words.count(layer.macs)} → {words.count(layer.pruned_macs)}",
+        time,
+        _bars(layer, longest),
+        escape(words.valid(layer)),
+        words.yes_no(layer.used),
+        escape(words.speed(layer.speed)),
+        escape(words.kernels(layer)[:80]),
+    )
+    return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _bars(layer: Layer, longest: float) -> str:
+    """Draw dense above pruned, to one scale over all layers."""
+    if layer.dense_us is None or layer.pruned_us is None or not longest:
+        return ""
+    bar = '<div style="width:{:.0f}px;height:5px;margin:1px;background:{}"></div>'
+    dense, pruned = (max(1, BAR_PX * us / longest) for us in (layer.dense_us, layer.pruned_us))
+    return bar.format(dense, "#9aa0a6") + bar.format(pruned, BADGES["faster"])
+
+
+def _left_dense(report: Report) -> str:
+    said = words.left_dense(report.skipped)
+    if not said:
+        return ""
+    items = "".join(f"<li>{escape(line[:300])}</li>" for line in said[:20])
+    more = f"<li>and {len(said) - 20} more reasons</li>" if len(said) > 20 else ""
+    return (
+        f"<details><summary>{len(report.skipped)} layers left dense, and why</summary><ul>{items}{more}</ul></details>"
+    )

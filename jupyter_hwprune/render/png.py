@@ -1,0 +1,94 @@
+"""The masks as a picture: for each layer its density tiles, and the true mask's corner magnified beside them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ..report import Layer, Report
+from . import words
+from .fit import corner_of, tiles_of
+
+MOST_LAYERS = 12
+ACROSS = 3
+INK, PAPER, FAINT = "#1b1b1b", "#ffffff", "#6b6b6b"
+DENSITY = "cividis"  # reads the same with every kind of colour vision
+KEPT, GONE = "#fde737", "#00224e"  # that map's two ends
+
+
+def render(report: Report, most_bytes: int) -> bytes | None:
+    """Return a PNG of at most `most_bytes`, with fewer layers where all would be too large; None where none fits."""
+    drawn = [layer for layer in words.by_weight(report) if layer.picture is not None]
+    shown = min(len(drawn), MOST_LAYERS)
+    while shown:
+        png = _draw(report, drawn[:shown], len(report.layers))
+        if len(png) <= most_bytes:
+            return png
+        shown = shown * 2 // 3
+    return None
+
+
+def _draw(report: Report, layers: list[Layer], total: int) -> bytes:
+    # Figure and canvas by themselves: pyplot would start a backend and join the user's open figures
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(ACROSS, len(layers))
+    down = -(-len(layers) // across)
+    figure = Figure(figsize=(3.5 * across, 1.85 * down + 0.75), dpi=96, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    top = 1 - 0.52 / figure.get_figheight()
+    grid = figure.add_gridspec(
+        down, 2 * across, left=0.02, right=0.985, top=top - 0.02, bottom=0.02, wspace=0.12, hspace=0.36
+    )
+    for index, layer in enumerate(layers):
+        row, column = divmod(index, across)
+        _layer(figure, grid[row, 2 * column], grid[row, 2 * column + 1], layer)
+    more = f"; the {len(layers)} costliest of {total} layers" if total > len(layers) else ""
+    _write(
+        figure, 0.02, 1 - 0.2 / figure.get_figheight(), f"{words.what(report)}: {words.headline(report)}", 10, bold=True
+    )
+    legend = f"left: density of tiles, from none kept (dark) to all (light); right: corner of the mask{more}"
+    _write(figure, 0.02, 1 - 0.42 / figure.get_figheight(), legend, 7.5, bold=False)
+    return _compact(figure)
+
+
+def _layer(figure: Any, left: Any, right: Any, layer: Layer) -> None:
+    from matplotlib.colors import ListedColormap
+
+    picture = layer.picture
+    assert picture is not None
+    tiles, corner = figure.add_subplot(left), figure.add_subplot(right)
+    tiles.imshow(tiles_of(picture), cmap=DENSITY, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    corner.imshow(
+        corner_of(picture), cmap=ListedColormap([GONE, KEPT]), vmin=0, vmax=1, interpolation="nearest", aspect="auto"
+    )
+    for axes in (tiles, corner):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set(color=FAINT, linewidth=0.6)
+    title = {"fontsize": 7.5, "color": INK, "family": "DejaVu Sans", "usetex": False, "loc": "left", "pad": 3}
+    tiles.set_title(words.middle_cut(layer.name, 24), fontweight="bold", **title)
+    corner.set_title(f"{words.share(1 - layer.sparsity)} kept, valid: {words.valid(layer)}", **title)
+    size = {"fontsize": 6.5, "color": FAINT, "family": "DejaVu Sans", "usetex": False, "labelpad": 2}
+    tiles.set_xlabel(f"{picture.rows} x {picture.columns}", **size)
+    corner.set_xlabel(f"{picture.corner_rows} x {picture.corner_columns} of them", **size)
+
+
+def _write(figure: Any, x: float, y: float, said: str, size: float, *, bold: bool) -> None:
+    weight = "bold" if bold else "normal"
+    figure.text(
+        x, y, said, fontsize=size, color=INK, fontweight=weight, family="DejaVu Sans", usetex=False, va="center"
+    )
+
+
+def _compact(figure: Any) -> bytes:
+    """Save with a palette: the picture has few colours, and a notebook carries it twice."""
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", facecolor=PAPER)
+    small = io.BytesIO()
+    Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()

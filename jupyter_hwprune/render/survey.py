@@ -1,0 +1,113 @@
+"""The strategy matrix and the doctor's findings, as text and as HTML."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..survey import Doctor, TargetHere, Targets
+
+WIDTH = 118
+INDENT = " " * 15
+
+
+def targets_text(survey: Targets) -> str:
+    lines = ["hwprune targets: what to prune for which chip, and what can be measured on this machine", ""]
+    for row in survey.rows:
+        target = row.target
+        lines.append(f"{target.name:<14} {target.chip}")
+        for label, said in _about(row):
+            lines += textwrap.wrap(f"{label}: {said}", WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+    return "\n".join(lines)
+
+
+def targets_html(survey: Targets) -> str:
+    head = (
+        "target",
+        "pattern, toolchains",
+        "guide's gain",
+        "limited by, judged by",
+        "rules, mistakes, sources",
+        "here",
+    )
+    rows = []
+    for row in survey.rows:
+        about = dict(_about(row))
+        target = row.target
+        source = f'{escape(target.vendor_says)} <a href="{escape(target.vendor_page)}">vendor</a>'
+        notes = [*map(escape, target.shape_rules), f"<b>mistake:</b> {escape(target.common_mistake)}", source]
+        if target.finding:
+            notes.append(f"<b>found:</b> {escape(target.finding)}")
+        rows.append(
+            (
+                f"<b>{escape(target.name)}</b><br>{escape(target.chip)}",
+                escape(about["prune"]),
+                escape(target.typical_speedup or "none given"),
+                f"{escape(target.primary_constraint)};<br>{escape(target.validation_metric)}",
+                "<br>".join(notes),
+                escape(about["here"]),
+            )
+        )
+    return _table(head, rows)
+
+
+def _about(row: TargetHere) -> list[tuple[str, str]]:
+    target = row.target
+    about = [
+        ("prune", "; ".join(f"{stack.pattern} with {stack.toolchain}" for stack in target.stacks)),
+        ("guide", f"{target.typical_speedup} over dense" if target.typical_speedup else "gives no figure for it"),
+        ("limit", f"{target.primary_constraint}; judged by {target.validation_metric}"),
+        ("rules", "; ".join(target.shape_rules)),
+        ("mistake", target.common_mistake),
+        ("vendor", f"{target.vendor_says} {target.vendor_page}"),
+    ]
+    if target.finding:
+        about.append(("found", target.finding))
+    if row.usable:
+        about.append(("here", f"compiled and measured by {', '.join(row.usable)}"))
+    else:
+        why = dict.fromkeys(f"{o.reason} (cure: {o.cure or 'none known'})" for o in row.obstacles.values())
+        about.append(("here", "not measured: " + "; ".join(why)))
+    return about
+
+
+def doctor_text(found: Doctor) -> str:
+    lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+    for status in found.toolchains:
+        lines.append(f"{status.name:<14} {'ready' if status.available else 'missing'}")
+        for said in _symptoms(found, status.name):
+            lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+    return "\n".join(lines)
+
+
+def doctor_html(found: Doctor) -> str:
+    rows = [
+        (
+            f"<b>{escape(status.name)}</b>",
+            "ready" if status.available else "missing",
+            "<br>".join(map(escape, _symptoms(found, status.name))),
+        )
+        for status in found.toolchains
+    ]
+    return _table(("toolchain", "state", "what it says"), rows)
+
+
+def _symptoms(found: Doctor, name: str) -> list[str]:
+    status = next(each for each in found.toolchains if each.name == name)
+    said = [f"serves {', '.join(found.serves[name]) or 'no target of this package'}"]
+    if status.available:
+        said.append("versions: " + ", ".join(f"{key} {value}" for key, value in status.versions.items()))
+        said.append("devices: " + (", ".join(f"{key} ({value})" for key, value in status.devices.items()) or "none"))
+    else:
+        said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
+    return said
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    cell = 'style="text-align:left;vertical-align:top"'
+    header = "".join(f"<th {cell}>{name}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td {cell}>{value}</td>" for value in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,72 @@
+"""What could be done here: the strategy matrix held against this machine, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .choice import obstacle_for
+from .render import survey as render
+from .report import Evidence
+from .targets import TARGETS, Target, find_target
+from .toolchains import Status, planned, probe_all, shipped
+
+
+@dataclass(frozen=True)
+class TargetHere:
+    """A target, the toolchains that can compile for it and measure it on this machine, and what hinders the others."""
+
+    target: Target
+    usable: tuple[str, ...]
+    obstacles: dict[str, Evidence]
+
+
+@dataclass(frozen=True)
+class Targets:
+    rows: tuple[TargetHere, ...]
+
+    def __str__(self) -> str:
+        return render.targets_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": render.targets_html(self)}
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Each toolchain's state, and the targets that it serves."""
+
+    toolchains: tuple[Status, ...]
+    serves: dict[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        return render.doctor_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": render.doctor_html(self)}
+
+
+def targets() -> Targets:
+    """Return the strategy matrix with what can be compiled and measured on this machine, asked of each toolchain."""
+    statuses = probe_all(stack.toolchain for target in TARGETS for stack in target.stacks)
+    rows = []
+    for target in TARGETS:
+        found = {stack.toolchain: obstacle_for(target, stack, statuses[stack.toolchain]) for stack in target.stacks}
+        usable = tuple(name for name, obstacle in found.items() if obstacle is None)
+        obstacles = {name: obstacle for name, obstacle in found.items() if obstacle is not None}
+        rows.append(TargetHere(target, usable, obstacles))
+    return Targets(tuple(rows))
+
+
+def doctor(target: str | None = None) -> Doctor:
+    """Return what is there and what is missing, with the cure; for one target's toolchains, or for all.
+
+    Raises InputError for a target that does not exist.
+    """
+    if target is None:
+        names = [*shipped(), *planned()]
+    else:
+        row, toolchain = find_target(target)
+        names = [toolchain] if toolchain else [stack.toolchain for stack in row.stacks]
+    serves = {name: tuple(t.name for t in TARGETS if name in {s.toolchain for s in t.stacks}) for name in names}
+    return Doctor(tuple(probe_all(names).values()), serves)
