@@ -13,4 +13,5 @@ def magnitude(weight: Tensor) -> Tensor:
 
 def channel_magnitude(weight: Tensor, dim: int) -> Tensor:
     """Score each channel along `dim` by the L2 norm of its weights (Li et al. 2016, arXiv:1608.08710). -> [C]."""
-    return torch.linalg.vector_norm(weight.detach().float().movedim(dim, 0).flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weight.detach().float().movedim(dim, 0).flatten(1), dim=1)
+    return norms

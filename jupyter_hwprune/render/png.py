@@ -11,6 +11,8 @@ from .fit import corner_of, tiles_of
 
 MOST_LAYERS = 12
 ACROSS = 3
+CELL_INCH = (3.5, 1.85)  # one layer: tiles, corner and their captions
+HEAD_INCH = 0.8
 INK, PAPER, FAINT = "#1b1b1b", "#ffffff", "#6b6b6b"
 DENSITY = "cividis"  # reads the same with every kind of colour vision
 KEPT, GONE = "#fde737", "#00224e"  # that map's two ends
@@ -35,21 +37,26 @@ def _draw(report: Report, layers: list[Layer], total: int) -> bytes:
 
     across = min(ACROSS, len(layers))
     down = -(-len(layers) // across)
-    figure = Figure(figsize=(3.5 * across, 1.85 * down + 0.75), dpi=96, facecolor=PAPER)
+    width, height = CELL_INCH[0] * across, CELL_INCH[1] * down + HEAD_INCH
+    figure = Figure(figsize=(max(width, 6.0), height), dpi=96, facecolor=PAPER)
     FigureCanvasAgg(figure)
-    top = 1 - 0.52 / figure.get_figheight()
     grid = figure.add_gridspec(
-        down, 2 * across, left=0.02, right=0.985, top=top - 0.02, bottom=0.02, wspace=0.12, hspace=0.36
+        down,
+        2 * across,
+        left=0.02,
+        right=0.98,
+        top=1 - HEAD_INCH / height,
+        bottom=0.25 / height,
+        wspace=0.12,
+        hspace=0.36,
     )
     for index, layer in enumerate(layers):
         row, column = divmod(index, across)
         _layer(figure, grid[row, 2 * column], grid[row, 2 * column + 1], layer)
     more = f"; the {len(layers)} costliest of {total} layers" if total > len(layers) else ""
-    _write(
-        figure, 0.02, 1 - 0.2 / figure.get_figheight(), f"{words.what(report)}: {words.headline(report)}", 10, bold=True
-    )
     legend = f"left: density of tiles, from none kept (dark) to all (light); right: corner of the mask{more}"
-    _write(figure, 0.02, 1 - 0.42 / figure.get_figheight(), legend, 7.5, bold=False)
+    _write(figure, 1 - 0.2 / height, f"{words.what(report)}: {words.headline(report)}", 10, bold=True)
+    _write(figure, 1 - 0.42 / height, legend, 7.5, bold=False)
     return _compact(figure)
 
 
@@ -76,10 +83,10 @@ def _layer(figure: Any, left: Any, right: Any, layer: Layer) -> None:
     corner.set_xlabel(f"{picture.corner_rows} x {picture.corner_columns} of them", **size)
 
 
-def _write(figure: Any, x: float, y: float, said: str, size: float, *, bold: bool) -> None:
+def _write(figure: Any, y: float, said: str, size: float, *, bold: bool) -> None:
     weight = "bold" if bold else "normal"
     figure.text(
-        x, y, said, fontsize=size, color=INK, fontweight=weight, family="DejaVu Sans", usetex=False, va="center"
+        0.02, y, said, fontsize=size, color=INK, fontweight=weight, family="DejaVu Sans", usetex=False, va="center"
     )
 
 
