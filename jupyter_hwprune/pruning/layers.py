@@ -17,7 +17,7 @@ NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn
 def layers_with_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield each module once that owns a parameter of two dimensions or more, in the order of definition."""
     for name, module in model.named_modules():
-        if isinstance(module, NORMALISATIONS):
+        if isinstance(module, NORMALISATIONS) or ".parametrizations." in f".{name}.":
             continue
         own = (*module._parameters.values(), *_parametrized(module))  # noqa: SLF001
         if any(p is not None and p.ndim >= 2 for p in own):

@@ -81,6 +81,7 @@ def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[f
 
 def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Profile all cases in turn, so that a drift of the machine meets them alike."""
+    say("profile", "compiling with the profiler on")
     settings = dict(request["settings"], keep_files=False)
     profiled = {}
     for case in request["cases"]:
@@ -109,6 +110,7 @@ def _measure(cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> d
 
     That first call brings the case's own weights back into the caches, so no case gains from whoever ran before it.
     """
+    say("measure", "warming up")
     names = list(cases)
     for name in names:
         cases[name].run()

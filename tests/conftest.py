@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from torch import nn
+
+from tests import networks
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def cnn() -> nn.Module:
+    return networks.cnn()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.randn(2, 3, 16, 16)
+
+
+@pytest.fixture
+def shell() -> Iterator[Any]:
+    """A real IPython, one for each test, with the extension loaded."""
+    InteractiveShell.clear_instance()
+    ip = InteractiveShell.instance()
+    ip.run_line_magic("load_ext", "jupyter_hwprune")
+    yield ip
+    ip.reset()
+    InteractiveShell.clear_instance()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """All that must not change in a user's model: every bit, every flag."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name}{parameter.requires_grad}{parameter.grad is None}".encode())
+    for name, module in model.named_modules():
+        digest.update(f"{name}{module.training}{len(module._forward_hooks)}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""Whole channels removed from real networks: smaller, and equal to the dense model under the same mask."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from jupyter_hwprune.errors import PruneError
+from jupyter_hwprune.example import Example
+from jupyter_hwprune.pattern import Channel
+from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.pruning.channels import remove_channels
+from jupyter_hwprune.pruning.equivalence import relative_difference
+from tests.conftest import fingerprint
+from tests.networks import ZOO, Attention, Residual, Transformer
+
+
+def total(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+@pytest.mark.parametrize("name", ZOO)
+def test_the_pruned_network_is_smaller_and_the_dense_one_untouched(name: str, allocation: str) -> None:
+    build, make_input = ZOO[name]
+    model, x = build().eval(), make_input()
+    before = fingerprint(model)
+    dense_shapes = [t.shape for t in Example.of(x).outputs(model)]
+    result = prune(model, Example.of(x), Channel(4), 0.5, allocation)  # type: ignore[arg-type]
+    assert total(result.model) < total(model)
+    assert [t.shape for t in Example.of(x).outputs(result.model)] == dense_shapes
+    assert fingerprint(model) == before
+    for layer in result.layers:
+        assert layer.pruned_shape != layer.shape
+        assert layer.valid
+
+
+@pytest.mark.parametrize("name", ["cnn", "residual", "concat", "unet", "two_outputs"])
+def test_it_computes_what_the_dense_network_computes_with_those_channels_at_zero(name: str) -> None:
+    """These networks normalise per channel only, so plain zeros are the mask: a reference that shares no code of ours."""
+    build, make_input = ZOO[name]
+    model, x = build().eval(), make_input()
+    for module in model.modules():  # statistics that would show a misaligned channel
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.bias)
+    surgery = remove_channels(model, Example.of(x), Channel(4), 0.5, ranked_together=False)
+    masked = copy.deepcopy(model)
+    with torch.no_grad():
+        for key, tensor in masked.named_parameters():
+            if key in surgery.keep:
+                tensor.mul_(surgery.keep[key])
+    ours, expected = Example.of(x).outputs(surgery.model), Example.of(x).outputs(masked)
+    assert relative_difference(ours, expected) < 1e-5
+    assert relative_difference(ours, Example.of(x).outputs(model)) > 1e-3
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+def test_channels_left_are_a_multiple(multiple: int) -> None:
+    build, make_input = ZOO["mobile"]
+    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), 0.4, "uniform")
+    for layer in result.layers:
+        if layer.pruned_shape[0] != layer.shape[0]:
+            assert layer.pruned_shape[0] % multiple == 0
+
+
+def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
+    model = Residual().eval().requires_grad_(requires_grad=False)
+    model.head.weight.requires_grad_()
+    result = prune(model, Example.of(torch.randn(1, 3, 16, 16)), Channel(4), 0.5, "uniform")
+    assert total(result.model) < total(model)
+    flags = {name: p.requires_grad for name, p in result.model.named_parameters()}
+    assert flags == {name: name == "head.weight" for name in flags}
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_attention_loses_whole_heads(fixed: bool) -> None:  # noqa: FBT001
+    model = Transformer(fixed_heads=fixed).eval()
+    pruned = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, "uniform").model
+    attention = pruned.get_submodule("attention")
+    assert isinstance(attention, Attention)
+    assert attention.num_heads == 2
+    kept = attention.q.out_features // attention.head_dim
+    assert kept == 2
+
+
+def test_heads_that_nothing_names_are_left_whole_rather_than_torn() -> None:
+    model = Transformer(named=False).eval()
+    result = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.4, "uniform")
+    pruned_rows = {layer.name: layer.pruned_shape[0] for layer in result.layers}
+    for name in ("attention.q", "attention.k", "attention.v"):
+        assert pruned_rows.get(name, 32) == 32
+    assert pruned_rows["up"] < 64
+
+
+def test_tied_weights_stay_tied() -> None:
+    pruned = prune(
+        Transformer(tied=True).eval(), Example.of(torch.randint(0, 50, (1, 5))), Channel(8), 0.5, "uniform"
+    ).model
+    assert pruned.get_parameter("head.weight") is pruned.get_parameter("tokens.weight")
+
+
+def test_the_outputs_channels_are_not_ours() -> None:
+    build, make_input = ZOO["two_outputs"]
+    result = prune(build().eval(), Example.of(make_input()), Channel(4), 0.5, "uniform")
+    reasons = {skipped.name: skipped.reason for skipped in result.skipped}
+    rows = {layer.name: (layer.shape[0], layer.pruned_shape[0]) for layer in result.layers}
+    assert rows["features"] == (16, 16)
+    assert "head" in reasons
+
+
+def test_nothing_to_remove_is_said_and_not_silent() -> None:
+    with pytest.raises(PruneError, match=r"No channel of this model can be removed.*model's output"):
+        prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5, "uniform")
+    with pytest.raises(PruneError, match="leaves its 8 channels whole"):
+        prune(
+            nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(8), 0.5, "uniform"
+        )
+
+
+def test_the_same_model_is_pruned_alike_each_time() -> None:
+    build, make_input = ZOO["mobile"]
+    model, x = build().eval(), make_input()
+    first, second = (prune(model, Example.of(x), Channel(4), 0.5, "uniform").model for _ in range(2))
+    assert fingerprint(first) == fingerprint(second)

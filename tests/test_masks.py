@@ -1,0 +1,48 @@
+"""Masks against slow references: exact counts, first position wins, whatever the scores."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top
+
+scores_of_few_values = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=1, max_size=60)
+
+
+def best(scores: list[float], count: int) -> set[int]:
+    return set(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
+
+
+@given(scores_of_few_values, st.integers(0, 70))
+def test_top_keeps_the_exact_count_and_the_first_of_equals(scores: list[float], count: int) -> None:
+    keep = keep_top(torch.tensor(scores), count)
+    assert set(keep.nonzero().flatten().tolist()) == best(scores, count)
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_n_of_m_keeps_n_in_every_group(data: st.DataObject) -> None:
+    m = data.draw(st.integers(2, 20))
+    n = data.draw(st.integers(1, m - 1))
+    rows = data.draw(
+        st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=2 * m, max_size=2 * m), min_size=1, max_size=4)
+    )
+    keep = keep_n_of_m(torch.tensor(rows), n, m)
+    for row, kept in zip(rows, keep, strict=True):
+        for start in range(0, 2 * m, m):
+            assert set(kept[start : start + m].nonzero().flatten().tolist()) == best(row[start : start + m], n)
+
+
+def test_blocks_are_kept_whole_and_counted_exactly() -> None:
+    scores = torch.rand(8, 3, 12)
+    keep = keep_blocks(scores, 4, 6, count=5)
+    blocks = keep.reshape(2, 4, 3, 2, 6).permute(0, 2, 3, 1, 4).flatten(3).float()
+    assert set(blocks.mean(-1).flatten().tolist()) == {0.0, 1.0}
+    assert int(keep.sum()) == 5 * 4 * 6
+
+
+def test_a_constant_layer_loses_its_share_and_not_the_whole() -> None:
+    assert int(keep_top(torch.ones(10, 10), 30).sum()) == 30
+    assert int(keep_n_of_m(torch.ones(10, 8), 2, 4).sum()) == 40

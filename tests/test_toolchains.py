@@ -1,0 +1,225 @@
+"""The contract: what every toolchain does, tested through the worker process on real networks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from jupyter_hwprune import Run, hwprune
+from jupyter_hwprune.errors import InputError, MismatchError
+from jupyter_hwprune.toolchains import probe, shipped, toolchain_file
+from tests.networks import ZOO, cnn
+
+WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker.py"
+TARGET = "cpu"
+
+
+class ToolchainContract:
+    """Inherit it, name the toolchain, and all of this holds."""
+
+    name: str
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls) -> Run:
+        torch.manual_seed(0)
+        return hwprune(cnn(), torch.randn(2, 3, 16, 16), target=TARGET, toolchain=cls.name, pattern="channel/8")
+
+    def test_it_says_its_versions_and_devices(self) -> None:
+        status = probe(self.name)
+        assert status.available
+        assert status.versions[self.name]
+        assert "CPU" in status.devices
+
+    def test_outputs_are_those_of_torch(self, run: Run) -> None:
+        check = run.report.check
+        assert check is not None
+        assert 0 < max(check.dense_error, check.pruned_error) < 1e-4  # other kernels than torch's, so never all equal
+
+    def test_every_layer_has_its_kernel_and_its_time(self, run: Run) -> None:
+        layers = {layer.name: layer for layer in run.report.layers}
+        assert set(layers) == {"0.0", "1.0", "4"}
+        for layer in layers.values():
+            assert layer.kernel
+            assert layer.dense_us is not None
+            assert layer.dense_us > 0
+            assert layer.pruned_us is not None
+            assert layer.used is True
+        assert "onv" in (layers["1.0"].kernel or "")
+        assert run.report.other_kernels is not None
+
+    def test_samples_are_raw_paired_and_on_both_clocks(self, run: Run) -> None:
+        m = run.report.measurement
+        assert m.evidence.kind == "measured"
+        assert m.evidence.device
+        assert m.dense is not None
+        assert m.control is not None
+        assert m.pruned is not None
+        lengths = {len(s) for case in (m.dense, m.control, m.pruned) for s in (case.wall_ms, case.cpu_ms)}
+        assert len(lengths) == 1
+        assert lengths.pop() >= 15
+        assert m.clock == "cpu"
+        assert m.comparison.speedup is not None
+
+    def test_versions_and_machine_stand_beside_the_numbers(self, run: Run) -> None:
+        assert {self.name, "python", "numpy", "torch"} <= set(run.report.versions)
+        assert run.report.machine is not None
+        assert run.report.machine.cores >= 1
+
+    def test_the_compilers_files_last_as_long_as_the_run(self, run: Run) -> None:
+        assert "onnx" in run.artifacts
+        assert len(run.artifacts) > 1
+        assert all(path.stat().st_size > 0 for path in run.artifacts.values())
+
+    def test_zeros_that_no_kernel_skips_are_reported_as_not_used(self) -> None:
+        report = hwprune(
+            cnn(), torch.randn(2, 3, 16, 16), target=TARGET, toolchain=self.name, pattern="unstructured", sparsity=0.9
+        ).report
+        assert [layer.used for layer in report.layers] == [False, False, False]
+        assert all(layer.valid for layer in report.layers)
+        assert any("multiply every zero" in reason for reason in report.reasons)
+
+    @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "two_outputs"])
+    def test_other_kinds_of_networks_map_back_to_their_layers(self, name: str) -> None:
+        build, make_input = ZOO[name]
+        report = hwprune(build(), make_input(), target=TARGET, toolchain=self.name, pattern="channel/4").report
+        assert report.measurement.evidence.kind == "measured"
+        unmapped = [layer.name for layer in report.layers if layer.kernel is None]
+        assert not unmapped
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_threads_are_honoured(self, threads: int, tmp_path: Path) -> None:
+        """Count the process's threads while a session lives: one more thread of ours is one more in the process."""
+        counts = [_threads_of(self.name, wanted, tmp_path) for wanted in (1, threads)]
+        assert counts[1] - counts[0] == threads - 1
+
+    def test_several_threads_are_judged_by_the_wall_clock(self) -> None:
+        report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target=TARGET, toolchain=self.name, threads=2).report
+        assert report.measurement.clock == "wall"
+        assert report.request.threads == 2
+
+
+class TestOnnxruntime(ToolchainContract):
+    name = "onnxruntime"
+
+
+class TestOpenvino(ToolchainContract):
+    name = "openvino"
+
+
+def test_every_shipped_toolchain_has_its_contract_test() -> None:
+    assert {contract.name for contract in ToolchainContract.__subclasses__()} == set(shipped())
+
+
+def _threads_of(name: str, threads: int, folder: Path) -> int:
+    script = f"""
+import importlib.util, os, numpy
+spec = importlib.util.spec_from_file_location("toolchain", {str(toolchain_file(name))!r})
+toolchain = importlib.util.module_from_spec(spec); spec.loader.exec_module(toolchain)
+x = numpy.zeros((8, 64, 64, 64), numpy.float32)
+before = len(os.listdir("/proc/self/task"))
+settings = {{"threads": {threads}, "device": "CPU", "keep_files": False}}
+case = toolchain.compile({str(folder / "m.onnx")!r}, {{"x": x}}, settings, {str(folder)!r})
+for _ in range(20): case.run()
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    model = nn.Conv2d(64, 64, 3, padding=1).eval()
+    from jupyter_hwprune.example import Example
+    from jupyter_hwprune.export import export_onnx
+
+    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m")
+    script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}')
+    return int(subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+def faulty(monkeypatch: pytest.MonkeyPatch, fault: str, **options: Any) -> Run:
+    monkeypatch.setenv("HWPRUNE_FAULT", fault)
+    image = torch.randn(2, 3, 16, 16)
+    return hwprune(cnn(), image, target=TARGET, toolchain="tests.fakes.faulty", pattern="channel/8", **options)
+
+
+@pytest.mark.parametrize("phase", ["compile", "check", "profile", "measure"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("segfault", "was killed by SIGSEGV"),
+        ("kill", "was killed by SIGKILL (often for want of memory)"),
+        ("exit", "ended with exit code 7"),
+        ("raise", "RuntimeError: the vendor's own complaint"),
+    ],
+)
+def test_a_crash_in_any_phase_is_a_result_that_names_it(
+    phase: str, fault: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = faulty(monkeypatch, f"{phase}:{fault}")
+    evidence = run.report.measurement.evidence
+    assert run.report.verdict == "not measured"
+    assert evidence.kind == "unavailable"
+    assert said in (evidence.reason or "")
+    assert f"phase '{phase}'" in (evidence.reason or "")
+    assert run.report.layers[0].dense_us is None
+    assert sum(p.numel() for p in run.model.parameters()) < sum(p.numel() for p in cnn().parameters())
+
+
+def test_the_last_words_of_a_crash_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = faulty(monkeypatch, "compile:segfault").report.measurement.evidence.reason
+    assert "its last words: the vendor's last word before it dies" in (reason or "")
+
+
+def test_a_toolchain_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HWPRUNE_PID_FILE", str(tmp_path / "pid"))
+    reason = faulty(monkeypatch, "check:hang", timeout_s=8).report.measurement.evidence.reason
+    assert "stopped after 8 s, in phase 'check'" in (reason or "")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+
+
+def test_a_vendor_that_floods_stdout_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert faulty(monkeypatch, "measure:noise").report.measurement.evidence.kind == "measured"
+
+
+def test_a_probe_that_crashes_is_a_toolchain_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = faulty(monkeypatch, "probe:segfault").report.measurement.evidence
+    assert "SIGSEGV" in (evidence.reason or "")
+    assert evidence.cure == "no command mends it"
+
+
+def test_wrong_outputs_are_an_error_that_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MismatchError, match=r"something else than torch for the dense model.*first in layer 0\.1"):
+        faulty(monkeypatch, "check:wrong")
+
+
+def test_a_dotted_name_that_is_no_module_is_refused() -> None:
+    with pytest.raises(InputError, match=r"nobody\.knows"):
+        hwprune(cnn(), torch.randn(1, 3, 16, 16), target=TARGET, toolchain="nobody.knows")
+
+
+def test_the_worker_ends_when_its_caller_dies(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = f"""
+import os, threading, time, signal
+from pathlib import Path
+import torch
+from jupyter_hwprune import hwprune
+from tests.networks import cnn
+os.environ["HWPRUNE_FAULT"], os.environ["HWPRUNE_PID_FILE"] = "check:hang", {str(pid_file)!r}
+def die():
+    while not Path({str(pid_file)!r}).exists(): time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=die, daemon=True).start()
+hwprune(cnn(), torch.randn(1, 3, 16, 16), target={TARGET!r}, toolchain="tests.fakes.faulty")
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=False)
+    worker = Path(f"/proc/{pid_file.read_text()}")
+    for _ in range(40):
+        if not worker.exists():
+            return
+        import time
+
+        time.sleep(0.05)
+    pytest.fail("the worker outlived its caller")
