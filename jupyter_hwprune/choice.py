@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 from .errors import InputError
 from .pattern import NM, Pattern, parse_pattern
 from .report import Evidence
-from .targets import Stack, Target, find_target
+from .target import Stack, Target, find_target
 from .toolchains import Status, probe_all, toolchain_file
 
 Allocation = Literal["uniform", "global"]

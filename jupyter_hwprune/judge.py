@@ -49,13 +49,18 @@ def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[f
     verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
     medians = np.median(samples, axis=1)
     return Comparison(
-        speedup=float(medians[0] / medians[2]),
-        low=float(np.exp(low)),
-        high=float(np.exp(high)),
-        noise_floor=float(np.expm1(floor)),
+        speedup=_rounded(medians[0] / medians[2]),
+        low=_rounded(np.exp(low)),
+        high=_rounded(np.exp(high)),
+        noise_floor=_rounded(np.expm1(floor)),
         verdict=verdict,
     )
 
 
 def median_ms(samples: Samples, clock: Clock) -> float:
-    return float(np.median(on_clock(samples, clock)))
+    return _rounded(np.median(on_clock(samples, clock)))
+
+
+def _rounded(value: float) -> float:
+    """Keep five significant digits: what lies below is noise, and a report has little room."""
+    return float(f"{value:.5g}")

@@ -8,7 +8,7 @@ from typing import Any
 from .choice import obstacle_for
 from .render import survey as render
 from .report import Evidence
-from .targets import TARGETS, Target, find_target
+from .target import TARGETS, Target, find_target
 from .toolchains import Status, planned, probe_all, shipped
 
 

@@ -120,7 +120,11 @@ def test_nothing_to_remove_is_said_and_not_silent() -> None:
         prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5, "uniform")
     with pytest.raises(PruneError, match="leaves its 8 channels whole"):
         prune(
-            nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(8), 0.5, "uniform"
+            nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(),
+            Example.of(torch.randn(1, 8)),
+            Channel(8),
+            0.5,
+            "uniform",
         )
 
 

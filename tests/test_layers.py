@@ -12,7 +12,7 @@ ORDER = (
     ("errors",),
     ("pattern",),
     ("report",),
-    ("targets",),
+    ("target",),
     ("example",),
     ("toolchains",),
     ("choice",),
@@ -65,13 +65,15 @@ def test_imports_run_with_the_flow(path: Path) -> None:
     assert not upward, f"{path.name} stands at {room(path)} and imports {upward}, which comes later in the flow"
 
 
-@pytest.mark.parametrize("name", ["__init__", "errors", "pattern", "report", "targets", "choice", "notebook/magics"])
+@pytest.mark.parametrize("name", ["__init__", "errors", "pattern", "report", "target", "choice", "notebook/magics"])
 def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
     top = {
         alias.name.split(".")[0]
         for node in tree.body
         if isinstance(node, (ast.Import, ast.ImportFrom))
-        for alias in ([ast.alias(node.module or "")] if isinstance(node, ast.ImportFrom) and not node.level else node.names)
+        for alias in (
+            [ast.alias(node.module or "")] if isinstance(node, ast.ImportFrom) and not node.level else node.names
+        )
     }
     assert not top & HEAVY

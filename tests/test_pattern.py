@@ -21,7 +21,9 @@ def test_the_notation_round_trips(pattern: NM | Block | Channel | Unstructured) 
     assert parse_pattern(str(pattern)) == pattern
 
 
-@pytest.mark.parametrize("text", ["", "2:", "0:4", "4:4", "4:2", "16x", "0x16", "channel/0", "Channel", "2:4 ", "16X16"])
+@pytest.mark.parametrize(
+    "text", ["", "2:", "0:4", "4:4", "4:2", "16x", "0x16", "channel/0", "Channel", "2:4 ", "16X16"]
+)
 def test_what_is_no_pattern_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_pattern(text)

@@ -50,7 +50,9 @@ def test_n_of_m_holds_along_the_input_channels(kind: str, pattern: str) -> None:
     assert ((groups != 0).sum(1) == n).all()
     dropped = groups == 0
     original = input_groups(layer, layer.weight.detach(), m)  # type: ignore[arg-type, operator]
-    assert (original.abs().masked_fill(dropped, float("inf")).amin(1) >= original.abs().masked_fill(~dropped, 0).amax(1)).all()
+    assert (
+        original.abs().masked_fill(dropped, float("inf")).amin(1) >= original.abs().masked_fill(~dropped, 0).amax(1)
+    ).all()
     assert not torch.signbit(weight[weight == 0]).any()
     [described] = result.layers
     assert described.valid
@@ -138,7 +140,9 @@ def test_a_model_without_a_fitting_layer_is_refused() -> None:
 
 
 def test_macs_are_counted_for_what_really_runs() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ConvTranspose2d(8, 4, 2, 2), nn.Flatten(), nn.Linear(400, 10))
+    model = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1), nn.ConvTranspose2d(8, 4, 2, 2), nn.Flatten(), nn.Linear(400, 10)
+    )
     totals = pruned(model, torch.randn(1, 4, 5, 5), "unstructured", 0.5).totals
     assert totals.macs == 25 * 8 * 4 * 9 + 25 * 8 * 4 * 4 + 400 * 10
     assert totals.pruned_macs == totals.macs // 2

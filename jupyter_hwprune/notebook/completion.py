@@ -11,7 +11,7 @@ PATTERNS = ("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured")
 
 def complete(shell: Any, event: Any) -> list[str]:
     """Return the candidates for the word at the cursor, as IPython's `complete_command` hook asks for them."""
-    from ..targets import ALIASES, TARGETS
+    from ..target import ALIASES, TARGETS
     from .magics import SUBCOMMANDS, HwpruneMagics
 
     before = event.line[: len(event.line) - len(event.symbol)].split()

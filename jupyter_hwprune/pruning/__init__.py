@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +68,10 @@ def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float,
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    zeroed = sum(
-        round(layer.sparsity * math.prod(layer.shape)) for layer in layers if layer.shape == layer.pruned_shape
-    )
+    masked = [
+        model.get_parameter(f"{layer.name}.weight".lstrip(".")) for layer in layers if layer.shape == layer.pruned_shape
+    ]
+    zeroed = sum(weight.numel() - int(weight.count_nonzero()) for weight in masked)
     totals = Totals(_weights(dense), _weights(model) - zeroed, sum(macs.values()), sum(small_macs.values()))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
@@ -113,7 +113,7 @@ def _channel_layers(
                 shape,
                 pruned_shape=tuple(left.shape),
                 pattern=str(pattern),
-                sparsity=1 - left.numel() / weight.numel(),
+                sparsity=round(1 - left.numel() / weight.numel(), 6),
                 macs=macs.get(name),
                 pruned_macs=small_macs.get(name),
                 valid=valid,

@@ -107,7 +107,7 @@ def _describe(
         shape,
         pruned_shape=shape,
         pattern=str(pattern),
-        sparsity=zeros,
+        sparsity=round(zeros, 6),
         macs=macs,
         pruned_macs=None if macs is None else round(macs * (1 - zeros)),
         valid=valid_groups == 1.0,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..targets import TARGETS
+from ..target import TARGETS
 from .process import Failure, call, private_folder
 
 HERE = Path(__file__).parent

@@ -135,8 +135,8 @@ def _measure(cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> d
             for _ in range(count):
                 run()
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            samples[name]["wall_ms"].append(wall / count * 1e3)
-            samples[name]["cpu_ms"].append(cpu / count * 1e3)
+            samples[name]["wall_ms"].append(round(wall / count * 1e3, 7))
+            samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
         rounds += 1
         say("measure", _of(rounds, limits))
     return samples

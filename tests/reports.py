@@ -1,0 +1,73 @@
+"""Reports of any size without a run, for what reads and draws them. Their times are made up."""
+
+from __future__ import annotations
+
+import torch
+
+from jupyter_hwprune.judge import compare
+from jupyter_hwprune.pruning.masks import keep_n_of_m
+from jupyter_hwprune.pruning.picture import draw
+from jupyter_hwprune.report import (
+    Evidence,
+    Layer,
+    Machine,
+    Measurement,
+    OtherKernels,
+    OutputCheck,
+    Report,
+    Request,
+    Samples,
+    Scores,
+    Skipped,
+    Totals,
+)
+
+TIMES = (2.0, 2.1, 2.05, 2.0)
+HALF = (1.0, 1.1, 1.0, 1.05)
+
+
+def layer(name: str, rows: int, columns: int) -> Layer:
+    """Describe one 2:4 layer; its mask is made, drawn, and let go."""
+    keep = keep_n_of_m(torch.rand(rows, columns), 2, 4)
+    return Layer(
+        name,
+        "Linear",
+        (rows, columns),
+        (rows, columns),
+        "2:4",
+        0.5,
+        rows * columns,
+        rows * columns // 2,
+        valid=True,
+        valid_groups=1.0,
+        used=False,
+        speed=compare(TIMES, TIMES, HALF),
+        kernel="gemm",
+        pruned_kernel="gemm",
+        dense_us=2000.0,
+        pruned_us=1000.0,
+        picture=draw(keep),
+    )
+
+
+def report(layers: tuple[Layer, ...], skipped: tuple[Skipped, ...] = ()) -> Report:
+    weights = sum(each.shape[0] * each.shape[1] for each in layers)
+    dense, pruned = Samples(TIMES, TIMES), Samples(HALF, HALF)
+    return Report(
+        created="2026-01-01T00:00:00+00:00",
+        request=Request("net", "x86-cpu", "onnxruntime", "CPU", "2:4", 0.5, "magnitude", "uniform", 1, 1),
+        chip="x86-64 CPU of any maker",
+        typical_speedup=None,
+        totals=Totals(weights, weights // 2, weights, weights // 2),
+        layers=layers,
+        skipped=skipped,
+        other_kernels=OtherKernels(10.0, 11.0),
+        measurement=Measurement(
+            Evidence("measured", device="a CPU"), "cpu", dense, dense, pruned, 2.0, 1.0, compare(TIMES, TIMES, HALF)
+        ),
+        check=OutputCheck(1e-6, 2e-6, 1e-3),
+        scores=Scores("accuracy", 0.9, 0.8),
+        reasons=("because",),
+        machine=Machine("a CPU", "x86_64", 2, "Linux", 0.1),
+        versions={"onnxruntime": "1", "torch": "2"},
+    )

@@ -1,0 +1,247 @@
+"""The Python twin, end to end: what it returns, and what it leaves alone."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jupyter_hwprune import doctor, hwprune, targets
+from jupyter_hwprune.errors import ExportError, InputError, PruneError
+from jupyter_hwprune.target import TARGETS
+from tests.conftest import fingerprint
+from tests.networks import Transformer, cnn
+
+
+def world() -> dict[str, Any]:
+    """All the global state of a user's kernel that a library could spoil."""
+    return {
+        "cwd": os.getcwd(),
+        "here": sorted(os.listdir()),
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": str(np.random.get_state()),
+        "random": random.getstate(),
+        "rc": dict(mpl.rcParams),
+        "filters": list(warnings.filters),
+        "logging": (logging.root.level, logging.root.manager.disable),
+        "threads": torch.get_num_threads(),
+        "grad": torch.is_grad_enabled(),
+        "folders": sorted(path.name for path in Path(tempfile.gettempdir()).glob("hwprune-*")),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_the_user_and_their_model_are_left_as_they_were(image: torch.Tensor) -> None:
+    model = cnn().train()
+    model[0].requires_grad_(requires_grad=False)  # type: ignore[index, operator]
+    model[1].eval()  # type: ignore[index, operator]
+    before, mark = world(), fingerprint(model)
+    run = hwprune(model, image, target="cpu", toolchain="onnxruntime")
+    run._repr_mimebundle_()
+    assert fingerprint(model) == mark
+    modes = [m.training for m in model.modules()]
+    assert [m.training for m in run.model.modules()] == modes
+    assert not run.model.get_parameter("0.0.weight").requires_grad
+    assert run.model.get_parameter("1.0.weight").requires_grad
+    del run
+    gc.collect()
+    assert world() == before
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple", "keywords that are not tensors"])
+def test_examples_of_all_kinds(kind: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Linear(8, 32), nn.Linear(32, 4)
+
+        def forward(self, x: torch.Tensor, shift: torch.Tensor, *, double: bool = False) -> torch.Tensor:
+            y: torch.Tensor = self.head(torch.relu(self.inner(x + shift)))
+            return 2 * y if double else y
+
+    x, shift = torch.randn(3, 8), torch.randn(3, 8)
+    example: Any = {"x": x, "shift": shift} if kind == "dict" else (x, shift)
+    if kind.startswith("keywords"):
+        example = {"x": x, "shift": shift, "double": True}
+    report = hwprune(Net(), example, target="cpu", toolchain="onnxruntime").report
+    assert report.measurement.evidence.kind == "measured"
+    assert report.request.batch == 3
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_batch_is_what_was_asked(batch: int, image: torch.Tensor) -> None:
+    assert hwprune(cnn(), image, target="cpu", toolchain="openvino", batch=batch).report.request.batch == batch
+
+
+def test_a_transformer_with_a_score(image: torch.Tensor) -> None:
+    ids = torch.randint(0, 50, (2, 6))
+    seen = []
+
+    def size(model: nn.Module) -> float:
+        seen.append(model)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        return float(sum(p.numel() for p in model.parameters()))
+
+    run = hwprune(Transformer(), ids, target="cpu", toolchain="onnxruntime", score=size)
+    assert run.report.scores is not None
+    assert run.report.scores.pruned < run.report.scores.dense
+    assert run.report.scores.expression == "size"
+    assert run.model.get_parameter("up.weight").any()  # it was asked of a copy
+
+
+def test_half_precision_models_are_pruned_or_refused_but_never_wrong(image: torch.Tensor) -> None:
+    model = cnn().bfloat16()
+    mark = fingerprint(model)
+    with pytest.raises(ExportError, match="bfloat16"):
+        hwprune(model, image.bfloat16(), target="cpu", toolchain="onnxruntime")
+    assert fingerprint(model) == mark
+
+
+@pytest.mark.parametrize("row", TARGETS, ids=lambda row: row.name)
+def test_every_target_prunes_and_measures_or_says_what_is_missing(row: Any) -> None:
+    model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512))
+    run = hwprune(model, torch.randn(1, 512), target=row.name)
+    report = run.report
+    assert report.request.target == row.name
+    assert report.layers
+    assert all(layer.valid for layer in report.layers)
+    if report.verdict == "not measured":
+        assert report.measurement.evidence.reason
+        assert report.measurement.evidence.cure
+        assert report.measurement.dense is None
+    else:
+        assert row.hosts
+        assert report.request.device == "CPU"
+
+
+def test_a_preferred_toolchain_that_was_passed_over_is_named(image: torch.Tensor) -> None:
+    report = hwprune(cnn(), image, target="x86-cpu").report
+    if report.request.toolchain != "deepsparse":
+        assert any("deepsparse is preferred" in reason for reason in report.reasons)
+
+
+def test_a_toolchain_asked_for_and_missing_is_not_replaced(image: torch.Tensor) -> None:
+    report = hwprune(cnn(), image, target="ampere:tensorrt", pattern="channel/8").report
+    assert report.request.toolchain == "tensorrt"
+    assert report.verdict == "not measured"
+
+
+class Unexportable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.a(x))
+        if x.sum().item() > 0:
+            x = x * 2
+        y: torch.Tensor = self.b(x)
+        return y
+
+
+def with_nan() -> nn.Module:
+    model = cnn()
+    with torch.no_grad():
+        model.get_parameter("1.0.weight")[0, 0] = float("nan")
+    return model
+
+
+BAD: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
+    "wrong shape": (cnn, torch.randn(2, 4, 16, 16), {}, InputError, r"shape \(2, 4, 16, 16\)"),
+    "no tensor": (cnn, "x", {}, InputError, "is a str"),
+    "empty": (cnn, (), {}, InputError, "has to be a tensor"),
+    "unexportable": (Unexportable, torch.randn(1, 8), {"pattern": "2:4"}, ExportError, "cannot export"),
+    "nan": (with_nan, torch.randn(2, 3, 16, 16), {}, InputError, r"1\.0\.weight holds NaN"),
+    "sparsity 0": (cnn, torch.randn(2, 3, 16, 16), {"sparsity": 0}, InputError, "sparsity is 0"),
+    "sparsity 1": (cnn, torch.randn(2, 3, 16, 16), {"sparsity": 1}, InputError, "sparsity is 1"),
+    "sparsity 1.5": (cnn, torch.randn(2, 3, 16, 16), {"sparsity": 1.5}, InputError, r"sparsity is 1\.5"),
+    "sparsity against n:m": (
+        cnn,
+        torch.randn(2, 3, 16, 16),
+        {"sparsity": 0.9, "pattern": "2:4"},
+        InputError,
+        "removes 50% by itself",
+    ),
+    "target": (cnn, torch.randn(2, 3, 16, 16), {"target": "amper"}, InputError, "no target 'amper'"),
+    "pattern": (cnn, torch.randn(2, 3, 16, 16), {"pattern": "half"}, InputError, "no pattern 'half'"),
+    "toolchain": (cnn, torch.randn(2, 3, 16, 16), {"toolchain": "gcc"}, InputError, "no toolchain 'gcc'"),
+    "toolchain of another target": (
+        cnn,
+        torch.randn(2, 3, 16, 16),
+        {"toolchain": "xla", "target": "x86-cpu"},
+        InputError,
+        "not served by xla",
+    ),
+    "two toolchains": (
+        cnn,
+        torch.randn(2, 3, 16, 16),
+        {"toolchain": "openvino", "target": "x86-cpu:onnxruntime"},
+        InputError,
+        "one of",
+    ),
+    "threads": (cnn, torch.randn(2, 3, 16, 16), {"threads": 0}, InputError, "threads is 0"),
+    "batch": (cnn, torch.randn(2, 3, 16, 16), {"batch": 0}, InputError, "batch is 0"),
+    "allocation": (cnn, torch.randn(2, 3, 16, 16), {"allocation": "fair"}, InputError, "no allocation 'fair'"),
+    "score raises": (cnn, torch.randn(2, 3, 16, 16), {"score": lambda _: 1 / 0}, InputError, "ZeroDivisionError"),
+    "score is nan": (cnn, torch.randn(2, 3, 16, 16), {"score": lambda _: float("nan")}, InputError, "is nan"),
+    "nothing fits": (cnn, torch.randn(2, 3, 16, 16), {"pattern": "512x512"}, PruneError, "No layer"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_paragraph_and_changes_nothing(case: str) -> None:
+    build, example, options, kind, said = BAD[case]
+    model = build()
+    mark, before = fingerprint(model), world()
+    with pytest.raises(kind, match=said) as caught:
+        hwprune(model, example, **options)
+    assert "\n" not in str(caught.value)
+    assert fingerprint(model) == mark
+    assert world() == before
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_named(image: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/self/nothing")
+    with pytest.raises(InputError, match=r"temporary folder /proc/self/nothing cannot be used.*TMPDIR"):
+        hwprune(cnn(), image)
+
+
+def test_the_matrix_knows_this_machine() -> None:
+    rows = {row.target.name: row for row in targets().rows}
+    assert len(rows) == len(TARGETS) == 15
+    assert rows["ampere"].usable == ()
+    assert rows["ampere"].obstacles["cusparselt"].reason
+    host = "arm-cpu" if rows["arm-cpu"].usable else "intel-cpu"
+    assert "onnxruntime" in rows[host].usable
+    shown = str(targets())
+    assert "https://docs.nvidia.com" in shown
+    assert "The guide's 16x16 blocks buy nothing here" in shown
+
+
+def test_the_doctor_names_the_missing_and_the_cure() -> None:
+    found = doctor("x86-cpu")
+    states = {status.name: status for status in found.toolchains}
+    assert states["onnxruntime"].available
+    assert not states["deepsparse"].available
+    assert states["deepsparse"].cure
+    assert "deepsparse" in str(found)
+    assert "<table>" in found._repr_mimebundle_()["text/html"]
+    with pytest.raises(InputError, match="no target 'toaster'"):
+        doctor("toaster")

@@ -1,0 +1,72 @@
+"""The verdict on made-up samples whose truth is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from jupyter_hwprune.judge import compare
+from jupyter_hwprune.report import NOT_COMPARED, Comparison
+
+ROUNDS = 40
+
+
+def samples(seed: int, *means: float, spread: float = 0.02, drift: float = 0.0) -> list[list[float]]:
+    """Draw noisy, right-skewed times around each mean; all share one drift of the machine."""
+    rng = np.random.default_rng(seed)
+    shared = 1 + drift * np.sin(np.linspace(0, 3, ROUNDS))
+    return [list(mean * shared * (1 + spread * rng.exponential(size=ROUNDS))) for mean in means]
+
+
+def verdicts(*means: float, runs: int = 200, spread: float = 0.02, drift: float = 0.0) -> Counter[str]:
+    judged = (compare(*samples(seed, *means, spread=spread, drift=drift)) for seed in range(runs))
+    return Counter(comparison.verdict for comparison in judged)
+
+
+def test_twice_as_fast_is_faster_with_an_interval_around_the_truth() -> None:
+    comparison = compare(*samples(0, 2.0, 2.0, 1.0))
+    assert comparison.verdict == "faster"
+    assert comparison.low is not None
+    assert comparison.high is not None
+    assert comparison.low <= 2.0 <= comparison.high
+    assert comparison.high - comparison.low < 0.2
+
+
+def test_slower_is_said_as_plainly() -> None:
+    assert verdicts(1.0, 1.0, 1.2) == {"slower": 200}
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("drift", [0.0, 0.5])
+def test_a_model_against_itself_hardly_ever_gets_a_gain(spread: float, drift: float) -> None:
+    said = verdicts(1.0, 1.0, 1.0, spread=spread, drift=drift)
+    assert said["faster"] + said["slower"] <= 4  # 1 in 50, on noise far beyond what was seen
+
+
+def test_a_control_that_differs_from_its_own_dense_model_raises_the_bar() -> None:
+    calm = compare(*samples(1, 1.10, 1.10, 1.0))
+    shaken = compare(*samples(1, 1.10, 1.00, 1.0))
+    assert calm.verdict == "faster"
+    assert shaken.verdict == "no measurable gain"
+    assert shaken.noise_floor is not None
+    assert calm.noise_floor is not None
+    assert shaken.noise_floor > 0.09 > calm.noise_floor
+
+
+def test_a_gain_below_the_smallest_worth_the_word_is_none() -> None:
+    assert compare(*samples(2, 1.02, 1.02, 1.0, spread=0.001)).verdict == "no measurable gain"
+
+
+@pytest.mark.parametrize(
+    "bad", [([], [], []), ([1.0], [1.0], [1.0]), ([0.0] * 5, [1.0] * 5, [1.0] * 5), ([1.0] * 5, [1.0] * 5, [1.0] * 2)]
+)
+def test_too_few_samples_or_a_clock_that_stood_still_is_not_measured(
+    bad: tuple[list[float], list[float], list[float]],
+) -> None:
+    assert compare(*bad) == NOT_COMPARED == Comparison(None, None, None, None, "not measured")
+
+
+def test_the_same_samples_give_the_same_judgement() -> None:
+    assert compare(*samples(3, 1.3, 1.3, 1.0)) == compare(*samples(3, 1.3, 1.3, 1.0))

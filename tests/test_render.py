@@ -1,0 +1,177 @@
+"""What people see, drawn from data alone."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
+from jupyter_hwprune.pruning.picture import draw
+from jupyter_hwprune.render import mimebundle, text
+from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
+from jupyter_hwprune.report import MIME_TYPE, Report, Skipped
+from tests.reports import layer, report
+from tests.test_report import SMALL, UNKNOWN
+
+LIMIT = 256 * 1024
+
+
+def size(bundle: dict[str, Any]) -> int:
+    return sum(len(json.dumps(value)) for value in bundle.values())
+
+
+class Page(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in {"img", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_every_form_is_there() -> None:
+    bundle = mimebundle(SMALL)
+    assert set(bundle) == {"text/plain", "text/html", "image/png", MIME_TYPE}
+    assert Report.from_json(json.dumps(bundle[MIME_TYPE])) == SMALL
+
+
+def test_the_verdict_comes_first_and_the_words_are_the_same_everywhere() -> None:
+    bundle = mimebundle(SMALL)
+    page = Page(bundle["text/html"])
+    for words in ("FASTER 1.98x", "95 % interval", "noise floor", "onnxruntime 1", "0.9 → 0.8", "because"):
+        assert words in bundle["text/plain"], words
+        assert words in page.words, words
+    assert bundle["text/plain"].index("FASTER") < bundle["text/plain"].index("layer")
+
+
+def test_the_page_is_well_formed_and_holds_no_script() -> None:
+    page = Page(mimebundle(SMALL)["text/html"])
+    assert not page.open
+    assert not {"script", "style", "iframe", "link", "object"} & set(page.tags)
+    assert not {name for name in page.attributes if name.startswith("on")}
+
+
+def test_hostile_names_stay_names() -> None:
+    evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
+    data = json.loads(SMALL.to_json())
+    data["request"]["model"] = data["layers"][0]["name"] = data["layers"][0]["kernel"] = evil
+    data["skipped"][0]["reason"] = data["reasons"][0] = data["measurement"]["evidence"]["device"] = evil
+    page = Page(mimebundle(Report.from_json(json.dumps(data)))["text/html"])
+    assert page.tags.count("img") == 1
+    assert "script" not in page.tags
+
+
+def test_what_is_unknown_says_so_and_is_never_zero() -> None:
+    bare = dataclasses.replace(
+        UNKNOWN,
+        layers=tuple(
+            dataclasses.replace(each, dense_us=None, pruned_us=None, used=None, kernel=None, pruned_kernel=None)
+            for each in UNKNOWN.layers
+        ),
+    )
+    bundle = mimebundle(bare)
+    for shown in (bundle["text/plain"], Page(bundle["text/html"]).words):
+        assert "not measured" in shown
+        assert "install it" in shown
+        assert not re.search(r"\b0(\.0*)? (ms|us|µs)", shown)
+
+
+def test_text_fits_a_terminal() -> None:
+    wide = dataclasses.replace(SMALL, layers=(layer("a.very" * 30, 4096, 1024), *SMALL.layers))
+    assert max(map(len, text(wide).splitlines())) <= 120
+
+
+def test_a_billion_parameters_stay_small_and_draw_in_seconds() -> None:
+    """The shapes of a seven-billion-parameter decoder, down to its last 1.2 billion; one mask at a time in memory."""
+    shapes = [(2048, 2048)] * 96 + [(5632, 2048)] * 48 + [(2048, 5632)] * 24
+    start = time.perf_counter()
+    large = report(tuple(layer(f"model.layers.{i}.proj", *shape) for i, shape in enumerate(shapes)))
+    assert large.totals.weights > 1.2e9
+    drawn = time.perf_counter()
+    bundle = mimebundle(large)
+    assert size(bundle) <= LIMIT
+    assert time.perf_counter() - drawn < 20
+    assert drawn - start < 240
+    shown = Report.from_json(json.dumps(bundle[MIME_TYPE]))
+    assert len(shown.layers) == 168
+    assert shown.omitted
+    assert "reduced" in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        report(()),
+        report(tuple(layer(f"layer{i}", 8, 8) for i in range(2000))),
+        report(tuple(layer("n" * 100_000, 8, 8) for _ in range(5))),
+        dataclasses.replace(SMALL, reasons=("r" * 1_000_000,)),
+        dataclasses.replace(SMALL, request=dataclasses.replace(SMALL.request, model="m" * 1_000_000)),
+        dataclasses.replace(
+            SMALL, skipped=tuple(Skipped(f"s{i}", "Linear", (1, 1), f"r{i}" * 50) for i in range(5000))
+        ),
+    ],
+    ids=["no layer", "2000 layers", "long names", "long reason", "long model", "many skipped"],
+)
+def test_no_report_is_too_large(odd: Report) -> None:
+    bundle = mimebundle(odd)
+    assert size(bundle) <= LIMIT
+    assert not Page(bundle["text/html"]).open
+
+
+def test_the_corner_tells_2_to_4_from_half_at_random_where_density_cannot() -> None:
+    scores = torch.rand(256, 256)
+    structured, random = draw(keep_n_of_m(scores, 2, 4)), draw(keep_top(scores, scores.numel() // 2))
+    assert np.abs(tiles_of(structured) - 0.5).max() < 0.01
+    assert np.abs(tiles_of(random) - 0.5).max() < 0.25
+    groups = corner_of(structured).reshape(32, 8, 4).sum(-1)
+    assert (groups == 2).all()
+    assert not (corner_of(random).reshape(32, 8, 4).sum(-1) == 2).all()
+
+
+def test_smaller_pictures_keep_the_density() -> None:
+    large = report(tuple(layer(f"l{i}", 128, 128) for i in range(200)))
+    small = fit(large, 96 * 1024)
+    for before, after in zip(large.layers, small.layers, strict=True):
+        if after.picture is not None:
+            assert before.picture is not None
+            assert tiles_of(after.picture).mean() == pytest.approx(tiles_of(before.picture).mean(), abs=0.01)
+
+
+def test_the_picture_is_a_png_that_stands_out_on_light_and_dark_pages() -> None:
+    raw = base64.b64decode(mimebundle(SMALL)["image/png"])
+    image = Image.open(io.BytesIO(raw)).convert("RGB")
+    assert image.getpixel((1, 1)) == (255, 255, 255)  # its own paper, so the page's colour does not matter
+    assert image.width > 400
+
+
+def test_drawing_leaves_matplotlib_as_it_was() -> None:
+    before = dict(mpl.rcParams)
+    with mpl.rc_context({"text.usetex": True, "font.size": 40}):
+        mimebundle(SMALL)
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from jupyter_hwprune.errors import ReportError
+from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped
+from tests.reports import layer, report
+
+SMALL = report((layer("a", 8, 16), layer("b", 16, 8)), (Skipped("c", "Linear", (3, 3), "it does not fit"),))
+UNKNOWN = dataclasses.replace(
+    SMALL,
+    measurement=dataclasses.replace(
+        SMALL.measurement,
+        evidence=Evidence("unavailable", reason="it is not there", cure="install it"),
+        dense=None,
+        control=None,
+        pruned=None,
+        dense_ms=None,
+        pruned_ms=None,
+    ),
+    check=None,
+    scores=None,
+    machine=None,
+    other_kernels=None,
+)
+
+
+@pytest.mark.parametrize("original", [SMALL, UNKNOWN], ids=["measured", "not measured"])
+def test_json_round_trips(original: Report) -> None:
+    assert Report.from_json(original.to_json()) == original
+
+
+def damaged(change: Any) -> str:
+    data = json.loads(SMALL.to_json())
+    change(data)
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "schema version None"),
+        (damaged(lambda d: d.pop("schema_version")), "schema version None"),
+        (damaged(lambda d: d.update(schema_version=SCHEMA_VERSION + 1)), f"reads version {SCHEMA_VERSION}"),
+        (damaged(lambda d: d.pop("totals")), "totals"),
+        (damaged(lambda d: d["totals"].update(weights="many")), "weights"),
+        (damaged(lambda d: d["layers"][0].update(valid="yes")), "valid"),
+        (damaged(lambda d: d["measurement"]["comparison"].update(verdict="splendid")), "verdict"),
+        (damaged(lambda d: d.update(extra=1)), "extra"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_the_place(text: str, said: str) -> None:
+    with pytest.raises(ReportError) as caught:
+        Report.from_json(text)
+    assert said in str(caught.value)
+
+
+def test_it_is_frozen_through_and_through() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMALL.chip = "another"  # type: ignore[misc]
+    assert isinstance(SMALL.layers, tuple)
