@@ -40,7 +40,7 @@ def test_the_pruned_network_is_smaller_and_the_dense_one_untouched(name: str, al
 
 @pytest.mark.parametrize("name", ["cnn", "residual", "concat", "unet", "two_outputs"])
 def test_it_computes_what_the_dense_network_computes_with_those_channels_at_zero(name: str) -> None:
-    """These networks normalise per channel only, so plain zeros are the mask: a reference that shares no code of ours."""
+    """They normalise per channel only, so plain zeros are the mask: a reference that shares no code of ours."""
     build, make_input = ZOO[name]
     model, x = build().eval(), make_input()
     for module in model.modules():  # statistics that would show a misaligned channel
@@ -80,7 +80,7 @@ def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
 
 
 @pytest.mark.parametrize("fixed", [True, False])
-def test_attention_loses_whole_heads(fixed: bool) -> None:  # noqa: FBT001
+def test_attention_loses_whole_heads(fixed: bool) -> None:
     model = Transformer(fixed_heads=fixed).eval()
     pruned = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, "uniform").model
     attention = pruned.get_submodule("attention")

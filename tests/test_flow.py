@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import random
 import tempfile
 import warnings
@@ -27,10 +26,10 @@ from tests.networks import Transformer, cnn
 def world() -> dict[str, Any]:
     """All the global state of a user's kernel that a library could spoil."""
     return {
-        "cwd": os.getcwd(),
-        "here": sorted(os.listdir()),
+        "cwd": Path.cwd(),
+        "here": sorted(Path.cwd().iterdir()),
         "torch": torch.get_rng_state().tolist(),
-        "numpy": str(np.random.get_state()),
+        "numpy": str(np.random.get_state()),  # noqa: NPY002 - the state that a user may rely on
         "random": random.getstate(),
         "rc": dict(mpl.rcParams),
         "filters": list(warnings.filters),
@@ -48,8 +47,8 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_user_and_their_model_are_left_as_they_were(image: torch.Tensor) -> None:
     model = cnn().train()
-    model[0].requires_grad_(requires_grad=False)  # type: ignore[index, operator]
-    model[1].eval()  # type: ignore[index, operator]
+    model[0].requires_grad_(requires_grad=False)  # type: ignore[index]
+    model[1].eval()  # type: ignore[index]
     before, mark = world(), fingerprint(model)
     run = hwprune(model, image, target="cpu", toolchain="onnxruntime")
     run._repr_mimebundle_()
@@ -88,7 +87,7 @@ def test_the_batch_is_what_was_asked(batch: int, image: torch.Tensor) -> None:
     assert hwprune(cnn(), image, target="cpu", toolchain="openvino", batch=batch).report.request.batch == batch
 
 
-def test_a_transformer_with_a_score(image: torch.Tensor) -> None:
+def test_a_transformer_with_a_score() -> None:
     ids = torch.randint(0, 50, (2, 6))
     seen = []
 

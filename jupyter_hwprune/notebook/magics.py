@@ -37,7 +37,8 @@ class HwpruneMagics(Magics):
     def hwprune(self, line: str) -> Any:
         """Prune a copy of a model for a chip, and prove with the chip's own compiler what that bought.
 
-        Returns a Run: `.model` is the pruned copy, `.report` the findings, `.artifacts` the compiler's files.
+        Returns a Run: `.model` is the pruned copy, `.report` the findings, `.artifacts` the compiler's files. With a
+        `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
         `%hwprune targets`, `%hwprune doctor intel-cpu`.
@@ -49,7 +50,8 @@ class HwpruneMagics(Magics):
             return _subcommand(*options.words)
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
-        return self._run(options)
+        run = self._run(options)
+        return None if line.rstrip().endswith(";") else run
 
     def _run(self, options: Namespace) -> Any:
         from ..flow import hwprune
@@ -82,7 +84,7 @@ class HwpruneMagics(Magics):
 
 
 def _parse(parser: Any, line: str) -> Namespace | None:
-    """Parse the line as a shell would; None when only help was wanted. A `;` at its end is the notebook's, not ours."""
+    """Parse the line as a shell would; None when only help was wanted."""
     try:
         words = shlex.split(line.strip().removesuffix(";"))
     except ValueError as error:

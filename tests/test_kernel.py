@@ -1,0 +1,136 @@
+"""A real Jupyter kernel: the progress line, the forms of the output, and an interrupt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from jupyter_hwprune.report import MIME_TYPE
+
+ROOT = Path(__file__).parents[1]
+SETUP = """
+import torch
+from tests.networks import cnn
+from tests.conftest import fingerprint
+net, x = cnn(), torch.randn(2, 3, 16, 16)
+mark = fingerprint(net)
+%load_ext jupyter_hwprune
+"""
+
+
+class Kernel:
+    def __init__(self, client: Any, manager: Any) -> None:
+        self.client, self.manager = client, manager
+
+    def run(
+        self, code: str, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Run a cell; return the reply and the messages it published."""
+        request = self.client.execute(code)
+        meanwhile()
+        messages = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=120)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            messages.append(message)
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                break
+        reply = self.client.get_shell_msg(timeout=10)
+        return reply["content"], messages
+
+    def value(self, expression: str) -> str:
+        _, messages = self.run(expression)
+        [result] = [m for m in messages if m["msg_type"] == "execute_result"]
+        return str(result["content"]["data"]["text/plain"])
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
+    monkeypatch.setenv("HWPRUNE_PID_FILE", str(tmp_path / "pid"))
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(ROOT), extra_arguments=["--IPKernelApp.log_level=ERROR"])
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    kernel = Kernel(client, manager)
+    reply, _ = kernel.run(SETUP)
+    assert reply["status"] == "ok"
+    yield kernel
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def test_one_line_of_progress_updates_itself_and_the_report_comes_in_every_form(kernel: Kernel) -> None:
+    _, messages = kernel.run("%hwprune net --input x --target cpu --toolchain onnxruntime")
+    displays = [m for m in messages if m["msg_type"] == "display_data"]
+    updates = [m for m in messages if m["msg_type"] == "update_display_data"]
+    assert len(displays) == 1
+    identity = displays[0]["content"]["transient"]["display_id"]
+    assert {m["content"]["transient"]["display_id"] for m in updates} == {identity}
+    said = [m["content"]["data"]["text/plain"] for m in (*displays, *updates)]
+    order = [
+        phase
+        for phase in ("prune", "export", "compile", "check", "profile", "measure")
+        if any(phase in s for s in said)
+    ]
+    assert order == ["prune", "export", "compile", "check", "profile", "measure"]
+    assert "hwprune: net for" in said[-1]
+    [result] = [m for m in messages if m["msg_type"] == "execute_result"]
+    assert set(result["content"]["data"]) == {"text/plain", "text/html", "image/png", MIME_TYPE}
+    assert not [m for m in messages if m["msg_type"] == "stream"]
+
+
+def test_an_interrupt_ends_the_worker_within_a_second_and_leaves_all_as_it_was(kernel: Kernel, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    kernel.run("import os; os.environ['HWPRUNE_FAULT'] = 'check:hang'; names = set(globals())")
+    ended: list[float] = []
+
+    def interrupt() -> None:
+        while not (pid_file.exists() and pid_file.read_text()):
+            time.sleep(0.05)
+        worker = Path(f"/proc/{pid_file.read_text()}")
+        assert worker.exists()
+        start = time.monotonic()
+        kernel.manager.interrupt_kernel()
+        while worker.exists():
+            assert time.monotonic() - start < 10
+            time.sleep(0.01)
+        ended.append(time.monotonic() - start)
+
+    reply, messages = kernel.run("%hwprune net --input x --target cpu --toolchain tests.fakes.faulty", interrupt)
+    assert reply["status"] == "error"
+    assert reply["ename"] == "KeyboardInterrupt"
+    assert ended[0] < 1
+    said = [m["content"]["data"]["text/plain"] for m in messages if "display_data" in m["msg_type"]]
+    assert "interrupted in phase check" in said[-1]
+    assert kernel.value("fingerprint(net) == mark") == "True"
+    assert kernel.value("sorted(n for n in set(globals()) - names if not n.startswith('_') and n != 'names')") == "[]"
+    kernel.run("os.environ['HWPRUNE_FAULT'] = ''")
+    reply, _ = kernel.run("%hwprune net --input x --target cpu --toolchain onnxruntime")
+    assert reply["status"] == "ok"
+
+
+def test_an_error_is_one_paragraph_in_a_kernel_too(kernel: Kernel) -> None:
+    reply, _ = kernel.run("%hwprune net --target toaster")
+    assert reply["status"] == "error"
+    shown = "\n".join(reply["traceback"])
+    assert shown.startswith("InputError: There is no target 'toaster'")
+    assert "File " not in shown
+
+
+def test_a_full_disk_is_one_paragraph(kernel: Kernel) -> None:
+    """A limit on the size of files stands in for a full disk: both fail the write of the model."""
+    kernel.run("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))")
+    reply, _ = kernel.run("%hwprune net --input x --target cpu --toolchain onnxruntime")
+    assert reply["status"] == "error"
+    shown = "\n".join(reply["traceback"])
+    assert "temporary folder" in shown
+    assert "cannot be used" in shown
+    assert kernel.value("fingerprint(net) == mark") == "True"
