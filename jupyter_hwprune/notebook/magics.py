@@ -12,7 +12,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from . import completion
 from .namespace import find_input, find_model, scorer
-from .progress import ProgressLine
+from .progress import ProgressLine, without_traceback
 
 SUBCOMMANDS = ("targets", "doctor")
 
@@ -61,7 +61,7 @@ class HwpruneMagics(Magics):
         name, model = find_model(namespace, options.words[0] if options.words else None)
         example = find_input(namespace, options.input)
         score = None if options.eval is None else scorer(namespace, options.eval, name)
-        with ProgressLine(self.shell) as progress:
+        with ProgressLine(self.shell) as progress, without_traceback():
             run = hwprune(
                 model,
                 example,

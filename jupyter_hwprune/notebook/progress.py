@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from html import escape
 from types import TracebackType
 from typing import Any, Self
 
 EVERY_S = 0.2
 TERMINAL_WIDTH = 100
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user's own interrupt, which IPython shows as one line: they know what they pressed."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."]
+
+
+@contextlib.contextmanager
+def without_traceback() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 class ProgressLine:
@@ -28,7 +45,7 @@ class ProgressLine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is not None and self._said is not None:
-            stopped = "interrupted" if kind is KeyboardInterrupt else "stopped"
+            stopped = "interrupted" if kind is Interrupted else "stopped"
             self._say(f"hwprune: {stopped} in phase {self._phase} after {self._elapsed()}", last=True)
 
     def __call__(self, phase: str, detail: str) -> None:
