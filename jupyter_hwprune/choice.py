@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from .errors import InputError
 from .pattern import NM, Pattern, parse_pattern
@@ -39,6 +40,9 @@ def choose(
     threads: int = 1,
 ) -> Choice:
     """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
+    for name, value, kind in (("target", target, str), ("pattern", pattern, str), ("toolchain", toolchain, str)):
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
     row, named = find_target(target)
     if named and toolchain and named != toolchain:
         raise InputError(
@@ -46,8 +50,7 @@ def choose(
         )
     if allocation not in get_args(Allocation):
         raise InputError(f"There is no allocation {allocation!r}. It is uniform or global.")
-    if threads < 1:
-        raise InputError(f"--threads is {threads}; at least one thread is needed.")
+    whole_number("threads", threads, most=cores())
     given = None if pattern is None else parse_pattern(pattern)
     if sparsity is not None:
         _check_sparsity(sparsity, given)
@@ -66,10 +69,25 @@ def choose(
     )
 
 
-def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
-    if not 0 < sparsity < 1:
+def whole_number(name: str, value: Any, most: int | None = None) -> None:
+    """Raise InputError unless `value` is a whole number from 1 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"--{name} is {value!r}; a whole number is needed, at least 1.")
+    if most is not None and value > most:
         raise InputError(
-            f"--sparsity is {sparsity:g}; it is the share that is removed, above 0 and below 1, such as 0.5."
+            f"--{name} is {value}, and this machine has {most} cores; more would only wait for each other."
+        )
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
+    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
+        raise InputError(
+            f"--sparsity is {sparsity}; it is the share that is removed, above 0 and below 1, such as 0.5."
         )
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(

@@ -68,6 +68,21 @@ class Example:
         )
         return Example(args, kwargs)
 
+    def lengthened(self, length: int) -> Example | None:
+        """Return the example with sequences of one token made `length` long, or None where there is none such."""
+        short = [t for t in self.tensors if t.ndim in {2, 3} and t.shape[1] == 1]
+        if not short:
+            return None
+
+        def lengthen(t: Tensor) -> Tensor:
+            if not any(t is each for each in short):
+                return t
+            steps = torch.arange(length).reshape(1, length, *[1] * (t.ndim - 2))
+            return t + (steps.to(t.dtype) if t.is_floating_point() else steps % (int(t.max()) + 1))
+
+        args, kwargs = pytree.tree_map_only(Tensor, lengthen, (self.args, self.kwargs))
+        return Example(args, kwargs)
+
     def through(self, model: nn.Module) -> Any:
         return model(*self.args, **self.kwargs)
 
@@ -95,6 +110,10 @@ def require_runs(model: nn.Module, example: Example) -> list[Tensor]:
             f"The model does not run on the example input of shape {shapes}: {first_line(error)}. "
             "Give an input that the model takes, e.g. --input x."
         ) from error
+    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+        raise InputError("The model's own output on the example holds NaN or infinite values; nothing can be compared.")
+    if example.batch == 0:
+        raise InputError(f"The example input of shape {shapes} has no rows; give at least one.")
     if not outputs:
         raise InputError("The model returns no tensor, so there is nothing to check a compiled model against.")
     return outputs

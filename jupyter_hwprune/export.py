@@ -1,7 +1,7 @@
 """From a torch model to an ONNX file whose nodes are named after the torch layers they came from.
 
 Every node, and the value it makes, is called `layer::Op_i`; so whatever a runtime calls a fused kernel, after the node
-or after the value, `Exported.layer_of` finds the way back.
+or after the value, `Exported.layers_of` finds the way back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import copy
 import dataclasses
 import io
 import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,38 +41,36 @@ class Exported:
     layers: dict[str, str]  # node that holds a weight -> its torch layer
     upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
     values: dict[str, str]  # torch module without children -> the value that is its output
+    nodes: dict[int, str]  # number -> node
 
-    def layer_of(self, names: list[str], op: str | None) -> str | None:
-        """Return the torch layer of a kernel, from the node names that the runtime gives for it.
+    def layers_of(self, names: list[str], op: str) -> list[str]:
+        """Return the torch layers that a kernel carries out, from the node names that the runtime gives for it.
 
         A runtime that fuses an activation or a sum into a product may name the kernel after the last node of the
         fusion; `op` tells that the kernel is a product, so the product before that node is meant.
         """
         known = [node for name in names if (node := self._known(name)) is not None]
-        for node in known:
-            if node in self.layers:
-                return self.layers[node]
-        if op in WEIGHT_OPS:
-            for node in known:
-                if node in self.upstream:
-                    return self.layers[self.upstream[node]]
-        return None
+        found = [self.layers[node] for node in known if node in self.layers]
+        if not found and op in WEIGHT_OPS:
+            found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
+        return list(dict.fromkeys(found))
 
     def _known(self, name: str) -> str | None:
-        """Cut off what a runtime appends to a name (`layer::Conv_3_nchwc` is `layer::Conv_3`)."""
-        while name and name not in self.upstream and name not in self.layers:
-            name = name[: max(name.rfind("_"), name.rfind("/"), 0)]
-        return name or None
+        """Find our node in a name that a runtime adorned, such as `fused a::Conv_3_nchwc`: its number is its own."""
+        match = re.search(r"::[A-Za-z]+_(\d+)", name)
+        return self.nodes.get(int(match[1])) if match else None
 
 
 def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> Exported:
     """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError."""
     own = copy.deepcopy(model).eval()
     own.requires_grad_(requires_grad=False)
+    last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
+    args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
     try:
         with _quiet():
             program = torch.onnx.export(
-                own, example.args, kwargs=example.kwargs or None, dynamo=True, verbose=False, optimize=True
+                own, args, kwargs=example.kwargs or None, dynamo=True, verbose=False, optimize=True
             )
     except Exception as error:
         raise ExportError(
@@ -81,12 +81,13 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> 
     proto = program.model_proto
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
     layers, upstream, values = _name_nodes(proto.graph, leaves)
+    nodes = {number: node.name for number, node in enumerate(proto.graph.node)}
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
     _save(proto, path)
     input_names = _save_inputs(proto.graph, example, inputs)
     outputs = example.outputs(own)
     np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
-    return Exported(path, inputs, input_names, expected, layers, upstream, values)
+    return Exported(path, inputs, input_names, expected, layers, upstream, values, nodes)
 
 
 def _cause(error: BaseException) -> str:
@@ -110,12 +111,13 @@ def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str,
                 f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart."
             )
         scope = _scope(node, leaves)
-        owner = _weight_owner(node, leaves) or scope
-        node.name = f"{owner}::{node.op_type}_{index}"
+        owner = _weight_owner(node, leaves)
+        owner = scope if owner is None else owner
+        node.name = f"{owner or ''}::{node.op_type}_{index}"
         order[node.name] = index
         has_weight = any(value in weights for value in node.input)
         before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
-        if owner and has_weight and node.op_type in WEIGHT_OPS:
+        if owner is not None and has_weight and node.op_type in WEIGHT_OPS:
             layers[node.name] = owner
             upstream[node.name] = node.name
         elif before:
@@ -124,7 +126,7 @@ def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str,
         for position, value in enumerate(node.output):
             renamed[value] = f"{node.name}.{position}" if position else node.name
         node.output[:] = [renamed[value] if value else "" for value in node.output]
-        if scope:
+        if scope is not None:
             values[scope] = node.output[0]
     for value in (*graph.output, *graph.value_info):
         value.name = renamed.get(value.name, value.name)
@@ -140,12 +142,12 @@ def _weight_owner(node: Any, leaves: set[str]) -> str | None:
     return None
 
 
-def _scope(node: Any, leaves: set[str]) -> str:
-    """Return the innermost torch layer the exporter noted for the node, or the empty string."""
+def _scope(node: Any, leaves: set[str]) -> str | None:
+    """Return the innermost torch layer the exporter noted for the node."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
-            return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default="")
-    return ""
+            return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default=None)
+    return None
 
 
 def _save(proto: Any, path: Path) -> None:
@@ -198,7 +200,8 @@ def with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's log lines, prints and deprecation remarks about itself out of the user's notebook."""
+    """Keep what the exporter logs, prints, warns of and sets in the environment out of the user's notebook."""
+    environment = set(os.environ)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         level = logging.root.manager.disable
@@ -207,3 +210,5 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
+            for name in set(os.environ) - environment:
+                del os.environ[name]

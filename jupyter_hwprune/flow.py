@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .choice import Choice, choose
+from .choice import Choice, choose, whole_number
 from .errors import InputError, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
@@ -53,10 +53,14 @@ def hwprune(
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
+        raise InputError(f"--timeout is {timeout_s!r}; it is a number of seconds above 0.")
+    if batch is not None:
+        whole_number("batch", batch)
     choice = choose(
         target, pattern=pattern, sparsity=sparsity, allocation=allocation, toolchain=toolchain, threads=threads
     )
-    with torch.random.fork_rng(devices=[]), _new_folder() as folder:
+    with _own_torch_state(), _new_folder() as folder:
         progress("prune", str(choice.pattern))
         dense = copy_of(model).eval()
         inputs = _inputs(dense, example, batch)
@@ -66,7 +70,7 @@ def hwprune(
         proof = prove(dense, pruned, inputs, choice, folder, progress, timeout_s=timeout_s)
         scores = None
         if score is not None and dense_score is not None and pruned_score is not None:
-            scores = Scores(getattr(score, "__name__", repr(score)), dense_score, pruned_score)
+            scores = Scores(str(getattr(score, "__name__", score)), dense_score, pruned_score)
         report = _report(name, choice, inputs, pruned, proof, scores)
         finished = copy_modes(model, pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
@@ -77,8 +81,6 @@ def _inputs(dense: nn.Module, example: Any, batch: int | None) -> Example:
     require_runs(dense, inputs)
     if batch is None:
         return inputs
-    if batch < 1:
-        raise InputError(f"--batch is {batch}; at least one row is needed.")
     inputs = inputs.rebatched(batch)
     require_runs(dense, inputs)
     return inputs
@@ -89,7 +91,8 @@ def _rate(score: Score | None, model: nn.Module, name: str) -> float | None:
     if score is None:
         return None
     try:
-        value = float(score(copy.deepcopy(model)))
+        value = score(copy.deepcopy(model))
+        value = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:
         raise InputError(
             f"The score of {name} could not be taken: {first_line(error)}. It has to be a function of the model, or an "
@@ -128,6 +131,13 @@ def _report(name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: P
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__},
     )
+
+
+@contextlib.contextmanager
+def _own_torch_state() -> Iterator[None]:
+    """Work with gradients on and on the CPU, whatever mode the user's code is in, and give their random state back."""
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
+        yield
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -33,11 +33,7 @@ def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:
 
 def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[float]) -> Comparison:
     """Judge paired samples of equal length, in any one unit of time. Fewer than three, or a zero: not measured."""
-    if (
-        len(dense) < 3
-        or min(len(dense), len(control), len(pruned)) < len(dense)
-        or min(map(min, (dense, control, pruned))) <= 0
-    ):
+    if len(dense) < 3 or not len(dense) == len(control) == len(pruned) or min(map(min, (dense, control, pruned))) <= 0:
         return NOT_COMPARED
     samples = np.array([dense, control, pruned])  # [3, rounds]
     rounds = np.random.default_rng(0).integers(0, len(dense), (RESAMPLES, len(dense)))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from .errors import InputError
 
+LARGEST_GROUP = 1024
 NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured"
 
 
@@ -76,6 +77,8 @@ def parse_pattern(text: str) -> Pattern:
         return Block(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):
         n, m = int(match[1]), int(match[2])
+        if m > LARGEST_GROUP:
+            raise InputError(f"The pattern {text!r} has groups of {m}; at most {LARGEST_GROUP} weights make a group.")
         if n < m:
             return NM(n, m)
         raise InputError(f"The pattern {text!r} removes nothing: n:m keeps n of every m, so n must be below m.")

@@ -5,6 +5,7 @@ Dense and pruned are exported, then compiled, checked, profiled and timed side b
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -184,26 +185,31 @@ def _layers(
             )
         )
     others = {
-        case: sum(_median(time.us) for name, time in by_layer.items() if name not in names)
+        case: sum(_median(time.us) or 0.0 for name, time in by_layer.items() if name not in names)
         for case, by_layer in by_case.items()
     }
     return tuple(filled), OtherKernels(others["dense"], others["pruned"])
 
 
 def _by_layer(rows: list[Any], exported: Exported) -> dict[str | None, _LayerTime]:
+    """Sum the kernels of each layer, and under None those of no layer.
+
+    The time of a kernel that carries out several layers cannot be shared out: the first has it, the others name it.
+    """
     found: dict[str | None, _LayerTime] = {}
     for row in rows:
-        layer = exported.layer_of(row["names"], row["op"])
-        if layer not in found:
-            found[layer] = _LayerTime(row["kernel"], row["sparse"], list(row["us"]))
-            continue
-        known = found[layer]
-        known.us = [a + b for a, b in zip(known.us, row["us"], strict=False)]
-        known.sparse |= row["sparse"]
+        layers = exported.layers_of(row["names"], row["op"])
+        first = layers[0] if layers else None
+        if first in found and found[first].us:
+            known = found[first]
+            known.us = [a + b for a, b in zip(known.us, row["us"], strict=False)]
+            known.sparse |= row["sparse"]
+        else:
+            found[first] = _LayerTime(row["kernel"], row["sparse"], list(row["us"]))
+        for other in layers[1:]:
+            found.setdefault(other, _LayerTime(f"{row['kernel']}, in one with {first}", row["sparse"], []))
     return found
 
 
-def _median(values: list[float]) -> float:
-    import statistics
-
-    return statistics.median(values) if values else 0.0
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None

@@ -6,15 +6,19 @@ Times carry their unit in their name: `_ms` for a whole batch through the model,
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from .errors import ReportError, first_line
 
 SCHEMA_VERSION = 1
 MIME_TYPE = "application/vnd.hwprune.report+json"
+
+LARGEST_SIDE = 64  # of a picture, in tiles or weights
 
 Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
 
@@ -54,6 +58,10 @@ class Comparison:
     noise_floor: float | None
     verdict: Verdict
 
+    def __post_init__(self) -> None:
+        if (self.speedup is None) != (self.verdict == "not measured"):
+            raise ValueError(f"the verdict {self.verdict!r} does not go with a speed-up of {self.speedup}")
+
 
 NOT_COMPARED = Comparison(None, None, None, None, "not measured")
 
@@ -87,6 +95,15 @@ class Picture:
     corner_rows: int
     corner_columns: int
     corner: str
+
+    def __post_init__(self) -> None:
+        sides = (self.tile_rows, self.tile_columns, self.corner_rows, self.corner_columns)
+        if not all(1 <= side <= LARGEST_SIDE for side in sides):
+            raise ValueError(f"the sides of a picture are 1 to {LARGEST_SIDE}, and these are {sides}")
+        bytes_needed = (self.tile_rows * self.tile_columns, self.corner_rows * -(-self.corner_columns // 8))
+        for text, needed in zip((self.tiles, self.corner), bytes_needed, strict=True):
+            if len(base64.b64decode(text, validate=True)) != needed:
+                raise ValueError(f"a picture's data should have {needed} bytes")
 
 
 @dataclass(frozen=True)
@@ -217,12 +234,12 @@ class Report:
         """Read what `to_json` wrote; raises ReportError when it is damaged or of another schema version."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ReportError(f"This is no report: it is not JSON ({first_line(error)}).") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             raise ReportError(
-                f"This report has schema version {version!r}; this jupyter-hwprune reads version {SCHEMA_VERSION}. "
+                f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
         import cattrs
@@ -230,7 +247,8 @@ class Report:
         try:
             report: Report = _converter().structure(data, cls)
         except cattrs.BaseValidationError as error:
-            raise ReportError(f"This report is damaged: {'; '.join(cattrs.transform_error(error))}.") from None
+            said = "; ".join(cattrs.transform_error(error, format_exception=_say)[:3])
+            raise ReportError(f"This report is damaged: {said[:500]}.") from None
         return report
 
 
@@ -247,10 +265,36 @@ def _converter() -> Any:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
         converter.register_structure_hook(kind, _exactly)
+    lists = converter.get_structure_hook
+
+    def only_from_lists(kind: Any) -> Any:
+        inner = lists(get_args(kind)[0])
+
+        def structure(value: Any, _: Any) -> tuple[Any, ...]:
+            if not isinstance(value, list):
+                raise TypeError(f"{str(value)[:40]!r} is not a list")
+            return tuple(inner(each, get_args(kind)[0]) for each in value)
+
+        return structure
+
+    converter.register_structure_hook_factory(_is_tuple, only_from_lists)
     return converter
+
+
+def _say(error: BaseException, kind: type | None) -> str:
+    """Put one fault in words: our own where they are, else those of cattrs."""
+    from cattrs.v import format_exception
+
+    return str(error) if isinstance(error, (ValueError, TypeError)) else format_exception(error, kind)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
 
 
 def _exactly(value: Any, kind: Any) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{value} is no measurement")
         return kind(value)
-    raise TypeError(f"{value!r} is not of type {kind.__name__}")
+    raise TypeError(f"{str(value)[:40]!r} is not of type {kind.__name__}")

@@ -138,6 +138,38 @@ class TwoOutputs(nn.Module):
         return {"features": features, "logits": self.head(torch.relu(features).mean((2, 3)))}
 
 
+class Gated(nn.Module):
+    """A gated unit: the two halves of one layer's output meet again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm, self.out = nn.Linear(8, 64), nn.RMSNorm(32), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, gate = self.inner(x).chunk(2, -1)
+        y: Tensor = self.out(self.norm(a * torch.sigmoid(gate)))
+        return y
+
+
+class HiddenHeads(nn.Module):
+    """Attention whose count of heads stands only in its code; `silent` ends its branch in zeros."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(8, 32), nn.Linear(32, 8)
+        self.q, self.k, self.v, self.o = (nn.Linear(32, 32) for _ in range(4))
+        if silent:
+            nn.init.zeros_(self.o.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, t, _ = x.shape
+        q, k, v = (p(x).view(b, t, 4, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
+        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        y: Tensor = self.head(x + self.o(mixed))
+        return y
+
+
 def images() -> Tensor:
     return torch.randn(2, 3, 16, 16)
 
@@ -162,4 +194,5 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "torch_encoder": (TorchEncoder, series),
     "recurrent": (Recurrent, series),
     "two_outputs": (TwoOutputs, images),
+    "gated": (Gated, series),
 }

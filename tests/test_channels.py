@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from jupyter_hwprune.pruning import prune
 from jupyter_hwprune.pruning.channels import remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from tests.conftest import fingerprint
-from tests.networks import ZOO, Attention, Residual, Transformer
+from tests.networks import ZOO, Attention, HiddenHeads, Residual, Transformer
 
 
 def total(model: nn.Module) -> int:
@@ -133,3 +135,68 @@ def test_the_same_model_is_pruned_alike_each_time() -> None:
     model, x = build().eval(), make_input()
     first, second = (prune(model, Example.of(x), Channel(4), 0.5, "uniform").model for _ in range(2))
     assert fingerprint(first) == fingerprint(second)
+
+
+@pytest.mark.parametrize("sparsity", [0.25, 0.5])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_a_gated_unit_loses_the_share_that_was_asked_for(sparsity: float, multiple: int) -> None:
+    build, make_input = ZOO["gated"]
+    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), sparsity, "uniform")
+    rows = {layer.name: layer.pruned_shape for layer in result.layers}
+    left = round(32 * (1 - sparsity))
+    assert rows == {"inner": (2 * left, 8), "out": (8, left)}
+
+
+@pytest.mark.parametrize("tokens", [1, 6])
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_the_output_cannot_show_is_not_taken_for_proof(tokens: int, silent: bool) -> None:
+    """One token, or a branch that ends in zeros, lets torn heads pass unseen; the proof looks through both."""
+    model, x = HiddenHeads(silent=silent).eval(), torch.randn(2, tokens, 8)
+    pruned = prune(model, Example.of(x), Channel(), 0.5, "uniform").model
+    for name in ("q", "k", "v"):  # each of the four heads stands in every row count that the code can view
+        assert pruned.get_parameter(f"{name}.weight").shape[0] == 32
+
+
+def test_equal_channels_ranked_together_lose_their_share_and_not_all() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3)).eval()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.1)
+    result = prune(model, Example.of(torch.randn(1, 4, 9, 9)), Channel(), 0.5, "global")
+    left = sum(layer.pruned_shape[0] for layer in result.layers if layer.name != "4")
+    assert left in {16, 17}  # equal scores go to the first layer, and the second keeps its one
+
+
+class HeadsAsProperty(Attention):
+    @property
+    def n_heads(self) -> int:
+        return self.num_heads
+
+
+class CastsByItself(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16).bfloat16(), nn.Linear(16, 8).bfloat16()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.b(torch.relu(self.a(x.bfloat16())))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("build", "x"),
+    [
+        (lambda: nn.Sequential(nn.ConvTranspose2d(8, 16, 2, groups=2), nn.ReLU(), nn.Conv2d(16, 8, 3)), (2, 8, 4, 4)),
+        (lambda: nn.Sequential(nn.Linear(8, 16), nn.utils.weight_norm(nn.Linear(16, 16)), nn.Linear(16, 8)), (2, 8)),
+        (lambda: nn.Sequential(nn.Linear(8, 32), HeadsAsProperty(), nn.Linear(32, 8)), (2, 5, 8)),
+        (CastsByItself, (2, 8)),
+    ],
+    ids=["grouped transposed", "legacy weight_norm", "heads as a property", "casts by itself"],
+)
+def test_what_the_library_stumbles_on_is_left_whole_or_refused_in_plain_words(
+    build: Callable[[], nn.Module], x: tuple[int, ...]
+) -> None:
+    model = build().eval()
+    with contextlib.suppress(PruneError):
+        pruned = prune(model, Example.of(torch.randn(x)), Channel(), 0.5, "uniform").model
+        assert total(pruned) < total(model)

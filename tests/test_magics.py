@@ -112,6 +112,13 @@ def test_targets_and_doctor_show_themselves(user: Any) -> None:
         ("%hwprune net --eval 1/0", "ZeroDivisionError: division by zero"),
         ("%hwprune net -o 3x", "UsageError: -o 3x: that is no name for a variable"),
         ("%hwprune doctor toaster", "InputError: There is no target 'toaster'"),
+        (
+            "%hwprune doctor --target intel-cpu",
+            "UsageError: %hwprune doctor takes no option but -o, and here is --target",
+        ),
+        ("%hwprune net -o class", "UsageError: -o class: that is no name for a variable"),
+        ("%hwprune net --timeout 0", "InputError: --timeout is 0"),
+        ("%hwprune net --pattern channel/99999999999", "PruneError: No channel of this model can be removed"),
         ("%hwprune targets now", "UsageError: %hwprune targets takes no word after it"),
     ],
 )
@@ -158,10 +165,18 @@ def test_help_is_there_both_ways(user: Any) -> None:
         ("%hwprune doctor amp", {"ampere"}),
         ("run = %hwprune ne", {"net"}),
         ("%hwprune --eval acc", {"accuracy"}),
+        ("%hwprune --target x86-cpu:", {"x86-cpu:onnxruntime"}),
+        ("%hwprune --pattern 2:", {"2:4"}),
+        ("%hwprune --pattern=ch", {"channel"}),
     ],
 )
 def test_tab_completes_options_values_and_names(user: Any, line: str, offered: set[str]) -> None:
     with provisionalcompleter():
         matches = {line[: match.start] + match.text for match in user.Completer.completions(line, len(line))}
-    start = line[: len(line) - len(line.rsplit(maxsplit=1)[-1])]
+    start = line[: max(line.rfind(" "), line.rfind("=")) + 1]
     assert {start + name for name in offered} <= matches
+
+
+def test_o_keeps_what_the_doctor_found(user: Any) -> None:
+    cell(user, "%hwprune doctor intel-cpu -o found;")
+    assert user.user_ns["found"].toolchains[0].name == "openvino"

@@ -21,7 +21,7 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.render import mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
-from jupyter_hwprune.report import MIME_TYPE, Report, Skipped
+from jupyter_hwprune.report import MIME_TYPE, Report, Scores, Skipped
 from tests.reports import layer, report
 from tests.test_report import SMALL, UNKNOWN
 
@@ -135,8 +135,21 @@ def test_a_billion_parameters_stay_small_and_draw_in_seconds() -> None:
         dataclasses.replace(
             SMALL, skipped=tuple(Skipped(f"s{i}", "Linear", (1, 1), f"r{i}" * 50) for i in range(5000))
         ),
+        dataclasses.replace(SMALL, reasons=("'" * 1000,) * 100, versions={f"v{i}": "'" * 900 for i in range(20_000)}),
+        dataclasses.replace(SMALL, chip="'" * 90_000, scores=Scores("'" * 100_000, 1.0, 1.0)),
+        dataclasses.replace(SMALL, request=dataclasses.replace(SMALL.request, model="$x_{$ \ud800 模型")),
     ],
-    ids=["no layer", "2000 layers", "long names", "long reason", "long model", "many skipped"],
+    ids=[
+        "no layer",
+        "2000 layers",
+        "long names",
+        "long reason",
+        "long model",
+        "many skipped",
+        "many quotes",
+        "long chip",
+        "odd letters",
+    ],
 )
 def test_no_report_is_too_large(odd: Report) -> None:
     bundle = mimebundle(odd)

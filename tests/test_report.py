@@ -52,12 +52,22 @@ def damaged(change: Any) -> str:
         (damaged(lambda d: d["layers"][0].update(valid="yes")), "valid"),
         (damaged(lambda d: d["measurement"]["comparison"].update(verdict="splendid")), "verdict"),
         (damaged(lambda d: d.update(extra=1)), "extra"),
+        (damaged(lambda d: d.update(reasons="hello")), "not a list"),
+        (damaged(lambda d: d.update(layers={})), "not a list"),
+        (damaged(lambda d: d["measurement"]["comparison"].update(speedup=None)), "does not go with"),
+        (damaged(lambda d: d["layers"][0]["picture"].update(tiles="AAAA")), "bytes"),
+        (damaged(lambda d: d["layers"][0]["picture"].update(corner_columns=10**9)), "sides of a picture"),
+        (SMALL.to_json().replace('"dense_ms":2.0', '"dense_ms":1e999'), "no measurement"),
+        (SMALL.to_json().replace('"dense_ms":2.0', '"dense_ms":NaN'), "no measurement"),
+        ("[" * 100_000, "not JSON"),
+        (damaged(lambda d: d.update(layers=[{}] * 3000)), "damaged"),
     ],
 )
 def test_what_is_no_report_is_refused_with_the_place(text: str, said: str) -> None:
     with pytest.raises(ReportError) as caught:
         Report.from_json(text)
     assert said in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_it_is_frozen_through_and_through() -> None:

@@ -93,6 +93,12 @@ class ToolchainContract:
         unmapped = [layer.name for layer in report.layers if layer.kernel is None]
         assert not unmapped
 
+    def test_an_mlp_and_a_lone_layer_map_back_too(self) -> None:
+        mlp = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+        for model in (mlp, nn.Linear(8, 8)):
+            report = hwprune(model, torch.randn(2, 8), target=TARGET, toolchain=self.name, pattern="2:4").report
+            assert [layer.kernel for layer in report.layers if layer.kernel is None] == []
+
     @pytest.mark.parametrize("threads", [1, 2])
     def test_threads_are_honoured(self, threads: int, tmp_path: Path) -> None:
         """Count the process's threads while a session lives: one more thread of ours is one more in the process."""

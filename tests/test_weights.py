@@ -146,3 +146,27 @@ def test_macs_are_counted_for_what_really_runs() -> None:
     totals = pruned(model, torch.randn(1, 4, 5, 5), "unstructured", 0.5).totals
     assert totals.macs == 25 * 8 * 4 * 9 + 25 * 8 * 4 * 4 + 400 * 10
     assert totals.pruned_macs == totals.macs // 2
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), [("128x128", 0.75), ("unstructured", 0.9999999)])
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_no_layer_is_emptied_whole(pattern: str, sparsity: float, allocation: str) -> None:
+    model = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, 256))
+    result = pruned(model, torch.randn(2, 128), pattern, sparsity, allocation)
+    for name, parameter in result.model.named_parameters():
+        assert parameter.any(), name
+    assert all(layer.valid for layer in result.layers)
+
+
+def test_a_layer_that_loses_nothing_is_not_called_pruned() -> None:
+    result = pruned(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 8)), torch.randn(2, 4), "4x4", 0.5)
+    assert [layer.name for layer in result.layers] == ["1"]
+    assert [(skipped.name, skipped.reason) for skipped in result.skipped] == [("0", "4x4 at 50% removes nothing of it")]
+
+
+def test_zeros_that_were_there_before_do_not_spoil_the_blocks() -> None:
+    model = nn.Sequential(nn.Linear(8, 8))
+    with torch.no_grad():
+        model.get_parameter("0.weight").fill_(1.0)[0, 0] = 0
+    [layer] = pruned(model, torch.randn(2, 8), "4x4", 0.5).layers
+    assert layer.valid

@@ -11,26 +11,42 @@ PATTERNS = ("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured")
 
 def complete(shell: Any, event: Any) -> list[str]:
     """Return the candidates for the word at the cursor, as IPython's `complete_command` hook asks for them."""
-    from ..target import ALIASES, TARGETS
     from .magics import SUBCOMMANDS, HwpruneMagics
 
-    before = event.line[: len(event.line) - len(event.symbol)].split()
-    previous = before[-1] if before else ""
-    names = [target.name for target in TARGETS]
-    stacks = {stack.toolchain for target in TARGETS for stack in target.stacks}
-    namespace = shell.user_ns
-    values: dict[str, list[str]] = {
-        "--target": [*names, *ALIASES],
-        "doctor": [*names, *ALIASES],
-        "--pattern": list(PATTERNS),
-        "--toolchain": sorted(stacks),
-        "--allocation": ["uniform", "global"],
-        "--input": list(tensors(namespace)),
-        "--eval": [name for name, value in namespace.items() if callable(value) and not name.startswith("_")],
-    }
-    if previous in values:
-        candidates = values[previous]
-    else:
+    words = event.line.split()
+    typed = "" if event.line[-1:].isspace() else words.pop()  # the symbol is its end only: `:` and `=` part words too
+    option = words[-1] if words else ""
+    if typed.startswith("--") and "=" in typed:
+        option, _, typed = typed.partition("=")
+    candidates = _values(shell, option)
+    if candidates is None:
         options = [flag for action in HwpruneMagics.hwprune.parser._actions for flag in action.option_strings]  # noqa: SLF001
-        candidates = options if event.symbol.startswith("-") else [*models(namespace), *SUBCOMMANDS, *options]
-    return [candidate for candidate in candidates if candidate.startswith(event.symbol)]
+        candidates = options if typed.startswith("-") else [*models(shell.user_ns), *SUBCOMMANDS, *options]
+    there = len(typed) - len(event.symbol)
+    return [candidate[there:] for candidate in candidates if candidate.startswith(typed)]
+
+
+def _values(shell: Any, option: str) -> list[str] | None:
+    """Return what can follow an option; None where it is no option that takes a value."""
+    from ..target import ALIASES, TARGETS
+
+    names = [*(target.name for target in TARGETS), *ALIASES]
+    own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
+    match option:
+        case "--target":
+            return names + [f"{target.name}:{stack.toolchain}" for target in TARGETS for stack in target.stacks]
+        case "doctor":
+            return names
+        case "--pattern":
+            return list(PATTERNS)
+        case "--toolchain":
+            return sorted({stack.toolchain for target in TARGETS for stack in target.stacks})
+        case "--allocation":
+            return ["uniform", "global"]
+        case "--input":
+            return list(tensors(own))
+        case "--eval":
+            return [name for name, value in own.items() if callable(value) and not name.startswith("_")]
+        case "-o" | "--threads" | "--batch" | "--sparsity" | "--timeout":
+            return []
+    return None

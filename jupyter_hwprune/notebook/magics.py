@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import shlex
 from argparse import Namespace
 from typing import Any
@@ -47,11 +48,17 @@ class HwpruneMagics(Magics):
         if options is None:
             return None
         if options.words and options.words[0] in SUBCOMMANDS:
-            return _subcommand(*options.words)
+            _refuse_options(options)
+            found = _subcommand(*options.words)
+            return self._keep(found, options.variable, line)
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
-        run = self._run(options)
-        return None if line.rstrip().endswith(";") else run
+        return self._keep(self._run(options), options.variable, line)
+
+    def _keep(self, found: Any, variable: str | None, line: str) -> Any:
+        if variable:
+            self.shell.user_ns[variable] = found
+        return None if line.rstrip().endswith(";") else found
 
     def _run(self, options: Namespace) -> Any:
         from ..flow import hwprune
@@ -78,8 +85,6 @@ class HwpruneMagics(Magics):
                 name=name,
             )
             progress.done(summary(run.report))
-        if options.variable:
-            namespace[options.variable] = run
         return run
 
 
@@ -93,9 +98,19 @@ def _parse(parser: Any, line: str) -> Namespace | None:
         print(parser.format_help())
         return None
     options: Namespace = parser.parse_args(words)
-    if options.variable and not options.variable.isidentifier():
+    if options.variable and (not options.variable.isidentifier() or keyword.iskeyword(options.variable)):
         raise UsageError(f"-o {options.variable}: that is no name for a variable")
     return options
+
+
+def _refuse_options(options: Namespace) -> None:
+    defaults = HwpruneMagics.hwprune.parser.parse_args([])
+    given = [f"--{name}" for name, value in vars(options).items() if value != getattr(defaults, name)]
+    refused = set(given) - {"--words", "--variable"}
+    if refused:
+        raise UsageError(
+            f"%hwprune {options.words[0]} takes no option but -o, and here is {', '.join(sorted(refused))}"
+        )
 
 
 def _subcommand(command: str, *words: str) -> Any:

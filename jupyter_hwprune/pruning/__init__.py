@@ -28,7 +28,14 @@ class Pruned:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """Return a deep copy on the CPU; raises InputError for a model that cannot be copied or holds NaN weights."""
+    """Return a deep copy on the CPU; raises InputError for what cannot be copied, or holds NaN weights."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
+    if any(
+        isinstance(p, (nn.UninitializedParameter, nn.UninitializedBuffer))
+        for p in (*model.parameters(), *model.buffers())
+    ):
+        raise InputError("The model has lazy layers that never ran; run it once on an input, so that they get weights.")
     try:
         own = copy.deepcopy(model).cpu()
     except Exception as error:
@@ -72,6 +79,8 @@ def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float,
         model.get_parameter(f"{layer.name}.weight".lstrip(".")) for layer in layers if layer.shape == layer.pruned_shape
     ]
     zeroed = sum(weight.numel() - int(weight.count_nonzero()) for weight in masked)
+    if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
+        raise PruneError(f"The pruned model's output holds NaN or infinite values. Remove less than {sparsity:.0%}.")
     totals = Totals(_weights(dense), _weights(model) - zeroed, sum(macs.values()), sum(small_macs.values()))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -12,9 +11,8 @@ from ..errors import PruneError, first_line
 from ..example import Example
 from ..pattern import Channel
 from .coupling import Candidate, Coupling, Cut
-from .equivalence import masked_dense_outputs, relative_difference
-
-TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
+from .equivalence import fault_of
+from .masks import keep_top
 
 
 @dataclass(frozen=True)
@@ -44,22 +42,21 @@ def remove_channels(
     if not cuts:
         raise PruneError(_nothing(pattern, reasons))
 
-    model, keep = subject.operate(cuts)
-    fault = _fault(dense, example, model, keep)
-    if fault is not None:
+    outcome = _attempt(subject, cuts)
+    if isinstance(outcome, str):
         cuts, faults = _provable(dense, example, cuts)
         members = {candidate.root: candidate.members for candidate in candidates}
         for root, why in faults.items():
             reasons |= dict.fromkeys(members[root], why)
         if not cuts:
             raise PruneError(_nothing(pattern, reasons))
-        model, keep = Coupling(dense, example).operate(cuts)
-        fault = _fault(dense, example, model, keep)
-        if fault is not None:
+        outcome = _attempt(Coupling(dense, example), cuts)
+        if isinstance(outcome, str):
             raise PruneError(
                 f"Channels removed from {', '.join(cut.root for cut in cuts)} together change what the model computes: "
-                f"{fault}. Use a pattern that keeps the shapes, such as --pattern unstructured."
+                f"{outcome}. Use a pattern that keeps the shapes, such as --pattern unstructured."
             )
+    model, keep = outcome
     return Surgery(model, keep, reasons)
 
 
@@ -71,37 +68,33 @@ def _nothing(pattern: Channel, reasons: dict[str, str]) -> str:
     )
 
 
-def _fault(dense: nn.Module, example: Example, model: nn.Module, keep: dict[str, Tensor]) -> str | None:
-    """Return what is wrong with the smaller model, or None where it equals the dense one under the same mask."""
-    expected = masked_dense_outputs(dense, example, model, keep)
+def _attempt(subject: Coupling, cuts: list[Cut]) -> tuple[nn.Module, dict[str, Tensor]] | str:
+    """Make the cuts; return the smaller model and the mask, or why they cannot be trusted."""
     try:
-        outputs = example.as_float32().outputs(copy.deepcopy(model).float().eval())
-    except Exception as error:  # noqa: BLE001 - any failure inside the user's forward means the same
-        return f"the smaller model does not run ({first_line(error)})"
-    if [t.shape for t in outputs] != [t.shape for t in expected]:
-        return "the model's output changes its shape"
-    difference = relative_difference(outputs, expected)
-    return None if difference <= TOLERANCE else f"its output is off by {difference:.1e} of its largest value"
+        model, keep = subject.operate(cuts)
+    except Exception as error:  # noqa: BLE001 - the library stumbles in many ways, and each means the same
+        return f"torch-pruning cannot make the cut ({first_line(error)})"
+    return fault_of(subject.dense, subject.example, model, keep) or (model, keep)
 
 
 def _provable(dense: nn.Module, example: Example, cuts: list[Cut]) -> tuple[list[Cut], dict[str, str]]:
     """Try each cut alone: return those that keep the function, and what is wrong with the others."""
     good, faults = [], {}
     for cut in cuts:
-        model, keep = Coupling(dense, example).operate([cut])
-        fault = _fault(dense, example, model, keep)
-        if fault is None:
-            good.append(cut)
+        outcome = _attempt(Coupling(dense, example), [cut])
+        if isinstance(outcome, str):
+            faults[cut.root] = f"removing its channels cannot be proven right: {outcome}"
         else:
-            faults[cut.root] = f"removing its channels cannot be proven right: {fault}"
+            good.append(cut)
     return good, faults
 
 
 def _cuts(candidates: list[Candidate], sparsity: float, *, ranked_together: bool) -> list[Cut]:
     if ranked_together and candidates:
         relative = [c.scores / c.scores.mean().clamp_min(1e-30) for c in candidates]  # layers differ in scale
-        threshold = torch.cat(relative).quantile(sparsity)
-        kept = [float((scores > threshold).sum()) for scores in relative]
+        units = torch.cat(relative)
+        keep = keep_top(units, round((1 - sparsity) * len(units)))
+        kept = [float(own.sum()) for own in torch.split(keep, [len(scores) for scores in relative])]
     else:
         kept = [(1 - sparsity) * len(candidate.scores) for candidate in candidates]
     cuts = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Coupling:
     """A copy of the dense model with its dependency graph; one operation, then it is spent."""
 
     def __init__(self, dense: nn.Module, example: Example) -> None:
-        self.dense = dense
+        self.dense, self.example = dense, example
         self.copy = copy.deepcopy(dense).eval()
         for parameter in self.copy.parameters():  # the graph is read from autograd, which skips what is frozen
             if parameter.is_floating_point():
@@ -80,7 +81,7 @@ class Coupling:
         reasons: dict[str, str] = {}
         for module, name in self.names.items():
             if isinstance(module, PRUNABLE):
-                reasons[name] = "the example input does not reach it"
+                reasons[name] = "autograd does not reach it from the example input (is it unused, or under no_grad?)"
         for group in self.graph.get_all_groups(root_module_types=PRUNABLE):
             outputs = [self.names[dep.target.module] for dep, _ in group if self._shrinks_output(dep)]
             candidate = self._candidate(group, pattern)
@@ -106,6 +107,9 @@ class Coupling:
                 for attribute in HEAD_COUNTS if what == "heads" else HEAD_WIDTHS:
                     if isinstance(getattr(module, attribute, None), int):
                         setattr(module, attribute, value)
+        for module in self.copy.modules():
+            if isinstance(module, nn.RMSNorm) and module.weight is not None:  # which the library cuts and does not tell
+                module.normalized_shape = tuple(module.weight.shape)
         keep = _restore(self.copy, self.dense)
         return self.copy, keep
 
@@ -140,21 +144,47 @@ class Coupling:
                     if module.out_features != channels or module.out_features == 3 * module.in_features:
                         return f"{name} makes queries, keys and values of unequal layout, which cannot be cut by heads"
 
+        units = self._units(root, channels)
+        if units is None:
+            return "its channels depend on one another in sets of unequal size"
         if attention:
             heads = next(iter(attention.values()))
-            if repeats > 1 or channels % heads or len(set(attention.values())) > 1:
+            if repeats > 1 or channels % heads or len(set(attention.values())) > 1 or units.shape[1] > 1:
                 return f"its {channels} channels do not divide into the {heads} heads of {next(iter(attention))}"
-            units = torch.arange(channels).reshape(heads, -1)  # a head goes whole
-        else:
-            units = torch.arange(channels).reshape(repeats, -1).T  # each convolution group loses the same share
-        step = _step(units.shape[1], pattern.multiple)
+            units = units.reshape(heads, -1)  # a head goes whole
+        elif repeats > 1:
+            if units.shape[1] > 1:
+                return "its channels are both grouped and split"
+            units = units.reshape(repeats, -1).T  # each convolution group loses the same share
         scores = self._scores(group, channels)[units].square().sum(dim=1).sqrt()
         members = tuple(dict.fromkeys(self.names[dep.target.module] for dep, _ in group if self._shrinks_output(dep)))
-        return Candidate(self.names[root], members, units, scores, step, tuple(attention))
+        return Candidate(self.names[root], members, units, scores, _step(group, len(units), pattern), tuple(attention))
+
+    def _units(self, root: nn.Module, channels: int) -> Tensor | None:
+        """Return the sets of the root's channels that can only go together. -> [U, channels a set], or None.
+
+        In most layers each channel is on its own; where a layer's output is split and its parts meet again, as in a
+        gated unit, channel i takes others along. If channel 0 takes +o along, so does every other: tried on a few.
+        """
+        offsets = self._taken_along(root, 0)
+        count = channels // len(offsets)
+        units = torch.arange(count, device="cpu")[:, None] + offsets  # [U, channels a set]
+        if not torch.equal(units.flatten().sort().values, torch.arange(channels, device="cpu")):
+            return None
+        for i in {1, count // 2, count - 1} & set(range(count)):
+            if not torch.equal(self._taken_along(root, i), units[i]):
+                return None
+        return units
+
+    def _taken_along(self, root: nn.Module, channel: int) -> Tensor:
+        pruner = self.graph.get_pruner_of_module(root)
+        group = self.graph.get_pruning_group(root, pruner.prune_out_channels, [channel])
+        found = {i for dep, idxs in group if dep.target.module is root and self._shrinks_output(dep) for i in idxs}
+        return torch.tensor(sorted(found), device="cpu")
 
     def _scores(self, group: Any, channels: int) -> Tensor:
         """Score each channel of the group's root by the norm over all weights that would go with it. -> [C]."""
-        squares = torch.zeros(channels)
+        squares = torch.zeros(channels, dtype=torch.float32)
         for item in group:
             module = item.dep.target.module
             if not isinstance(module, (*PRUNABLE, nn.Embedding)):
@@ -170,12 +200,10 @@ class Coupling:
         return squares.sqrt()
 
 
-def _step(unit: int, multiple: int) -> int:
-    """Return the smallest count of units of `unit` channels whose channels are a multiple of `multiple`."""
-    count = 1
-    while (count * unit) % multiple:
-        count += 1
-    return count
+def _step(group: Any, units: int, pattern: Channel) -> int:
+    """Return how many units have to stay together, so that every layer keeps a multiple of the pattern's channels."""
+    a_unit = {len(set(item.idxs)) // units for item in group if len(set(item.idxs)) % units == 0}
+    return math.lcm(*(pattern.multiple // math.gcd(pattern.multiple, channels) for channels in a_unit))
 
 
 def _head_count(module: nn.Module) -> int | None:

@@ -30,6 +30,8 @@ def reason_not_prunable(module: nn.Module) -> str | None:
         return "its weight is computed by a parametrization; remove that first (torch.nn.utils.parametrize)"
     if not isinstance(module, PRUNABLE):
         return f"{type(module).__name__} is neither Linear nor Conv1d/2d nor ConvTranspose1d/2d"
+    if module._parameters.get("weight") is None:  # noqa: SLF001
+        return "its weight is no parameter of its own; undo weight_norm, spectral_norm or torch.nn.utils.prune first"
     return None
 
 

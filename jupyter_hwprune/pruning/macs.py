@@ -16,6 +16,14 @@ def count_macs(model: nn.Module, example: Example) -> dict[str, int]:
     macs: dict[str, int] = defaultdict(int)
     hooks = []
     for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):  # calls its projections without calling its layers
+
+            def count_projections(layer: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+                assert isinstance(layer, nn.MultiheadAttention)
+                macs[name] += sum(value.numel() for value in inputs[:3]) * layer.embed_dim
+                macs[f"{name}.out_proj"] += output[0].numel() * layer.embed_dim
+
+            hooks.append(module.register_forward_hook(count_projections))
         if isinstance(module, PRUNABLE):
 
             def count(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor, name: str = name) -> None:

@@ -29,6 +29,12 @@ def zero_weights(
     keeps = _global_masks(fitting, pattern, sparsity) if allocation == "global" else _masks(fitting, pattern, sparsity)
     layers = []
     for (name, layer, weight), keep in zip(fitting, keeps, strict=True):
+        if bool(keep.all()):
+            shape = tuple(weight.shape)
+            skipped.append(
+                Skipped(name, type(layer).__name__, shape, f"{pattern} at {sparsity:.0%} removes nothing of it")
+            )
+            continue
         with torch.no_grad():
             weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
         layers.append(_describe(name, layer, weight, pattern, keep, macs.get(name)))
@@ -75,9 +81,9 @@ def _masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float
             yield keep_n_of_m(scores, pattern.n, pattern.m)
         elif isinstance(pattern, Block):
             blocks = scores.numel() // (pattern.rows * pattern.columns)
-            yield keep_blocks(scores, pattern.rows, pattern.columns, round((1 - sparsity) * blocks))
+            yield keep_blocks(scores, pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
         else:
-            yield keep_top(scores, round((1 - sparsity) * scores.numel()))
+            yield keep_top(scores, max(1, round((1 - sparsity) * scores.numel())))
 
 
 def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float) -> Iterator[Tensor]:
@@ -88,8 +94,10 @@ def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity
     scores = [as_matrix(magnitude(weight), layer) for _, layer, weight in fitting]
     if isinstance(pattern, Block):
         scores = [block_sums(s, pattern.rows, pattern.columns) for s in scores]
+    for own in scores:  # no layer is emptied whole: its best stays, whatever the others have
+        own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf
     flat = torch.cat([s.flatten() for s in scores]) if scores else torch.empty(0)
-    keep = keep_top(flat, round((1 - sparsity) * flat.numel()))
+    keep = keep_top(flat, max(len(scores), round((1 - sparsity) * flat.numel())))
     for part, own in zip(torch.split(keep, [s.numel() for s in scores]), scores, strict=True):
         mask = part.reshape(own.shape)
         yield expand_blocks(mask, pattern.rows, pattern.columns) if isinstance(pattern, Block) else mask
@@ -99,7 +107,7 @@ def _describe(
     name: str, layer: nn.Module, weight: Tensor, pattern: NM | Block | Unstructured, keep: Tensor, macs: int | None
 ) -> Layer:
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
-    valid_groups = valid_share(as_matrix(weight.detach(), layer), pattern)
+    valid_groups = valid_share(as_matrix(weight.detach(), layer), keep, pattern)
     shape = tuple(weight.shape)
     return Layer(
         name,
@@ -122,16 +130,16 @@ def _describe(
     )
 
 
-def valid_share(matrix: Tensor, pattern: NM | Block | Unstructured) -> float:
-    """Return the share of a weight [K, taps, C] that holds the pattern, recounted from the weights themselves.
+def valid_share(matrix: Tensor, keep: Tensor, pattern: NM | Block | Unstructured) -> float:
+    """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weights themselves.
 
-    n:m: of the groups, those with at most n weights left. Blocks: of the zeros, those in blocks that are all zero.
+    n:m: groups with at most n weights left. Blocks: those all zero, or with nothing removed from them.
     """
     if isinstance(pattern, NM):
         left = (matrix != 0).reshape(-1, pattern.m).sum(dim=1)
         return float((left <= pattern.n).float().mean())
     if isinstance(pattern, Block):
-        zeros = int((matrix == 0).sum())
         empty = block_sums((matrix != 0).float(), pattern.rows, pattern.columns) == 0
-        return int(empty.sum()) * pattern.rows * pattern.columns / zeros if zeros else 0.0
-    return 1.0
+        whole = block_sums((~keep).float(), pattern.rows, pattern.columns) == 0
+        return float((empty | whole).float().mean())
+    return float(not matrix[~keep].any())

@@ -13,9 +13,9 @@ from .text import render as text
 
 __all__ = ["mimebundle", "summary", "text"]
 
-JSON_BYTES = 120 * 1024
-PNG_BYTES = 34 * 1024
-"""A picture travels twice, as image/png and inside the HTML, and base64 makes four bytes of three."""
+LIMIT_BYTES = 256 * 1024
+PNG_BYTES = 34 * 1024  # a picture travels twice, as image/png and inside the HTML, and base64 makes four bytes of three
+JSON_BYTES = (120 * 1024, 60 * 1024, 20 * 1024)  # the next one where escaping has made the page too large
 
 
 def summary(report: Report) -> str:
@@ -25,7 +25,15 @@ def summary(report: Report) -> str:
 
 def mimebundle(report: Report) -> dict[str, Any]:
     """Return every form of the report, at most 256 KB together."""
-    small = fit(report, JSON_BYTES)
+    bundle: dict[str, Any] = {}
+    for json_bytes in JSON_BYTES:
+        bundle = _bundle(fit(report, json_bytes))
+        if len(json.dumps(bundle)) <= LIMIT_BYTES:
+            break
+    return bundle
+
+
+def _bundle(small: Report) -> dict[str, Any]:
     picture = png.render(small, PNG_BYTES)
     bundle = {
         "text/plain": text(small),

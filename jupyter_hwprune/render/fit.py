@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..report import Layer, Picture, Report, Samples
-from .words import by_weight
+from .words import by_weight, middle_cut
 
+LONGEST_WORDS = 400
+MOST_REASONS = 20
 SIZES = (32, 16, 8)  # tiles along a side, and weights along a side of the corner
 
 
 def fit(report: Report, limit_bytes: int) -> Report:
     """Return the report, or the least reduced form of it whose JSON has at most `limit_bytes`."""
-    for smaller in _reductions(report):
+    bounded = _bounded(report)
+    for smaller in _reductions(bounded):
         if len(smaller.to_json()) <= limit_bytes:
             return smaller
-    return replace(_bare(report), omitted=(*report.omitted, "all layers are left out: the report would be too large"))
+    return _bare(bounded)
+
+
+def _bounded(report: Report) -> Report:
+    """Cut what has no bound of its own: words from the user's code and from vendors, and lists of them."""
+    data = json.loads(report.to_json(), object_hook=_cut)
+    data["reasons"], data["omitted"] = data["reasons"][:MOST_REASONS], data["omitted"][:MOST_REASONS]
+    data["versions"] = dict(list(data["versions"].items())[:MOST_REASONS])
+    return Report.from_json(json.dumps(data))
+
+
+def _cut(values: dict[str, Any]) -> dict[str, Any]:
+    """Cut every string of an object but a picture's, and make it one that every encoding can carry."""
+
+    def cut(key: str, value: Any) -> Any:
+        if isinstance(value, str) and key not in {"tiles", "corner"}:
+            return middle_cut(value, LONGEST_WORDS).encode("utf-8", "replace").decode("utf-8")
+        return [cut(key, each) for each in value] if isinstance(value, list) else value
+
+    return {middle_cut(key, LONGEST_WORDS): cut(key, value) for key, value in values.items()}
 
 
 def _reductions(report: Report) -> Iterator[Report]:
@@ -48,17 +72,11 @@ def _with(report: Report, layers: list[Layer], said: str) -> Report:
 
 
 def _bare(report: Report) -> Report:
-    """Keep the findings on the whole model; names and reasons of any length are cut."""
-    measurement = report.measurement
+    """Keep the findings on the whole model alone."""
     none = Samples((), ())
-    return replace(
-        report,
-        request=replace(report.request, model=report.request.model[:100]),
-        layers=(),
-        skipped=(),
-        reasons=tuple(reason[:500] for reason in report.reasons[:10]),
-        measurement=replace(measurement, dense=measurement.dense and none, control=None, pruned=None),
-    )
+    measurement = replace(report.measurement, dense=report.measurement.dense and none, control=None, pruned=None)
+    said = "all layers are left out: the report would be too large"
+    return replace(report, layers=(), skipped=(), measurement=measurement, omitted=(*report.omitted, said))
 
 
 def _shrink(layer: Layer, size: int) -> Layer:

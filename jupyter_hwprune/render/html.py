@@ -82,7 +82,7 @@ def _layer(layer: Layer, longest: float) -> str:
     if layer.dense_us is not None or layer.pruned_us is not None:
         time = f"{words.microseconds(layer.dense_us)} → {words.microseconds(layer.pruned_us)}"
     cells = (
-        escape(words.middle_cut(layer.name, 60)),
+        escape(words.name(layer, 60)),
         escape(words.shapes(layer)),
         escape(layer.pattern),
         words.share(layer.sparsity),

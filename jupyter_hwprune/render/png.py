@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from ..report import Layer, Report
@@ -75,10 +76,25 @@ def _layer(figure: Any, left: Any, right: Any, layer: Layer) -> None:
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set(color=FAINT, linewidth=0.6)
-    title = {"fontsize": 7.5, "color": INK, "family": "DejaVu Sans", "usetex": False, "loc": "left", "pad": 3}
-    tiles.set_title(words.middle_cut(layer.name, 24), fontweight="bold", **title)
+    title = {
+        "fontsize": 7.5,
+        "color": INK,
+        "family": "DejaVu Sans",
+        "usetex": False,
+        "parse_math": False,
+        "loc": "left",
+        "pad": 3,
+    }
+    tiles.set_title(words.name(layer, 24), fontweight="bold", **title)
     corner.set_title(f"{words.share(1 - layer.sparsity)} kept, valid: {words.valid(layer)}", **title)
-    size = {"fontsize": 6.5, "color": FAINT, "family": "DejaVu Sans", "usetex": False, "labelpad": 2}
+    size = {
+        "fontsize": 6.5,
+        "color": FAINT,
+        "family": "DejaVu Sans",
+        "usetex": False,
+        "parse_math": False,
+        "labelpad": 2,
+    }
     tiles.set_xlabel(f"{picture.rows} x {picture.columns}", **size)
     corner.set_xlabel(f"{picture.corner_rows} x {picture.corner_columns} of them", **size)
 
@@ -86,7 +102,16 @@ def _layer(figure: Any, left: Any, right: Any, layer: Layer) -> None:
 def _write(figure: Any, y: float, said: str, size: float, *, bold: bool) -> None:
     weight = "bold" if bold else "normal"
     figure.text(
-        0.02, y, said, fontsize=size, color=INK, fontweight=weight, family="DejaVu Sans", usetex=False, va="center"
+        0.02,
+        y,
+        said,
+        fontsize=size,
+        color=INK,
+        fontweight=weight,
+        family="DejaVu Sans",
+        usetex=False,
+        parse_math=False,
+        va="center",
     )
 
 
@@ -95,7 +120,9 @@ def _compact(figure: Any) -> bytes:
     from PIL import Image
 
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", facecolor=PAPER)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name in a script that the font lacks
+        figure.savefig(raw, format="png", facecolor=PAPER)
     small = io.BytesIO()
     Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()

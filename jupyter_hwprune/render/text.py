@@ -30,7 +30,7 @@ def _table(report: Report) -> list[str]:
     layers = words.by_weight(report)
     cells = [
         (
-            words.middle_cut(layer.name, 22),
+            words.name(layer, 22),
             words.shapes(layer).replace(" ", ""),
             words.share(layer.sparsity),
             _arrow(words.count(layer.macs), words.count(layer.pruned_macs)),

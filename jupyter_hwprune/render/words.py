@@ -108,8 +108,13 @@ def speed(comparison: Comparison) -> str:
     )
 
 
-def middle_cut(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: width // 2 - 1] + "…" + name[-(width // 2) :]
+def name(layer: Layer, width: int) -> str:
+    """Return the layer's name cut to a width; a model that is a layer itself has no name, so its kind."""
+    return middle_cut(layer.name or layer.kind, width)
+
+
+def middle_cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width // 2 - 1] + "…" + text[-(width // 2) :]
 
 
 def valid(layer: Layer) -> str:
@@ -132,7 +137,7 @@ def left_dense(skipped: tuple[Skipped, ...]) -> list[str]:
     """Gather the layers that were left dense by their reason."""
     by_reason: dict[str, list[str]] = {}
     for layer in skipped:
-        by_reason.setdefault(layer.reason, []).append(layer.name or type(layer).__name__)
+        by_reason.setdefault(layer.reason, []).append(middle_cut(layer.name or layer.kind, 60))
     return [f"{some(names)}: {reason}" for reason, names in by_reason.items()]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..target import TARGETS
@@ -55,14 +56,14 @@ def toolchain_file(name: str) -> Path | None:
             spec = importlib.util.find_spec(name)
         except ImportError:
             spec = None
-        if spec is not None and spec.origin is not None:
+        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
             return Path(spec.origin)
         raise InputError(f"The toolchain {name!r} is a dotted name, so it should be a module, and none is found there.")
     raise InputError(f"There is no toolchain {name!r}. There are: {', '.join([*shipped(), *planned()])}.")
 
 
-def probe(name: str) -> Status:
-    """Ask a toolchain, in a process of its own, for its versions and devices."""
+def probe(name: str, stop: threading.Event | None = None) -> Status:
+    """Ask a toolchain, in a process of its own, for its versions and devices; `stop` ends that early."""
     file = toolchain_file(name)
     if file is None:
         return Status(
@@ -75,7 +76,7 @@ def probe(name: str) -> Status:
         )
     with private_folder() as folder:
         request = {"action": "probe", "toolchain": str(file)}
-        result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S)
+        result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
     if isinstance(result, Failure):
         return Status(name, available=False, versions={}, devices={}, reason=result.reason, cure=_install_command(file))
     return Status(name, available=True, versions=result["versions"], devices=result["devices"])
@@ -84,16 +85,17 @@ def probe(name: str) -> Status:
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
     """Probe several toolchains at once; each spends its time in its own process."""
     unique = list(dict.fromkeys(names))
+    stop = threading.Event()
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(zip(unique, pool.map(probe, unique), strict=True))
+        try:
+            return dict(zip(unique, pool.map(lambda name: probe(name, stop), unique), strict=True))
+        finally:
+            stop.set()  # an interrupt reaches this thread only; the others hear of it here
 
 
 def _install_command(file: Path) -> str | None:
-    """Read INSTALL from a toolchain's file, which can be loaded without its vendor."""
-    spec = importlib.util.spec_from_file_location("hwprune_toolchain_facts", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    command: str | None = getattr(module, "INSTALL", None)
-    return command
+    """Read INSTALL from a toolchain's file without running it."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INSTALL":
+            return str(ast.literal_eval(node.value))
+    return None

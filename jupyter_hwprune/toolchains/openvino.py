@@ -64,13 +64,13 @@ class _Request:
 class _Profile:
     def __init__(self, request: _Request) -> None:
         self.request = request
-        self.found: dict[str, tuple[Any, list[float]]] = {}
+        self.found: dict[int, tuple[Any, list[float]]] = {}
 
     def run(self) -> None:
         self.request.run()
-        for info in self.request.request.get_profiling_info():
+        for position, info in enumerate(self.request.request.get_profiling_info()):  # names are not unique, places are
             if str(info.status).endswith("EXECUTED"):
-                self.found.setdefault(info.node_name, (info, []))[1].append(info.real_time.total_seconds() * 1e6)
+                self.found.setdefault(position, (info, []))[1].append(info.real_time.total_seconds() * 1e6)
 
     def kernels(self) -> list[Any]:
         originals = {
@@ -80,11 +80,11 @@ class _Profile:
         }
         return [
             {
-                "names": [name for name in originals.get(node, node).split(",") if name],
+                "names": [name for name in originals.get(info.node_name, info.node_name).split(",") if name],
                 "op": OPS.get(info.node_type, info.node_type),
                 "kernel": info.exec_type,
                 "sparse": "sparse" in info.exec_type,
                 "us": us,
             }
-            for node, (info, us) in self.found.items()
+            for info, us in self.found.values()
         ]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,7 +72,13 @@ def remove(folder: Path) -> None:
 
 
 def call(
-    request: dict[str, Any], folder: Path, progress: Progress, *, threads: int, timeout_s: float
+    request: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+    *,
+    threads: int,
+    timeout_s: float,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
@@ -100,6 +107,8 @@ def call(
             deadline = time.monotonic() + timeout_s
             while process.poll() is None:
                 phase = _pass_on(lines, progress, phase)
+                if stop is not None and stop.is_set():
+                    return Failure(phase, "it was interrupted")
                 if time.monotonic() > deadline:
                     return Failure(phase, f"it was stopped after {timeout_s:g} s, in {_while(phase)}")
                 time.sleep(POLL_S)
@@ -145,7 +154,8 @@ def _environment(threads: int) -> dict[str, str]:
 def _import_path() -> list[str]:
     """Return where the kernel finds packages beyond its own site, less the folder of the user's notebook."""
     here = Path.cwd()
-    return [entry for entry in sys.path if entry and Path(entry).is_dir() and Path(entry) != here]
+    entries = [Path(entry) for entry in sys.path if entry]
+    return [str(entry) for entry in entries if entry.is_dir() and entry != here]
 
 
 def _while(phase: str | None) -> str:
