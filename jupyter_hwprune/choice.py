@@ -134,7 +134,7 @@ def _named_stack(row: Target, named: str) -> Stack:
 def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
     """Return why this stack cannot measure the target on this machine, or None where it can."""
     if not status.available:
-        return Evidence("unavailable", reason=f"{stack.toolchain}: {status.reason}", cure=status.cure)
+        return Evidence("unavailable", reason=status.reason, cure=status.cure)
     host = platform.machine()
     if stack.device == "CPU" and host not in row.hosts:
         return Evidence(
