@@ -77,7 +77,7 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
     found = []
     for _ in range(runs):
         with private_folder() as folder:
-            proof = prove(model, same, Example.of(make_input(1)), choice, folder, lambda *_: None, timeout_s=600)
+            proof = prove(model, same, Example.of(make_input(1)), choice, folder, lambda *_: None)
         comparison = proof.measurement.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found

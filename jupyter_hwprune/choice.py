@@ -26,6 +26,8 @@ class Choice:
     sparsity: float
     allocation: Allocation
     threads: int
+    batch: int | None
+    timeout_s: float
     obstacle: Evidence | None
     remarks: tuple[str, ...]
 
@@ -38,6 +40,8 @@ def choose(
     allocation: str = "uniform",
     toolchain: str | None = None,
     threads: int = 1,
+    batch: int | None = None,
+    timeout_s: float = 1800,
 ) -> Choice:
     """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
     for name, value, kind in (("target", target, str), ("pattern", pattern, str), ("toolchain", toolchain, str)):
@@ -50,7 +54,11 @@ def choose(
         )
     if allocation not in get_args(Allocation):
         raise InputError(f"There is no allocation {allocation!r}. It is uniform or global.")
-    whole_number("threads", threads, most=cores())
+    _check_whole_number("threads", threads, most=cores())
+    if batch is not None:
+        _check_whole_number("batch", batch)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+        raise InputError(f"--timeout is {timeout_s!r}; it is a number of seconds above 0.")
     given = None if pattern is None else parse_pattern(pattern)
     if sparsity is not None:
         _check_sparsity(sparsity, given)
@@ -64,12 +72,14 @@ def choose(
         _sparsity(sparsity, settled, stack),
         cast("Allocation", allocation),
         threads,
+        batch,
+        timeout_s,
         obstacle,
         remarks,
     )
 
 
-def whole_number(name: str, value: Any, most: int | None = None) -> None:
+def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
     """Raise InputError unless `value` is a whole number from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"--{name} is {value!r}; a whole number is needed, at least 1.")

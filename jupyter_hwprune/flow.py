@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .choice import Choice, choose, whole_number
+from .choice import Choice, choose
 from .errors import InputError, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
@@ -53,54 +53,59 @@ def hwprune(
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or timeout_s <= 0:
-        raise InputError(f"--timeout is {timeout_s!r}; it is a number of seconds above 0.")
-    if batch is not None:
-        whole_number("batch", batch)
     choice = choose(
-        target, pattern=pattern, sparsity=sparsity, allocation=allocation, toolchain=toolchain, threads=threads
+        target,
+        pattern=pattern,
+        sparsity=sparsity,
+        allocation=allocation,
+        toolchain=toolchain,
+        threads=threads,
+        batch=batch,
+        timeout_s=timeout_s,
     )
     with _own_torch_state(), _new_folder() as folder:
         progress("prune", str(choice.pattern))
         dense = copy_of(model).eval()
-        inputs = _inputs(dense, example, batch)
-        dense_score = _rate(score, dense, name)
+        inputs = _inputs(dense, example, choice)
+        dense_score = _rate(score, dense, model)
         pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation)
-        pruned_score = _rate(score, pruned.model, name)
-        proof = prove(dense, pruned, inputs, choice, folder, progress, timeout_s=timeout_s)
-        scores = None
-        if score is not None and dense_score is not None and pruned_score is not None:
-            scores = Scores(str(getattr(score, "__name__", score)), dense_score, pruned_score)
-        report = _report(name, choice, inputs, pruned, proof, scores)
+        pruned_score = _rate(score, pruned.model, model)
+        proof = prove(dense, pruned, inputs, choice, folder, progress)
+        report = _report(name, choice, inputs, pruned, proof, _scores(score, dense_score, pruned_score))
         finished = copy_modes(model, pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
 
 
-def _inputs(dense: nn.Module, example: Any, batch: int | None) -> Example:
+def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     inputs = Example.of(example).on_cpu()
     require_runs(dense, inputs)
-    if batch is None:
-        return inputs
-    inputs = inputs.rebatched(batch)
-    require_runs(dense, inputs)
+    if choice.batch is not None:
+        inputs = inputs.rebatched(choice.batch)
+        require_runs(dense, inputs)
     return inputs
 
 
-def _rate(score: Score | None, model: nn.Module, name: str) -> float | None:
-    """Ask the user's own score about a copy, so that whatever it does to the model stays there."""
+def _rate(score: Score | None, own: nn.Module, model: nn.Module) -> float | None:
+    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there."""
     if score is None:
         return None
     try:
-        value = score(copy.deepcopy(model))
+        value = score(copy.deepcopy(own).to(_device(model)))
         value = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:
         raise InputError(
-            f"The score of {name} could not be taken: {first_line(error)}. It has to be a function of the model, or an "
+            f"The score could not be taken: {first_line(error)}. It has to be a function of the model, or an "
             "expression with it, that gives one number, higher is better."
         ) from error
     if not math.isfinite(value):
-        raise InputError(f"The score of {name} is {value}; a number is needed, higher is better.")
+        raise InputError(f"The score of the model is {value}; a number is needed, higher is better.")
     return value
+
+
+def _scores(score: Score | None, dense: float | None, pruned: float | None) -> Scores | None:
+    if score is None or dense is None or pruned is None:
+        return None
+    return Scores(str(getattr(score, "__name__", score)), dense, pruned)
 
 
 def _report(name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: Proof, scores: Scores | None) -> Report:

@@ -52,8 +52,6 @@ def prove(
     choice: Choice,
     folder: Path,
     progress: Progress,
-    *,
-    timeout_s: float,
 ) -> Proof:
     """Return what the toolchain measured, or why it did not.
 
@@ -66,7 +64,7 @@ def prove(
         progress("export", name)
         with guarded_folder():
             exported[name] = export_onnx(model, example, folder, name)
-    result = _call(exported | {"control": exported["dense"]}, choice, folder, progress, timeout_s, TIMING)
+    result = _call(exported | {"control": exported["dense"]}, choice, folder, progress, TIMING)
     if isinstance(result, Failure):
         reason = f"{choice.stack.toolchain}: {result.reason}"
         obstacle = Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
@@ -76,7 +74,7 @@ def prove(
     check = OutputCheck(max(errors["dense"], errors["control"]), errors["pruned"], TOLERANCE)
     for name, model, error in (("dense", dense, check.dense_error), ("pruned", pruned.model, check.pruned_error)):
         if error > TOLERANCE:
-            where = _first_astray(exported[name], model, example, choice, folder, progress, timeout_s)
+            where = _first_astray(exported[name], model, example, choice, folder, progress)
             raise MismatchError(
                 f"{choice.stack.toolchain} computes something else than torch for the {name} model: its output is off "
                 f"by {error:.1e} of its largest value (tolerance {TOLERANCE:g}), {where}. No time was taken. "
@@ -95,7 +93,6 @@ def _call(
     choice: Choice,
     folder: Path,
     progress: Progress,
-    timeout_s: float,
     timing: dict[str, float] | None,
 ) -> dict[str, Any] | Failure:
     first = next(iter(exported.values()))
@@ -113,7 +110,7 @@ def _call(
         "tolerance": TOLERANCE,
         "timing": timing,
     }
-    return call(request, folder, progress, threads=choice.threads, timeout_s=timeout_s)
+    return call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
 
 
 def _first_astray(
@@ -123,13 +120,12 @@ def _first_astray(
     choice: Choice,
     folder: Path,
     progress: Progress,
-    timeout_s: float,
 ) -> str:
     """Name the first layer, in the order of execution, whose own output is not torch's."""
     progress("check", "looking for the layer")
     with guarded_folder():
         traced, names = with_layer_outputs(exported, model, example)
-    result = _call({"layers": traced}, choice, folder, progress, timeout_s, timing=None)
+    result = _call({"layers": traced}, choice, folder, progress, timing=None)
     if isinstance(result, Failure):
         return "in a layer that could not be found out"
     for name, error in zip(names, result["errors"]["layers"], strict=False):

@@ -107,7 +107,7 @@ def test_targets_and_doctor_show_themselves(user: Any) -> None:
         ("%hwprune net --threads none", "UsageError: argument --threads"),
         ("%hwprune net --nonsense 3", "UsageError: unrecognized arguments: --nonsense 3"),
         ('%hwprune net --eval "accuracy(net', "UsageError: The line cannot be read: No closing quotation"),
-        ("%hwprune net --eval nothing", "InputError: The score of net could not be taken: NameError"),
+        ("%hwprune net --eval nothing", "InputError: The score could not be taken: NameError"),
         ('%hwprune net --eval "1 +"', "InputError: --eval 1 + is no Python expression"),
         ("%hwprune net --eval 1/0", "ZeroDivisionError: division by zero"),
         ("%hwprune net -o 3x", "UsageError: -o 3x: that is no name for a variable"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +229,37 @@ hwprune(cnn(), torch.randn(1, 3, 16, 16), target={TARGET!r}, toolchain="tests.fa
     for _ in range(40):
         if not worker.exists():
             return
-        import time
-
         time.sleep(0.05)
     pytest.fail("the worker outlived its caller")
+
+
+@pytest.mark.parametrize("file", ["_worker", *shipped()])
+def test_what_runs_on_the_toolchains_interpreter_speaks_python_3_8_and_imports_no_vendor_at_the_top(file: str) -> None:
+    source = (WORKER.parent / f"{file}.py").read_text()
+    tree = ast.parse(source, feature_version=(3, 8))
+    top = {
+        alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "")
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert top <= set(sys.stdlib_module_names)
+
+
+def test_an_interrupt_is_heard_while_toolchains_are_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    monkeypatch.setenv("HWPRUNE_FAULT", "probe:hang")
+    monkeypatch.setenv("HWPRUNE_PID_FILE", str(pid_file))
+
+    def interrupt() -> None:
+        while not (pid_file.exists() and pid_file.read_text()):
+            time.sleep(0.05)
+        started.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    started: list[float] = []
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        hwprune(cnn(), torch.randn(1, 3, 16, 16), target=TARGET, toolchain="tests.fakes.faulty")
+    assert time.monotonic() - started[0] < 1
+    assert not Path(f"/proc/{pid_file.read_text()}").exists()
