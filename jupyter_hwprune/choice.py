@@ -156,7 +156,7 @@ def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
         there = ", ".join(status.devices) or "none"
         return Evidence(
             "unavailable",
-            reason=f"{stack.toolchain} finds no device {stack.device} here (it finds: {there})",
-            cure=f"run the same line on a machine with {row.chip} and its driver",
+            reason=f"no device {stack.device} was found here (there is: {there})",
+            cure=stack.cure or f"run the same line on a machine with {row.chip} and its driver",
         )
     return None

@@ -18,12 +18,16 @@ ARM = ("aarch64", "arm64")
 
 @dataclass(frozen=True)
 class Stack:
-    """A toolchain that serves a chip: the pattern to use with it, its usual sparsity, and its name for the device."""
+    """A toolchain that serves a chip: the pattern to use with it, its usual sparsity, and its name for the device.
+
+    `cure` is what helps where that device is not found, when the chip alone does not.
+    """
 
     toolchain: str
     pattern: str
     sparsity: float
     device: str
+    cure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ TARGETS: tuple[Target, ...] = (
     Target(
         "movidius",
         "Intel Movidius Myriad X VPU (discontinued)",
-        stacks=(Stack("openvino", "channel/8", 0.5, "MYRIAD"),),
+        stacks=(Stack("openvino", "channel/8", 0.5, "MYRIAD", cure="prune for its successor: --target intel-npu"),),
         hosts=(),
         shape_rules=("channels in multiples of 8", "fp16; 3x3 convolutions with 2x2 pooling fuse"),
         primary_constraint=POWER,
@@ -214,7 +218,7 @@ TARGETS: tuple[Target, ...] = (
         common_mistake=CLIFF_MISTAKE,
         vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
         vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
-        finding="OpenVINO 2022.3 LTS in an environment of its own is needed; its successor is `intel-npu`.",
+        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in an environment of its own would.",
     ),
     Target(
         "intel-npu",

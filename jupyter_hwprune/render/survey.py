@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ..report import Evidence
+
 if TYPE_CHECKING:
     from ..survey import Doctor, TargetHere, Targets
 
@@ -30,24 +32,25 @@ def targets_html(survey: Targets) -> str:
         "pattern, toolchains",
         "guide's gain",
         "limited by, judged by",
-        "rules, mistakes, sources",
+        "common mistake; rules",
         "here",
     )
     rows = []
     for row in survey.rows:
         about = dict(_about(row))
         target = row.target
-        source = f'{escape(target.vendor_says)} <a href="{escape(target.vendor_page)}">vendor</a>'
-        notes = [*map(escape, target.shape_rules), f"<b>mistake:</b> {escape(target.common_mistake)}", source]
+        source = f'{escape(target.vendor_says)} (<a href="{escape(target.vendor_page)}">the vendor</a>)'
+        notes = [*map(escape, target.shape_rules), source]
         if target.finding:
             notes.append(f"<b>found:</b> {escape(target.finding)}")
+        details = f"<summary>{escape(target.common_mistake)}</summary>{'<br>'.join(notes)}"
         rows.append(
             (
                 f"<b>{escape(target.name)}</b><br>{escape(target.chip)}",
                 escape(about["prune"]),
                 escape(target.typical_speedup or "none given"),
                 f"{escape(target.primary_constraint)};<br>{escape(target.validation_metric)}",
-                "<br>".join(notes),
+                f"<details>{details}</details>",
                 escape(about["here"]),
             )
         )
@@ -69,9 +72,16 @@ def _about(row: TargetHere) -> list[tuple[str, str]]:
     if row.usable:
         about.append(("here", f"compiled and measured by {', '.join(row.usable)}"))
     else:
-        why = dict.fromkeys(f"{o.reason} (cure: {o.cure or 'none known'})" for o in row.obstacles.values())
-        about.append(("here", "not measured: " + "; ".join(why)))
+        about.append(("here", "not measured. " + " ".join(_why(row))))
     return about
+
+
+def _why(row: TargetHere) -> list[str]:
+    """Say what hinders the toolchains, those with the same reason together."""
+    names: dict[Evidence, list[str]] = {}
+    for name, obstacle in row.obstacles.items():
+        names.setdefault(obstacle, []).append(name)
+    return [f"{', '.join(those)}: {o.reason}; cure: {o.cure or 'none known'}." for o, those in names.items()]
 
 
 def doctor_text(found: Doctor) -> str:

@@ -71,7 +71,7 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
             available=False,
             versions={},
             devices={},
-            reason=f"this version of jupyter-hwprune has no adapter for {name} yet",
+            reason="this version of jupyter-hwprune has no adapter for it yet",
             cure="pip install -U jupyter-hwprune, once a version has one",
         )
     with private_folder() as folder:
