@@ -37,14 +37,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     reports = [report for model in options.models for report in prune_all_ways(model)]
-    print(table(reports))
     verdicts = {name: against_itself(name, options.itself) for name in TOOLCHAINS} if options.itself else {}
-    for name, each in verdicts.items():
-        print(f"{name}, a model against itself, {options.itself} runs: {dict(Counter(row['verdict'] for row in each))}")
-    options.out.parent.mkdir(exist_ok=True)
+    shown = "\n".join([where(reports), "", table(reports), "", *(tally(name, each) for name, each in verdicts.items())])
+    print(shown)
     data = {"runs": [provenance(report) for report in reports], "against_itself": verdicts}
+    options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(data, indent=1) + "\n")
-    print(f"Written to {options.out}")
+    options.out.with_suffix(".md").write_text(shown + "\n")
+    print(f"Written to {options.out} and beside it")
 
 
 def prune_all_ways(name: str) -> list[Report]:
@@ -81,6 +81,20 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
         comparison = proof.measurement.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found
+
+
+def where(reports: list[Report]) -> str:
+    """Say on what machine, with which versions, and when."""
+    versions = {name: value for report in reports for name, value in report.versions.items()}
+    machine = reports[0].machine
+    cpu = machine.cpu if machine else "an unknown machine"
+    return f"{cpu}, one thread, batch 1, {reports[0].created}; " + ", ".join(f"{n} {v}" for n, v in versions.items())
+
+
+def tally(toolchain: str, verdicts: list[dict[str, Any]]) -> str:
+    counts = Counter(row["verdict"] for row in verdicts)
+    said = ", ".join(f"{count}x {verdict}" for verdict, count in counts.items())
+    return f"- {toolchain}, mobilenet_v2 against itself, {len(verdicts)} runs: {said}"
 
 
 def cells(report: Report) -> tuple[str, ...]:
