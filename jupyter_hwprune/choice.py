@@ -152,6 +152,12 @@ def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
             reason=f"this machine is {host}, and a time taken on it is not a time of {row.chip}",
             cure=f"run the same line on such a machine ({' or '.join(row.hosts)})",
         )
+    if stack.device in status.devices and stack.device != "CPU":
+        return Evidence(
+            "unavailable",
+            reason=f"{stack.toolchain} finds {status.devices[stack.device]}, and this version measures on CPUs only",
+            cure="pip install -U jupyter-hwprune, once a version measures it",
+        )
     if stack.device not in status.devices:
         there = ", ".join(status.devices) or "none"
         return Evidence(

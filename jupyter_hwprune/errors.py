@@ -4,7 +4,7 @@ HwpruneError
 ├── InputError          what was asked for cannot be done as asked
 ├── PruneError          the model could not be pruned correctly
 ├── ExportError         torch could not export the model
-├── ToolchainError      the worker process could not be started, or spoke nonsense
+├── ToolchainError      the worker process could not be started
 │   └── MismatchError   a compiled model's outputs are not torch's
 └── ReportError         a stored report cannot be read
 """

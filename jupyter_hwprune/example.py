@@ -78,7 +78,7 @@ class Example:
             if not any(t is each for each in short):
                 return t
             steps = torch.arange(length).reshape(1, length, *[1] * (t.ndim - 2))
-            return t + (steps.to(t.dtype) if t.is_floating_point() else steps % (int(t.max()) + 1))
+            return t + steps.to(t.dtype) if t.is_floating_point() else (t + steps) % max(2, int(t.max()) + 1)
 
         args, kwargs = pytree.tree_map_only(Tensor, lengthen, (self.args, self.kwargs))
         return Example(args, kwargs)

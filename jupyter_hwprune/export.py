@@ -7,15 +7,9 @@ or after the value, `Exported.layers_of` finds the way back.
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
 import dataclasses
-import io
-import logging
-import os
 import re
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +20,7 @@ from torch import Tensor, nn
 
 from .errors import ExportError, first_line
 from .example import Example
+from .quiet import quiet
 
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -51,7 +46,8 @@ class Exported:
         """
         known = [node for name in names if (node := self._known(name)) is not None]
         found = [self.layers[node] for node in known if node in self.layers]
-        if not found and op in WEIGHT_OPS:
+        products = [node for node in known if node.rpartition("::")[2].partition("_")[0] in WEIGHT_OPS]
+        if not found and not products and op in WEIGHT_OPS:  # a product of two activations is nobody's layer
             found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
         return list(dict.fromkeys(found))
 
@@ -68,7 +64,7 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> 
     last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
     args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 own, args, kwargs=example.kwargs or None, dynamo=True, verbose=False, optimize=True
             )
@@ -196,19 +192,3 @@ def with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -
     expected = path.with_suffix(".expected.npz")
     np.savez(expected, *[made[name].numpy() for name in names])
     return dataclasses.replace(exported, model=path, expected=expected), names
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the exporter logs, prints, warns of and sets in the environment out of the user's notebook."""
-    environment = set(os.environ)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(level)
-            for name in set(os.environ) - environment:
-                del os.environ[name]

@@ -48,7 +48,8 @@ def hwprune(
     `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
     `sparsity` is the share removed, above 0 and below 1. `score` rates a model, higher is better. `timeout_s` bounds
-    the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are.
+    the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but for
+    what `score` draws).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
@@ -63,14 +64,16 @@ def hwprune(
         batch=batch,
         timeout_s=timeout_s,
     )
-    with _own_torch_state(), _new_folder() as folder:
+    with _new_folder() as folder:
         progress("prune", str(choice.pattern))
         dense = copy_of(model).eval()
-        inputs = _inputs(dense, example, choice)
         dense_score = _rate(score, dense, model)
-        pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation)
+        with _own_torch_state():
+            inputs = _inputs(dense, example, choice)
+            pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation)
         pruned_score = _rate(score, pruned.model, model)
-        proof = prove(dense, pruned, inputs, choice, folder, progress)
+        with _own_torch_state():
+            proof = prove(dense, pruned, inputs, choice, folder, progress)
         report = _report(name, choice, inputs, pruned, proof, _scores(score, dense_score, pruned_score))
         finished = copy_modes(model, pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)

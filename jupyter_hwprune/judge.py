@@ -7,6 +7,7 @@ What the control differs from the dense model it was made from is noise by const
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,6 +17,7 @@ from .report import NOT_COMPARED, Comparison, Samples, Verdict
 
 Clock = Literal["cpu", "wall"]
 
+COARSEST_S = 1e-4
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 SMALLEST_GAIN = 0.03
@@ -23,8 +25,12 @@ SMALLEST_GAIN = 0.03
 
 
 def clock_for(threads: int) -> Clock:
-    """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall."""
-    return "cpu" if threads == 1 else "wall"
+    """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall.
+
+    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too.
+    """
+    fine = time.get_clock_info("process_time").resolution <= COARSEST_S
+    return "cpu" if threads == 1 and fine else "wall"
 
 
 def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:

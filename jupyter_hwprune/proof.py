@@ -16,7 +16,7 @@ from torch import nn
 from .choice import Choice
 from .errors import MismatchError
 from .example import Example
-from .export import Exported, export_onnx, with_layer_outputs
+from .export import WEIGHT_OPS, Exported, export_onnx, with_layer_outputs
 from .judge import clock_for, compare, median_ms, on_clock
 from .pattern import Channel
 from .pruning import Pruned
@@ -27,6 +27,7 @@ from .toolchains.process import Failure, Progress, call, guarded_folder
 TOLERANCE = 1e-3  # float32 through other kernels, relative to the output's largest value
 TIMING = {
     "min_rounds": 15,
+    "min_profile_rounds": 7,
     "max_rounds": 60,
     "measure_s": 12.0,
     "profile_s": 4.0,
@@ -109,6 +110,7 @@ def _call(
         "keep_files_of": "pruned",
         "tolerance": TOLERANCE,
         "timing": timing,
+        "answer": ["errors", "machine", "versions"],
     }
     return call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
 
@@ -151,9 +153,10 @@ def _not_measured(choice: Choice, obstacle: Evidence) -> Measurement:
 
 @dataclass
 class _LayerTime:
-    """The kernels of one layer in one case: the name of the main one, and each run's sum of microseconds."""
+    """The kernels of one layer in one case: the name of its product, or else of its first; each round's sum."""
 
     kernel: str
+    op: str
     sparse: bool
     us: list[float]
 
@@ -181,8 +184,9 @@ def _layers(
             )
         )
     others = {
-        case: sum(_median(time.us) or 0.0 for name, time in by_layer.items() if name not in names)
+        case: _median([sum(round_us) for round_us in zip(*rest, strict=True)])
         for case, by_layer in by_case.items()
+        if (rest := [time.us for name, time in by_layer.items() if name not in names and time.us]) is not None
     }
     return tuple(filled), OtherKernels(others["dense"], others["pruned"])
 
@@ -195,17 +199,20 @@ def _by_layer(rows: list[Any], exported: Exported) -> dict[str | None, _LayerTim
     found: dict[str | None, _LayerTime] = {}
     for row in rows:
         layers = exported.layers_of(row["names"], row["op"])
-        first = layers[0] if layers else None
-        if first in found and found[first].us:
-            known = found[first]
-            known.us = [a + b for a, b in zip(known.us, row["us"], strict=False)]
-            known.sparse |= row["sparse"]
+        first, others = (layers[0] if layers else None), layers[1:]
+        if first not in found:
+            found[first] = _LayerTime(row["kernel"], row["op"], row["sparse"], list(row["us"]))
         else:
-            found[first] = _LayerTime(row["kernel"], row["sparse"], list(row["us"]))
-        for other in layers[1:]:
-            found.setdefault(other, _LayerTime(f"{row['kernel']}, in one with {first}", row["sparse"], []))
+            known = found[first]
+            known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
+            known.sparse |= row["sparse"]
+            if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
+                known.kernel, known.op = row["kernel"], row["op"]
+        for other in others:
+            found.setdefault(other, _LayerTime(f"{row['kernel']}, in one with {first}", row["op"], row["sparse"], []))
     return found
 
 
 def _median(values: list[float]) -> float | None:
-    return statistics.median(values) if values else None
+    """Return the median, or None where there is none, or where it is below what the profiler's clock can tell."""
+    return float(f"{statistics.median(values):.5g}") or None if values else None

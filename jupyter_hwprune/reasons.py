@@ -9,7 +9,13 @@ from .report import Layer, Totals
 
 
 def explain(choice: Choice, proof: Proof, totals: Totals) -> tuple[str, ...]:
-    return (*_kernels(choice, proof), *_arithmetic(choice, proof, totals), *_rules(choice), *choice.remarks)
+    return (
+        *_kernels(choice, proof),
+        *_arithmetic(choice, proof, totals),
+        *_rules(choice, proof),
+        *_machine(choice, proof),
+        *choice.remarks,
+    )
 
 
 def _kernels(choice: Choice, proof: Proof) -> list[str]:
@@ -19,10 +25,15 @@ def _kernels(choice: Choice, proof: Proof) -> list[str]:
         return []
     dense = [layer for layer in seen if not layer.used]
     toolchain = choice.stack.toolchain
+    of_all = (
+        f"all {len(seen)}"
+        if len(seen) == len(proof.layers)
+        else f"the {len(seen)} of {len(proof.layers)} that it showed"
+    )
     if len(dense) == len(seen):
-        said = f"{toolchain} ran dense kernels for all {len(seen)} pruned layers"
+        said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
         return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
-    return [f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(seen)} pruned layers."]
+    return [f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(proof.layers)} pruned layers."]
 
 
 def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
@@ -39,16 +50,29 @@ def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
     return said
 
 
-def _rules(choice: Choice) -> list[str]:
+def _rules(choice: Choice, proof: Proof) -> list[str]:
     """Hold the pattern against the target's own rules."""
-    target, pattern = choice.target, choice.pattern
-    if isinstance(pattern, Unstructured) and choice.stack.pattern != "unstructured":
-        return [f"The common mistake on {target.chip} is unstructured sparsity; use --pattern {choice.stack.pattern}."]
-    if isinstance(pattern, (NM, Block)) and choice.stack.pattern.startswith("channel"):
-        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {choice.stack.pattern}."]
-    if isinstance(pattern, Channel) and pattern.multiple == 1 and choice.stack.pattern.startswith("channel/"):
-        return [f"Channels that are no multiple of 8 or 16 cost the kernels their layout; try {choice.stack.pattern}."]
-    return [] if target.finding is None else [target.finding]
+    target, pattern, usual = choice.target, choice.pattern, choice.stack.pattern
+    if isinstance(pattern, Unstructured) and usual != "unstructured":
+        return [f"Single weights are not what {target.chip} skips; use --pattern {usual}."]
+    if isinstance(pattern, (NM, Block)) and usual.startswith("channel"):
+        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {usual}."]
+    if isinstance(pattern, Channel) and usual.startswith("channel/"):
+        multiple = int(usual.removeprefix("channel/"))
+        odd = [layer for layer in proof.layers if layer.pruned_shape[0] % multiple and layer.shape[0] % multiple == 0]
+        if odd:
+            return [f"{len(odd)} layers keep channels in no multiple of {multiple}, {_named(odd)}; try {usual}."]
+    if isinstance(pattern, Block) and target.finding is not None:
+        return [target.finding]
+    return []
+
+
+def _machine(choice: Choice, proof: Proof) -> list[str]:
+    """Say when the CPU that was measured is another maker's than the target's."""
+    maker, machine = choice.target.maker, proof.machine
+    if maker is None or machine is None or maker in machine.cpu:
+        return []
+    return [f"Measured on {machine.cpu}, which is no {maker} CPU: it runs the same instructions on another chip."]
 
 
 def _named(layers: list[Layer]) -> str:

@@ -156,8 +156,8 @@ class Totals:
 class OtherKernels:
     """The profiled time of all kernels that belong to no pruned layer."""
 
-    dense_us: float
-    pruned_us: float
+    dense_us: float | None
+    pruned_us: float | None
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Target:
     vendor_says: str
     vendor_page: str
     finding: str | None = None
+    maker: str | None = None  # whose name stands in the name of such a CPU
 
 
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
@@ -164,6 +165,7 @@ TARGETS: tuple[Target, ...] = (
         vendor_says="Sparse weights are unpacked on the fly for int8 with AMX only, and off by default.",
         vendor_page="https://docs.openvino.ai/2024/openvino-workflow/running-inference/"
         "inference-devices-and-modes/cpu-device.html",
+        maker="Intel",
     ),
     Target(
         "x86-cpu",

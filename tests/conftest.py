@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from tests import networks
+
+# a shell that starts the tests in its background has them ignore interrupts, and so all that they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

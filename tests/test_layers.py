@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jupyter_hwprune"
 ORDER = (
     ("errors",),
+    ("quiet",),
     ("pattern",),
     ("report",),
     ("target",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -91,9 +92,14 @@ def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable
         return value
 
     try:
-        compile(text, "<--eval>", "eval")
+        tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
         raise InputError(f"--eval {text} is no Python expression ({error.msg}).") from None
+    if model_name not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
+        raise InputError(
+            f"--eval {text} does not mention {model_name} by that name, so it would score the dense model twice. Write "
+            "an expression with the model's name, such as accuracy(net), or the name of a function of the model."
+        )
     score.__name__ = text
     return score
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..choice import Allocation
 from ..errors import InputError, PruneError, first_line
 from ..example import Example
 from ..pattern import Channel, Pattern
@@ -16,7 +17,7 @@ from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .picture import draw
-from .weights import Allocation, zero_weights
+from .weights import zero_weights
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,12 @@ def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float,
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    masked = [
-        model.get_parameter(f"{layer.name}.weight".lstrip(".")) for layer in layers if layer.shape == layer.pruned_shape
-    ]
-    zeroed = sum(weight.numel() - int(weight.count_nonzero()) for weight in masked)
+    zeroed = 0  # not counting what was zero before
+    for layer in layers:
+        if layer.shape == layer.pruned_shape:
+            weight = f"{layer.name}.weight".lstrip(".")
+            before, after = dense.get_parameter(weight), model.get_parameter(weight)
+            zeroed += int(before.count_nonzero()) - int(after.count_nonzero())
     if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
         raise PruneError(f"The pruned model's output holds NaN or infinite values. Remove less than {sparsity:.0%}.")
     totals = Totals(_weights(dense), _weights(model) - zeroed, sum(macs.values()), sum(small_macs.values()))

@@ -7,11 +7,8 @@ of the dense values survived, whatever the library did on the way.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import PruneError, first_line
 from ..example import Example
 from ..pattern import Channel
+from ..quiet import quiet
 from .importance import channel_magnitude
 from .layers import PRUNABLE, TRANSPOSED, reason_not_prunable
 
@@ -60,7 +58,7 @@ class Coupling:
         for parameter in self.copy.parameters():  # the graph is read from autograd, which skips what is frozen
             if parameter.is_floating_point():
                 parameter.requires_grad_()
-        with torch.enable_grad(), _quiet():
+        with torch.enable_grad(), quiet():
             import torch_pruning
 
             try:
@@ -81,7 +79,10 @@ class Coupling:
         reasons: dict[str, str] = {}
         for module, name in self.names.items():
             if isinstance(module, PRUNABLE):
-                reasons[name] = "autograd does not reach it from the example input (is it unused, or under no_grad?)"
+                parent = self.copy.get_submodule(name.rpartition(".")[0])
+                unreached = "autograd does not reach it from the example input (is it unused, or under no_grad?)"
+                whole = f"it belongs to a {type(parent).__name__}, which cannot be cut by channels"
+                reasons[name] = whole if isinstance(parent, OPAQUE) else unreached
         for group in self.graph.get_all_groups(root_module_types=PRUNABLE):
             outputs = [self.names[dep.target.module] for dep, _ in group if self._shrinks_output(dep)]
             candidate = self._candidate(group, pattern)
@@ -100,7 +101,7 @@ class Coupling:
         for cut in cuts:
             root = self.copy.get_submodule(cut.root)
             pruner = self.graph.get_pruner_of_module(root)
-            with _quiet():
+            with quiet():
                 self.graph.get_pruning_group(root, pruner.prune_out_channels, list(cut.removed)).prune()
             for name, what, value in cut.head_attributes:
                 module = self.copy.get_submodule(name)
@@ -111,6 +112,8 @@ class Coupling:
             if isinstance(module, nn.RMSNorm) and module.weight is not None:  # which the library cuts and does not tell
                 module.normalized_shape = tuple(module.weight.shape)
         keep = _restore(self.copy, self.dense)
+        for name, own in self.copy.named_parameters():
+            own.requires_grad_(self.dense.get_parameter(name).requires_grad)
         return self.copy, keep
 
     def _shrinks_output(self, dep: Any) -> bool:
@@ -278,16 +281,3 @@ def _restore(model: nn.Module, dense: nn.Module) -> dict[str, Tensor]:
         else:
             setattr(module, own, values)
     return keep
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the library's remarks on parameters it will handle by itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(level)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..choice import Allocation
 from ..pattern import NM, Block, Unstructured
 from ..report import NOT_COMPARED, Layer, Skipped
 from .importance import magnitude
-from .layers import as_matrix, from_matrix, layers_with_weights, reason_not_prunable
+from .layers import PRUNABLE, as_matrix, from_matrix, layers_with_weights, reason_not_prunable
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
 from .picture import draw
-
-Allocation = Literal["uniform", "global"]
 
 
 def zero_weights(
@@ -47,15 +45,19 @@ Fitting = list[tuple[str, nn.Module, nn.Parameter]]
 def _split(model: nn.Module, pattern: NM | Block | Unstructured) -> tuple[Fitting, list[Skipped]]:
     fitting: Fitting = []
     skipped = []
-    seen: dict[int, str] = {}
+    seen = {  # weights that a layer which stays dense reads too
+        id(weight): f"{name}, which stays dense"
+        for name, module in model.named_modules()
+        if not isinstance(module, PRUNABLE) and (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
+    }
     for name, module in layers_with_weights(model):
         reason = reason_not_prunable(module)
         weight = module._parameters.get("weight")  # noqa: SLF001
         if reason is None and weight is not None:
             if id(weight) in seen:
-                reason = f"it shares its weight with {seen[id(weight)]}, where it is pruned"
+                reason = f"it shares its weight with {seen[id(weight)]}"
             else:
-                seen[id(weight)] = name
+                seen[id(weight)] = f"{name}, where it is pruned"
                 reason = _misfit(weight, module, pattern)
         if reason is None and weight is not None:
             fitting.append((name, module, weight))

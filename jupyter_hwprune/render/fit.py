@@ -15,7 +15,7 @@ from .words import by_weight, middle_cut
 
 LONGEST_WORDS = 400
 MOST_REASONS = 20
-SIZES = (32, 16, 8)  # tiles along a side, and weights along a side of the corner
+SIZES = (16, 8)  # tiles along a side, and weights along a side of the corner
 
 
 def fit(report: Report, limit_bytes: int) -> Report:

@@ -78,7 +78,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("not measured", measurement.evidence.reason or ""))
         rows.append(("cure", measurement.evidence.cure or "none known"))
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
-    rows.append(("MACs", removed(report.totals.macs, report.totals.pruned_macs)))
+    rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
     if report.check is not None:
         errors = f"{report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} (pruned)"
         rows.append(("outputs", f"those of torch within {errors}; tolerance {report.check.tolerance:.0e}"))
@@ -87,6 +87,12 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if report.typical_speedup is not None:
         rows.append(("guide", f"expects {report.typical_speedup} of this chip; that is not a measurement"))
     return rows
+
+
+def _where_macs_went(report: Report) -> str:
+    """Say whether multiply-accumulates are gone, or only have a zero to multiply."""
+    gone = any(layer.shape != layer.pruned_shape for layer in report.layers)
+    return "" if gone else ", the others on zeros, which a dense kernel multiplies all the same"
 
 
 def versions(report: Report) -> str:
@@ -147,5 +153,6 @@ def some(names: list[str], most: int = 4) -> str:
 
 
 def by_weight(report: Report) -> list[Layer]:
-    """Return the layers, the most costly first: by dense time, or by MACs where no time was taken."""
-    return sorted(report.layers, key=lambda layer: (layer.dense_us or 0.0, layer.macs or 0), reverse=True)
+    """Return the layers, the most costly first: by dense time, or by MACs where a layer has no time of its own."""
+    timed = all(layer.dense_us is not None for layer in report.layers)
+    return sorted(report.layers, key=lambda layer: (layer.dense_us if timed else layer.macs) or 0, reverse=True)

@@ -75,7 +75,7 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
             cure="pip install -U jupyter-hwprune, once a version has one",
         )
     with private_folder() as folder:
-        request = {"action": "probe", "toolchain": str(file)}
+        request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
         result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
     if isinstance(result, Failure):
         return Status(name, available=False, versions={}, devices={}, reason=result.reason, cure=_install_command(file))

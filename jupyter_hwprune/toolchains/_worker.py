@@ -91,7 +91,7 @@ def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], sa
     start = time.perf_counter()
     rounds = 0
     limits = request["timing"]
-    while rounds < limits["min_rounds"] or (
+    while rounds < limits["min_profile_rounds"] or (
         rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]
     ):
         for name in _turn(list(profiled), rounds):
@@ -101,7 +101,11 @@ def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], sa
     kernels = {name: case.kernels() for name, case in profiled.items()}
     for rows in kernels.values():
         for row in rows:
-            del row["us"][:1]  # the first run fills caches and arenas
+            times, rest = divmod(len(row["us"]), rounds)  # how often the kernel ran in each round
+            if rest:
+                raise RuntimeError("{} has {} samples in {} rounds".format(row["kernel"], len(row["us"]), rounds))
+            by_round = [sum(row["us"][i * times : (i + 1) * times]) for i in range(rounds)]
+            row["us"] = by_round[1:]  # the first round fills caches and arenas
     return kernels
 
 

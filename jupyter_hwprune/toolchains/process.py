@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import InputError, first_line
+from ..errors import InputError, ToolchainError, first_line
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""
@@ -92,15 +92,20 @@ def call(
         request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": _import_path()}))
         log = log_path.open("wb")
     with log:
-        process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
-            [sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=_environment(threads),
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
+                [sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=_environment(threads),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolchainError(
+                f"No worker process could be started with {sys.executable}: {first_line(error)}."
+            ) from error
     phase = None
     with process, progress_path.open() as lines:
         try:
@@ -118,6 +123,9 @@ def call(
     if not result_path.exists():
         return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
     result: dict[str, Any] = json.loads(result_path.read_text())
+    lacking = [] if "error" in result else [key for key in request["answer"] if key not in result]
+    if lacking:
+        return Failure(phase, f"it does not keep the contract: its answer lacks {', '.join(lacking)}")
     if "error" in result:
         return Failure(
             phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}", missing=result["missing"]
@@ -138,10 +146,12 @@ def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    if process.poll() is not None:
+        return  # once it has been waited for, its number may be another's
+    with contextlib.suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
-        elif process.poll() is None:
+        else:
             process.kill()
 
 
