@@ -17,6 +17,8 @@ from torch import nn
 
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.errors import InputError, MismatchError
+from jupyter_hwprune.example import Example
+from jupyter_hwprune.export import export_onnx
 from jupyter_hwprune.toolchains import probe, shipped, toolchain_file
 from tests.networks import ZOO, cnn
 
@@ -51,10 +53,11 @@ class ToolchainContract:
         assert set(layers) == {"0.0", "1.0", "4"}
         for layer in layers.values():
             assert layer.kernel
-            assert layer.dense_us is not None
-            assert layer.dense_us > 0
-            assert layer.pruned_us is not None
             assert layer.used is True
+        for name in ("0.0", "1.0"):  # the last layer may be too small for the vendor's clock
+            assert (layers[name].dense_us or 0) > 0
+            assert (layers[name].pruned_us or 0) > 0
+            assert layers[name].speed.speedup is not None
         assert "onv" in (layers["1.0"].kernel or "")
         assert run.report.other_kernels is not None
 
@@ -140,9 +143,6 @@ for _ in range(20): case.run()
 print(len(os.listdir("/proc/self/task")) - before)
 """
     model = nn.Conv2d(64, 64, 3, padding=1).eval()
-    from jupyter_hwprune.example import Example
-    from jupyter_hwprune.export import export_onnx
-
     exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m")
     script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}')
     return int(subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout)
@@ -231,6 +231,14 @@ hwprune(cnn(), torch.randn(1, 3, 16, 16), target={TARGET!r}, toolchain="tests.fa
             return
         time.sleep(0.05)
     pytest.fail("the worker outlived its caller")
+
+
+def test_a_product_of_two_activations_is_no_layers_kernel(tmp_path: Path) -> None:
+    build, make_input = ZOO["transformer"]
+    exported = export_onnx(build().eval(), Example.of(make_input()), tmp_path, "m")
+    products = [node for node in exported.nodes.values() if "::MatMul_" in node and node not in exported.layers]
+    assert len(products) == 2  # the scores of the attention, and what they weigh
+    assert [exported.layers_of([node], "MatMul") for node in products] == [[], []]
 
 
 @pytest.mark.parametrize("file", ["_worker", *shipped()])

@@ -170,3 +170,29 @@ def test_zeros_that_were_there_before_do_not_spoil_the_blocks() -> None:
         model.get_parameter("0.weight").fill_(1.0)[0, 0] = 0
     [layer] = pruned(model, torch.randn(2, 8), "4x4", 0.5).layers
     assert layer.valid
+
+
+def test_a_weight_that_an_embedding_shares_stays_dense() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.mid, self.head = nn.Embedding(12, 8), nn.Linear(8, 8), nn.Linear(8, 12, bias=False)
+            self.head.weight = self.tokens.weight
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.head(self.mid(self.tokens(ids)))
+            return y
+
+    result = pruned(Tied(), torch.randint(0, 12, (1, 3)), "2:4", 0.5)
+    assert [layer.name for layer in result.layers] == ["mid"]
+    reasons = {skipped.name: skipped.reason for skipped in result.skipped}
+    assert reasons["head"] == "it shares its weight with tokens, which stays dense"
+    assert result.model.get_parameter("tokens.weight").all()
+
+
+def test_zeros_that_were_there_before_are_not_counted_as_removed() -> None:
+    model = nn.Sequential(nn.Linear(8, 8, bias=False))
+    with torch.no_grad():
+        model.get_parameter("0.weight")[:4] = 0
+    totals = pruned(model, torch.randn(2, 8), "unstructured", 0.25).totals
+    assert (totals.weights, totals.pruned_weights) == (64, 64)
