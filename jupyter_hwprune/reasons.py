@@ -54,7 +54,7 @@ def _rules(choice: Choice, proof: Proof) -> list[str]:
     """Hold the pattern against the target's own rules."""
     target, pattern, usual = choice.target, choice.pattern, choice.stack.pattern
     if isinstance(pattern, Unstructured) and usual != "unstructured":
-        return [f"Single weights are not what {target.chip} skips; use --pattern {usual}."]
+        return [f"On {target.chip}, {choice.stack.toolchain} skips no single weights; use --pattern {usual}."]
     if isinstance(pattern, (NM, Block)) and usual.startswith("channel"):
         return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {usual}."]
     if isinstance(pattern, Channel) and usual.startswith("channel/"):

@@ -125,13 +125,13 @@ class Layer:
     pruned_macs: int | None
     valid: bool
     valid_groups: float
-    used: bool | None
-    speed: Comparison
-    kernel: str | None
-    pruned_kernel: str | None
-    dense_us: float | None
-    pruned_us: float | None
     picture: Picture | None
+    used: bool | None = None
+    speed: Comparison = NOT_COMPARED
+    kernel: str | None = None
+    pruned_kernel: str | None = None
+    dense_us: float | None = None
+    pruned_us: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..choice import Allocation
 from ..errors import InputError, PruneError, first_line
 from ..example import Example
 from ..pattern import Channel, Pattern
-from ..report import NOT_COMPARED, Layer, Skipped, Totals
+from ..report import Layer, Skipped, Totals
 from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
@@ -130,12 +130,6 @@ def _channel_layers(
                 pruned_macs=small_macs.get(name),
                 valid=valid,
                 valid_groups=float(valid),
-                used=None,
-                speed=NOT_COMPARED,
-                kernel=None,
-                pruned_kernel=None,
-                dense_us=None,
-                pruned_us=None,
                 picture=draw(as_matrix(mask, module).flatten(1)),
             )
         )

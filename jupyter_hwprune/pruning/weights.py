@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..choice import Allocation
 from ..pattern import NM, Block, Unstructured
-from ..report import NOT_COMPARED, Layer, Skipped
+from ..report import Layer, Skipped
 from .importance import magnitude
 from .layers import PRUNABLE, as_matrix, from_matrix, layers_with_weights, reason_not_prunable
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
@@ -122,12 +122,6 @@ def _describe(
         pruned_macs=None if macs is None else round(macs * (1 - zeros)),
         valid=valid_groups == 1.0,
         valid_groups=valid_groups,
-        used=None,
-        speed=NOT_COMPARED,
-        kernel=None,
-        pruned_kernel=None,
-        dense_us=None,
-        pruned_us=None,
         picture=draw(keep.flatten(1)),
     )
 
