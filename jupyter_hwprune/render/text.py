@@ -30,7 +30,7 @@ def _table(report: Report) -> list[str]:
     layers = words.by_weight(report)
     cells = [
         (
-            words.name(layer, 22),
+            words.name(layer, 20),
             words.shapes(layer).replace(" ", ""),
             words.share(layer.sparsity),
             _arrow(words.count(layer.macs), words.count(layer.pruned_macs)),
@@ -43,11 +43,10 @@ def _table(report: Report) -> list[str]:
         for layer in layers[:LAYERS]
     ]
     widths = [max(len(row[i]) for row in (COLUMNS, *cells)) for i in range(len(COLUMNS))]
-    right = {2}
+    gap = "  " if 2 + sum(widths) + 2 * len(widths) <= WIDTH else " "
     lines = []
     for row in (COLUMNS, *cells):
-        padded = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        line = ("  " + "  ".join(padded)).rstrip()
+        line = ("  " + gap.join(c.ljust(w) for c, w in zip(row, widths, strict=True))).rstrip()
         lines.append(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…")
     if len(layers) > LAYERS:
         lines.append(f"  and {len(layers) - LAYERS} more layers, each below these; `.report.layers` holds all of them")
