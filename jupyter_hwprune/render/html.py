@@ -63,9 +63,8 @@ def _layers(report: Report) -> str:
     below = []
     if len(layers) > MOST_LAYERS:
         below.append(f"{len(layers) - MOST_LAYERS} more layers, each below these, are in the report's layers.")
-    if report.other_kernels is not None:
-        dense, pruned = report.other_kernels.dense_us, report.other_kernels.pruned_us
-        below.append(f"Kernels of no pruned layer: {words.microseconds(dense)} µs → {words.microseconds(pruned)} µs.")
+    if (others := words.other_kernels(report)) is not None:
+        below.append(f"Kernels of no pruned layer: {others}.")
     return "".join(parts) + (f"<p>{escape(' '.join(below))}</p>" if below else "")
 
 

@@ -52,11 +52,8 @@ def _table(report: Report) -> list[str]:
         lines.append(f"  and {len(layers) - LAYERS} more layers, each below these; `.report.layers` holds all of them")
     if any(layer.dense_us is None for layer in layers):
         lines.append("  - is: not measured")
-    if report.other_kernels is not None:
-        dense, pruned = report.other_kernels.dense_us, report.other_kernels.pruned_us
-        lines.append(
-            f"  all other kernels: {words.microseconds(dense)} us dense, {words.microseconds(pruned)} us pruned"
-        )
+    if (others := words.other_kernels(report)) is not None:
+        lines.append(f"  kernels of no pruned layer: {others}")
     return [*lines, ""]
 
 

@@ -139,6 +139,15 @@ def kernels(layer: Layer) -> str:
     return before if before == after else f"{before} → {after}"
 
 
+def other_kernels(report: Report) -> str | None:
+    """Return the time of the kernels that belong to no pruned layer, or None where nothing was profiled."""
+    if report.other_kernels is None:
+        return None
+    times = (report.other_kernels.dense_us, report.other_kernels.pruned_us)
+    dense, pruned = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in times)
+    return f"{dense} → {pruned}"
+
+
 def left_dense(skipped: tuple[Skipped, ...]) -> list[str]:
     """Gather the layers that were left dense by their reason."""
     by_reason: dict[str, list[str]] = {}
