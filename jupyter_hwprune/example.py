@@ -89,13 +89,13 @@ class Example:
     def outputs(self, model: nn.Module) -> list[Tensor]:
         """Run the model without gradients and return its output tensors, flattened in a fixed order."""
         with torch.no_grad():
-            leaves = pytree.tree_leaves(_plain(self.through(model)))
-        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            return tensors_of(self.through(model))
 
 
-def _plain(output: Any) -> Any:
-    """Turn the dict-like outputs of model libraries into plain dicts, which pytree flattens."""
-    return dict(output) if isinstance(output, Mapping) else output
+def tensors_of(output: Any) -> list[Tensor]:
+    """Flatten a model's output; the dict-like ones of model libraries become plain dicts, which pytree knows."""
+    leaves = pytree.tree_leaves(dict(output) if isinstance(output, Mapping) else output)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def require_runs(model: nn.Module, example: Example) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from .pruning import Pruned, copy_modes, copy_of, prune
 from .reasons import explain
 from .report import Report, Request, Scores
 from .run import Run
-from .toolchains.process import Progress, guarded_folder, remove
+from .toolchains.process import Progress, new_folder, remove
 
 Score = Callable[[nn.Module], float]
 
@@ -64,7 +63,7 @@ def hwprune(
         batch=batch,
         timeout_s=timeout_s,
     )
-    with _new_folder() as folder:
+    with _folder_of_run() as folder:
         progress("prune", str(choice.pattern))
         dense = copy_of(model).eval()
         dense_score = _rate(score, dense, model)
@@ -153,10 +152,9 @@ def _device(model: nn.Module) -> torch.device:
 
 
 @contextlib.contextmanager
-def _new_folder() -> Iterator[Path]:
+def _folder_of_run() -> Iterator[Path]:
     """Make the folder of a run's files; it goes with the run, or at once when there will be none."""
-    with guarded_folder():
-        folder = Path(tempfile.mkdtemp(prefix="hwprune-"))
+    folder = new_folder()
     try:
         yield folder
     except BaseException:

@@ -19,11 +19,13 @@ from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.errors import InputError, MismatchError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.export import export_onnx
-from jupyter_hwprune.toolchains import probe, shipped, toolchain_file
+from jupyter_hwprune.toolchains import onnxruntime, openvino, probe, shipped, toolchain_file
+from jupyter_hwprune.toolchains.contract import Toolchain
 from tests.networks import ZOO, cnn
 
 WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker.py"
 TARGET = "cpu"
+KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (onnxruntime, openvino)  # which the type checker proves
 
 
 class ToolchainContract:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PruneError, first_line
-from ..example import Example
+from ..example import Example, tensors_of
 from ..pattern import Channel
 from ..quiet import quiet
 from .importance import channel_magnitude
@@ -218,11 +218,7 @@ def _head_count(module: nn.Module) -> int | None:
 
 
 def _traceable(example: Example, model: nn.Module) -> list[Tensor]:
-    from torch.utils import _pytree as pytree
-
-    output = example.through(model)
-    leaves = pytree.tree_leaves(dict(output) if isinstance(output, dict) else output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
+    return [tensor for tensor in tensors_of(example.through(model)) if tensor.grad_fn is not None]
 
 
 def _output_modules(model: nn.Module, example: Example) -> set[nn.Module]:

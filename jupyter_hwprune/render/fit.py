@@ -83,9 +83,8 @@ def _shrink(layer: Layer, size: int) -> Layer:
     picture = layer.picture
     if picture is None or max(picture.tile_rows, picture.tile_columns, picture.corner_columns) <= size:
         return layer
-    tiles = np.frombuffer(base64.b64decode(picture.tiles), np.uint8).reshape(picture.tile_rows, picture.tile_columns)
     rows, columns = min(size, picture.tile_rows), min(size, picture.tile_columns)
-    pooled = _pool(_pool(tiles.astype(float), rows).T, columns).T.round().astype(np.uint8)
+    pooled = (_pool(_pool(tiles_of(picture), rows).T, columns).T * 255).round().astype(np.uint8)
     corner = corner_of(picture)[:size, :size]
     return replace(
         layer,

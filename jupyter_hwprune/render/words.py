@@ -114,7 +114,7 @@ def speed(comparison: Comparison) -> str:
     )
 
 
-def name(layer: Layer, width: int) -> str:
+def name(layer: Layer | Skipped, width: int) -> str:
     """Return the layer's name cut to a width; a model that is a layer itself has no name, so its kind."""
     return middle_cut(layer.name or layer.kind, width)
 
@@ -152,7 +152,7 @@ def left_dense(skipped: tuple[Skipped, ...]) -> list[str]:
     """Gather the layers that were left dense by their reason."""
     by_reason: dict[str, list[str]] = {}
     for layer in skipped:
-        by_reason.setdefault(layer.reason, []).append(middle_cut(layer.name or layer.kind, 60))
+        by_reason.setdefault(layer.reason, []).append(name(layer, 60))
     return [f"{some(names)}: {reason}" for reason, names in by_reason.items()]
 
 

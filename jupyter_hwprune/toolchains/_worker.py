@@ -29,7 +29,7 @@ def main(request_path: str, result_path: str) -> None:
         toolchain = _load(request["toolchain"])
         result = {"probe": _probe, "prove": _prove}[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
-        result = {"error": "{}: {}".format(type(error).__name__, error), "missing": isinstance(error, ImportError)}
+        result = {"error": "{}: {}".format(type(error).__name__, error)}
     temporary = result_path + ".part"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(result, file)

@@ -40,8 +40,6 @@ class Profiled(Protocol):
 class Toolchain(Protocol):
     """A module with these names."""
 
-    NAME: str
-    """As the vendor writes it, for people."""
     INSTALL: str
     """The command that makes it importable."""
 

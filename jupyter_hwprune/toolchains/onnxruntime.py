@@ -7,7 +7,6 @@ import os
 import re
 from typing import Any
 
-NAME = "ONNX Runtime"
 INSTALL = "pip install onnxruntime"
 
 

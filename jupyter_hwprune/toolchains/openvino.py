@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any
 
-NAME = "OpenVINO"
 INSTALL = "pip install openvino"
 
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")

@@ -32,18 +32,22 @@ class Failure:
 
     phase: str | None
     reason: str
-    missing: bool = False  # the vendor's package is not there
 
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
     """Make a temporary folder and remove it at the end; raises InputError where none can be made or filled."""
-    with guarded_folder():
-        folder = Path(tempfile.mkdtemp(prefix="hwprune-"))
+    folder = new_folder()
     try:
         yield folder
     finally:
         remove(folder)
+
+
+def new_folder() -> Path:
+    """Make a temporary folder that the caller removes; raises InputError where none can be made."""
+    with guarded_folder():
+        return Path(tempfile.mkdtemp(prefix="hwprune-"))
 
 
 @contextlib.contextmanager
@@ -127,9 +131,7 @@ def call(
     if lacking:
         return Failure(phase, f"it does not keep the contract: its answer lacks {', '.join(lacking)}")
     if "error" in result:
-        return Failure(
-            phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}", missing=result["missing"]
-        )
+        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}")
     return result
 
 

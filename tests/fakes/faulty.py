@@ -20,7 +20,6 @@ assert spec.loader is not None
 shipped: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shipped)
 
-NAME = "Faulty"
 INSTALL = "no command mends it"
 PHASE, _, FAULT = os.environ.get("HWPRUNE_FAULT", ":").partition(":")
 
