@@ -21,6 +21,7 @@ from jupyter_hwprune.choice import choose
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.proof import prove
 from jupyter_hwprune.pruning import Pruned
+from jupyter_hwprune.rating import Settled
 from jupyter_hwprune.report import Report, Totals
 from jupyter_hwprune.toolchains.process import private_folder
 
@@ -72,12 +73,12 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     build, make_input = MODELS["mobilenet_v2"]
     model: nn.Module = build().eval()
-    same = Pruned(model, (), (), Totals(0, 0, 0, 0))
     choice = choose("intel-cpu", toolchain=toolchain)
+    same = Settled(Pruned(model, (), (), Totals(0, 0, 0, 0)), choice)
     found = []
     for _ in range(runs):
         with private_folder() as folder:
-            proof = prove(model, same, Example.of(make_input(1)), choice, folder, lambda *_: None)
+            proof = prove(model, same, Example.of(make_input(1)), folder, lambda *_: None)
         comparison = proof.measurement.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from .errors import InputError
 from .pattern import NM, Pattern, parse_pattern
 from .report import Evidence
-from .target import Stack, Target, find_target
+from .target import TARGETS, Stack, Target, find_target
 from .toolchains import Status, probe_all, toolchain_file
 
 Allocation = Literal["uniform", "global"]
+DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`obstacle` is why nothing can be measured here, or None; `remarks` is what the user should know of the choice."""
+    """`dtype` is what dense and pruned are run in, None for whatever the model comes in.
+
+    `keep_all` leaves layers pruned that gain nothing. `obstacle` is why nothing can be measured here, or None;
+    `remarks` is what the user should know of the choice.
+    """
 
     target: Target
     stack: Stack
+    dtype: str | None
     pattern: Pattern
     sparsity: float
     allocation: Allocation
+    keep_all: bool
     threads: int
     batch: int | None
     timeout_s: float
     obstacle: Evidence | None
     remarks: tuple[str, ...]
+
+    def for_model_in(self, dtype: str) -> Choice:
+        """Fill in the dtype where none was asked for: the model's own where the stack runs that, else its usual."""
+        if self.dtype is not None:
+            return self
+        usual = self.stack.dtypes
+        return replace(self, dtype=usual[0] if usual and dtype not in usual else dtype)
 
 
 def choose(
@@ -39,13 +53,15 @@ def choose(
     sparsity: float | None = None,
     allocation: str = "uniform",
     toolchain: str | None = None,
+    dtype: str | None = None,
+    keep_all: bool = False,
     threads: int = 1,
     batch: int | None = None,
     timeout_s: float = 1800,
 ) -> Choice:
     """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
-    for name, value, kind in (("target", target, str), ("pattern", pattern, str), ("toolchain", toolchain, str)):
-        if value is not None and not isinstance(value, kind):
+    for name, value in (("target", target), ("pattern", pattern), ("toolchain", toolchain), ("dtype", dtype)):
+        if value is not None and not isinstance(value, str):
             raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
     row, named = find_target(target)
     if named and toolchain and named != toolchain:
@@ -68,9 +84,11 @@ def choose(
     return Choice(
         row,
         stack,
+        _dtype(dtype, stack),
         settled,
         _sparsity(sparsity, settled, stack),
         cast("Allocation", allocation),
+        keep_all,
         threads,
         batch,
         timeout_s,
@@ -113,6 +131,17 @@ def _sparsity(asked: float | None, pattern: Pattern, stack: Stack) -> float:
     return stack.sparsity if asked is None else asked
 
 
+def _dtype(asked: str | None, stack: Stack) -> str | None:
+    if asked is None:
+        return None
+    name = DTYPE_ALIASES.get(asked, asked)
+    if not stack.dtypes:
+        raise InputError(f"{stack.toolchain} runs a model as it comes, so --dtype {asked} has no say; leave it out.")
+    if name not in stack.dtypes:
+        raise InputError(f"{stack.toolchain} runs no {asked} for this target. It takes: {', '.join(stack.dtypes)}.")
+    return name
+
+
 def _settle(row: Target, named: str | None) -> tuple[Stack, Evidence | None, tuple[str, ...]]:
     """Take the toolchain named, or the first of the row that can be used here, and say what was passed over."""
     if named is not None:
@@ -136,7 +165,7 @@ def _named_stack(row: Target, named: str) -> Stack:
     toolchain_file(named)  # raises for a name that does not exist at all
     if "." in named:
         first = row.stacks[0]
-        return Stack(named, first.pattern, first.sparsity, first.device)
+        return replace(first, toolchain=named)
     served = ", ".join(stack.toolchain for stack in row.stacks)
     raise InputError(f"The target {row.name} is not served by {named}. Its toolchains are: {served}.")
 
@@ -152,17 +181,33 @@ def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
             reason=f"this machine is {host}, and a time taken on it is not a time of {row.chip}",
             cure=f"run the same line on such a machine ({' or '.join(row.hosts)})",
         )
-    if stack.device in status.devices and stack.device != "CPU":
-        return Evidence(
-            "unavailable",
-            reason=f"{stack.toolchain} finds {status.devices[stack.device]}, and this version measures on CPUs only",
-            cure="pip install -U jupyter-hwprune, once a version measures it",
-        )
     if stack.device not in status.devices:
         there = ", ".join(status.devices) or "none"
         return Evidence(
             "unavailable",
-            reason=f"no device {stack.device} was found here (there is: {there})",
+            reason=status.absent.get(stack.device) or f"no device {stack.device} was found here (there is: {there})",
             cure=stack.cure or f"run the same line on a machine with {row.chip} and its driver",
         )
+    if row.capabilities:
+        return _other_gpu(row, status.devices[stack.device], status.capabilities.get(stack.device))
+    if stack.device != "CPU":
+        return Evidence(
+            "unavailable",
+            reason=f"{stack.toolchain} finds {status.devices[stack.device]}, and this version measures CPUs and CUDA "
+            "GPUs only",
+            cure="pip install -U jupyter-hwprune, once a version measures it",
+        )
     return None
+
+
+def _other_gpu(row: Target, found: str, capability: str | None) -> Evidence | None:
+    """Refuse a GPU of another generation: its kernels are others."""
+    if capability in row.capabilities:
+        return None
+    fitting = [other.name for other in TARGETS if capability in other.capabilities]
+    return Evidence(
+        "unavailable",
+        reason=f"the GPU here is {found} of compute capability {capability or 'unknown'}, and {row.chip} is of "
+        f"{' or '.join(row.capabilities)}: other kernels",
+        cure=f"use --target {fitting[0]}" if fitting else f"run the same line on a machine with {row.chip}",
+    )

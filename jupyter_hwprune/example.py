@@ -63,8 +63,12 @@ class Example:
         return Example(args, kwargs)
 
     def as_float32(self) -> Example:
+        return self.in_dtype(torch.float32)
+
+    def in_dtype(self, dtype: torch.dtype) -> Example:
+        """Return the example with its floating-point tensors in that dtype."""
         args, kwargs = pytree.tree_map_only(
-            Tensor, lambda t: t.float() if t.is_floating_point() else t, (self.args, self.kwargs)
+            Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t, (self.args, self.kwargs)
         )
         return Example(args, kwargs)
 

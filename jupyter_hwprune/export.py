@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .errors import ExportError, first_line
 from .example import Example
+from .program import torch_dtype
 from .quiet import quiet
 
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -57,10 +58,17 @@ class Exported:
         return self.nodes.get(int(match[1])) if match else None
 
 
-def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> Exported:
-    """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError."""
+def export_onnx(model: nn.Module, example: Example, folder: Path, name: str, dtype: str | None = None) -> Exported:
+    """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError.
+
+    With `dtype` both are converted to it, and the outputs are those of the float32 model.
+    """
     own = copy.deepcopy(model).eval()
     own.requires_grad_(requires_grad=False)
+    outputs = None
+    if dtype is not None:
+        outputs = example.as_float32().outputs(own.float())
+        own, example = own.to(torch_dtype(dtype)), example.in_dtype(torch_dtype(dtype))
     last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
     args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
     try:
@@ -80,8 +88,8 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str) -> 
     nodes = {number: node.name for number, node in enumerate(proto.graph.node)}
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
     _save(proto, path)
-    input_names = _save_inputs(proto.graph, example, inputs)
-    outputs = example.outputs(own)
+    input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
+    outputs = example.outputs(own) if outputs is None else outputs
     np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
     return Exported(path, inputs, input_names, expected, layers, upstream, values, nodes)
 
@@ -153,7 +161,7 @@ def _save(proto: Any, path: Path) -> None:
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
-def _save_inputs(graph: Any, example: Example, path: Path) -> tuple[str, ...]:
+def _save_inputs(graph: Any, example: Example, path: Path, *, narrow: bool) -> tuple[str, ...]:
     names = tuple(value.name for value in graph.input)
     tensors = example.tensors
     if len(names) != len(tensors):
@@ -161,11 +169,12 @@ def _save_inputs(graph: Any, example: Example, path: Path) -> tuple[str, ...]:
             f"The exported model has {len(names)} inputs and the example {len(tensors)} tensors: an input that the "
             "model does not use was dropped. Give an example of the inputs that it does use."
         )
-    if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors) and not narrow:
         raise ExportError(
             "The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float()."
         )
-    np.savez(path, *[tensor.detach().numpy() for tensor in tensors])
+    # numpy has no bfloat16: float32 holds the same values, and the runtime that reads them knows its inputs' type
+    np.savez(path, *[(t.float() if t.dtype == torch.bfloat16 else t).detach().numpy() for t in tensors])
     return names
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,11 @@ from .choice import Choice, choose
 from .errors import InputError, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
-from .pruning import Pruned, copy_modes, copy_of, prune
+from .pruning import copy_modes, copy_of, fingerprint, prune
+from .pruning.served import Sparse24
+from .rating import Settled, settle
 from .reasons import explain
-from .report import Report, Request, Scores
+from .report import Fingerprints, Report, Request, Scores
 from .run import Run
 from .toolchains.process import Progress, new_folder, remove
 
@@ -35,19 +38,23 @@ def hwprune(
     sparsity: float | None = None,
     allocation: str = "uniform",
     toolchain: str | None = None,
+    dtype: str | None = None,
+    keep_all: bool = False,
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
     timeout_s: float = 1800,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
+    input_name: str | None = None,
 ) -> Run:
     """Prune a copy of `model` for a chip, and prove with the chip's own compiler what that bought.
 
     `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
-    `sparsity` is the share removed, above 0 and below 1. `score` rates a model, higher is better. `timeout_s` bounds
-    the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but for
+    `sparsity` is the share removed, above 0 and below 1. `dtype` is what a GPU runs both models in. A layer that gains
+    nothing by its zeros gets its dense weights back, where the toolchain can tell, unless `keep_all`. `score` rates a
+    model, higher is better. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but for
     what `score` draws).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
@@ -59,6 +66,8 @@ def hwprune(
         sparsity=sparsity,
         allocation=allocation,
         toolchain=toolchain,
+        dtype=dtype,
+        keep_all=keep_all,
         threads=threads,
         batch=batch,
         timeout_s=timeout_s,
@@ -66,15 +75,20 @@ def hwprune(
     with _folder_of_run() as folder:
         progress("prune", str(choice.pattern))
         dense = copy_of(model).eval()
+        choice = choice.for_model_in(_dtype(dense))
         dense_score = _rate(score, dense, model)
         with _own_torch_state():
             inputs = _inputs(dense, example, choice)
-            pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation)
-        pruned_score = _rate(score, pruned.model, model)
+            sparse24 = Sparse24.of(choice)
+            pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
+            settled = settle(dense, pruned, inputs, choice, folder, progress)
+        pruned_score = _rate(score, settled.pruned.model, model)
         with _own_torch_state():
-            proof = prove(dense, pruned, inputs, choice, folder, progress)
-        report = _report(name, choice, inputs, pruned, proof, _scores(score, dense_score, pruned_score))
-        finished = copy_modes(model, pruned.model).to(_device(model))
+            proof = prove(dense, settled, inputs, folder, progress)
+            fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
+        scores = _scores(score, dense_score, pruned_score)
+        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints)
+        finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
 
 
@@ -110,33 +124,47 @@ def _scores(score: Score | None, dense: float | None, pruned: float | None) -> S
     return Scores(str(getattr(score, "__name__", score)), dense, pruned)
 
 
-def _report(name: str, choice: Choice, inputs: Example, pruned: Pruned, proof: Proof, scores: Scores | None) -> Report:
+def _report(
+    names: tuple[str, str | None],
+    settled: Settled,
+    inputs: Example,
+    proof: Proof,
+    scores: Scores | None,
+    fingerprints: Fingerprints,
+) -> Report:
+    choice, pruned = settled.choice, settled.pruned
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=Request(
-            model=name,
+            model=names[0],
             target=choice.target.name,
             toolchain=choice.stack.toolchain,
             device=choice.stack.device,
+            dtype=choice.dtype or "",
             pattern=str(choice.pattern),
             sparsity=choice.sparsity,
             importance="magnitude",
             allocation=choice.allocation,
             threads=choice.threads,
             batch=inputs.batch,
+            input=names[1],
         ),
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
         totals=pruned.totals,
         layers=proof.layers,
         skipped=pruned.skipped,
+        returned=pruned.returned,
         other_kernels=proof.other_kernels,
         measurement=proof.measurement,
+        energy=proof.energy,
+        counters=proof.counters,
         check=proof.check,
         scores=scores,
         reasons=explain(choice, proof, pruned.totals),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__},
+        fingerprints=fingerprints,
     )
 
 
@@ -145,6 +173,14 @@ def _own_torch_state() -> Iterator[None]:
     """Work with gradients on and on the CPU, whatever mode the user's code is in, and give their random state back."""
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
         yield
+
+
+def _dtype(model: nn.Module) -> str:
+    """Return the dtype of most of the model's weights."""
+    sizes: Counter[str] = Counter()
+    for parameter in model.parameters():
+        sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+    return sizes.most_common(1)[0][0] if sizes else "float32"
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -7,15 +7,14 @@ Times carry their unit in their name: `_ms` for a whole batch through the model,
 from __future__ import annotations
 
 import base64
-import functools
 import json
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
+from . import codec
 from .errors import ReportError, first_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
@@ -67,8 +66,19 @@ NOT_COMPARED = Comparison(None, None, None, None, "not measured")
 
 
 @dataclass(frozen=True)
+class Launch:
+    """How one model's kernels were started, and what a run takes where Python starts them one by one."""
+
+    way: str
+    eager_ms: float | None
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time."""
+    """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
+
+    The launches are those of an accelerator; a CPU's toolchain has none to tell of.
+    """
 
     evidence: Evidence
     clock: Literal["cpu", "wall"]
@@ -78,6 +88,8 @@ class Measurement:
     dense_ms: float | None
     pruned_ms: float | None
     comparison: Comparison
+    dense_launch: Launch | None = None
+    pruned_launch: Launch | None = None
 
 
 @dataclass(frozen=True)
@@ -107,12 +119,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Compressed:
+    """What torch's own 2:4 compression of a weight takes: the values kept, and two bits of metadata for each."""
+
+    dense_bytes: int
+    compressed_bytes: int
+
+
+@dataclass(frozen=True)
+class Counters:
+    """A profiler's hardware counters for the layer's kernels: operations with the chip's sparsity on, and off."""
+
+    sparse: float
+    dense: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (None).
 
     valid: the weights hold the pattern (`valid_groups` is the share of its groups that do);
     used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
+    `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked.
     """
 
     name: str
@@ -132,6 +161,9 @@ class Layer:
     pruned_kernel: str | None = None
     dense_us: float | None = None
     pruned_us: float | None = None
+    served_by: tuple[str, ...] | None = None
+    compressed: Compressed | None = None
+    counters: Counters | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +174,21 @@ class Skipped:
     kind: str
     shape: tuple[int, ...]
     reason: str
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A layer that was pruned, gained nothing by it, and has its dense weights again; with the evidence for that.
+
+    `rows` is the height of the matrix that it multiplied (batch times tokens), `speed` of that layer alone.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    reason: str
+    rows: int | None
+    speed: Comparison
 
 
 @dataclass(frozen=True)
@@ -170,6 +217,28 @@ class OutputCheck:
 
 
 @dataclass(frozen=True)
+class EnergyOf:
+    """One model's energy: of one run (a whole batch), in all and above the idle device, and the mean power."""
+
+    total_mj: float
+    above_idle_mj: float
+    average_mw: float
+    windows_mj: tuple[float, ...]  # the total of each window, by its runs: their spread is the error
+    window_s: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What the device's own energy counter said, over windows of seconds, dense and pruned in turn."""
+
+    evidence: Evidence
+    idle_mw: float | None
+    dense: EnergyOf | None
+    pruned: EnergyOf | None
+
+
+@dataclass(frozen=True)
 class Scores:
     """The user's own score of the dense and of the pruned model, higher is better."""
 
@@ -186,12 +255,22 @@ class Request:
     target: str
     toolchain: str
     device: str
+    dtype: str
     pattern: str
     sparsity: float
     importance: str
     allocation: str
     threads: int
     batch: int
+    input: str | None = None
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Which weights went in and which came out, so that reports of one pruning on two machines can be told."""
+
+    dense: str
+    pruned: str
 
 
 @dataclass(frozen=True)
@@ -212,13 +291,17 @@ class Report:
     totals: Totals
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
+    returned: tuple[Returned, ...]
     other_kernels: OtherKernels | None
     measurement: Measurement
+    energy: Energy | None
+    counters: Evidence | None  # what the layers' hardware counters rest on
     check: OutputCheck | None
     scores: Scores | None
     reasons: tuple[str, ...]
     machine: Machine | None
     versions: dict[str, str]
+    fingerprints: Fingerprints
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -242,59 +325,10 @@ class Report:
                 f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
-        import cattrs
-
-        try:
-            report: Report = _converter().structure(data, cls)
-        except cattrs.BaseValidationError as error:
-            said = "; ".join(cattrs.transform_error(error, format_exception=_say)[:3])
-            raise ReportError(f"This report is damaged: {said[:500]}.") from None
+        report: Report = codec.structure(data, cls)
         return report
 
 
 def to_data(report: Report) -> dict[str, Any]:
     """Return the report as plain dicts, lists, strings and numbers."""
-    data: dict[str, Any] = _converter().unstructure(report)
-    return data
-
-
-@functools.cache
-def _converter() -> Any:
-    import cattrs
-
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
-        converter.register_structure_hook(kind, _exactly)
-    lists = converter.get_structure_hook
-
-    def only_from_lists(kind: Any) -> Any:
-        inner = lists(get_args(kind)[0])
-
-        def structure(value: Any, _: Any) -> tuple[Any, ...]:
-            if not isinstance(value, list):
-                raise TypeError(f"{str(value)[:40]!r} is not a list")
-            return tuple(inner(each, get_args(kind)[0]) for each in value)
-
-        return structure
-
-    converter.register_structure_hook_factory(_is_tuple, only_from_lists)
-    return converter
-
-
-def _say(error: BaseException, kind: type | None) -> str:
-    """Put one fault in words: our own where they are, else those of cattrs."""
-    from cattrs.v import format_exception
-
-    return str(error) if isinstance(error, (ValueError, TypeError)) else format_exception(error, kind)
-
-
-def _is_tuple(kind: Any) -> bool:
-    return get_origin(kind) is tuple
-
-
-def _exactly(value: Any, kind: Any) -> Any:
-    if type(value) is kind or (kind is float and type(value) is int):
-        if kind is float and not math.isfinite(value):
-            raise ValueError(f"{value} is no measurement")
-        return kind(value)
-    raise TypeError(f"{str(value)[:40]!r} is not of type {kind.__name__}")
+    return codec.unstructure(report)

@@ -20,6 +20,7 @@ ARM = ("aarch64", "arm64")
 class Stack:
     """A toolchain that serves a chip: the pattern to use with it, its usual sparsity, and its name for the device.
 
+    `dtypes` are those it runs a model in, the usual one first; empty where it takes the model as it is.
     `cure` is what helps where that device is not found, when the chip alone does not.
     """
 
@@ -28,6 +29,7 @@ class Stack:
     sparsity: float
     device: str
     cure: str | None = None
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Target:
     vendor_page: str
     finding: str | None = None
     maker: str | None = None  # whose name stands in the name of such a CPU
+    capabilities: tuple[str, ...] = ()  # CUDA compute capabilities of such a GPU
 
 
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
@@ -81,11 +84,19 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
     )
 
 
+def _sparse_tensor_cores(*also: str) -> tuple[Stack, ...]:
+    """Return the two stacks that reach them; `also` are the 8-bit types that such a chip multiplies sparsely."""
+    return (
+        Stack("cusparselt", "2:4", 0.5, "cuda", dtypes=("bfloat16", "float16", *also)),
+        Stack("tensorrt", "2:4", 0.5, "cuda", dtypes=("float16", "bfloat16")),
+    )
+
+
 TARGETS: tuple[Target, ...] = (
     Target(
         "ampere",
         "NVIDIA Ampere GPU (A100, A10, RTX 30)",
-        stacks=(Stack("cusparselt", "2:4", 0.5, "cuda"), Stack("tensorrt", "2:4", 0.5, "cuda")),
+        stacks=_sparse_tensor_cores("int8"),
         hosts=(),
         shape_rules=(
             "2:4 along the input channels",
@@ -98,11 +109,30 @@ TARGETS: tuple[Target, ...] = (
         common_mistake=UNSTRUCTURED_MISTAKE,
         vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
         vendor_page="https://docs.nvidia.com/cuda/cusparselt",
+        capabilities=("8.0", "8.6"),
+    ),
+    Target(
+        "ada",
+        "NVIDIA Ada GPU (L4, L40, RTX 40)",
+        stacks=_sparse_tensor_cores("int8", "float8"),
+        hosts=(),
+        shape_rules=(
+            "2:4 along the input channels",
+            "fp16 and bf16: both weight dimensions multiples of 16; int8 and fp8: of 32",
+            "TensorRT: convolutions below 256 channels seldom gain",
+        ),
+        primary_constraint="memory bandwidth",
+        validation_metric="sparse Tensor Core FLOPs",
+        typical_speedup="1.5-2x",
+        common_mistake=UNSTRUCTURED_MISTAKE,
+        vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
+        vendor_page="https://docs.nvidia.com/cuda/cusparselt",
+        capabilities=("8.9",),
     ),
     Target(
         "hopper",
         "NVIDIA Hopper GPU (H100, H200)",
-        stacks=(Stack("cusparselt", "2:4", 0.5, "cuda"), Stack("tensorrt", "2:4", 0.5, "cuda")),
+        stacks=_sparse_tensor_cores("int8", "float8"),
         hosts=(),
         shape_rules=(
             "2:4 along the input channels",
@@ -115,11 +145,15 @@ TARGETS: tuple[Target, ...] = (
         common_mistake=UNSTRUCTURED_MISTAKE,
         vendor_says="The one sparsity setting is 2:4 for half, bfloat16, int8 and fp8, but 1:2 for float.",
         vendor_page="https://docs.nvidia.com/cuda/cusparselt/types.html",
+        capabilities=("9.0",),
     ),
     Target(
         "jetson",
         "NVIDIA Jetson Orin (Ampere GPU, two DLA cores)",
-        stacks=(Stack("tensorrt", "channel/8", 0.5, "cuda"), Stack("tvm", "channel/8", 0.5, "cuda")),
+        stacks=(
+            Stack("tensorrt", "channel/8", 0.5, "cuda", dtypes=("float16", "bfloat16", "float32")),
+            Stack("tvm", "channel/8", 0.5, "cuda"),
+        ),
         hosts=(),
         shape_rules=(
             "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)",
@@ -131,6 +165,7 @@ TARGETS: tuple[Target, ...] = (
         common_mistake=CLIFF_MISTAKE,
         vendor_says="GPU and DLA both run 2:4 weights; 1.24-1.47x was seen on DLA, more in the low-power modes.",
         vendor_page="https://github.com/NVIDIA/Deep-Learning-Accelerator-SW",
+        capabilities=("8.7",),
     ),
     _tpu("tpu-v4", "Google Cloud TPU v4", 128),
     _tpu("tpu-v5e", "Google Cloud TPU v5e", 128),

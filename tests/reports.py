@@ -9,6 +9,7 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.report import (
     Evidence,
+    Fingerprints,
     Layer,
     Machine,
     Measurement,
@@ -55,19 +56,23 @@ def report(layers: tuple[Layer, ...], skipped: tuple[Skipped, ...] = ()) -> Repo
     dense, pruned = Samples(TIMES, TIMES), Samples(HALF, HALF)
     return Report(
         created="2026-01-01T00:00:00+00:00",
-        request=Request("net", "x86-cpu", "onnxruntime", "CPU", "2:4", 0.5, "magnitude", "uniform", 1, 1),
+        request=Request("net", "x86-cpu", "onnxruntime", "CPU", "float32", "2:4", 0.5, "magnitude", "uniform", 1, 1),
         chip="x86-64 CPU of any maker",
         typical_speedup=None,
         totals=Totals(weights, weights // 2, weights, weights // 2),
         layers=layers,
         skipped=skipped,
+        returned=(),
         other_kernels=OtherKernels(10.0, 11.0),
         measurement=Measurement(
             Evidence("measured", device="a CPU"), "cpu", dense, dense, pruned, 2.0, 1.0, compare(TIMES, TIMES, HALF)
         ),
+        energy=None,
+        counters=None,
         check=OutputCheck(1e-6, 2e-6, 1e-3),
         scores=Scores("accuracy", 0.9, 0.8),
         reasons=("because",),
         machine=Machine("a CPU", "x86_64", 2, "Linux", 0.1),
         versions={"onnxruntime": "1", "torch": "2"},
+        fingerprints=Fingerprints("a", "b"),
     )

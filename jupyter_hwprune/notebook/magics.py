@@ -30,6 +30,8 @@ class HwpruneMagics(Magics):
     @argument("--sparsity", type=float, help="the share to remove, above 0 and below 1")
     @argument("--allocation", default="uniform", help="uniform: the same share of each layer; global: ranked together")
     @argument("--toolchain", help="who compiles and judges, instead of the target's first")
+    @argument("--dtype", help="what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)")
+    @argument("--keep-all", action="store_true", help="leave also those layers pruned that gain nothing by it")
     @argument("--threads", type=int, default=1, help="threads of the compiled model (default 1)")
     @argument("--batch", type=int, help="rows of the input (default: as the example has)")
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
@@ -66,7 +68,7 @@ class HwpruneMagics(Magics):
 
         namespace = self.shell.user_ns
         name, model = find_model(namespace, options.words[0] if options.words else None)
-        example = find_input(namespace, options.input)
+        input_name, example = find_input(namespace, options.input)
         score = None if options.eval is None else scorer(namespace, options.eval, name)
         with ProgressLine(self.shell) as progress, without_traceback():
             run = hwprune(
@@ -77,12 +79,15 @@ class HwpruneMagics(Magics):
                 sparsity=options.sparsity,
                 allocation=options.allocation,
                 toolchain=options.toolchain,
+                dtype=options.dtype,
+                keep_all=options.keep_all,
                 threads=options.threads,
                 batch=options.batch,
                 score=score,
                 timeout_s=options.timeout,
                 progress=progress,
                 name=name,
+                input_name=input_name,
             )
             progress.done(summary(run.report))
         return run

@@ -65,17 +65,17 @@ def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     raise InputError("There is no model here: no torch nn.Module with parameters. Make one, or name it: %hwprune net.")
 
 
-def find_input(namespace: Mapping[str, Any], text: str | None) -> Any:
-    """Return the example input: what `text` says, a tensor of a usual name, or the namespace's only tensor."""
+def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
+    """Return the example input and its name: what `text` says, a tensor of a usual name, or the only tensor."""
     if text is not None:
-        return evaluate(namespace, text, "the example input")
+        return text, evaluate(namespace, text, "the example input")
     own = dict(_own(namespace))
     for name in PREFERRED_INPUTS:
         if name in own and _could_be_input(own[name]):
-            return own[name]
+            return name, own[name]
     found = tensors(namespace)
     if len(found) == 1:
-        return next(iter(found.values()))
+        return next(iter(found.items()))
     raise InputError(
         f"No example input is clear. {_there_are('tensors', found)} Say which is the model's input, e.g. --input x."
     )

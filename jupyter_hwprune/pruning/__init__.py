@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +14,15 @@ from ..choice import Allocation
 from ..errors import InputError, PruneError, first_line
 from ..example import Example
 from ..pattern import Channel, Pattern
-from ..report import Layer, Skipped, Totals
+from ..report import Layer, Returned, Skipped, Totals
 from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .picture import draw
+from .served import Sparse24
 from .weights import zero_weights
+
+SAMPLED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Pruned:
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
+    returned: tuple[Returned, ...] = ()
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -51,6 +57,17 @@ def copy_of(model: nn.Module) -> nn.Module:
     return own
 
 
+def fingerprint(model: nn.Module) -> str:
+    """Name a model by its weights: of each tensor its name, shape, and up to 65,536 values spread evenly over it."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        values = tensor.detach().cpu().flatten()
+        taken = values[:: max(1, values.numel() // SAMPLED)].contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(taken.view(torch.uint8).numpy().tobytes() if taken.numel() else b"")
+    return digest.hexdigest()[:16]
+
+
 def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`."""
     for (_, module), (_, original) in zip(pruned.named_modules(), source.named_modules(), strict=True):
@@ -58,8 +75,15 @@ def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     return pruned
 
 
-def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float, allocation: Allocation) -> Pruned:
-    """Prune a copy of `dense`, which stays as it is.
+def prune(
+    dense: nn.Module,
+    example: Example,
+    pattern: Pattern,
+    sparsity: float,
+    allocation: Allocation,
+    sparse24: Sparse24 | None = None,
+) -> Pruned:
+    """Prune a copy of `dense`, which stays as it is; `sparse24` is who shall run 2:4 weights sparsely.
 
     Raises PruneError when no layer fits the pattern, or when a channel cut cannot be proven right.
     """
@@ -71,25 +95,52 @@ def prune(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float,
         layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
     else:
         model = copy.deepcopy(dense)
-        layers, skipped = zero_weights(model, pattern, sparsity, allocation, macs)
+        layers, skipped = zero_weights(model, pattern, sparsity, allocation, macs, sparse24)
         small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    zeroed = 0  # not counting what was zero before
-    for layer in layers:
-        if layer.shape == layer.pruned_shape:
-            weight = f"{layer.name}.weight".lstrip(".")
-            before, after = dense.get_parameter(weight), model.get_parameter(weight)
-            zeroed += int(before.count_nonzero()) - int(after.count_nonzero())
     if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
         raise PruneError(f"The pruned model's output holds NaN or infinite values. Remove less than {sparsity:.0%}.")
-    totals = Totals(_weights(dense), _weights(model) - zeroed, sum(macs.values()), sum(small_macs.values()))
+    left = _weights(model) - _zeroed(dense, model, layers)
+    totals = Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
+    """Give the layers `returned` their dense weights again, in a model in which pruning only zeroed weights."""
+    model = copy.deepcopy(pruned.model)
+    names = {layer.name for layer in returned}
+    gone = [layer for layer in pruned.layers if layer.name in names]
+    with torch.no_grad():
+        for layer in gone:
+            model.get_parameter(weight_name(layer)).copy_(dense.get_parameter(weight_name(layer)))
+    left = tuple(layer for layer in pruned.layers if layer.name not in names)
+    totals = replace(
+        pruned.totals,
+        pruned_weights=_weights(model) - _zeroed(dense, model, left),
+        pruned_macs=pruned.totals.pruned_macs + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
+    )
+    return Pruned(model, left, pruned.skipped, totals, tuple(returned))
+
+
+def weight_name(layer: Layer) -> str:
+    """Return the name of the layer's weight among the model's parameters; a model that is a layer itself has no name."""
+    return f"{layer.name}.weight".lstrip(".")
 
 
 def _weights(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _zeroed(dense: nn.Module, model: nn.Module, layers: Sequence[Layer]) -> int:
+    """Count the weights zeroed in layers of unchanged shape, without those that were zero before."""
+    zeroed = 0
+    for layer in layers:
+        if layer.shape == layer.pruned_shape:
+            before, after = (each.get_parameter(weight_name(layer)) for each in (dense, model))
+            zeroed += int(before.count_nonzero()) - int(after.count_nonzero())
+    return zeroed
 
 
 def _channel_layers(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 WIDE_GROUP = 16  # above this many weights a group, a sort is cheaper than comparing all pairs
+GROUPS_AT_ONCE = 1 << 17
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:
@@ -26,20 +27,32 @@ def keep_top(scores: Tensor, count: int) -> Tensor:
 
 
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
-    """Keep the `n` highest of every `m` neighbours along the last axis, which m divides. [.., C] -> bool [.., C]."""
+    """Keep the `n` highest of every `m` neighbours along the last axis, which m divides. [.., C] -> bool [.., C].
+
+    It works through the groups in portions that stay in the processor's cache, so it needs little beside its result.
+    """
     groups = scores.reshape(-1, m)  # [groups, m]
-    if m > WIDE_GROUP:
-        order = groups.argsort(dim=1, descending=True, stable=True)
-        keep = torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order[:, :n], value=True)
-        return keep.reshape(scores.shape)
+    keep = torch.empty(groups.shape, dtype=torch.bool, device=scores.device)
+    choose = _keep_by_sorting if m > WIDE_GROUP else _keep_by_comparing
+    for part, kept in zip(torch.split(groups, GROUPS_AT_ONCE), torch.split(keep, GROUPS_AT_ONCE), strict=True):
+        kept.copy_(choose(part, n))
+    return keep.reshape(scores.shape)
+
+
+def _keep_by_comparing(groups: Tensor, n: int) -> Tensor:
     columns = groups.T.contiguous()  # [m, groups]: each comparison reads two contiguous rows
-    rank = torch.zeros(columns.shape, dtype=torch.uint8, device=scores.device)  # how many in the group go before
-    for i in range(m):
-        for j in range(i + 1, m):
+    rank = torch.zeros(columns.shape, dtype=torch.uint8, device=groups.device)  # how many in the group go before
+    for i in range(len(columns)):
+        for j in range(i + 1, len(columns)):
             later_wins = columns[j] > columns[i]
             rank[i] += later_wins
             rank[j] += ~later_wins
-    return (rank < n).T.reshape(scores.shape)
+    return (rank < n).T
+
+
+def _keep_by_sorting(groups: Tensor, n: int) -> Tensor:
+    order = groups.argsort(dim=1, descending=True, stable=True)
+    return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order[:, :n], value=True)
 
 
 def keep_blocks(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +11,28 @@ from torch import Tensor, nn
 from ..choice import Allocation
 from ..pattern import NM, Block, Unstructured
 from ..report import Layer, Skipped
+from .compressed import compress
 from .importance import magnitude
 from .layers import PRUNABLE, as_matrix, from_matrix, layers_with_weights, reason_not_prunable
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
 from .picture import draw
+from .served import Sparse24
 
 
 def zero_weights(
-    model: nn.Module, pattern: NM | Block | Unstructured, sparsity: float, allocation: Allocation, macs: dict[str, int]
+    model: nn.Module,
+    pattern: NM | Block | Unstructured,
+    sparsity: float,
+    allocation: Allocation,
+    macs: dict[str, int],
+    sparse24: Sparse24 | None = None,
 ) -> tuple[list[Layer], list[Skipped]]:
     """Zero weights of `model` in place so that every layer that fits holds the pattern.
 
     `sparsity` is the share of weights (of blocks) removed: of each layer when `uniform`, of all layers when `global`.
+    With `sparse24`, a layer that its toolchain has no sparse kernel for stays dense.
     """
-    fitting, skipped = _split(model, pattern)
+    fitting, skipped = _split(model, pattern, sparse24)
     keeps = _global_masks(fitting, pattern, sparsity) if allocation == "global" else _masks(fitting, pattern, sparsity)
     layers = []
     for (name, layer, weight), keep in zip(fitting, keeps, strict=True):
@@ -35,14 +44,21 @@ def zero_weights(
             continue
         with torch.no_grad():
             weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
-        layers.append(_describe(name, layer, weight, pattern, keep, macs.get(name)))
+        described = _describe(name, layer, weight, pattern, keep, macs.get(name))
+        if sparse24 is not None:
+            matrix = as_matrix(weight.detach(), layer)
+            served = sparse24.served_by(layer, matrix.shape[0], matrix.shape[2])
+            described = replace(described, served_by=served, compressed=compress(matrix.flatten(1), sparse24.dtype))
+        layers.append(described)
     return layers, skipped
 
 
 Fitting = list[tuple[str, nn.Module, nn.Parameter]]
 
 
-def _split(model: nn.Module, pattern: NM | Block | Unstructured) -> tuple[Fitting, list[Skipped]]:
+def _split(
+    model: nn.Module, pattern: NM | Block | Unstructured, sparse24: Sparse24 | None
+) -> tuple[Fitting, list[Skipped]]:
     fitting: Fitting = []
     skipped = []
     seen = {  # weights that a layer which stays dense reads too
@@ -58,7 +74,10 @@ def _split(model: nn.Module, pattern: NM | Block | Unstructured) -> tuple[Fittin
                 reason = f"it shares its weight with {seen[id(weight)]}"
             else:
                 seen[id(weight)] = f"{name}, where it is pruned"
-                reason = _misfit(weight, module, pattern)
+                outputs, _, inputs = as_matrix(weight, module).shape
+                reason = _misfit(outputs, inputs, pattern)
+                if reason is None and sparse24 is not None:
+                    reason = sparse24.reason_not_served(module, outputs, inputs)
         if reason is None and weight is not None:
             fitting.append((name, module, weight))
         else:
@@ -67,8 +86,7 @@ def _split(model: nn.Module, pattern: NM | Block | Unstructured) -> tuple[Fittin
     return fitting, skipped
 
 
-def _misfit(weight: Tensor, layer: nn.Module, pattern: NM | Block | Unstructured) -> str | None:
-    outputs, _, inputs = as_matrix(weight, layer).shape
+def _misfit(outputs: int, inputs: int, pattern: NM | Block | Unstructured) -> str | None:
     if isinstance(pattern, NM) and inputs % pattern.m:
         return f"{pattern} needs input channels in multiples of {pattern.m}, and it has {inputs} a group"
     if isinstance(pattern, Block) and (outputs % pattern.rows or inputs % pattern.columns):

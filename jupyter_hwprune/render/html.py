@@ -28,7 +28,8 @@ def render(report: Report, picture: bytes | None) -> str:
         alt = f"Density tiles and mask corners of the pruned layers, {words.what(report)}"
         style = "max-width:100%;height:auto;margin-top:8px"
         parts.append(f'<img alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">')
-    parts.append(_left_dense(report))
+    parts.append(_folded("dense again, since they gained nothing", words.returned(report), len(report.returned)))
+    parts.append(_folded("left dense, and why", words.left_dense(report.skipped), len(report.skipped)))
     parts += [f"<p>{escape(said)}</p>" for said in report.omitted]
     return f'<div style="max-width:1200px">{"".join(parts)}</div>'
 
@@ -105,12 +106,10 @@ def _bars(layer: Layer, longest: float) -> str:
     return bar.format(dense, "#9aa0a6") + bar.format(pruned, BADGES["faster"])
 
 
-def _left_dense(report: Report) -> str:
-    said = words.left_dense(report.skipped)
+def _folded(about: str, said: list[str], layers: int) -> str:
+    """Return a list that opens on a click, in plain HTML."""
     if not said:
         return ""
     items = "".join(f"<li>{escape(line[:300])}</li>" for line in said[:20])
-    more = f"<li>and {len(said) - 20} more reasons</li>" if len(said) > 20 else ""
-    return (
-        f"<details><summary>{len(report.skipped)} layers left dense, and why</summary><ul>{items}{more}</ul></details>"
-    )
+    more = f"<li>and {len(said) - 20} more</li>" if len(said) > 20 else ""
+    return f"<details><summary>{layers} layers {about}</summary><ul>{items}{more}</ul></details>"

@@ -20,6 +20,8 @@ def render(report: Report) -> str:
     for name, said in rows:
         lines += textwrap.wrap(said, WIDTH, initial_indent=f"  {name:<13}", subsequent_indent=" " * 15)
     lines += ["", *_table(report)]
+    for said in words.returned(report)[:8]:
+        lines += textwrap.wrap(said, WIDTH, initial_indent="  dense again  ", subsequent_indent=" " * 15)
     for said in words.left_dense(report.skipped)[:8]:
         lines += textwrap.wrap(said, WIDTH, initial_indent="  left dense   ", subsequent_indent=" " * 15)
     lines += [f"  {line}" for line in report.omitted]

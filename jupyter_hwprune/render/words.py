@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..report import Comparison, Layer, Report, Skipped
+from ..report import Comparison, Layer, Report, Returned, Skipped
 
 UNKNOWN = "not measured"
 
@@ -60,7 +60,9 @@ def interval(comparison: Comparison) -> str | None:
 
 def what(report: Report) -> str:
     request = report.request
-    return f"{request.model} for {request.target}, {request.pattern} at {share(request.sparsity)}, {request.toolchain}"
+    dtype = f", {request.dtype}" if request.device != "CPU" and request.dtype else ""
+    pattern = f"{request.pattern} at {share(request.sparsity)}"
+    return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
@@ -70,14 +72,18 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if measurement.dense_ms is not None:
         clock = "process-CPU time" if measurement.clock == "cpu" else "wall time"
         rounds = len(measurement.dense.cpu_ms) if measurement.dense else 0
-        threads = f"{request.threads} thread{'s' if request.threads > 1 else ''}"
+        how = f"{request.threads} thread{'s' if request.threads > 1 else ''}" if request.device == "CPU" else request.dtype
         rows.append(("time", f"{milliseconds(measurement.dense_ms)} → {milliseconds(measurement.pruned_ms)}"))
-        rows.append(("measured", f"{clock} of a batch of {request.batch}, {threads}, {rounds} interleaved rounds"))
+        rows.append(("measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"))
         rows.append(("on", f"{measurement.evidence.device}, {versions(report)}"))
+        rows += launches(report)
     else:
         rows.append(("not measured", measurement.evidence.reason or ""))
         rows.append(("cure", measurement.evidence.cure or "none known"))
+    rows += energy(report)
+    rows += counters(report)
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
+    rows += compressed(report)
     rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
     if report.check is not None:
         errors = f"{report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} (pruned)"
@@ -87,6 +93,63 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if report.typical_speedup is not None:
         rows.append(("guide", f"expects {report.typical_speedup} of this chip; that is not a measurement"))
     return rows
+
+
+def launches(report: Report) -> list[tuple[str, str]]:
+    """Say how an accelerator's kernels were started, and what it costs to start them one by one."""
+    dense, pruned = report.measurement.dense_launch, report.measurement.pruned_launch
+    if dense is None or pruned is None:
+        return []
+    way = dense.way if dense.way == pruned.way else f"{dense.way} → {pruned.way}"
+    return [("started as", f"{way}; kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}")]
+
+
+def energy(report: Report) -> list[tuple[str, str]]:
+    found = report.energy
+    if found is None:
+        return []
+    dense, pruned = found.dense, found.pruned
+    if dense is None or pruned is None or found.idle_mw is None:
+        return [("energy", f"{UNKNOWN}: {found.evidence.reason}. Cure: {found.evidence.cure}")]
+    spread = max(max(each.windows_mj) / min(each.windows_mj) - 1 for each in (dense, pruned))
+    said = (
+        f"{_three_digits(dense.total_mj)} → {_three_digits(pruned.total_mj)} mJ a run of the batch, above idle "
+        f"{_three_digits(dense.above_idle_mj)} → {_three_digits(pruned.above_idle_mj)} mJ; on average "
+        f"{count(dense.average_mw)} → {count(pruned.average_mw)} mW, idle {count(found.idle_mw)} mW "
+        f"({len(dense.windows_mj)} windows of {dense.window_s:.1f} s each, apart by up to {100 * spread:.1f} %)"
+    )
+    return [("energy", said)]
+
+
+def counters(report: Report) -> list[tuple[str, str]]:
+    """Say what the hardware counters showed; nothing where none were asked for."""
+    if report.counters is None:
+        return []
+    if report.counters.kind != "measured":
+        return [("counters", f"{UNKNOWN}: {report.counters.reason}. Cure: {report.counters.cure}")]
+    counted = [layer for layer in report.layers if layer.counters is not None]
+    sparse = [layer for layer in counted if layer.counters is not None and layer.counters.sparse > 0]
+    said = f"sparse Tensor Core operations in {len(sparse)} of {len(counted)} layers counted ({report.counters.device})"
+    return [("counters", said)]
+
+
+def compressed(report: Report) -> list[tuple[str, str]]:
+    """Say what the pruned layers take in memory, by torch's own compression."""
+    sizes = [layer.compressed for layer in report.layers if layer.compressed is not None]
+    if not sizes:
+        return []
+    before, after = sum(size.dense_bytes for size in sizes), sum(size.compressed_bytes for size in sizes)
+    of = f"{len(sizes)} layers" if len(sizes) == len(report.layers) else f"{len(sizes)} of {len(report.layers)} layers"
+    return [("compressed", f"{count(before)}B → {count(after)}B in {of}, by torch's own 2:4 compression on the CPU")]
+
+
+def returned(report: Report) -> list[str]:
+    """Gather the layers that went back to dense by their reason."""
+    return [f"{name(layer, 60)}{_rows(layer.rows)}: {layer.reason}" for layer in report.returned]
+
+
+def _rows(rows: int | None) -> str:
+    return "" if rows is None else f" ({rows} rows)"
 
 
 def _where_macs_went(report: Report) -> str:
@@ -114,7 +177,7 @@ def speed(comparison: Comparison) -> str:
     )
 
 
-def name(layer: Layer | Skipped, width: int) -> str:
+def name(layer: Layer | Skipped | Returned, width: int) -> str:
     """Return the layer's name cut to a width; a model that is a layer itself has no name, so its kind."""
     return middle_cut(layer.name or layer.kind, width)
 

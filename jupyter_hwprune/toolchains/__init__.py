@@ -7,7 +7,7 @@ import importlib.util
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
@@ -15,13 +15,25 @@ from ..target import TARGETS
 from .process import Failure, call, private_folder
 
 HERE = Path(__file__).parent
-NOT_TOOLCHAINS = {"__init__", "_worker", "contract", "process"}
+NOT_TOOLCHAINS = {"contract", "process"}
 PROBE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
+class Remark:
+    """One thing about a toolchain here that the user may want to change: what it is, how it stands, what helps."""
+
+    about: str
+    said: str
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
 class Status:
-    """Whether a toolchain can be used in this environment: its versions and devices, or the reason and the cure."""
+    """Whether a toolchain can be used in this environment: its versions and devices, or the reason and the cure.
+
+    `capabilities` are the devices' CUDA compute capabilities; `absent` says why a device that it serves is not there.
+    """
 
     name: str
     available: bool
@@ -29,11 +41,15 @@ class Status:
     devices: dict[str, str]
     reason: str | None = None
     cure: str | None = None
+    capabilities: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
 
 def shipped() -> list[str]:
     """Return the toolchains this package has a file for."""
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_TOOLCHAINS)
+    stems = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_")}
+    return sorted(stems - NOT_TOOLCHAINS)
 
 
 def planned() -> list[str]:
@@ -78,8 +94,18 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
         request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
         result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
     if isinstance(result, Failure):
-        return Status(name, available=False, versions={}, devices={}, reason=result.reason, cure=_install_command(file))
-    return Status(name, available=True, versions=result["versions"], devices=result["devices"])
+        return Status(
+            name, available=False, versions={}, devices={}, reason=result.reason, cure=constant(file, "INSTALL")
+        )
+    return Status(
+        name,
+        available=True,
+        versions=result["versions"],
+        devices=result["devices"],
+        capabilities=result.get("capabilities", {}),
+        absent=result.get("absent", {}),
+        remarks=tuple(Remark(**remark) for remark in result.get("remarks", [])),
+    )
 
 
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
@@ -93,9 +119,22 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
             stop.set()  # an interrupt reaches this thread only; the others hear of it here
 
 
-def _install_command(file: Path) -> str | None:
-    """Read INSTALL from a toolchain's file without running it."""
+def defines(name: str, function: str) -> bool:
+    """Say whether a toolchain's file has one of the contract's optional functions, without running it."""
+    file = toolchain_file(name)
+    tree = ast.parse(file.read_text(encoding="utf-8")) if file is not None else ast.Module([], [])
+    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body)
+
+
+def takes_program(name: str) -> bool:
+    """Say whether a toolchain compiles torch's ExportedProgram rather than ONNX."""
+    file = toolchain_file(name)
+    return file is not None and constant(file, "TAKES") == "program"
+
+
+def constant(file: Path, name: str) -> str | None:
+    """Read a constant, such as INSTALL, from a toolchain's file without running it; None where it has none."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INSTALL":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return str(ast.literal_eval(node.value))
     return None

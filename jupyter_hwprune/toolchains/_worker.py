@@ -8,7 +8,7 @@ move, so that the caller never reads half of it. Nothing is said on stdout: vend
 from __future__ import annotations
 
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -16,6 +16,7 @@ import random
 import sys
 import threading
 import time
+import types
 from typing import Any
 
 
@@ -27,7 +28,8 @@ def main(request_path: str, result_path: str) -> None:
     say = _Progress(request["progress"])
     try:
         toolchain = _load(request["toolchain"])
-        result = {"probe": _probe, "prove": _prove}[request["action"]](toolchain, request, say)
+        actions = {"probe": _probe, "prove": _prove, "rate": _rate, "count": _count}
+        result = actions[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error)}
     temporary = result_path + ".part"
@@ -40,20 +42,43 @@ def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     return dict(toolchain.probe(), machine=_machine())
 
 
+def _rate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have the toolchain say of each layer what the pattern buys there, before the model is settled."""
+    models = {case["name"]: case["model"] for case in request["cases"]}
+    settings = dict(request["settings"], keep_files=False)
+    return {"layers": toolchain.rate(models, _inputs(request), settings, say)}
+
+
+def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Run a case once while a profiler that started this process counts."""
+    (case,) = request["cases"]
+    settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
+    toolchain.count(case["model"], _inputs(request), settings, request["folder"])
+    return {"counted": True}
+
+
+def _inputs(request: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    with np.load(request["inputs"]) as file:
+        return dict(zip(request["input_names"], [file[key] for key in file.files]))
+
+
 def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Compile every case, check its outputs, profile its kernels, and time all cases in turn."""
     import numpy as np
 
-    settings, folder = request["settings"], request["folder"]
-    with np.load(request["inputs"]) as file:
-        inputs = dict(zip(request["input_names"], [file[key] for key in file.files]))
-    versions = dict(toolchain.probe()["versions"], python=platform.python_version(), numpy=np.__version__)
+    settings, folder, inputs = request["settings"], request["folder"], _inputs(request)
+    found = toolchain.probe()
+    versions = dict(found["versions"], python=platform.python_version(), numpy=np.__version__)
     cases = {}
     for case in request["cases"]:
         say("compile", case["name"])
-        own = dict(settings, keep_files=case["name"] == request["keep_files_of"])
+        own = dict(settings, sparse=case["sparse"], keep_files=case["name"] == request["keep_files_of"])
         cases[case["name"]] = toolchain.compile(case["model"], inputs, own, folder)
-    result = {"versions": versions, "machine": _machine(), "errors": {}}
+    result: dict[str, Any] = {"versions": versions, "machine": _machine(), "errors": {}}
+    result["device"] = found["devices"][settings["device"]]
+    result["capability"] = found.get("capabilities", {}).get(settings["device"])
     for case in request["cases"]:
         say("check", case["name"])
         with np.load(case["expected"]) as file:
@@ -64,6 +89,9 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     result["kernels"] = _profile(toolchain, request, inputs, say)
     result["samples"] = _measure(cases, request["timing"], say)
     result["files"] = {name: case.files for name, case in cases.items()}
+    result["facts"] = {name: getattr(case, "facts", None) for name, case in cases.items()}
+    if hasattr(toolchain, "meter"):
+        result["energy"] = _energy(toolchain, cases, request["timing"], say)
     return result
 
 
@@ -82,9 +110,9 @@ def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[f
 def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Profile all cases in turn, so that a drift of the machine meets them alike."""
     say("profile", "compiling with the profiler on")
-    settings = dict(request["settings"], keep_files=False)
     profiled = {}
     for case in request["cases"]:
+        settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
         folder = os.path.join(request["folder"], "profile-" + case["name"])
         os.makedirs(folder, exist_ok=True)
         profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings, folder)
@@ -118,10 +146,12 @@ def _measure(cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> d
     names = list(cases)
     for name in names:
         cases[name].run()
+        cases[name].finish()
     calls = {}
     for name in names:
         start = time.perf_counter()
         cases[name].run()
+        cases[name].finish()
         seconds = max(time.perf_counter() - start, 1e-7)
         calls[name] = max(1, min(10000, round(limits["block_s"] / seconds)))
     samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in names}
@@ -133,17 +163,77 @@ def _measure(cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> d
         rounds < limits["max_rounds"] and time.perf_counter() - start < limits["measure_s"]
     ):
         for name in _turn(names, rounds):
-            run, count = cases[name].run, calls[name]
+            run, finish, count = cases[name].run, cases[name].finish, calls[name]
             run()
+            finish()
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 run()
+            finish()
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             samples[name]["wall_ms"].append(round(wall / count * 1e3, 7))
             samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
         rounds += 1
         say("measure", _of(rounds, limits))
     return samples
+
+
+def _energy(toolchain: Any, cases: dict[str, Any], limits: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Read the device's energy counter around windows of runs, dense and pruned in turn, and around an idle one.
+
+    The counter moves in steps of some tens of milliseconds, so a window begins and ends with a step, and is long.
+    """
+    say("energy", "the idle device")
+    try:
+        meter = toolchain.meter()
+        for case in cases.values():
+            case.finish()
+        time.sleep(limits["idle_settle_s"])
+        idle_mj, idle_s, _ = _window(meter, lambda: time.sleep(0.001), limits["energy_s"])
+        windows = {"dense": [], "pruned": []}  # type: dict[str, list[dict[str, float]]]
+        for number in range(limits["energy_windows"]):
+            for name in _turn(list(windows), number):
+                say("energy", "{}, window {}".format(name, number + 1))
+                run, finish = cases[name].run, cases[name].finish
+                start = time.perf_counter()
+                run()
+                finish()
+                calls = max(1, min(10000, int(0.01 / max(1e-7, time.perf_counter() - start))))
+
+                def block(run: Any = run, finish: Any = finish, calls: int = calls) -> None:
+                    for _ in range(calls):
+                        run()
+                    finish()
+
+                spent, seconds, blocks = _window(meter, block, limits["energy_s"])
+                windows[name].append({"mj": spent, "s": seconds, "runs": blocks * calls})
+    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: that is what is said of it
+        return {"unavailable": str(error) or type(error).__name__}
+    return {"idle_mw": idle_mj / idle_s, "windows": windows}
+
+
+def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:
+    """Run blocks from one step of the counter to another, `at_least_s` apart: millijoules, seconds, blocks."""
+    begin = _next_step(meter, block)[:2]
+    blocks = 0
+    while time.perf_counter() - begin[1] < at_least_s:
+        block()
+        blocks += 1
+    energy, end, more = _next_step(meter, block)
+    return energy - begin[0], end - begin[1], blocks + more
+
+
+def _next_step(meter: Any, block: Any) -> tuple[float, float, int]:
+    """Run blocks until the counter moves: its new reading, the time, and the blocks it took."""
+    before, start, blocks = meter.read_mj(), time.perf_counter(), 0
+    while True:
+        block()
+        blocks += 1
+        now = meter.read_mj()
+        if now != before:
+            return now, time.perf_counter(), blocks
+        if time.perf_counter() - start > 5:
+            raise RuntimeError("the energy counter does not move")
 
 
 def _of(rounds: int, limits: dict[str, Any]) -> str:
@@ -158,12 +248,11 @@ def _turn(names: list[str], number: int) -> list[str]:
 
 
 def _load(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location("hwprune_toolchain", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Load a toolchain's file as a part of a package of its own, so that it may import the files beside it."""
+    package = types.ModuleType("hwprune_toolchains")
+    package.__path__ = [os.path.dirname(path)]
+    sys.modules[package.__name__] = package
+    return importlib.import_module("{}.{}".format(package.__name__, os.path.splitext(os.path.basename(path))[0]))
 
 
 def _machine() -> dict[str, Any]:

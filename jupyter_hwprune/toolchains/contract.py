@@ -1,7 +1,19 @@
 """What a toolchain is: a file with these functions. The file's name is the toolchain's name; there is no registry.
 
 A toolchain file is loaded by path in a worker process of its own, which may run another interpreter: it imports the
-standard library and its vendor only, in Python 3.8 syntax, and the vendor inside its functions.
+standard library, the files beside it, and its vendor only, in Python 3.8 syntax, and the vendor inside its functions.
+
+Beside the names of `Toolchain` it may have:
+
+- `TAKES = "program"`: what it compiles is a torch ExportedProgram in settings["dtype"] with its example inside, not ONNX;
+- `rate(models, inputs, settings, say)`: what the pattern buys in each layer of settings["layers"], before the model is
+  settled: for each a dict with its `layer` and `rows`, and `samples` of the cases in microseconds with `plans` for
+  compile(), or why it is `refused`; `error` is its product's difference to torch's;
+- `count(model, inputs, settings, folder)`: one run in NVTX ranges of the layers' names, while Nsight Compute looks on;
+- `meter()`: an object whose `read_mj()` is the device's count of millijoules;
+- on a Compiled, `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
+
+settings["sparse"] are the layers that hold the pattern and may run sparsely, settings["plans"] what `rate` said of them.
 """
 
 from __future__ import annotations
@@ -24,7 +36,12 @@ class Compiled(Protocol):
 
     files: dict[str, str]  # what the compiler wrote, by a short name
 
-    def run(self) -> None: ...
+    def run(self) -> Any:
+        """Start one run; a device of its own may go on after this returns."""
+
+    def finish(self) -> None:
+        """Wait until all that was started has ended."""
+
     def outputs(self) -> list[Any]:
         """Run once and return the outputs as numpy arrays."""
 
@@ -32,7 +49,7 @@ class Compiled(Protocol):
 class Profiled(Protocol):
     """A model compiled with its vendor's profiler switched on."""
 
-    def run(self) -> None: ...
+    def run(self) -> Any: ...
     def kernels(self) -> list[Kernel]:
         """Return what ran, in order of execution; called once, after the last run."""
 
@@ -44,7 +61,11 @@ class Toolchain(Protocol):
     """The command that makes it importable."""
 
     def probe(self) -> dict[str, Any]:
-        """Return {"versions": {distribution: version}, "devices": {name: label}}; ImportError where it is missing."""
+        """Return {"versions": {distribution: version}, "devices": {name: label}}; ImportError where it is missing.
+
+        Optional are `capabilities` {device: CUDA compute capability}, `absent` {device: why it is not there} and
+        `remarks`, a list of {"about", "said", "cure"}.
+        """
 
     def compile(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Compiled:
         """Compile the ONNX file `model` for settings["device"] and settings["threads"]; files go to `folder`."""

@@ -60,6 +60,9 @@ class _Session:
     def run(self) -> None:
         self.session.run(None, self.inputs)
 
+    def finish(self) -> None:
+        """Nothing goes on after a run."""
+
 
 class _Profile:
     def __init__(self, session: _Session) -> None:

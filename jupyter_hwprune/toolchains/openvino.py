@@ -60,6 +60,9 @@ class _Request:
     def run(self) -> None:
         self.request.infer()
 
+    def finish(self) -> None:
+        """Nothing goes on after a run."""
+
     def outputs(self) -> list[Any]:
         self.request.infer()
         return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.compiled.outputs))]

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -83,9 +83,11 @@ def call(
     threads: int,
     timeout_s: float,
     stop: threading.Event | None = None,
+    under: Sequence[str] = (),
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
+    `under` is the command line of a profiler that starts the worker in its turn.
     The worker's whole process group is killed when this function is left early: on an interrupt, at once.
     """
     request_path, result_path = folder / "request.json", folder / "result.json"
@@ -98,17 +100,17 @@ def call(
     with log:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
-                [sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
+                [*under, sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env=_environment(threads),
+                env=_environment(threads) | ({"TMPDIR": str(folder), "LC_ALL": "C.UTF-8"} if under else {}),
                 start_new_session=True,
             )
         except OSError as error:
             raise ToolchainError(
-                f"No worker process could be started with {sys.executable}: {first_line(error)}."
+                f"No worker process could be started with {(*under, sys.executable)[0]}: {first_line(error)}."
             ) from error
     phase = None
     with process, progress_path.open() as lines:

@@ -53,6 +53,9 @@ class Case:
             strike("measure")
         self.inner.run()
 
+    def finish(self) -> None:
+        self.inner.finish()
+
     def outputs(self) -> list[Any]:
         strike("check")
         outputs: list[Any] = self.inner.outputs()

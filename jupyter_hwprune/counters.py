@@ -1,0 +1,175 @@
+"""Hardware counters by Nsight Compute: did the sparse Tensor Cores work, kernel by kernel, whatever its name says?
+
+`ncu` starts the worker in its turn, which runs the model once in NVTX ranges of its layers' names. Which counters a
+chip has, ncu is asked: Ampere's names are not Hopper's, and one that does not exist ends the whole session.
+Command line, CSV and messages: https://docs.nvidia.com/nsight-compute/NsightComputeCli
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .report import Counters, Evidence
+from .toolchains.process import Failure, Progress, call
+
+CHIPS = {"8.0": "ga100", "8.6": "ga102", "8.7": "ga10b", "8.9": "ad102", "9.0": "gh100"}
+COUNTER = re.compile(r"sm__ops_path_tensor_\w+_sparsity_(on|off)$")
+PRODUCTS = "regex:gemm|nvjet|cutlass|xmma|wgmma|conv|matmul"
+QUERY_S, READ_S = 60, 120
+MOST_KERNELS = 2000
+
+NOT_PERMITTED = re.compile(r"ERR_NVGPUCTRPERM|does not have permission to access NVIDIA GPU Performance Counters")
+PERMIT = (
+    "run Jupyter as root or with CAP_SYS_ADMIN (a container: --cap-add=SYS_ADMIN), or permit everyone with "
+    "`options nvidia NVreg_RestrictProfilingToAdminUsers=0` in /etc/modprobe.d and a reboot"
+)
+CURES = (
+    (NOT_PERMITTED, "this user may not read the GPU's counters", PERMIT),
+    (
+        re.compile(r"Cuda driver is not compatible"),
+        "Nsight Compute is newer than the driver",
+        "install the Nsight Compute of the driver's CUDA version",
+    ),
+    (
+        re.compile(r"driver resource was unavailable"),
+        "another program holds the GPU's counters",
+        "stop other profilers, and DCGM's with `dcgmi profile --pause`",
+    ),
+    (
+        re.compile(r"Failed to initialize the profiler|Driver could not be loaded"),
+        "Nsight Compute finds no driver that lets it profile, as in some containers and virtual machines",
+        "run it where the driver is reached directly",
+    ),
+)
+NO_NCU = Evidence(
+    "unavailable",
+    reason="Nsight Compute (ncu) is not on the PATH",
+    cure="install Nsight Compute, which the CUDA toolkit brings, and put ncu on the PATH",
+)
+
+
+def count_sparse(
+    request: dict[str, Any], folder: Path, progress: Progress, *, capability: str | None, timeout_s: float
+) -> tuple[Evidence, dict[str, Counters]]:
+    """Run the request's one case under ncu; returns what the counters rest on, and each layer's."""
+    ncu = shutil.which("ncu")
+    if ncu is None:
+        return NO_NCU, {}
+    progress("count", "asking Nsight Compute")
+    try:
+        names = counters_of_chip(
+            _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], QUERY_S)
+        )
+        if not names:
+            return _unavailable(
+                f"this Nsight Compute has no counters of sparsity for compute capability {capability}"
+            ), {}
+        own = folder / "count"
+        own.mkdir(exist_ok=True)
+        report, log = own / "counted.ncu-rep", own / "ncu.log"
+        under = [ncu, *COLLECT, "--metrics", ",".join(f"{name}.sum" for name in names)]
+        under += ["--force-overwrite", "--export", str(report.with_suffix("")), "--log-file", str(log)]
+        result = call(
+            request | {"action": "count", "answer": ["counted"]},
+            own,
+            progress,
+            threads=1,
+            timeout_s=timeout_s,
+            under=under,
+        )
+        said = "".join(path.read_text(errors="replace") for path in (log, own / "worker.log") if path.exists())
+        if isinstance(result, Failure) or not report.exists():
+            return _why_not(said, result), {}
+        table = _said([ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base"], READ_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        return _unavailable(f"Nsight Compute could not be run: {error}"), {}
+    found = counters_of_layers(table)
+    if not found:
+        return _why_not(said, None), {}
+    return Evidence("measured", device=f"hardware counters, {_version(ncu)}"), found
+
+
+COLLECT = (
+    *("--nvtx", "--profile-from-start", "off", "--target-processes", "all", "--replay-mode", "kernel"),
+    *("--cache-control", "none", "--clock-control", "none", "--apply-rules", "no", "--config-file", "off"),
+    *("--kernel-name", PRODUCTS, "--launch-count", str(MOST_KERNELS)),
+)
+
+
+def counters_of_chip(table: str) -> list[str]:
+    """Read the counters of Tensor Core operations with sparsity on and off from ncu's list of a chip's metrics."""
+    return [row[0] for row in csv.reader(io.StringIO(table)) if row and COUNTER.match(row[0])]
+
+
+def counters_of_layers(table: str) -> dict[str, Counters]:
+    """Sum the kernels' counters by the layer in whose NVTX range they were started, from ncu's raw CSV page."""
+    lines = table.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith('"ID",')), len(lines))
+    header, *rows = list(csv.reader(lines[start:])) or [[]]
+    ranges = [i for i, name in enumerate(header) if "Push/Pop" in name]
+    columns = {i: match[1] for i, name in enumerate(header) if (match := COUNTER.match(name.removesuffix(".sum")))}
+    found: dict[str, Counters] = {}
+    for row in rows:
+        if len(row) != len(header) or not row[0].isdigit():  # such as the row of units
+            continue
+        layer = _innermost(row[i] for i in ranges)
+        numbers = {i: _number(row[i]) for i in columns}
+        if layer is None or all(number is None for number in numbers.values()):
+            continue
+        before = found.get(layer, Counters(0.0, 0.0))
+        on, off = (sum(numbers[i] or 0.0 for i in columns if columns[i] == way) for way in ("on", "off"))
+        found[layer] = Counters(before.sparse + on, before.dense + off)
+    return found
+
+
+def _innermost(cells: Iterable[str]) -> str | None:
+    """Return the name of the last range of the default domain in a cell: `12 "<default domain>:name:none:...:none"`."""
+    names = [
+        name for cell in cells for name in re.findall(r"<default domain>:(.*?):none:none:none:none:none:none", cell)
+    ]
+    return names[-1] if names else None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def _said(command: list[str], timeout_s: float) -> str:
+    done = subprocess.run(  # noqa: S603 - the ncu of the user's PATH, with our own arguments
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout
+
+
+def _version(ncu: str) -> str:
+    match = re.search(r"Version (\S+)", _said([ncu, "--version"], QUERY_S))
+    return f"Nsight Compute {match[1]}" if match else "Nsight Compute"
+
+
+def _why_not(said: str, result: dict[str, Any] | Failure | None) -> Evidence:
+    for sign, reason, cure in CURES:
+        if sign.search(said):
+            return Evidence("unavailable", reason=reason, cure=cure)
+    errors = [line for line in said.splitlines() if line.startswith(("==ERROR==", "==WARNING=="))]
+    last = result.reason if isinstance(result, Failure) else "no kernel was counted"
+    return _unavailable(f"Nsight Compute: {' '.join(errors)[:300] or last}")
+
+
+def _unavailable(reason: str) -> Evidence:
+    return Evidence("unavailable", reason=reason, cure="`%hwprune doctor` checks Nsight Compute")

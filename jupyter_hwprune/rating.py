@@ -1,0 +1,99 @@
+"""What the pattern buys in each layer by itself, before the model is settled: a layer that gains nothing by it gets its
+dense weights back, since it would pay in accuracy for no time at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .choice import Choice
+from .errors import MismatchError
+from .example import Example
+from .judge import compare
+from .kernels import Case
+from .program import export_program
+from .pruning import Pruned, restore
+from .report import NOT_COMPARED, Evidence, Layer, Returned
+from .request import request_for
+from .toolchains import defines
+from .toolchains.process import Failure, Progress, call, guarded_folder
+
+PRODUCT_TOLERANCE = 2e-2
+"""Of one layer against the float32 product of the same operands, relative to the largest value: 16 bits of output."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The pruned model with its losers dense again, and the kernels to run each layer with.
+
+    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were judged.
+    """
+
+    pruned: Pruned
+    choice: Choice
+    plans: dict[str, Any] = field(default_factory=dict)
+    rated: tuple[str, ...] = ()
+    dense_case: Case | None = None
+
+
+def settle(
+    dense: nn.Module, pruned: Pruned, example: Example, choice: Choice, folder: Path, progress: Progress
+) -> Settled:
+    """Have the toolchain time each layer that it serves, where it can, and give losers their dense weights back.
+
+    Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
+    """
+    served = [layer for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
+    if choice.obstacle is not None or not served or not defines(choice.stack.toolchain, "rate"):
+        return Settled(pruned, choice)
+    cases: dict[str, Case] = {}
+    for name, model in (("dense", dense), ("pruned", pruned.model)):
+        progress("export", name)
+        with guarded_folder():
+            cases[name] = export_program(model, example, folder, name, choice.dtype or "")
+    request = request_for("rate", choice, folder, cases, layers=[layer.name for layer in served])
+    result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
+    if isinstance(result, Failure):
+        return Settled(pruned, replace(choice, obstacle=failed(choice, result)))
+    rows = {row["layer"]: row for row in result["layers"]}
+    for name, row in rows.items():
+        if row.get("error", 0.0) > PRODUCT_TOLERANCE:
+            raise MismatchError(
+                f"{choice.stack.toolchain} computes something else than torch in layer {name}: its sparse product is "
+                f"off by {row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
+                "Try another --dtype or --toolchain, and report this to the maker of that one."
+            )
+    returned = [back for layer in served if (back := _returned(layer, rows.get(layer.name), choice))]
+    plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
+    rated = tuple(layer.name for layer in served)
+    settled = restore(dense, pruned, returned) if returned else pruned
+    return Settled(settled, choice, plans, rated, cases["dense"])
+
+
+def failed(choice: Choice, failure: Failure) -> Evidence:
+    """Say that the toolchain is there and did not do it."""
+    reason = f"{choice.stack.toolchain}: {failure.reason}"
+    return Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
+
+
+def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:
+    """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
+    if row is None:
+        return Returned(layer.name, layer.kind, layer.shape, "it did not run on this input", None, NOT_COMPARED)
+    if "refused" in row:
+        return Returned(layer.name, layer.kind, layer.shape, row["refused"], row.get("rows"), NOT_COMPARED)
+    samples = row["samples"]
+    speed = compare(samples["dense"], samples["control"], samples["pruned"])
+    if speed.verdict == "faster" or (choice.keep_all and speed.speedup is not None):
+        return None
+    if speed.speedup is None:
+        reason = "its kernels could not be timed"
+    elif speed.verdict == "slower":
+        reason = f"its sparse kernel takes {1 / speed.speedup:.2f}x the time of the dense one"
+    else:
+        reason = f"its sparse kernel gains nothing measurable ({speed.speedup:.2f}x)"
+    return Returned(layer.name, layer.kind, layer.shape, reason, row["rows"], speed)

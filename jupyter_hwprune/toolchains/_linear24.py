@@ -1,0 +1,212 @@
+"""One Linear, dense or 2:4-sparse, in each dtype, with its kernel chosen by timing. x [M, K], weight [N, K] -> [M, N].
+
+The 8-bit forms quantise their input row by row and their weight output by output (symmetric, dynamic); dense and sparse
+do so alike, so that what differs between them is the product. It runs in the worker: Python 3.8, torch inside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+from typing import Any
+
+ROWS = {"float16": 8, "bfloat16": 8, "int8": 32, "float8": 16}  # the library takes multiples of these; int_mm above 16
+LARGEST = {"int8": 127.0, "float8": 448.0}
+DEFAULT_ALGORITHM = [0, 1, -1]
+
+
+def dense_plans(dtype: str) -> list[dict[str, Any]]:
+    """Return the ways to run it dense, of which the fastest is what 2:4 has to beat."""
+    return [{"way": "rowwise"}, {"way": "tensorwise"}] if dtype == "float8" else [{"way": "dense"}]
+
+
+def sparse_plans(gpu: Any, dtype: str, outputs: int, inputs: int) -> list[dict[str, Any]]:
+    plans = []
+    if gpu.library is not None:
+        plans.append({"way": "cusparselt"})
+    if gpu.capability[0] == 8 and dtype in ("float16", "bfloat16") and outputs % 32 == 0 and inputs % 64 == 0:
+        plans.append({"way": "cutlass"})  # core torch has it for compute capability 8.x only
+    return plans
+
+
+class Algorithms:
+    """The algorithm that cuSPARSELt found fastest for each product, kept in a file: a search runs every kernel it has.
+
+    An entry is good for one GPU, one version of the library and one shape only, so all of these are its name.
+    """
+
+    def __init__(self, gpu: Any, path: str | None) -> None:
+        self.gpu, self.path, self.known = gpu, path, {}
+        if path is not None and os.path.exists(path):
+            try:
+                with open(path, encoding="utf-8") as file:
+                    self.known = json.load(file)
+            except (OSError, ValueError):
+                self.known = {}
+
+    def find(self, dtype: str, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
+        gpu = self.gpu
+        shape = f"{x.shape[0]}x{x.shape[1]}x{packed.shape[0]}"
+        parts = (gpu.name, gpu.library, gpu.torch.__version__, dtype, shape, "no bias" if bias is None else "bias")
+        name = "|".join(str(part) for part in parts)
+        if name not in self.known:
+            self.known[name] = gpu.search(packed, x, bias, out_dtype)
+            self._save()
+        found: list[int] = self.known[name]
+        return found
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        part = f"{self.path}.{os.getpid()}"
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with open(part, "w", encoding="utf-8") as file:
+                json.dump(self.known, file, indent=0, sort_keys=True)
+            os.replace(part, self.path)
+        except OSError:  # a cache that cannot be kept costs the next run its time, and nothing else
+            self.path = None
+
+
+def quantised(tensor: Any, dtype: str) -> tuple[Any, Any]:
+    """Quantise each row of a tensor [R, C] to its largest value; returns it with its scales, float32 [R, 1]."""
+    import torch
+
+    scale = tensor.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST[dtype]
+    scaled = tensor.float() / scale
+    if dtype == "int8":
+        return scaled.round().to(torch.int8), scale
+    return scaled.to(torch.float8_e4m3fn), scale
+
+
+def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, name: str) -> Any:
+    """Return an nn.Module that computes the layer as the plan says; `weight` is in 16 bits."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    eight = dtype in LARGEST
+    operations = _operations(gpu)
+
+    class Linear24(nn.Module):
+        bias: Any
+        scale: Any
+        meta: Any
+        stored: Any
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.outputs = name, weight.shape[0]
+            self.register_buffer("bias", bias)
+            stored = weight.contiguous()
+            if eight:
+                stored, scale = quantised(weight, dtype)
+                self.register_buffer("scale", scale.t().contiguous())  # [1, N]
+            if plan["way"] == "cusparselt":
+                stored = gpu.compress(stored.contiguous())
+            if plan["way"] == "cutlass":
+                from torch.sparse._semi_structured_conversions import sparse_semi_structured_from_dense_cutlass
+
+                stored, meta = sparse_semi_structured_from_dense_cutlass(stored)  # type: ignore[no-untyped-call]
+                self.register_buffer("meta", meta)
+            self.register_buffer("stored", stored)
+            self.algorithm = plan.get("algorithm", DEFAULT_ALGORITHM)
+
+        def forward(self, x: Any) -> Any:
+            rows = x.reshape(-1, x.shape[-1])
+            y = self._eight_bits(rows, x.dtype) if eight else self._sixteen_bits(rows)
+            return y.reshape(*x.shape[:-1], self.outputs)
+
+        def _sixteen_bits(self, rows: Any) -> Any:
+            if plan["way"] == "dense":
+                return functional.linear(rows, self.stored, self.bias)
+            if plan["way"] == "cutlass":
+                return operations.cutlass_mm(self.stored, self.meta, rows, self.bias, self.outputs)
+            return operations.sparse_mm(self.stored, rows, self.bias, self.outputs, None, self.algorithm, ROWS[dtype])
+
+        def _eight_bits(self, rows: Any, dtype_out: Any) -> Any:
+            values, scale = quantised(rows, dtype)  # [M, K], [M, 1]
+            if plan["way"] == "rowwise":
+                return torch._scaled_mm(
+                    values, self.stored.t(), scale, self.scale, bias=self.bias, out_dtype=dtype_out, use_fast_accum=True
+                )
+            if plan["way"] == "tensorwise":
+                one = torch.ones((), device=rows.device)
+                product = torch._scaled_mm(
+                    values, self.stored.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True
+                )
+            elif plan["way"] == "dense":
+                short = max(0, ROWS[dtype] - rows.shape[0])
+                product = torch._int_mm(functional.pad(values, (0, 0, 0, short)), self.stored.t())[: rows.shape[0]]
+            else:
+                wide = torch.int32 if dtype == "int8" else torch.bfloat16
+                product = operations.sparse_mm(
+                    self.stored, values, None, self.outputs, wide, self.algorithm, ROWS[dtype]
+                )
+            y = product.float() * scale * self.scale
+            return (y if self.bias is None else y + self.bias).to(dtype_out)
+
+    return Linear24()
+
+
+def reference(dtype: str, weight: Any, bias: Any, x: Any) -> Any:
+    """Compute the layer in float32 from the operands that its kernel gets: rounded for 16 bits, quantised for 8."""
+    rows = x.reshape(-1, x.shape[-1])
+    if dtype in LARGEST:
+        values, scale = quantised(rows, dtype)
+        stored, own = quantised(weight, dtype)
+        y = (values.float() * scale) @ (stored.float() * own).t()
+    else:
+        y = rows.float() @ weight.float().t()
+    y = y if bias is None else y + bias.float()
+    return y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+_defined: dict[str, Any] = {}
+
+
+def _operations(gpu: Any) -> Any:
+    """Define our two operators, once: torch.compile takes them whole, and so leaves their padding and layout alone."""
+    if _defined:
+        return types.SimpleNamespace(**_defined)
+    import torch
+    from torch.nn import functional
+
+    def sparse_mm(
+        packed: Any, rows: Any, bias: Any, outputs: int, out_dtype: Any, algorithm: list[int], multiple: int
+    ) -> Any:
+        short = -rows.shape[0] % multiple  # a single row would be taken for a matrix of another layout
+        padded = functional.pad(rows, (0, 0, 0, short)) if short else rows.contiguous()
+        return gpu.sparse_mm(packed, padded, bias, out_dtype, list(algorithm))[: rows.shape[0]]
+
+    def cutlass_mm(packed: Any, meta: Any, rows: Any, bias: Any, outputs: int) -> Any:
+        short = -rows.shape[0] % ROWS["float16"]
+        x = functional.pad(rows, (0, 0, 0, short)).t()
+        if bias is None:
+            product = torch._sparse_semi_structured_mm(packed, meta, x)
+        else:
+            product = torch._sparse_semi_structured_addmm(bias, packed, meta, x)
+        return product.t()[: rows.shape[0]].contiguous()
+
+    sparse = torch.library.custom_op(
+        "hwprune::sparse_mm",
+        sparse_mm,
+        mutates_args=(),
+        schema="(Tensor packed, Tensor rows, Tensor? bias, SymInt outputs, ScalarType? out_dtype, int[] algorithm, "
+        "int multiple) -> Tensor",
+    )
+    cutlass = torch.library.custom_op(
+        "hwprune::cutlass_mm",
+        cutlass_mm,
+        mutates_args=(),
+        schema="(Tensor packed, Tensor meta, Tensor rows, Tensor? bias, SymInt outputs) -> Tensor",
+    )
+    sparse.register_fake(
+        lambda packed, rows, bias, outputs, out_dtype, algorithm, multiple: rows.new_empty(
+            (rows.shape[0], outputs), dtype=out_dtype or rows.dtype
+        )
+    )
+    cutlass.register_fake(lambda packed, meta, rows, bias, outputs: rows.new_empty((rows.shape[0], outputs)))
+    _defined.update(sparse_mm=sparse, cutlass_mm=cutlass)
+    return types.SimpleNamespace(**_defined)

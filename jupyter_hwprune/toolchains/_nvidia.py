@@ -1,0 +1,195 @@
+"""What the toolchains for NVIDIA GPUs share: the device, its clock, its graphs, its kernels' names, its energy counter.
+
+It runs in the worker, so it is Python 3.8, and torch and NVML come in inside the functions. `Gpu` is all that touches
+the hardware: tests put a stand-in in its place and run everything else as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+SPARSE_KERNELS = re.compile(
+    r"sparse_gemm|sparse_conv|sparse_fprop|avdt_sparse|spgemm|sptensor|SparseGemm|GemmSparse|SparseMma|spmma",
+    re.IGNORECASE,
+)
+"""Kernels that run on sparse Tensor Cores. Checked against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
+TensorRT 8.6 (all of their sparse products match; of cuBLASLt 13.1 and `nvjet_*`, none does)."""
+
+SCOPE = "hwprune::"  # before a layer's name, in the ranges that profilers show
+
+
+def is_sparse(kernel: str) -> bool:
+    return SPARSE_KERNELS.search(kernel) is not None and "pruning" not in kernel and "compress" not in kernel
+
+
+def found() -> dict[str, Any]:
+    """Return the contract's `devices`, `capabilities` and `absent`, and what there is to say of energy and counters."""
+    import torch
+
+    if not torch.cuda.is_available():
+        why = f"torch {torch.__version__} is built without CUDA"
+        if torch.version.cuda is not None:
+            why = f"torch {torch.__version__} finds no NVIDIA GPU and driver here"
+        return {"devices": {}, "capabilities": {}, "absent": {"cuda": why}}
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "devices": {"cuda": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"},
+        "capabilities": {"cuda": f"{properties.major}.{properties.minor}"},
+        "absent": {},
+        "remarks": [_energy_remark()],
+    }
+
+
+def _energy_remark() -> dict[str, Any]:
+    try:
+        Meter().read_mj()
+    except Exception as error:  # noqa: BLE001 - a library or a counter that is missing is what this tells
+        return {"about": "energy", "said": f"not measured: {error}", "cure": "pip install nvidia-ml-py"}
+    return {"about": "energy", "said": "NVML's counter of millijoules answers", "cure": None}
+
+
+class Gpu:
+    """The first CUDA device, as torch drives it."""
+
+    device = "cuda"
+    can_compile = True  # with torch.compile
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch: Any = torch
+        properties = torch.cuda.get_device_properties(0)
+        self.name = properties.name
+        self.capability = (properties.major, properties.minor)
+        self.cache_bytes = int(getattr(properties, "L2_cache_size", 0)) or 64 << 20
+        self.library = torch.backends.cusparselt.version() if torch.backends.cusparselt.is_available() else None
+
+    def finish(self) -> None:
+        self.torch.cuda.synchronize()
+
+    def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
+        """Capture what `call` starts in one CUDA graph and return its replay; raises where that cannot be captured."""
+        torch = self.torch
+        side = torch.cuda.Stream()  # libraries set up their workspaces on the first calls, which no graph may hold
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                call()
+        finally:
+            torch.cuda.synchronize()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+    def milliseconds(self, call: Callable[[], Any]) -> float:
+        """Time on the device between the start and the end of what `call` starts."""
+        start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+    def trace(self, call: Callable[[], Any], path: str) -> list[dict[str, Any]]:
+        """Run `call` under torch's profiler and return the events of its Chrome trace."""
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+            call()
+            self.finish()
+        profiler.export_chrome_trace(path)
+        with open(path, encoding="utf-8") as file:
+            events: list[dict[str, Any]] = json.load(file)["traceEvents"]
+        os.remove(path)
+        return events
+
+    def compress(self, weight: Any) -> Any:
+        """Pack a contiguous 2:4 weight [N, K]; what comes out is good for this GPU and this library version only."""
+        return self.torch._cslt_compress(weight)
+
+    def search(self, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
+        """Have cuSPARSELt time its kernels on this very product; returns [alg_id, split_k, split_k_mode]."""
+        return [
+            int(found) for found in self.torch._C._cusparselt.mm_search(packed, x.t(), bias, None, out_dtype, True)[:3]
+        ]
+
+    def sparse_mm(self, packed: Any, x: Any, bias: Any, out_dtype: Any, algorithm: list[int]) -> Any:
+        """Multiply: x [M, K] contiguous, packed weight [N, K] -> [M, N]. The library checks neither shape nor stride."""
+        alg_id, split_k, split_k_mode = algorithm
+        return self.torch._cslt_sparse_mm(
+            packed,
+            x.t(),
+            bias=bias,
+            out_dtype=out_dtype,
+            transpose_result=True,
+            alg_id=alg_id,
+            split_k=split_k,
+            split_k_mode=split_k_mode,
+        )
+
+    def push(self, name: str) -> None:
+        self.torch.cuda.nvtx.range_push(name)
+
+    def pop(self) -> None:
+        self.torch.cuda.nvtx.range_pop()
+
+    def start_counting(self) -> None:
+        """Open the part of the program that Nsight Compute looks at."""
+        self.torch.cuda.profiler.start()
+
+    def stop_counting(self) -> None:
+        self.torch.cuda.profiler.stop()
+
+
+def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, float]]:
+    """Return (layer, kernel, microseconds) for each kernel of a Chrome trace, in the order in which they ran.
+
+    A kernel belongs to the innermost range that its launch lies in: Kineto gives both the same correlation number.
+    """
+    ranges = [
+        (event["ts"], event["ts"] + event.get("dur", 0), event["tid"], event["name"][len(SCOPE) :])
+        for event in events
+        if event.get("ph") == "X" and event.get("cat") == "user_annotation" and event["name"].startswith(SCOPE)
+    ]
+    launches = {
+        event["args"]["correlation"]: (event["ts"], event["tid"])
+        for event in events
+        if event.get("cat") in ("cuda_runtime", "cuda_driver") and "correlation" in event.get("args", {})
+    }
+    found = []
+    for event in sorted((e for e in events if e.get("cat") == "kernel"), key=lambda e: e["ts"]):
+        at, thread = launches.get(event["args"].get("correlation"), (None, None))
+        around = [r for r in ranges if at is not None and r[2] == thread and r[0] <= at <= r[1]]
+        layer = max(around)[3] if around else None  # the one that began last
+        found.append((layer, event["name"], float(event["dur"])))
+    return found
+
+
+class Meter:
+    """The GPU's own count of millijoules (NVML, from Volta on), of the device that torch calls the first.
+
+    Raises ImportError without nvidia-ml-py, and NVML's errors where the device has no such counter.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import pynvml  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            raise ImportError("nvidia-ml-py is not installed") from None
+        import torch
+
+        self.nvml = pynvml
+        pynvml.nvmlInit()
+        uuid = str(torch.cuda.get_device_properties(0).uuid)
+        self.device = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else "GPU-" + uuid)
+
+    def read_mj(self) -> float:
+        return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.device))

@@ -1,0 +1,162 @@
+"""The cuSPARSELt toolchain as shipped, on a stand-in for the GPU: what touches the hardware is done by the CPU instead.
+
+So all of its own code runs (export, plans, rating, kernels to layers) and none of NVIDIA's. Its clock is made up: a dense
+product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs. HWPRUNE_GPU_FAULT plants
+a fault: `graph` (none can be captured), `refuse` (the library says no), `wrong` (sparse products are off by one).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from jupyter_hwprune.toolchains import _nvidia, cusparselt
+
+INSTALL = cusparselt.INSTALL
+TAKES = "program"
+FAULT = os.environ.get("HWPRUNE_GPU_FAULT", "")
+DENSE_KERNEL = "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"
+SPARSE_KERNEL = "sm90_xmma_sparse_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x128_cga1x1x1_execute_kernel__5x_cublas"
+PRODUCTS = ("aten::addmm", "aten::mm", "aten::_int_mm", "aten::_scaled_mm", "aten::bmm", "aten::convolution")
+
+
+class Clock(TorchDispatchMode):
+    """Adds up made-up microseconds for the products that it sees."""
+
+    us = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        sparse = func is torch.ops.hwprune.sparse_mm.default
+        if sparse or func.name().split(".")[0] in PRODUCTS:
+            inputs = next(arg for arg in args[1 if sparse or "addmm" in func.name() else 0 :]).shape[-1]
+            share = 1.0 if not sparse else 0.6 if inputs >= 128 else 1.4
+            self.us += share * output.numel() * inputs / 1e3 * random.uniform(0.995, 1.005)
+        return output
+
+
+class Gpu(_nvidia.Gpu):
+    device = "cpu"
+    can_compile = False
+
+    def __init__(self) -> None:
+        self.torch = torch
+        self.name, self.capability, self.library = "a stand-in for a GPU", (9, 0), 801
+        self.cache_bytes = 1 << 16
+
+    def finish(self) -> None:
+        pass
+
+    def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
+        if FAULT == "graph":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        call()
+        return call
+
+    def milliseconds(self, call: Callable[[], Any]) -> float:
+        with Clock() as clock:
+            call()
+        return clock.us / 1e3
+
+    def trace(self, call: Callable[[], Any], path: str) -> list[dict[str, Any]]:
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            call()
+        profiler.export_chrome_trace(path)
+        return as_on_a_gpu(json.loads(Path(path).read_text())["traceEvents"])
+
+    def compress(self, weight: Any) -> Any:
+        if FAULT == "refuse":
+            raise RuntimeError("CUDA error: operation not supported when calling `cusparseLtSpMMACompress`")
+        assert weight.is_contiguous()
+        assert (weight.reshape(-1, 4).float() != 0).sum(dim=1).max() <= 2, "the library would drop the third silently"
+        return weight
+
+    def search(self, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
+        with Path(os.environ.get("HWPRUNE_SEARCHES", os.devnull)).open("a") as file:
+            file.write(f"{tuple(x.shape)}\n")
+        return [3, 1, -1]
+
+    def sparse_mm(self, packed: Any, x: Any, bias: Any, out_dtype: Any, algorithm: list[int]) -> Any:
+        assert algorithm == [3, 1, -1]
+        assert x.is_contiguous()
+        assert x.shape[0] % 8 == 0
+        assert (out_dtype is None) == (x.dtype in {torch.bfloat16, torch.float16})
+        product = x.float() @ packed.float().t()
+        product = product if bias is None else product + bias.float()
+        return (product + (FAULT == "wrong")).to(out_dtype or x.dtype)
+
+    def push(self, name: str) -> None:
+        pass
+
+    def pop(self) -> None:
+        pass
+
+    def start_counting(self) -> None:
+        pass
+
+    def stop_counting(self) -> None:
+        pass
+
+
+def as_on_a_gpu(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Construct what a GPU would add to a trace: a launch within each operator, and a kernel of the launch's number."""
+    made = []
+    for number, event in enumerate(e for e in events if e.get("cat") == "cpu_op"):
+        name = event["name"]
+        kernel = SPARSE_KERNEL if name == "hwprune::sparse_mm" else DENSE_KERNEL if name in PRODUCTS else None
+        if kernel is None or (name in PRODUCTS and _within(event, events, "hwprune::sparse_mm")):
+            continue
+        when = event["ts"] + event["dur"] / 2
+        common = {"ph": "X", "args": {"correlation": number}}
+        made += [
+            common | {"cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": when, "dur": 1.0, "tid": event["tid"]},
+            common | {"cat": "kernel", "name": kernel, "ts": when + 10, "dur": max(event["dur"], 1.0), "tid": 7},
+        ]
+    return events + made
+
+
+def _within(event: dict[str, Any], events: list[dict[str, Any]], name: str) -> bool:
+    return any(e.get("name") == name and e["ts"] <= event["ts"] <= e["ts"] + e["dur"] for e in events if "dur" in e)
+
+
+class Meter:
+    """NVML's counter as it behaves: millijoules in steps, more of them while something runs; the numbers are made up."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read_mj(self) -> float:
+        self.reads += 1
+        return 100.0 * (self.reads // 3)
+
+
+cusparselt.GPU = Gpu
+profile, compile = cusparselt.profile, cusparselt.compile  # noqa: A001
+
+
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:
+    return cusparselt.rate(models, inputs, settings, say)
+
+
+def count(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+    cusparselt.count(model, inputs, settings, folder)
+
+
+def meter() -> Any:
+    if FAULT == "no meter":
+        raise ImportError("nvidia-ml-py is not installed")
+    return Meter()
+
+
+def probe() -> dict[str, Any]:
+    versions = {"torch": str(torch.__version__), "cusparselt": "801"}
+    return {"versions": versions, "devices": {"cuda": "a stand-in for a GPU"}, "capabilities": {"cuda": "9.0"}}
