@@ -10,14 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .flow import hwprune
+    from .merging import merge
+    from .ranges import layer_ranges
     from .report import Report
-    from .run import Run
+    from .run import Run, Shown
     from .survey import doctor, targets
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Run", "doctor", "hwprune", "targets"]
+__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "targets"]
 
-_HOMES = {"Report": "report", "Run": "run", "doctor": "survey", "hwprune": "flow", "targets": "survey"}
+_HOMES = {
+    "Report": "report",
+    "Run": "run",
+    "Shown": "run",
+    "doctor": "survey",
+    "hwprune": "flow",
+    "layer_ranges": "ranges",
+    "merge": "merging",
+    "targets": "survey",
+}
 
 
 def __getattr__(name: str) -> Any:

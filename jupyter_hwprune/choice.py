@@ -43,7 +43,10 @@ class Choice:
         if self.dtype is not None:
             return self
         usual = self.stack.dtypes
-        return replace(self, dtype=usual[0] if usual and dtype not in usual else dtype)
+        if not usual or dtype in usual:
+            return replace(self, dtype=dtype)
+        said = f"Dense and pruned run in {usual[0]}: {self.stack.toolchain} has no sparse kernels for {dtype}."
+        return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain data and back, strictly: a value of the wrong type is damage, not something to convert."""
+"""Frozen dataclasses to plain data and back, strictly: a value of the wrong type is damage, nothing to convert."""
 
 from __future__ import annotations
 

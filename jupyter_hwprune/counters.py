@@ -1,4 +1,4 @@
-"""Hardware counters by Nsight Compute: did the sparse Tensor Cores work, kernel by kernel, whatever its name says?
+"""Hardware counters by Nsight Compute: whether the sparse Tensor Cores worked, whatever a kernel's name says.
 
 `ncu` starts the worker in its turn, which runs the model once in NVTX ranges of its layers' names. Which counters a
 chip has, ncu is asked: Ampere's names are not Hopper's, and one that does not exist ends the whole session.

@@ -50,3 +50,8 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     """Return another library's error as one short line: its type and the start of its message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
+
+
+def counted(number: int, thing: str) -> str:
+    """Write 1 layer, 2 layers."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -54,8 +54,8 @@ def hwprune(
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
     `sparsity` is the share removed, above 0 and below 1. `dtype` is what a GPU runs both models in. A layer that gains
     nothing by its zeros gets its dense weights back, where the toolchain can tell, unless `keep_all`. `score` rates a
-    model, higher is better. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but for
-    what `score` draws).
+    model, higher is better. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and
+    torch's random state stay as they are (but for what `score` draws).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
@@ -161,7 +161,7 @@ def _report(
         counters=proof.counters,
         check=proof.check,
         scores=scores,
-        reasons=explain(choice, proof, pruned.totals),
+        reasons=explain(choice, proof, pruned),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__},
         fingerprints=fingerprints,

@@ -27,7 +27,8 @@ SMALLEST_GAIN = 0.03
 def clock_for(threads: int, device: str = "CPU") -> Clock:
     """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall.
 
-    A device of its own does its work on nobody's CPU time, so there it is wall as well, to the end of that work. Where the system counts CPU time in coarse ticks, as Windows does, it is wall too.
+    A device of its own does its work on nobody's CPU time, so there it is wall as well, to the end of that work.
+    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too.
     """
     fine = time.get_clock_info("process_time").resolution <= COARSEST_S
     return "cpu" if threads == 1 and fine and device == "CPU" else "wall"

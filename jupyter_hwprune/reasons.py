@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 from .choice import Choice
+from .errors import counted
 from .pattern import NM, Block, Channel, Unstructured
 from .proof import Proof
-from .report import Layer, Totals
+from .pruning import Pruned
+from .report import Totals
+
+FEW_ROWS = 64  # of a matrix product, below which sparse Tensor Cores seldom pay
+LAUNCH_BOUND = 1.3
 
 
-def explain(choice: Choice, proof: Proof, totals: Totals) -> tuple[str, ...]:
+def explain(choice: Choice, proof: Proof, pruned: Pruned) -> tuple[str, ...]:
     return (
         *_kernels(choice, proof),
-        *_arithmetic(choice, proof, totals),
+        *_returned(choice, pruned),
+        *_counters(proof),
+        *_few_rows(choice, pruned),
+        *_launches(proof),
+        *_arithmetic(choice, proof, pruned.totals),
         *_rules(choice, proof),
         *_machine(choice, proof),
         *choice.remarks,
@@ -36,6 +47,47 @@ def _kernels(choice: Choice, proof: Proof) -> list[str]:
     return [f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(proof.layers)} pruned layers."]
 
 
+def _returned(choice: Choice, pruned: Pruned) -> list[str]:
+    """Say what became of the layers that gained nothing by their zeros."""
+    if not pruned.returned:
+        return []
+    of = len(pruned.returned) + len(pruned.layers)
+    names = _named([layer.name for layer in pruned.returned])
+    said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
+    return [f"{said} and have their dense weights again: {names}."]
+
+
+def _counters(proof: Proof) -> list[str]:
+    """Hold the kernels' names against what the hardware counted."""
+    both = [layer for layer in proof.layers if layer.used is not None and layer.counters is not None]
+    astray = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
+    if astray:
+        return [f"The hardware counters contradict the kernels' names in {_named(astray)}: trust the counters."]
+    return [f"The hardware counters agree with the kernels' names in all {len(both)} layers."] if both else []
+
+
+def _few_rows(choice: Choice, pruned: Pruned) -> list[str]:
+    """Warn of products too small for sparse Tensor Cores, which can be known before anything is measured."""
+    served = [layer for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
+    rows = {layer.name: layer.macs // math.prod(layer.shape) for layer in served if layer.macs}
+    rows |= {layer.name: layer.rows for layer in pruned.returned if layer.rows}
+    few = {name: count for name, count in rows.items() if count < FEW_ROWS}
+    if not few:
+        return []
+    size = f"{FEW_ROWS} rows (batch times tokens, here {min(few.values())})"
+    said = f"{counted(len(few), 'layer')} of {len(rows)} multiply fewer than {size}"
+    return [f"{said}: sparse Tensor Cores seldom pay there; a larger --batch gives them work."]
+
+
+def _launches(proof: Proof) -> list[str]:
+    """Say what Python costs that starts the kernels one by one: it can hide all that a kernel gains."""
+    launch, graph_ms = proof.measurement.pruned_launch, proof.measurement.pruned_ms
+    if launch is None or launch.eager_ms is None or graph_ms is None or launch.eager_ms < LAUNCH_BOUND * graph_ms:
+        return []
+    said = f"Started kernel by kernel it takes {launch.eager_ms / graph_ms:.1f}x as long, and launches hide the kernels"
+    return [f"{said}: run it as a CUDA graph, or with torch.compile(mode='reduce-overhead')."]
+
+
 def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
     """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
     comparison = proof.measurement.comparison
@@ -46,7 +98,7 @@ def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
     ]
     slower = [layer for layer in proof.layers if layer.speed.verdict == "slower"]
     if slower:
-        said.append(f"{len(slower)} layers came out slower, {_named(slower)}.")
+        said.append(f"{counted(len(slower), 'layer')} came out slower, {_named([layer.name for layer in slower])}.")
     return said
 
 
@@ -61,7 +113,8 @@ def _rules(choice: Choice, proof: Proof) -> list[str]:
         multiple = int(usual.removeprefix("channel/"))
         odd = [layer for layer in proof.layers if layer.pruned_shape[0] % multiple and layer.shape[0] % multiple == 0]
         if odd:
-            return [f"{len(odd)} layers keep channels in no multiple of {multiple}, {_named(odd)}; try {usual}."]
+            names = _named([layer.name for layer in odd])
+            return [f"{counted(len(odd), 'layer')} keep channels in no multiple of {multiple}, {names}; try {usual}."]
     if isinstance(pattern, Block) and target.finding is not None:
         return [target.finding]
     return []
@@ -75,6 +128,6 @@ def _machine(choice: Choice, proof: Proof) -> list[str]:
     return [f"Measured on {machine.cpu}, which is no {maker} CPU: it runs the same instructions on another chip."]
 
 
-def _named(layers: list[Layer]) -> str:
-    shown = ", ".join(layer.name for layer in layers[:3])
-    return shown if len(layers) <= 3 else f"{shown} and {len(layers) - 3} more"
+def _named(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from . import codec
@@ -311,6 +312,22 @@ class Report:
 
     def to_json(self) -> str:
         return json.dumps(to_data(self), allow_nan=False, separators=(",", ":"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON; raises ReportError where the file cannot be written."""
+        try:
+            Path(path).write_text(self.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"The report cannot be written to {path}: {first_line(error)}.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read what `save` wrote; raises ReportError for a file that is not there, damaged, or of another version."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReportError(f"There is no report to read in {path}: {first_line(error)}.") from error
+        return cls.from_json(text)
 
     @classmethod
     def from_json(cls, text: str) -> Report:

@@ -14,7 +14,23 @@ from .report import Report
 from .toolchains.process import remove
 
 
-class Run:
+class Shown:
+    """A report by itself, shown as a run's is: one that was loaded from a file, or merged from two."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {summary(self.report)}>"
+
+    def __str__(self) -> str:
+        return text(self.report)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return mimebundle(self.report)
+
+
+class Run(Shown):
     """`model` is the pruned copy, a plain nn.Module; `report` is pure data; `artifacts` are files by a short name.
 
     The files lie in a temporary folder that goes with this object: copy what is to stay.
@@ -22,19 +38,10 @@ class Run:
 
     def __init__(self, model: nn.Module, report: Report, artifacts: Mapping[str, Path], folder: Path) -> None:
         self.model = model
-        self.report = report
+        super().__init__(report)
         self.artifacts = dict(artifacts)
         kept = set(self.artifacts.values())
         for path in folder.iterdir():
             if path not in kept and path.name not in {f"{k.name}.data" for k in kept}:
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
-
-    def __repr__(self) -> str:
-        return f"<Run {summary(self.report)}>"
-
-    def __str__(self) -> str:
-        return text(self.report)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return mimebundle(self.report)

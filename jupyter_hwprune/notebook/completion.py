@@ -41,6 +41,8 @@ def _values(shell: Any, option: str) -> list[str] | None:
             return list(PATTERNS)
         case "--toolchain":
             return sorted({stack.toolchain for target in TARGETS for stack in target.stacks})
+        case "--dtype":
+            return sorted({dtype for target in TARGETS for stack in target.stacks for dtype in stack.dtypes})
         case "--allocation":
             return ["uniform", "global"]
         case "--input":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import shlex
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -15,7 +16,7 @@ from . import completion
 from .namespace import find_input, find_model, scorer
 from .progress import ProgressLine, without_traceback
 
-SUBCOMMANDS = ("targets", "doctor")
+SUBCOMMANDS = ("targets", "doctor", "merge")
 
 
 @magics_class
@@ -23,7 +24,11 @@ class HwpruneMagics(Magics):
     @no_var_expand
     @line_magic
     @magic_arguments()
-    @argument("words", nargs="*", help="the model (a name or an expression); or `targets`; or `doctor` and a target")
+    @argument(
+        "words",
+        nargs="*",
+        help="the model (a name or an expression); or `targets`; `doctor` and a target; `merge` and two reports",
+    )
     @argument("--input", help="the model's example input: a name or an expression")
     @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
     @argument("--pattern", help="2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured")
@@ -44,14 +49,14 @@ class HwpruneMagics(Magics):
         `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
-        `%hwprune targets`, `%hwprune doctor intel-cpu`.
+        `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune merge run there.json`.
         """
         options = _parse(HwpruneMagics.hwprune.parser, line)
         if options is None:
             return None
         if options.words and options.words[0] in SUBCOMMANDS:
             _refuse_options(options)
-            found = _subcommand(*options.words)
+            found = _subcommand(self.shell.user_ns, *options.words)
             return self._keep(found, options.variable, line)
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
@@ -118,14 +123,29 @@ def _refuse_options(options: Namespace) -> None:
         )
 
 
-def _subcommand(command: str, *words: str) -> Any:
+def _subcommand(namespace: Mapping[str, Any], command: str, *words: str) -> Any:
     from .. import survey
 
+    if command == "merge":
+        return _merged(namespace, *words)
     if command == "targets" and not words:
         return survey.targets()
     if command == "doctor" and len(words) <= 1:
         return survey.doctor(*words)
     raise UsageError(f"%hwprune {command} takes {'no word' if command == 'targets' else 'one target'} after it")
+
+
+def _merged(namespace: Mapping[str, Any], *words: str) -> Any:
+    """Join two reports, each a run or a report in the namespace or a file that `Report.save` wrote."""
+    from ..merging import merge
+    from ..report import Report
+    from ..run import Shown
+
+    if len(words) != 2:
+        raise UsageError("%hwprune merge takes two words: runs, reports, or files of reports")
+    found = (namespace.get(word, word) for word in words)
+    reports = (getattr(each, "report", each) for each in found)
+    return Shown(merge(*(each if isinstance(each, Report) else Report.load(str(each)) for each in reports)))
 
 
 def load(shell: Any) -> None:

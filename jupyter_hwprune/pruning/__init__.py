@@ -125,7 +125,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
 
 
 def weight_name(layer: Layer) -> str:
-    """Return the name of the layer's weight among the model's parameters; a model that is a layer itself has no name."""
+    """Return the name of the layer's weight among the parameters; a model that is a layer itself has no name."""
     return f"{layer.name}.weight".lstrip(".")
 
 

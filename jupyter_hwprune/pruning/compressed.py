@@ -1,6 +1,6 @@
-"""2:4 weights through torch's own compression, on the CPU: does it give them back, and how small do they get?
+"""2:4 weights through torch's own compression, on the CPU: whether it gives them back, and how small they get.
 
-torch's compressor keeps two of four whatever it is given, so only the way back tells whether a weight holds the pattern.
+torch's compressor keeps two of four whatever it is given; only the way back tells whether a weight holds the pattern.
 """
 
 from __future__ import annotations

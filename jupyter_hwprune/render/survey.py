@@ -11,6 +11,7 @@ from ..report import Evidence
 
 if TYPE_CHECKING:
     from ..survey import Doctor, TargetHere, Targets
+    from ..toolchains import Remark, Status
 
 WIDTH = 118
 INDENT = " " * 15
@@ -87,7 +88,7 @@ def _why(row: TargetHere) -> list[str]:
 def doctor_text(found: Doctor) -> str:
     lines = ["hwprune doctor: what each toolchain says of itself here", ""]
     for status in found.toolchains:
-        lines.append(f"{status.name:<14} {'ready' if status.available else 'missing'}")
+        lines.append(f"{status.name:<14} {_state(status)}")
         for said in _symptoms(found, status.name):
             lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
     return "\n".join(lines)
@@ -97,7 +98,7 @@ def doctor_html(found: Doctor) -> str:
     rows = [
         (
             f"<b>{escape(status.name)}</b>",
-            "ready" if status.available else "missing",
+            _state(status),
             "<br>".join(map(escape, _symptoms(found, status.name))),
         )
         for status in found.toolchains
@@ -110,10 +111,20 @@ def _symptoms(found: Doctor, name: str) -> list[str]:
     said = [f"serves {', '.join(found.serves[name]) or 'no target of this package'}"]
     if status.available:
         said.append("versions: " + ", ".join(f"{key} {value}" for key, value in status.versions.items()))
+        said += [f"why: {reason}" for reason in status.absent.values()]
+        said += [_remark(remark) for remark in status.remarks]
         said.append("devices: " + (", ".join(f"{key} ({value})" for key, value in status.devices.items()) or "none"))
     else:
         said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
     return said
+
+
+def _state(status: Status) -> str:
+    return "missing" if not status.available else "ready" if status.devices else "no device"
+
+
+def _remark(remark: Remark) -> str:
+    return f"{remark.about}: {remark.said}" + (f"; cure: {remark.cure}" if remark.cure else "")
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

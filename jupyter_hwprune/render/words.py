@@ -72,7 +72,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if measurement.dense_ms is not None:
         clock = "process-CPU time" if measurement.clock == "cpu" else "wall time"
         rounds = len(measurement.dense.cpu_ms) if measurement.dense else 0
-        how = f"{request.threads} thread{'s' if request.threads > 1 else ''}" if request.device == "CPU" else request.dtype
+        how = (
+            f"{request.threads} thread{'s' if request.threads > 1 else ''}"
+            if request.device == "CPU"
+            else request.dtype
+        )
         rows.append(("time", f"{milliseconds(measurement.dense_ms)} → {milliseconds(measurement.pruned_ms)}"))
         rows.append(("measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"))
         rows.append(("on", f"{measurement.evidence.device}, {versions(report)}"))
@@ -80,6 +84,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
     else:
         rows.append(("not measured", measurement.evidence.reason or ""))
         rows.append(("cure", measurement.evidence.cure or "none known"))
+        if request.device != "CPU":
+            rows.append(("the line", f"{line(report)}; then `%hwprune merge` joins its report with this one"))
     rows += energy(report)
     rows += counters(report)
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
@@ -87,12 +93,28 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
     if report.check is not None:
         errors = f"{report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} (pruned)"
-        rows.append(("outputs", f"those of torch within {errors}; tolerance {report.check.tolerance:.0e}"))
+        rows.append(("outputs", f"those of torch within {errors}; tolerance {report.check.tolerance:g}"))
     if report.scores is not None:
         rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
     if report.typical_speedup is not None:
         rows.append(("guide", f"expects {report.typical_speedup} of this chip; that is not a measurement"))
     return rows
+
+
+def line(report: Report) -> str:
+    """Return the line that asks for this very run again, on a machine that can measure it."""
+    request = report.request
+    options = {
+        "input": request.input,
+        "target": f"{request.target}:{request.toolchain}",
+        "pattern": request.pattern,
+        "sparsity": f"{request.sparsity:g}",
+        "dtype": request.dtype,
+        "allocation": request.allocation if request.allocation != "uniform" else None,
+        "batch": str(request.batch),
+    }
+    said = " ".join(f"--{name} {value}" for name, value in options.items() if value)
+    return f"%hwprune {request.model} {said} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:
@@ -115,7 +137,7 @@ def energy(report: Report) -> list[tuple[str, str]]:
     said = (
         f"{_three_digits(dense.total_mj)} → {_three_digits(pruned.total_mj)} mJ a run of the batch, above idle "
         f"{_three_digits(dense.above_idle_mj)} → {_three_digits(pruned.above_idle_mj)} mJ; on average "
-        f"{count(dense.average_mw)} → {count(pruned.average_mw)} mW, idle {count(found.idle_mw)} mW "
+        f"{dense.average_mw:.0f} → {pruned.average_mw:.0f} mW, idle {found.idle_mw:.0f} mW "
         f"({len(dense.windows_mj)} windows of {dense.window_s:.1f} s each, apart by up to {100 * spread:.1f} %)"
     )
     return [("energy", said)]

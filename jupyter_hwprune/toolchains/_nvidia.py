@@ -16,8 +16,8 @@ SPARSE_KERNELS = re.compile(
     r"sparse_gemm|sparse_conv|sparse_fprop|avdt_sparse|spgemm|sptensor|SparseGemm|GemmSparse|SparseMma|spmma",
     re.IGNORECASE,
 )
-"""Kernels that run on sparse Tensor Cores. Checked against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
-TensorRT 8.6 (all of their sparse products match; of cuBLASLt 13.1 and `nvjet_*`, none does)."""
+"""Kernels that run on sparse Tensor Cores. Held against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
+TensorRT 8.6: all of their sparse products match; of cuBLASLt 13.1 and of `nvjet_*` none does."""
 
 SCOPE = "hwprune::"  # before a layer's name, in the ranges that profilers show
 
@@ -122,7 +122,7 @@ class Gpu:
         ]
 
     def sparse_mm(self, packed: Any, x: Any, bias: Any, out_dtype: Any, algorithm: list[int]) -> Any:
-        """Multiply: x [M, K] contiguous, packed weight [N, K] -> [M, N]. The library checks neither shape nor stride."""
+        """Multiply x [M, K], contiguous, by a packed weight [N, K] -> [M, N]; the library checks neither."""
         alg_id, split_k, split_k_mode = algorithm
         return self.torch._cslt_sparse_mm(
             packed,
@@ -193,3 +193,7 @@ class Meter:
 
     def read_mj(self) -> float:
         return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.device))
+
+
+def first_line(error: BaseException) -> str:
+    return "{}: {}".format(type(error).__name__, str(error).strip().split("\n")[0][:200])

@@ -5,15 +5,16 @@ standard library, the files beside it, and its vendor only, in Python 3.8 syntax
 
 Beside the names of `Toolchain` it may have:
 
-- `TAKES = "program"`: what it compiles is a torch ExportedProgram in settings["dtype"] with its example inside, not ONNX;
+- `TAKES = "program"`: it compiles a torch ExportedProgram in settings["dtype"] with its example inside, not ONNX;
 - `rate(models, inputs, settings, say)`: what the pattern buys in each layer of settings["layers"], before the model is
-  settled: for each a dict with its `layer` and `rows`, and `samples` of the cases in microseconds with `plans` for
-  compile(), or why it is `refused`; `error` is its product's difference to torch's;
+  settled: for each a dict with its `layer` and `rows` (None where unknown), and either `samples` of the cases in
+  microseconds with `plans` for compile(), or `picked` where the compiler has chosen a sparse kernel itself, or why it
+  is `refused`; `error` is its product's difference to torch's;
 - `count(model, inputs, settings, folder)`: one run in NVTX ranges of the layers' names, while Nsight Compute looks on;
 - `meter()`: an object whose `read_mj()` is the device's count of millijoules;
 - on a Compiled, `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
 
-settings["sparse"] are the layers that hold the pattern and may run sparsely, settings["plans"] what `rate` said of them.
+settings["sparse"] are the layers that hold the pattern and may run sparsely, settings["plans"] what `rate` said.
 """
 
 from __future__ import annotations

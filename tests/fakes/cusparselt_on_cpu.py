@@ -1,7 +1,7 @@
 """The cuSPARSELt toolchain as shipped, on a stand-in for the GPU: what touches the hardware is done by the CPU instead.
 
-So all of its own code runs (export, plans, rating, kernels to layers) and none of NVIDIA's. Its clock is made up: a dense
-product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs. HWPRUNE_GPU_FAULT plants
+So all of its own code runs (export, plans, rating, kernels to layers) and none of NVIDIA's. Its clock is made up: a
+dense product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs. HWPRUNE_GPU_FAULT plants
 a fault: `graph` (none can be captured), `refuse` (the library says no), `wrong` (sparse products are off by one).
 """
 
@@ -27,10 +27,10 @@ SPARSE_KERNEL = "sm90_xmma_sparse_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128
 PRODUCTS = ("aten::addmm", "aten::mm", "aten::_int_mm", "aten::_scaled_mm", "aten::bmm", "aten::convolution")
 
 
-class Clock(TorchDispatchMode):
+class Clock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up made-up microseconds for the products that it sees."""
 
-    us = 0.0
+    us: float = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -61,9 +61,10 @@ class Gpu(_nvidia.Gpu):
         return call
 
     def milliseconds(self, call: Callable[[], Any]) -> float:
-        with Clock() as clock:
+        clock: Any = Clock()  # type: ignore[no-untyped-call]
+        with clock:
             call()
-        return clock.us / 1e3
+        return float(clock.us) / 1e3
 
     def trace(self, call: Callable[[], Any], path: str) -> list[dict[str, Any]]:
         from torch.profiler import ProfilerActivity, profile
@@ -129,7 +130,7 @@ def _within(event: dict[str, Any], events: list[dict[str, Any]], name: str) -> b
 
 
 class Meter:
-    """NVML's counter as it behaves: millijoules in steps, more of them while something runs; the numbers are made up."""
+    """NVML's counter as it behaves, in steps of millijoules; their size is made up."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -140,7 +141,7 @@ class Meter:
 
 
 cusparselt.GPU = Gpu
-profile, compile = cusparselt.profile, cusparselt.compile  # noqa: A001
+profile, compile = cusparselt.profile, cusparselt.compile
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:

@@ -81,7 +81,7 @@ def probe() -> dict[str, Any]:
     return found
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Case:  # noqa: A001
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Case:
     strike("compile")
     return Case(shipped.compile(model, inputs, settings, folder))
 

@@ -1,0 +1,48 @@
+"""Ranges named after a model's layers, for whatever profiler looks on: Nsight Systems, Nsight Compute, torch's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def layer_ranges(model: nn.Module) -> Iterator[None]:
+    """Put each layer's forward into an NVTX range, and a range of torch's profiler, of the layer's name.
+
+    NVTX ranges need a torch that is built for CUDA; without one only torch's profiler sees the names. The hooks go when
+    the block ends, whatever happened in it. A layer whose forward raises leaves no range open.
+
+    Example: `with layer_ranges(model): model(x)` in a program that runs under `nsys profile -t cuda,nvtx`.
+    """
+    nvtx = torch.cuda.nvtx if torch.version.cuda is not None else None
+    open_ranges: list[tuple[nn.Module, Any]] = []
+
+    def enter(name: str, module: nn.Module) -> None:
+        scope: Any = torch.profiler.record_function(name)
+        scope.__enter__()
+        if nvtx is not None:
+            nvtx.range_push(name)
+        open_ranges.append((module, scope))
+
+    def leave(module: nn.Module) -> None:
+        while open_ranges:  # what is above the module's own range was left by an error
+            inner, scope = open_ranges.pop()
+            if nvtx is not None:
+                nvtx.range_pop()
+            scope.__exit__(None, None, None)
+            if inner is module:
+                return
+
+    with contextlib.ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name and not list(module.children()):
+                before = module.register_forward_pre_hook(lambda own, _, name=name: enter(name, own))
+                after = module.register_forward_hook(lambda own, *_: leave(own), always_call=True)
+                hooks.callback(before.remove)
+                hooks.callback(after.remove)
+        yield

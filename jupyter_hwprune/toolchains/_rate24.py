@@ -1,0 +1,135 @@
+"""One layer by itself on the GPU, dense against 2:4-sparse: what it computes and what it takes.
+
+It runs in the worker: Python 3.8, torch inside.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any, Callable
+
+from . import _linear24, _nvidia
+
+ROUNDS = 15
+BLOCK_MS = 2.0  # of one timed block
+MOST_CALLS = 200  # in it
+MOST_COPIES = 8  # of a weight
+
+
+class Rater:
+    """Times single layers; layers of one shape, dtype and bias are timed once."""
+
+    def __init__(self, gpu: Any, settings: dict[str, Any]) -> None:
+        self.gpu, self.dtype = gpu, settings["dtype"]
+        self.algorithms = _linear24.Algorithms(gpu, settings.get("cache"))
+        self.rated: dict[Any, dict[str, Any]] = {}
+
+    def rate(self, dense: tuple[Any, Any], pruned: tuple[Any, Any], x: Any) -> dict[str, Any]:
+        x = x.reshape(-1, x.shape[-1])
+        key = (x.shape, dense[0].shape, dense[1] is None)
+        if key not in self.rated:
+            self.rated[key] = self._rate(dense, pruned, x)
+        found = self.rated[key]
+        if "refused" in found:
+            return found
+        return dict(found, error=self._error(found["plans"]["sparse"], pruned, x))
+
+    def _rate(self, dense: tuple[Any, Any], pruned: tuple[Any, Any], x: Any) -> dict[str, Any]:
+        outputs, inputs = pruned[0].shape
+        rows = {"rows": int(x.shape[0])}
+        ways: list[Any] = []
+        refused = []
+        for plan in _linear24.sparse_plans(self.gpu, self.dtype, outputs, inputs):
+            try:
+                own = dict(plan, **self._searched(plan, pruned, x))
+                ways.append(own)
+                self._block(own, pruned, x, copies=1, calls=1)[0]()
+            except Exception as error:  # noqa: BLE001 - what the library says no to, a dense kernel does
+                ways = [way for way in ways if way["way"] != plan["way"]]
+                refused.append("{}: {}".format(plan["way"], _nvidia.first_line(error)))
+        if not ways:
+            none = "this build of torch has neither cuSPARSELt nor CUTLASS for it"
+            return dict(rows, refused="; ".join(refused) or none)
+        plan_dense = self._fastest(_linear24.dense_plans(self.dtype), dense, x)
+        plan_sparse = self._fastest(ways, pruned, x)
+        copies = min(
+            MOST_COPIES, 1 + math.ceil(2 * self.gpu.cache_bytes / (dense[0].numel() * dense[0].element_size()))
+        )
+        once = self._block(plan_dense, dense, x, copies=1, calls=1)[0]
+        once()
+        calls = max(copies, min(MOST_CALLS, int(BLOCK_MS / max(1e-4, self.gpu.milliseconds(once)))))
+        blocks = {
+            "dense": self._block(plan_dense, dense, x, copies, calls),
+            "control": self._block(plan_dense, dense, x, copies, calls),
+            "pruned": self._block(plan_sparse, pruned, x, copies, calls),
+        }
+        samples: dict[str, list[float]] = {name: [] for name in blocks}
+        for number in range(-1, ROUNDS):
+            order = sorted(blocks)
+            random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
+            for name in order:
+                run, _ = blocks[name]
+                run()
+                us = self.gpu.milliseconds(run) / calls * 1e3
+                if number >= 0:  # the first round warms up
+                    samples[name].append(round(us, 5))
+        graphs = all(graphed for _, graphed in blocks.values())
+        return dict(rows, samples=samples, plans={"dense": plan_dense, "sparse": plan_sparse}, graphs=graphs)
+
+    def _searched(self, plan: dict[str, Any], pruned: tuple[Any, Any], x: Any) -> dict[str, Any]:
+        if plan["way"] != "cusparselt":
+            return {}
+        torch, (weight, bias) = self.gpu.torch, pruned
+        multiple = _linear24.ROWS[self.dtype]
+        rows = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[0] % multiple)).contiguous()
+        wide = {"int8": torch.int32, "float8": torch.bfloat16}.get(self.dtype)
+        if wide is not None:
+            rows, weight, bias = (
+                _linear24.quantised(rows, self.dtype)[0],
+                _linear24.quantised(weight, self.dtype)[0],
+                None,
+            )
+        packed = self.gpu.compress(weight.contiguous())
+        return {"algorithm": self.algorithms.find(self.dtype, packed, rows, bias, wide)}
+
+    def _fastest(self, plans: list[dict[str, Any]], weights: tuple[Any, Any], x: Any) -> dict[str, Any]:
+        if len(plans) == 1:
+            return plans[0]
+        times = []
+        for number, plan in enumerate(plans):
+            try:
+                run, _ = self._block(plan, weights, x, copies=1, calls=20)
+                run()
+                times.append((min(self.gpu.milliseconds(run) for _ in range(5)), number))
+            except Exception:  # noqa: BLE001, S112 - the other plan is there for what this GPU does not take
+                continue
+        return plans[min(times)[1]] if times else plans[0]
+
+    def _block(
+        self, plan: dict[str, Any], weights: tuple[Any, Any], x: Any, copies: int, calls: int
+    ) -> tuple[Callable[[], Any], bool]:
+        """Return `calls` calls of the layer as one, and whether a graph holds them.
+
+        They go round copies of the weight, so that none of it is still in the cache: in a model it would not be either.
+        """
+        layers = [_linear24.make(self.gpu, self.dtype, plan, weights[0].clone(), weights[1], "") for _ in range(copies)]
+
+        def call() -> None:
+            with self.gpu.torch.no_grad():
+                for number in range(calls):
+                    layers[number % copies](x)
+
+        try:
+            return self.gpu.graph(call), True
+        except Exception:  # noqa: BLE001 - then its launches are timed with it, on both sides
+            self.gpu.finish()
+            return call, False
+
+    def _error(self, plan: dict[str, Any], pruned: tuple[Any, Any], x: Any) -> float:
+        """Return the largest difference to the float32 product of the same operands, relative to its largest value."""
+        with self.gpu.torch.no_grad():
+            want = _linear24.reference(self.dtype, pruned[0], pruned[1], x)
+            got = _linear24.make(self.gpu, self.dtype, plan, pruned[0], pruned[1], "")(x).float()
+            error = float((got - want).abs().max() / want.abs().max().clamp(min=1e-30))
+        return min(1e30, error)

@@ -1,0 +1,442 @@
+"""TensorRT on an NVIDIA GPU: it times sparse kernels against dense ones layer by layer, and picks for itself.
+
+Which it picked stands in two places, and neither is documented: in its log, worded in one way up to 8.6 and in another
+later, and in the names of its tactics. Where neither tells, nothing is claimed. APIs of 8.6, 10 and 11:
+https://docs.nvidia.com/deeplearning/tensorrt
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import _nvidia
+
+INSTALL = "pip install tensorrt"
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "FP8": "float8_e4m3fn",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+"""Of TensorRT's DataType to torch's, by name: which there are depends on the version, and numpy lacks some."""
+
+PRODUCT = re.compile(r"gemm|conv(?!ert)|fprop|matri|matmul|xmma|cutlass|nvjet", re.IGNORECASE)  # a type or a tactic
+WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+NODE = re.compile(r"[^\s\[\](){},+]*::[A-Za-z]+_\d+")
+ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[ ]|$)")
+
+SPARSITY_LINES = {
+    "eligible": (
+        r"\(Sparsity\)\s*Layers eligible for sparse math:()\s*(.*)$",
+        r"\(Sparsity\)\s*Found\s+(\d+)\s+layer\(s\)\s+eligible to use sparse tactics\s*:?\s*(.*)$",
+    ),
+    "picked": (
+        r"\(Sparsity\)\s*TRT inference plan picked sparse implementation for layers:()\s*(.*)$",
+        r"\(Sparsity\)\s*Chose\s+(\d+)\s+layer\(s\)\s+using sparse tactics\s*:?\s*(.*)$",
+    ),
+}
+"""In the words of 8.x, where only a list stands, and of 10.x, where a number does and the list may be left out."""
+
+TIMED = "TensorRT timed its sparse kernels and picked a dense one"
+NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
+DENSE = "TensorRT runs it with a dense kernel"
+
+
+class Gpu(_nvidia.Gpu):
+    """The device, with a stream of our own: on the default one TensorRT synchronises more than it has to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.torch.cuda.set_stream(self.torch.cuda.Stream())
+
+    def stream(self) -> int:
+        return int(self.torch.cuda.current_stream().cuda_stream)
+
+
+GPU: Callable[[], Any] = Gpu
+
+
+def probe() -> dict[str, Any]:
+    found = _nvidia.found()
+    import tensorrt  # type: ignore[import-not-found,unused-ignore]
+
+    found = dict(found, versions={"tensorrt": str(tensorrt.__version__)})
+    if found["devices"]:
+        try:
+            _session()
+        except RuntimeError as error:
+            return dict(found, devices={}, absent={"cuda": str(error)})
+    return found
+
+
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Running:
+    engine = _Engine(model, settings)
+    _session().built.append((model, engine))
+    return _Running(engine, inputs, engine.saved(folder, model) if settings["keep_files"] else {})
+
+
+def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
+    """Profile the very engine that was compiled, where one was: a second build may pick other kernels."""
+    built = _session().built
+    known = next((each for each in built if each[0] == model), None)
+    if known is not None:
+        built.remove(known)
+    return _Profiled(_Engine(model, settings) if known is None else known[1], inputs)
+
+
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
+    """Build the pruned model and say which layers TensorRT runs sparsely; None in `picked` where it does not tell."""
+    say("rate", "building the pruned engine")
+    engine = _Engine(models["pruned"], settings)
+    return [_rated(engine, layer) for layer in settings["layers"]]
+
+
+def meter() -> Any:
+    return _nvidia.Meter()
+
+
+def _rated(engine: _Engine, layer: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"layer": layer, "rows": None}
+    picked = engine.runs_sparsely(layer)
+    if picked is not False:
+        return dict(row, picked=picked)
+    eligible = engine.said["eligible"]
+    if eligible is not None and eligible.names_layer(layer):
+        return dict(row, refused=TIMED)
+    return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
+
+
+@functools.lru_cache(maxsize=1)
+def _session() -> _Session:
+    return _Session()
+
+
+class _Session:
+    """What a process has one of: the logger that TensorRT keeps, the builder, the runtime, the device.
+
+    The builder comes first: without a working GPU it raises, where a runtime ends the process.
+    """
+
+    def __init__(self) -> None:
+        import tensorrt
+
+        self.trt: Any = tensorrt
+        self.log = _logger(tensorrt)
+        try:
+            self.builder = tensorrt.Builder(self.log)
+        except TypeError as error:
+            raise RuntimeError(f"TensorRT finds no GPU that it can use: {self.complaints() or error}") from error
+        self.gpu = GPU()
+        self.built: list[tuple[str, _Engine]] = []  # with the models they came from, until they are profiled
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - there is one session, as long as the process
+    def runtime(self) -> Any:
+        return self.trt.Runtime(self.log)
+
+    def complaints(self) -> str:
+        """Return the last errors of the log, or else its last warnings."""
+        error = int(self.trt.ILogger.Severity.ERROR)
+        errors = [message for severity, message in self.log.complaints if severity <= error]
+        return "; ".join((errors or [message for _, message in self.log.complaints])[-3:])
+
+    def build(self, model: str, dtype: str) -> tuple[Any, list[str]]:
+        """Return the serialised engine of an ONNX file and the names of its outputs, in the model's order."""
+        trt = self.trt
+        del self.log.complaints[:], self.log.sparsity[:]
+        kinds = trt.NetworkDefinitionCreationFlag
+        typed = hasattr(kinds, "STRONGLY_TYPED")
+        if not typed and dtype == "bfloat16":
+            raise RuntimeError(f"TensorRT {trt.__version__} has no bfloat16; --dtype float16 is there")
+        network = self.builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
+        parser = trt.OnnxParser(network, self.log)
+        if not parser.parse_from_file(model):
+            errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+            raise RuntimeError(f"TensorRT cannot read this model: {errors or self.complaints()}")
+        config = self.builder.create_builder_config()
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)  # a permission: dense weights are not touched
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if not typed and dtype == "float16":
+            config.set_flag(trt.BuilderFlag.FP16)
+        plan = self.builder.build_serialized_network(network, config)
+        if plan is None:
+            raise RuntimeError(f"TensorRT cannot build this model: {self.complaints() or 'it does not say why'}")
+        return plan, [network.get_output(i).name for i in range(network.num_outputs)]
+
+
+def _logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Hears every message, also the thousands of VERBOSE, and keeps what is asked for later."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.sparsity: list[str] = []
+            self.complaints: list[tuple[int, str]] = []
+            self.least = int(trt.ILogger.Severity.WARNING)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if "(Sparsity)" in msg:
+                self.sparsity.append(msg)
+            if int(severity) <= self.least:
+                self.complaints.append((int(severity), msg.strip()))
+
+    return Logger()
+
+
+class _Said:
+    """Layers that the log names; `complete` where it names as many as it counts, each time that it speaks of them.
+
+    It may do so once for each part of the network, so lists are put together and counts are not added.
+    """
+
+    def __init__(self, lines: list[tuple[str, list[str]]]) -> None:
+        self.names = list(dict.fromkeys(name for _, names in lines for name in names))
+        counts = [int(count) if count else len(names) for count, names in lines]
+        self.count = max(counts)
+        self.complete = all(len(names) == count for (_, names), count in zip(lines, counts))
+
+    def names_layer(self, layer: str) -> bool:
+        return any(_carries(name, layer) for name in self.names)
+
+
+def read_sparsity(log: list[str]) -> dict[str, _Said | None]:
+    """Return which layers the log calls eligible and picked; None where it does not speak of them."""
+    found: dict[str, _Said | None] = {}
+    for key, wordings in SPARSITY_LINES.items():
+        matches = [re.search(wording, line, re.IGNORECASE | re.DOTALL) for line in log for wording in wordings]
+        lines = [(match[1], split_names(match[2])) for match in matches if match is not None]
+        found[key] = _Said(lines) if lines else None
+    return found
+
+
+def split_names(text: str) -> list[str]:
+    """Split a list at its commas, but for those within brackets: `PWN(PWN(a), b)` is one layer's name."""
+    names, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth <= 0:
+            names.append("")
+        else:
+            names[-1] += character
+    return [name.strip() for name in names if name.strip()]
+
+
+def _carries(name: str, layer: str) -> bool:
+    """Say whether a fused layer's name holds this torch layer: `m.a::Conv_3 + b::Relu_4` holds m.a and b, not a."""
+    return re.search(r"(?<!\w)(?<!\w\.)" + re.escape(layer) + r"::[A-Za-z]+_\d", name) is not None
+
+
+class _Engine:
+    """An engine, with what its builder and its inspector say of its layers."""
+
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        self.session = _session()
+        self.plan, self.outputs = self.session.build(model, settings["dtype"])
+        self.said = read_sparsity(self.session.log.sparsity)
+        self.engine = self.session.runtime().deserialize_cuda_engine(self.plan)
+        if self.engine is None:
+            raise RuntimeError(f"TensorRT cannot load its own engine: {self.session.complaints()}")
+        form = self.session.trt.LayerInformationFormat.JSON
+        self.inspected = self.engine.create_engine_inspector().get_engine_information(form)
+        layers = json.loads(self.inspected)["Layers"]  # names alone, where it will not tell more
+        self.layers = [_Layer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
+        claimed = {node for layer in self.layers if layer.product for node in layer.names}
+        for layer in self.layers:
+            layer.settle(claimed)
+        sparse = sum(self._named_sparse(layer) for layer in self.layers)
+        picked = self.said["picked"]
+        # where the log counts more than can be recognised, some sparse tactic has a name that we do not know
+        self.accounted = picked is None or sparse >= picked.count
+
+    def _named_sparse(self, layer: _Layer) -> bool:
+        picked = self.said["picked"]
+        named = _nvidia.is_sparse(layer.tactic) or (picked is not None and layer.is_among(picked.names))
+        return named and layer.op in WEIGHT_OPS
+
+    def is_sparse(self, layer: _Layer) -> bool | None:
+        """Say whether it skips zeros; None where neither the log nor its tactic tells."""
+        if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
+            return layer.op in WEIGHT_OPS
+        picked = self.said["picked"]
+        listed = picked is not None and picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
+        return False if listed or (layer.tactic and self.accounted) else None
+
+    def runs_sparsely(self, layer: str) -> bool | None:
+        """Say so of a torch layer; None where that is not known."""
+        kernels = [own for own in self.layers if own.op in WEIGHT_OPS and any(_carries(n, layer) for n in own.names)]
+        states = [self.is_sparse(own) for own in kernels]
+        picked = self.said["picked"]
+        if True in states or (picked is not None and picked.names_layer(layer)):
+            return True
+        return False if states and None not in states else None
+
+    def saved(self, folder: str, model: str) -> dict[str, str]:
+        base = os.path.join(folder, os.path.splitext(os.path.basename(model))[0])
+        files = {"engine": base + ".engine", "layers": base + ".layers.json"}
+        with open(files["engine"], "wb") as file:
+            file.write(self.plan)
+        with open(files["layers"], "w", encoding="utf-8") as file:
+            file.write(self.inspected)
+        return files
+
+
+class _Layer:
+    """A layer of an engine: the ONNX nodes in it, and what carries it out."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.name, self.type = str(told["Name"]), str(told.get("LayerType") or "")
+        self.tactic = str(told.get("TacticName") or "")
+        values = " ".join(str(output.get("Name", "")) for output in told.get("Outputs", []))  # called as their nodes
+        metadata = ONNX_LAYER.findall(str(told.get("Metadata") or ""))
+        self.names: list[str] = metadata or NODE.findall(self.name) or NODE.findall(values)
+        self.product = PRODUCT.search(self.type + " " + self.tactic) is not None
+        self.op = self.type or "unknown"
+
+    def settle(self, claimed: set[str]) -> None:
+        """Find the operator, once it is known which nodes the products have: a copy made for one is named after it."""
+        ops = [_op(node) for node in self.names if self.product or node not in claimed]
+        products = [op for op in ops if op in WEIGHT_OPS]
+        if products:
+            self.op = products[0]
+        elif self.product:
+            self.op = "Conv" if "conv" in self.type.lower() else "MatMul"
+        elif ops:
+            self.op = ops[0]
+
+    def is_among(self, names: list[str]) -> bool:
+        return any(name == self.name or set(self.names) & set(NODE.findall(name)) for name in names)
+
+
+def _op(node: str) -> str:
+    return node.rpartition("::")[2].partition("_")[0]
+
+
+class _Bound:
+    """An engine's context with the inputs in place, and memory for what comes out."""
+
+    def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
+        self.own, self.session, self.gpu = engine, engine.session, engine.session.gpu
+        self.context = engine.engine.create_execution_context()
+        if self.context is None:
+            raise RuntimeError(f"TensorRT cannot run this engine: {self.session.complaints()}")
+        self.values: dict[str, Any] = {}
+        for number in range(engine.engine.num_io_tensors):
+            name = engine.engine.get_tensor_name(number)
+            self.values[name] = value = self._value(name, inputs)
+            if not self.context.set_tensor_address(name, value.data_ptr()):
+                raise RuntimeError(f"TensorRT takes no memory for {name}: {self.session.complaints()}")
+
+    def _value(self, name: str, inputs: dict[str, Any]) -> Any:
+        torch, trt, engine = self.gpu.torch, self.session.trt, self.own.engine
+        dtype = getattr(torch, DTYPES[engine.get_tensor_dtype(name).name])
+        on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
+        device = "cpu" if on_host else self.gpu.device
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+            return torch.from_numpy(inputs[name]).to(device, dtype).contiguous()
+        shape = tuple(self.context.get_tensor_shape(name))
+        if min(shape, default=0) < 0:
+            raise RuntimeError(f"the size of the output {name} depends on the values in it, which is not supported")
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    def enqueue(self) -> None:
+        if not self.context.execute_async_v3(stream_handle=self.gpu.stream()):
+            raise RuntimeError(f"TensorRT did not start a run: {self.session.complaints()}")
+
+    def finish(self) -> None:
+        self.gpu.finish()
+
+
+class _Running(_Bound):
+    """An engine started as one CUDA graph, where it lets itself be captured."""
+
+    def __init__(self, engine: _Engine, inputs: dict[str, Any], files: dict[str, str]) -> None:
+        super().__init__(engine, inputs)
+        self.files = files
+        self.enqueue()
+        self.facts: dict[str, Any] = {"way": "a CUDA graph", "eager_ms": round(self._milliseconds(), 6)}
+        self.run: Callable[[], Any] = self.enqueue
+        try:
+            self.run = self.gpu.graph(self.enqueue)
+        except Exception as error:  # noqa: BLE001 - whatever hinders a graph, the engine runs without one
+            self.finish()
+            self.facts.update(way="kernel by kernel", refused=[str(error)])
+
+    def _milliseconds(self) -> float:
+        times = []
+        for _ in range(7):
+            self.finish()
+            start = time.perf_counter()
+            self.enqueue()
+            self.finish()
+            times.append((time.perf_counter() - start) * 1e3)
+        return sorted(times)[len(times) // 2]
+
+    def outputs(self) -> list[Any]:
+        found = [self.values[name] for name in self.own.outputs]
+        for value in found:
+            value.zero_()  # so that what comes out is this run's
+        self.run()
+        self.finish()
+        return [(value.float() if value.is_floating_point() else value).cpu().numpy() for value in found]
+
+
+class _Profiled(_Bound):
+    """A context of its own with TensorRT's profiler on; each run is one pass over the engine's layers."""
+
+    def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
+        super().__init__(engine, inputs)
+        self.profiler = _profiler(self.session.trt)
+        self.context.profiler = self.profiler
+        self.passes: list[dict[tuple[str, int], float]] = []
+
+    def run(self) -> None:
+        del self.profiler.seen[:]
+        self.enqueue()
+        self.finish()
+        self.passes.append(dict(_numbered(self.profiler.seen)))
+
+    def kernels(self) -> list[Any]:
+        layers = dict(_numbered([(layer.name, layer) for layer in self.own.layers]))
+        if not self.passes[-1]:
+            raise RuntimeError("TensorRT's profiler reported no layer")
+        rows = []
+        for key in self.passes[-1]:
+            layer = layers.get(key) or _Layer({"Name": key[0]})
+            samples = [seen[key] * 1e3 for seen in self.passes if key in seen]
+            samples += [sorted(samples)[len(samples) // 2]] * (len(self.passes) - len(samples))
+            row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
+            rows.append(dict(row, sparse=self.own.is_sparse(layer), us=samples))
+        return rows
+
+
+def _profiler(trt: Any) -> Any:
+    class Profiler(trt.IProfiler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+            self.seen: list[tuple[str, float]] = []
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.seen.append((layer_name, ms))
+
+    return Profiler()
+
+
+def _numbered(named: list[tuple[str, Any]]) -> list[tuple[tuple[str, int], Any]]:
+    """Tell layers of one name apart by their order."""
+    times: dict[str, int] = {}
+    found = []
+    for name, value in named:
+        times[name] = times.get(name, -1) + 1
+        found.append(((name, times[name]), value))
+    return found
