@@ -67,6 +67,7 @@ def main() -> None:
         for shape in SHAPES
         for threads in THREADS
     ]
+    weigh(blocks)
     data = {**provenance(), "rounds": options.rounds, "blocks": blocks}
     shown = "\n".join([where(data), "", table(data), "", *verdicts(data), "", *agreement(data), "", *notes(data)])
     print(shown)
@@ -77,13 +78,18 @@ def main() -> None:
 
 
 def measure(shape: tuple[int, int], threads: int, rounds: int, others: float) -> dict[str, Any]:
-    """Time all contestants in one process, and weigh each in its own."""
+    """Time all contestants in one process."""
     print(f"{shape}, threads: {threads}, cores busy before: {others:.2f}", file=sys.stderr, flush=True)
-    size = [str(extent) for extent in shape]
-    timed = in_child(threads, "time", *size, str(rounds))
-    for row in timed["rows"]:
-        row["extra_mb"] = in_child(threads, "memory", *size, row["job"], row["name"])["extra_mb"]
+    timed = in_child(threads, "time", *map(str, shape), str(rounds))
     return {"shape": shape, "threads": threads, "cores_busy_before": others, "load_after": os.getloadavg()[0], **timed}
+
+
+def weigh(blocks: list[dict[str, Any]]) -> None:
+    """Add each contestant's memory, measured in its own process, to the rows with the first number of threads."""
+    for block in blocks:
+        for row in block["rows"] if block["threads"] == THREADS[0] else ():
+            found = in_child(THREADS[0], "memory", *map(str, block["shape"]), row["job"], row["name"])
+            row["extra_mb"] = found["extra_mb"]
 
 
 def in_child(threads: int, *arguments: str) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def extra_megabytes(weight: Tensor, contestant: Contestant) -> float:
     """Return how far one call lifts the process's peak over what it held with the weight and the model there.
 
     The first call, on a small weight, brings what a library loads once. The peak counts from the start of the process,
-    and importing all of them took less than a call on these shapes does.
+    and importing took less than a call on these shapes does.
     """
     contestant.ready(torch.randn(64, 64))()
     call = contestant.ready(weight)
@@ -173,13 +179,13 @@ def share_of_ties(weight: Tensor) -> float:
 
 
 def contestants() -> Iterator[Contestant]:
-    """Give ours first for each job, then the peers that are installed, then torch by itself."""
+    """Give ours first for each job, then torch by itself, then the peers that are installed."""
     yield Contestant("mask", "ours: keep_n_of_m", lambda w: lambda: keep_n_of_m(w.abs(), 2, 4))
     yield Contestant("step", "ours: magnitude, keep_n_of_m, apply", our_step)
-    yield from modelopt()
+    yield Contestant("mask", "reference: topk, scatter", lambda w: lambda: mask_by_topk(w))
+    yield Contestant("step", "reference: topk, scatter, apply", topk_step)
     yield from torch_ao()
-    yield Contestant("mask", "torch: topk, scatter", lambda w: lambda: mask_by_topk(w))
-    yield Contestant("step", "torch: topk, scatter, apply", topk_step)
+    yield from modelopt()
 
 
 def our_step(weight: Tensor) -> Call:
@@ -204,7 +210,7 @@ def topk_step(weight: Tensor) -> Call:
 
 
 def modelopt() -> Iterator[Contestant]:
-    """Give modelopt's mask, the same before it is turned into bools, and what its users call."""
+    """Give modelopt's mask and what its users call."""
     try:
         sparsity = import_module("modelopt.torch.sparsity")
         asp = import_module("modelopt.torch.sparsity.weight_sparsity.magnitude")
@@ -221,7 +227,6 @@ def modelopt() -> Iterator[Contestant]:
         return call
 
     yield Contestant("mask", "modelopt: create_asp_mask", lambda w: lambda: asp.create_asp_mask(w, "2:4 sparsity"))
-    yield Contestant("mask", "modelopt: m4n2_1d", lambda w: lambda: asp.m4n2_1d(w))
     yield Contestant("step", "modelopt: sparsify, export", step)
 
 
@@ -354,7 +359,7 @@ def cells(block: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
         row["name"],
         *spread(row["seconds"], digits),
         *(spread(ratios(block, row), 2) if not row["name"].startswith("ours") else ("1", "")),
-        f"{row['extra_mb']:.0f}",
+        f"{row['extra_mb']:.0f}" if "extra_mb" in row else "",
         f"{row['agreement']['equal_entries']:.7%}",
     )
 
@@ -364,20 +369,24 @@ def place(block: dict[str, Any]) -> tuple[str, str]:
 
 
 def verdicts(data: dict[str, Any]) -> Iterator[str]:
-    """Name, for each job, shape and number of threads, the fastest that is not ours."""
+    """Set the fastest peer, and the reference, against ours for each job, shape and number of threads."""
     for job in ("mask", "step"):
         for block in data["blocks"]:
-            others = [row for row in block["rows"] if row["job"] == job and not row["name"].startswith("ours")]
-            fastest = min(others, key=lambda row: statistics.median(row["seconds"]))
-            found = ratios(block, fastest)
-            middle, width = spread(found, 2)
-            wins = sum(ratio >= 1 for ratio in found)
+            reference = [row for row in block["rows"] if row["job"] == job and row["name"].startswith("reference")]
+            ours = [row for row in block["rows"] if row["job"] == job and row["name"].startswith("ours")]
+            peers = [row for row in block["rows"] if row["job"] == job and row not in [*reference, *ours]]
+            fastest = sorted(peers, key=lambda row: statistics.median(row["seconds"]))[:1]
             shape, threads = place(block)
-            yield (
-                f"- {job}, {shape}, threads: {threads}: the fastest other is {fastest['name']}, {middle} times ours "
-                f"({width}); ours is no slower in {wins} of {len(found)} rounds: "
-                f"ratio >= 1 {'holds' if statistics.median(found) >= 1 else 'fails'}"
-            )
+            against = "; ".join(verdict(block, row) for row in [*fastest, *reference])
+            yield f"- {job}, {shape}, threads: {threads}: {against}"
+
+
+def verdict(block: dict[str, Any], row: dict[str, Any]) -> str:
+    found = ratios(block, row)
+    middle, width = spread(found, 2)
+    holds = "holds" if statistics.median(found) >= 1 else "fails"
+    wins = sum(ratio >= 1 for ratio in found)
+    return f"{row['name']} takes {middle} times ours ({width}): >= 1 {holds}, in {wins} of {len(found)} rounds"
 
 
 def agreement(data: dict[str, Any]) -> Iterator[str]:
@@ -393,19 +402,20 @@ def accounted(block: dict[str, Any], key: str, weight: str, ties: float) -> Iter
     yield f"- {weight}: the second and the third magnitude are equal in {ties:.5%} of the groups, and either may stay."
     found = {row["name"]: row[key] for row in block["rows"]}
     same = [name for name, each in found.items() if not each["groups_that_differ"]]
-    yield f"  - no group differs from ours: {', '.join(same)}"
+    yield f"  - no group differs from ours: {'; '.join(same) if len(same) < len(found) else 'all of them'}"
     for name, each in found.items():
         if name not in same:
+            loss = f" (by {each['largest_loss']:.1e} at most)" if each["kept_less"] else ""
             yield (
                 f"  - {name}: {each['groups_that_differ']} of {each['groups']} groups differ from ours; of those it "
-                f"keeps less magnitude in {each['kept_less']} (by {each['largest_loss']:.1e} at most) and more in "
-                f"{each['kept_more']}; {each['groups_not_2_of_4']} groups are not 2 of 4"
+                f"keeps less magnitude in {each['kept_less']}{loss} and more in {each['kept_more']}; "
+                f"{each['groups_not_2_of_4']} groups are not 2 of 4"
             )
 
 
 def notes(data: dict[str, Any]) -> Iterator[str]:
-    yield "- mask: from the weight to a mask. step: from a model to its pruned weight, copies of the model not counted."
-    yield "- times ours: paired within each round. extra MB: the peak of one call over what was held before it."
+    yield "- mask: from the weight to a mask. step: from a model to its pruned weight, its copy not counted."
+    yield "- times ours: paired within each round. extra MB: one call's peak over what was held before it, one thread."
     yield "- equal: share of entries that are kept, or dropped, as by ours for the same job."
     if data["versions"]["nvidia-modelopt"] is None:
         yield f"- For the missing peer: `{PEERS}`"

@@ -20,7 +20,7 @@ from .example import Example, require_runs
 from .proof import Proof, prove
 from .pruning import copy_modes, copy_of, fingerprint, prune
 from .pruning.served import Sparse24
-from .rating import Settled, settle
+from .rating import Settled, give_up, settle
 from .reasons import explain
 from .report import Fingerprints, Report, Request, Scores
 from .run import Run
@@ -82,11 +82,12 @@ def hwprune(
             sparse24 = Sparse24.of(choice)
             pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
             settled = settle(dense, pruned, inputs, choice, folder, progress)
-        pruned_score = _rate(score, settled.pruned.model, model)
-        with _own_torch_state():
             proof = prove(dense, settled, inputs, folder, progress)
+            if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
+                settled = give_up(dense, settled)
+                proof = prove(dense, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
-        scores = _scores(score, dense_score, pruned_score)
+        scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model))
         report = _report((name, input_name), settled, inputs, proof, scores, fingerprints)
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)

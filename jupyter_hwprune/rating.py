@@ -18,7 +18,7 @@ from .judge import compare
 from .kernels import Case
 from .program import export_program
 from .pruning import Pruned, restore
-from .report import NOT_COMPARED, Evidence, Layer, Returned
+from .report import Evidence, Layer, Returned
 from .request import request_for
 from .toolchains import defines
 from .toolchains.process import Failure, Progress, call, guarded_folder
@@ -68,11 +68,23 @@ def settle(
                 f"off by {row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
                 "Try another --dtype or --toolchain, and report this to the maker of that one."
             )
+    names = {layer.name for layer in served}
+    pruned = replace(pruned, layers=tuple(_rated(layer, rows.get(layer.name)) for layer in pruned.layers))
+    served = [layer for layer in pruned.layers if layer.name in names]
     returned = [back for layer in served if (back := _returned(layer, rows.get(layer.name), choice))]
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     rated = tuple(layer.name for layer in served)
     settled = restore(dense, pruned, returned) if returned else pruned
     return Settled(settled, choice, plans, rated, cases["dense"])
+
+
+def give_up(dense: nn.Module, settled: Settled) -> Settled:
+    """Make every layer dense again, where each gained by itself and the whole model did not."""
+    reason = "faster by itself, but the whole model came out slower with it"
+    pruned = settled.pruned
+    gone = [Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, layer.alone) for layer in pruned.layers]
+    restored = restore(dense, pruned, (*pruned.returned, *gone))
+    return replace(settled, pruned=restored)
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:
@@ -81,22 +93,29 @@ def failed(choice: Choice, failure: Failure) -> Evidence:
     return Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
 
 
+def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
+    """Keep with the layer what it did by itself."""
+    samples = row and row.get("samples")
+    if not row or not samples:
+        return layer
+    return replace(layer, rows=row["rows"], alone=compare(samples["dense"], samples["control"], samples["pruned"]))
+
+
 def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:
     """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
-    if row is None:
-        return Returned(layer.name, layer.kind, layer.shape, "it did not run on this input", None, NOT_COMPARED)
-    if "refused" in row:
-        return Returned(layer.name, layer.kind, layer.shape, row["refused"], row.get("rows"), NOT_COMPARED)
-    if row.get("picked"):  # the compiler timed it itself
+    if row is not None and row.get("picked"):  # the compiler timed it itself
         return None
-    samples = row["samples"]
-    speed = compare(samples["dense"], samples["control"], samples["pruned"])
+    speed = layer.alone
     if speed.verdict == "faster" or (choice.keep_all and speed.speedup is not None):
         return None
-    if speed.speedup is None:
+    if row is None:
+        reason = "it did not run on this input"
+    elif "refused" in row:
+        reason = row["refused"]
+    elif speed.speedup is None:
         reason = "its kernels could not be timed"
     elif speed.verdict == "slower":
         reason = f"its sparse kernel takes {1 / speed.speedup:.2f}x the time of the dense one"
     else:
         reason = f"its sparse kernel gains nothing measurable ({speed.speedup:.2f}x)"
-    return Returned(layer.name, layer.kind, layer.shape, reason, row["rows"], speed)
+    return Returned(layer.name, layer.kind, layer.shape, reason, row.get("rows") if row else None, speed)

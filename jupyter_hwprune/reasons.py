@@ -54,7 +54,7 @@ def _returned(choice: Choice, pruned: Pruned) -> list[str]:
     of = len(pruned.returned) + len(pruned.layers)
     names = _named([layer.name for layer in pruned.returned])
     said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
-    return [f"{said} and have their dense weights again: {names}."]
+    return [f"{said}; dense weights again in {names}."]
 
 
 def _counters(proof: Proof) -> list[str]:

@@ -142,7 +142,8 @@ class Layer:
     valid: the weights hold the pattern (`valid_groups` is the share of its groups that do);
     used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
-    `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked.
+    `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
+    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model.
     """
 
     name: str
@@ -163,6 +164,8 @@ class Layer:
     dense_us: float | None = None
     pruned_us: float | None = None
     served_by: tuple[str, ...] | None = None
+    rows: int | None = None
+    alone: Comparison = NOT_COMPARED
     compressed: Compressed | None = None
     counters: Counters | None = None
 

@@ -71,6 +71,8 @@ def sparse_here(model: nn.Module, **options: Any) -> Run:
 
 def test_layers_that_gain_are_sparse_and_the_others_are_dense_again(run: Run) -> None:
     report = run.report
+    assert report.verdict == "faster"
+    assert all(layer.alone.verdict == "faster" and layer.rows == 68 for layer in report.layers)
     assert {layer.name: layer.used for layer in report.layers} == {"up": True, "down": True}
     assert all("xmma_sparse_gemm" in (layer.pruned_kernel or "") for layer in report.layers)
     assert all("nvjet" in (layer.kernel or "") for layer in report.layers)
@@ -166,9 +168,21 @@ def test_losers_stay_pruned_when_asked() -> None:
 
 def test_a_program_that_no_graph_can_hold_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "graph")
-    launch = sparse_here(Net()).report.measurement.pruned_launch
+    launch = sparse_here(Net(), keep_all=True).report.measurement.pruned_launch
     assert launch is not None
     assert launch.way == "kernel by kernel"
+
+
+def test_a_model_that_is_slower_as_a_whole_goes_back_to_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without graphs the stand-in's sparse products take the time that emulating them takes."""
+    monkeypatch.setenv("HWPRUNE_GPU_FAULT", "graph")
+    model = Net()
+    run = sparse_here(model)
+    assert run.report.verdict != "slower"
+    assert run.report.layers == ()
+    reasons = {back.name: back.reason for back in run.report.returned}
+    assert "the whole model came out slower" in reasons["up"]
+    assert torch.equal(run.model.get_parameter("up.weight"), model.up.weight)
 
 
 def test_what_the_library_refuses_is_dense_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,23 +99,12 @@ def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
     """Build the pruned model and say which layers TensorRT runs sparsely; None in `picked` where it does not tell."""
     say("rate", "building the pruned engine")
-    engine = _Engine(models["pruned"], settings)
-    return [_rated(engine, layer) for layer in settings["layers"]]
+    told = _Engine(models["pruned"], settings).told
+    return [told.rated(layer) for layer in settings["layers"]]
 
 
 def meter() -> Any:
     return _nvidia.Meter()
-
-
-def _rated(engine: _Engine, layer: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"layer": layer, "rows": None}
-    picked = engine.runs_sparsely(layer)
-    if picked is not False:
-        return dict(row, picked=picked)
-    eligible = engine.said["eligible"]
-    if eligible is not None and eligible.names_layer(layer):
-        return dict(row, refused=TIMED)
-    return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
 
 
 @functools.lru_cache(maxsize=1)
@@ -243,13 +232,29 @@ class _Engine:
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
         self.session = _session()
         self.plan, self.outputs = self.session.build(model, settings["dtype"])
-        self.said = read_sparsity(self.session.log.sparsity)
         self.engine = self.session.runtime().deserialize_cuda_engine(self.plan)
         if self.engine is None:
             raise RuntimeError(f"TensorRT cannot load its own engine: {self.session.complaints()}")
         form = self.session.trt.LayerInformationFormat.JSON
         self.inspected = self.engine.create_engine_inspector().get_engine_information(form)
-        layers = json.loads(self.inspected)["Layers"]  # names alone, where it will not tell more
+        self.told = _Told(self.inspected, self.session.log.sparsity)
+
+    def saved(self, folder: str, model: str) -> dict[str, str]:
+        base = os.path.join(folder, os.path.splitext(os.path.basename(model))[0])
+        files = {"engine": base + ".engine", "layers": base + ".layers.json"}
+        with open(files["engine"], "wb") as file:
+            file.write(self.plan)
+        with open(files["layers"], "w", encoding="utf-8") as file:
+            file.write(self.inspected)
+        return files
+
+
+class _Told:
+    """An engine's layers as the inspector tells of them, held against what the log said while it was built."""
+
+    def __init__(self, inspected: str, log: list[str]) -> None:
+        self.said = read_sparsity(log)
+        layers = json.loads(inspected)["Layers"]  # names alone, where it will not tell more
         self.layers = [_Layer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
         claimed = {node for layer in self.layers if layer.product for node in layer.names}
         for layer in self.layers:
@@ -272,23 +277,24 @@ class _Engine:
         listed = picked is not None and picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
         return False if listed or (layer.tactic and self.accounted) else None
 
-    def runs_sparsely(self, layer: str) -> bool | None:
-        """Say so of a torch layer; None where that is not known."""
+    def rated(self, layer: str) -> dict[str, Any]:
+        """Say of a torch layer whether a sparse kernel was picked (None: it does not tell), or why it is refused."""
+        row: dict[str, Any] = {"layer": layer, "rows": None}
+        picked = self._runs_sparsely(layer)
+        if picked is not False:
+            return dict(row, picked=picked)
+        eligible = self.said["eligible"]
+        if eligible is not None and eligible.names_layer(layer):
+            return dict(row, refused=TIMED)
+        return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
+
+    def _runs_sparsely(self, layer: str) -> bool | None:
         kernels = [own for own in self.layers if own.op in WEIGHT_OPS and any(_carries(n, layer) for n in own.names)]
         states = [self.is_sparse(own) for own in kernels]
         picked = self.said["picked"]
         if True in states or (picked is not None and picked.names_layer(layer)):
             return True
         return False if states and None not in states else None
-
-    def saved(self, folder: str, model: str) -> dict[str, str]:
-        base = os.path.join(folder, os.path.splitext(os.path.basename(model))[0])
-        files = {"engine": base + ".engine", "layers": base + ".layers.json"}
-        with open(files["engine"], "wb") as file:
-            file.write(self.plan)
-        with open(files["layers"], "w", encoding="utf-8") as file:
-            file.write(self.inspected)
-        return files
 
 
 class _Layer:
@@ -407,7 +413,7 @@ class _Profiled(_Bound):
         self.passes.append(dict(_numbered(self.profiler.seen)))
 
     def kernels(self) -> list[Any]:
-        layers = dict(_numbered([(layer.name, layer) for layer in self.own.layers]))
+        layers = dict(_numbered([(layer.name, layer) for layer in self.own.told.layers]))
         if not self.passes[-1]:
             raise RuntimeError("TensorRT's profiler reported no layer")
         rows = []
@@ -416,7 +422,7 @@ class _Profiled(_Bound):
             samples = [seen[key] * 1e3 for seen in self.passes if key in seen]
             samples += [sorted(samples)[len(samples) // 2]] * (len(self.passes) - len(samples))
             row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
-            rows.append(dict(row, sparse=self.own.is_sparse(layer), us=samples))
+            rows.append(dict(row, sparse=self.own.told.is_sparse(layer), us=samples))
         return rows
 
 

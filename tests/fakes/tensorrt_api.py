@@ -28,10 +28,11 @@ FAULT = os.environ.get("HWPRUNE_TRT_FAULT", "")
 OLD, NEWEST = VERSION == "8.6", VERSION == "11"
 __version__ = {"8.6": "8.6.1", "10": "10.16.1.11", "11": "11.4.0.106"}[VERSION]
 
-PRODUCTS = ("Conv", "Gemm", "MatMul")
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 EDGES = {  # of the ONNX element type: TensorRT's name, numpy's
     TensorProto.FLOAT: ("FLOAT", "float32"),
     TensorProto.FLOAT16: ("HALF", "float16"),
+    TensorProto.BFLOAT16: ("BF16", "uint16"),
     TensorProto.INT64: ("INT32", "int32") if OLD else ("INT64", "int64"),
 }
 TACTICS = {  # of a convolution, and whether it is sparse; these names stand in libnvinfer 8.6
@@ -178,15 +179,15 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 def _product(nodes: list[Any], weights: dict[str, Any], allowed: bool, number: int) -> dict[str, Any]:
-    conv, weight = nodes[0].op_type == "Conv", weights.get(nodes[0].input[1])
+    conv, weight = nodes[0].op_type.startswith("Conv"), weights.get(nodes[0].input[1])
     name = " + ".join(node.name for node in nodes)
     eligible = sparse = False
-    work = 1e4
-    if weight is not None:
+    work = 1e4 if weight is None else float(weight.size)
+    if weight is not None and nodes[0].op_type != "ConvTranspose":
         transposed = nodes[0].op_type == "Gemm" and any(a.name == "transB" and a.i for a in nodes[0].attribute)
         rows = weight if conv or transposed else weight.T  # [outputs, inputs, ...]
         eligible = allowed and rows.shape[1] >= 16 and rows.shape[1] % 4 == 0 and _is_two_of_four(rows)
-        sparse, work = eligible and rows.shape[0] >= 32, float(weight.size)
+        sparse = eligible and rows.shape[0] >= 32
     kind = ("CaskConvolution" if conv else "MatrixMultiply") if OLD or conv else "gemm"
     layer = _layer(name if OLD or conv else f"{nodes[0].op_type}_myl0_{number}", nodes, kind)
     return layer | {"fused": name, "eligible": eligible, "sparse": sparse, "ms": (0.6 if sparse else 1.0) * work / 1e4}
@@ -240,7 +241,7 @@ class Engine:
         graph = onnx.load_model_from_string(proto).graph
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(widened(proto), options, providers=["CPUExecutionProvider"])
         self.inputs = {value.name: value for value in graph.input}
         self.edges = [*graph.input, *reversed(graph.output)]  # an order that nobody promises
         self.types = {value.name: value.type.tensor_type for value in self.edges}
@@ -278,6 +279,21 @@ class Engine:
         return json.dumps({"Layers": layers, **edges})
 
 
+def widened(proto: bytes) -> bytes:
+    """Turn bfloat16, which ONNX Runtime does not know on a CPU, into float32."""
+    model = onnx.load_model_from_string(proto)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.BFLOAT16:
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype("float32"), weight.name))
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        if attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
+            attribute.i = TensorProto.FLOAT
+    return bytes(model.SerializeToString())
+
+
 def inspected(layer: dict[str, Any]) -> dict[str, Any]:
     """Tell of a layer: here 8.6 does it by its name, 10 by its metadata, 11 only by the value that it makes."""
     written = {"Datatype": "Half", "Format": "Row major"} if NEWEST else {"Format/Datatype": "Half"}
@@ -309,7 +325,8 @@ class Context:
         values = {name: self._read(name) for name in engine.inputs}
         names = [output.name for output in engine.session.get_outputs()]
         for name, value in zip(names, engine.session.run(names, values), strict=True):
-            made = np.ascontiguousarray(value.astype(engine.numpy_type(name)))
+            narrow = (value.view("uint32") >> 16) if engine.numpy_type(name) == "uint16" else value
+            made = np.ascontiguousarray(narrow.astype(engine.numpy_type(name)))
             ctypes.memmove(self.addresses[name], made.ctypes.data, made.nbytes)
         for layer in engine.layers:
             if self.profiler is None:
@@ -321,4 +338,6 @@ class Context:
         dtype, shape = self.engine.numpy_type(name), self.engine.get_tensor_shape(name)
         size = int(np.prod(shape)) * dtype.itemsize
         value = np.frombuffer(ctypes.string_at(self.addresses[name], size), dtype).reshape(shape)
+        if dtype == "uint16":
+            return (value.astype("uint32") << 16).view("float32")
         return value.astype("int64") if dtype.kind == "i" else value
