@@ -11,7 +11,7 @@ from torch import nn
 
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.proof import TIMING
-from jupyter_hwprune.toolchains import constant, probe, tensorrt, toolchain_file
+from jupyter_hwprune.toolchains import probe, tensorrt
 from jupyter_hwprune.toolchains.contract import Toolchain
 from tests.networks import ZOO
 
@@ -71,16 +71,11 @@ class EveryVersion:
                 monkeypatch.setitem(TIMING, name, seconds)
             return on(target, monkeypatch, model, x)
 
-    def test_its_version_stands_in_the_status(self) -> None:
-        status = probe(STAND_IN)
-        assert status.versions["tensorrt"].startswith(self.version)
-        assert "cuda" in status.devices
-
     def test_layers_are_sparse_where_that_was_picked_and_dense_again_where_not(
         self, pruned_mlp: tuple[nn.Module, Run]
     ) -> None:
         model, run = pruned_mlp
-        assert run.report.measurement.evidence.kind == "measured"
+        assert run.report.versions["tensorrt"].startswith(self.version)
         assert [(layer.name, layer.used) for layer in run.report.layers] == [("0", True), ("2", True)]
         assert [(back.name, back.reason) for back in run.report.returned] == [("4", self.not_picked)]
         assert torch.equal(run.model.get_parameter("4.weight"), model.get_parameter("4.weight"))
@@ -206,18 +201,13 @@ def test_a_missing_package_comes_with_its_cure(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HWPRUNE_TRT_FAULT", "missing")
     status = probe(STAND_IN)
     assert not status.available
-    assert "ModuleNotFoundError" in (status.reason or "")
-    assert "tensorrt" in (status.reason or "")
-    file = toolchain_file("tensorrt")
-    assert file is not None
-    assert status.cure == constant(file, "INSTALL") == "pip install tensorrt"
+    assert "ModuleNotFoundError: import of tensorrt" in (status.reason or "")
+    assert status.cure == tensorrt.INSTALL == "pip install tensorrt"
 
 
 def test_without_a_device_the_version_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWPRUNE_TRT_FAULT", "no device")
-    status = probe(STAND_IN)
-    assert status.versions == {"tensorrt": "10.16.1.11"}
-    assert status.devices == {}
+    assert (probe(STAND_IN).versions, probe(STAND_IN).devices) == ({"tensorrt": "10.16.1.11"}, {})
 
 
 FUSED = "a.b::Conv_1 + ::Relu_2"
@@ -254,7 +244,6 @@ def test_both_wordings_of_the_log_are_read(log: list[str], eligible: Any, picked
     ("text", "names"),
     [
         ("", []),
-        ("a", ["a"]),
         (f"{FUSED}, {NESTED},e", [FUSED, NESTED, "e"]),
         (
             "{ForeignNode[a::MatMul_1...b::Add_9]}, f([g, h], {i, j})",

@@ -5,11 +5,15 @@ Equal scores are settled by position, the first one is kept; so the same scores 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
 WIDE_GROUP = 16  # above this many weights a group, a sort is cheaper than comparing all pairs
-GROUPS_AT_ONCE = 1 << 17
+GROUPS_AT_ONCE = 1 << 15
+"""torch does operations on up to so many elements in the thread that asks for them. Larger ones wait at the barriers of
+its own pool, tens of times longer as soon as another program has one of the cores."""
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:
@@ -34,25 +38,33 @@ def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     groups = scores.reshape(-1, m)  # [groups, m]
     keep = torch.empty(groups.shape, dtype=torch.bool, device=scores.device)
     choose = _keep_by_sorting if m > WIDE_GROUP else _keep_by_comparing
-    for part, kept in zip(torch.split(groups, GROUPS_AT_ONCE), torch.split(keep, GROUPS_AT_ONCE), strict=True):
-        kept.copy_(choose(part, n))
+    portions = zip(torch.split(groups, GROUPS_AT_ONCE), torch.split(keep, GROUPS_AT_ONCE), strict=True)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _ in pool.map(lambda portion: choose(portion[0], portion[1], n), portions):
+            pass  # an error in a portion is raised here
     return keep.reshape(scores.shape)
 
 
-def _keep_by_comparing(groups: Tensor, n: int) -> Tensor:
-    columns = groups.T.contiguous()  # [m, groups]: each comparison reads two contiguous rows
-    rank = torch.zeros(columns.shape, dtype=torch.uint8, device=groups.device)  # how many in the group go before
-    for i in range(len(columns)):
-        for j in range(i + 1, len(columns)):
-            later_wins = columns[j] > columns[i]
-            rank[i] += later_wins
-            rank[j] += ~later_wins
-    return (rank < n).T
+def _keep_by_comparing(groups: Tensor, keep: Tensor, n: int) -> None:
+    """Count for each weight how many of its group go before it: at the start, those that stand before it."""
+    size, m = groups.shape
+    columns = torch.empty(m, size, dtype=groups.dtype, device=groups.device)  # each comparison reads two whole rows
+    rank = torch.empty(m, size, dtype=torch.int8, device=groups.device)
+    for i in range(m):
+        columns[i].copy_(groups[:, i])
+        rank[i].fill_(i)
+    for i in range(m):
+        for j in range(i + 1, m):
+            later_wins = (columns[j] > columns[i]).view(torch.int8)
+            rank[i].add_(later_wins)
+            rank[j].sub_(later_wins)
+    for i in range(m):
+        torch.lt(rank[i], n, out=keep[:, i])
 
 
-def _keep_by_sorting(groups: Tensor, n: int) -> Tensor:
+def _keep_by_sorting(groups: Tensor, keep: Tensor, n: int) -> None:
     order = groups.argsort(dim=1, descending=True, stable=True)
-    return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order[:, :n], value=True)
+    keep.zero_().scatter_(1, order[:, :n], value=True)
 
 
 def keep_blocks(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 So all of its own code runs (export, plans, rating, kernels to layers) and none of NVIDIA's. Its clock is made up: a
 dense product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs. HWPRUNE_GPU_FAULT plants
-a fault: `graph` (none can be captured), `refuse` (the library says no), `wrong` (sparse products are off by one).
+a fault: `compile` (torch.compile is tried, for the CPU), `graph` (none can be captured), `refuse` (the library says no), `wrong` (sparse products are off by one).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from jupyter_hwprune.toolchains import _nvidia, cusparselt
 
-INSTALL = cusparselt.INSTALL
+INSTALL = "no command mends it"
 TAKES = "program"
 FAULT = os.environ.get("HWPRUNE_GPU_FAULT", "")
 DENSE_KERNEL = "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"
@@ -57,7 +57,7 @@ class Replay:
 
 class Gpu(_nvidia.Gpu):
     device = "cpu"
-    can_compile = False
+    can_compile = FAULT == "compile"
 
     def __init__(self) -> None:
         self.torch = torch

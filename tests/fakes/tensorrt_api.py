@@ -23,12 +23,13 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, numpy_helper
 
+from .tensorrt_layers import layers_of
+
 VERSION = os.environ.get("HWPRUNE_TRT_VERSION", "10")
 FAULT = os.environ.get("HWPRUNE_TRT_FAULT", "")
 OLD, NEWEST = VERSION == "8.6", VERSION == "11"
 __version__ = {"8.6": "8.6.1", "10": "10.16.1.11", "11": "11.4.0.106"}[VERSION]
 
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 EDGES = {  # of the ONNX element type: TensorRT's name, numpy's
     TensorProto.FLOAT: ("FLOAT", "float32"),
     TensorProto.FLOAT16: ("HALF", "float16"),
@@ -140,68 +141,13 @@ class Builder:
         if FAULT == "build" or (flagged and typed) or (half and not flagged and not typed and not NEWEST):
             self.logger.log(Severity.ERROR, "Error Code 10: Could not find any implementation for node 1.0::Conv_2.")
             return None
-        layers = layers_of(network.proto, allowed=BuilderFlag.SPARSE_WEIGHTS in config.flags)
+        layers = layers_of(network.proto, old=OLD, allowed=BuilderFlag.SPARSE_WEIGHTS in config.flags)
         self.logger.log(Severity.VERBOSE, "Tactic: 0x0000000000000001 Time: 0.0123")
         if FAULT != "silent":
             for severity, line in sparsity_lines(layers):
                 self.logger.log(severity, line)
         detailed = config.profiling_verbosity == ProfilingVerbosity.DETAILED
         return bytearray(pickle.dumps((network.proto.SerializeToString(), layers, detailed)))
-
-
-def layers_of(proto: Any, *, allowed: bool) -> list[dict[str, Any]]:
-    """Fuse each product with the sums and activations after it; a copy stands before the first convolution."""
-    weights = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
-    readers: dict[str, list[Any]] = {}
-    for node in proto.graph.node:
-        for value in node.input:
-            readers.setdefault(value, []).append(node)
-    layers: list[dict[str, Any]] = []
-    fused: set[str] = set()
-    for node in proto.graph.node:
-        if node.name in fused:
-            continue
-        nodes = [node]
-        while node.op_type in PRODUCTS and len(after := readers.get(nodes[-1].output[0], [])) == 1:
-            if not (after[0].op_type == "Relu" or (after[0].op_type == "Add" and after[0].input[1] in weights)):
-                break
-            nodes.append(after[0])
-        fused |= {each.name for each in nodes}
-        if node.op_type == "Conv" and not any(layer["copy"] for layer in layers):
-            copied = f"Reformatting CopyNode for Input Tensor 0 to {' + '.join(each.name for each in nodes)}"
-            layers.append(_layer(copied, [], "Reformat", copy=True))
-        layers.append(_product(nodes, weights, allowed, len(layers)) if node.op_type in PRODUCTS else _plain(node))
-    return layers
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    return _layer(node.name if OLD else f"__myl_{node.op_type}_myl0", [node], "PointWise" if OLD else "kgen")
-
-
-def _product(nodes: list[Any], weights: dict[str, Any], allowed: bool, number: int) -> dict[str, Any]:
-    conv, weight = nodes[0].op_type.startswith("Conv"), weights.get(nodes[0].input[1])
-    name = " + ".join(node.name for node in nodes)
-    eligible = sparse = False
-    work = 1e4 if weight is None else float(weight.size)
-    if weight is not None and nodes[0].op_type != "ConvTranspose":
-        transposed = nodes[0].op_type == "Gemm" and any(a.name == "transB" and a.i for a in nodes[0].attribute)
-        rows = weight if conv or transposed else weight.T  # [outputs, inputs, ...]
-        eligible = allowed and rows.shape[1] >= 16 and rows.shape[1] % 4 == 0 and _is_two_of_four(rows)
-        sparse = eligible and rows.shape[0] >= 32
-    kind = ("CaskConvolution" if conv else "MatrixMultiply") if OLD or conv else "gemm"
-    layer = _layer(name if OLD or conv else f"{nodes[0].op_type}_myl0_{number}", nodes, kind)
-    return layer | {"fused": name, "eligible": eligible, "sparse": sparse, "ms": (0.6 if sparse else 1.0) * work / 1e4}
-
-
-def _layer(name: str, nodes: list[Any], kind: str, *, copy: bool = False) -> dict[str, Any]:
-    own = [node.name for node in nodes]
-    told = {"name": name, "nodes": own, "kind": kind, "copy": copy, "made": nodes[-1].output[0] if nodes else "copy"}
-    return told | {"fused": name, "eligible": False, "sparse": False, "ms": 0.002}
-
-
-def _is_two_of_four(rows: Any) -> bool:
-    groups = np.moveaxis(rows, 1, -1).reshape(-1, 4)
-    return bool(((groups != 0).sum(axis=1) <= 2).all())
 
 
 def sparsity_lines(layers: list[dict[str, Any]]) -> list[tuple[Severity, str]]:
