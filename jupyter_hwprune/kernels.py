@@ -33,7 +33,7 @@ class _LayerTime:
 
     kernel: str
     op: str
-    sparse: bool
+    sparse: bool | None
     us: list[float]
 
 
@@ -81,7 +81,7 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
         else:
             known = found[first]
             known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
-            known.sparse |= row["sparse"]
+            known.sparse = known.sparse or (None if None in {known.sparse, row["sparse"]} else row["sparse"])
             if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
                 known.kernel, known.op = row["kernel"], row["op"]
         for other in others:

@@ -14,13 +14,14 @@ from torch import nn
 from .choice import Choice
 from .errors import MismatchError
 from .example import Example
+from .export import export_onnx
 from .judge import compare
 from .kernels import Case
 from .program import export_program
 from .pruning import Pruned, restore
 from .report import Evidence, Layer, Returned
 from .request import request_for
-from .toolchains import defines
+from .toolchains import defines, takes_program
 from .toolchains.process import Failure, Progress, call, guarded_folder
 
 PRODUCT_TOLERANCE = 2e-2
@@ -55,7 +56,10 @@ def settle(
     for name, model in (("dense", dense), ("pruned", pruned.model)):
         progress("export", name)
         with guarded_folder():
-            cases[name] = export_program(model, example, folder, name, choice.dtype or "")
+            if takes_program(choice.stack.toolchain):
+                cases[name] = export_program(model, example, folder, name, choice.dtype or "")
+            else:
+                cases[name] = export_onnx(model, example, folder, name, choice.dtype)
     request = request_for("rate", choice, folder, cases, layers=[layer.name for layer in served])
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
@@ -103,7 +107,7 @@ def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
 
 def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:
     """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
-    if row is not None and row.get("picked"):  # the compiler timed it itself
+    if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
         return None
     speed = layer.alone
     if speed.verdict == "faster" or (choice.keep_all and speed.speedup is not None):

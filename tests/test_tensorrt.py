@@ -11,7 +11,7 @@ from torch import nn
 
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.proof import TIMING
-from jupyter_hwprune.toolchains import probe, tensorrt
+from jupyter_hwprune.toolchains import _tensorrt_words, probe, tensorrt
 from jupyter_hwprune.toolchains.contract import Toolchain
 from tests.networks import ZOO
 
@@ -236,7 +236,7 @@ NEW_PICKED = "(Sparsity) Chose {} layer(s) using sparse tactics"
     ],
 )
 def test_both_wordings_of_the_log_are_read(log: list[str], eligible: Any, picked: Any) -> None:
-    found = {key: said and (said.names, said.complete) for key, said in tensorrt.read_sparsity(log).items()}
+    found = {key: said and (said.names, said.complete) for key, said in _tensorrt_words.read_sparsity(log).items()}
     assert found == {"eligible": eligible, "picked": picked}
 
 
@@ -252,7 +252,7 @@ def test_both_wordings_of_the_log_are_read(log: list[str], eligible: Any, picked
     ],
 )
 def test_a_list_is_split_at_the_commas_that_no_bracket_holds(text: str, names: list[str]) -> None:
-    assert tensorrt.split_names(text) == names
+    assert _tensorrt_words.split_names(text) == names
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_list_is_split_at_the_commas_that_no_bracket_holds(text: str, names: l
 def test_a_layers_nodes_are_found_wherever_the_inspector_tells_of_them(
     told: dict[str, Any], names: list[str], op: str
 ) -> None:
-    layer = tensorrt._Layer(told)
+    layer = _tensorrt_words.Layer(told)
     layer.settle(set())
     assert (layer.names, layer.op) == (names, op)
 
@@ -297,4 +297,4 @@ def test_a_layers_nodes_are_found_wherever_the_inspector_tells_of_them(
     ],
 )
 def test_a_layers_name_is_not_taken_for_the_end_of_anothers(name: str, layer: str, holds: bool) -> None:
-    assert tensorrt._carries(name, layer) is holds
+    assert _tensorrt_words.carries(name, layer) is holds

@@ -19,13 +19,18 @@ from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.errors import InputError, MismatchError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.export import export_onnx
-from jupyter_hwprune.toolchains import cusparselt, onnxruntime, openvino, probe, shipped, toolchain_file
+from jupyter_hwprune.toolchains import cusparselt, onnxruntime, openvino, probe, shipped, tensorrt, toolchain_file
 from jupyter_hwprune.toolchains.contract import Toolchain
 from tests.networks import ZOO, cnn
 
 WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker.py"
 TARGET = "cpu"
-KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (onnxruntime, openvino, cusparselt)  # which the type checker proves
+KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (
+    onnxruntime,
+    openvino,
+    cusparselt,
+    tensorrt,
+)  # which the type checker proves
 
 
 class ToolchainContract:
@@ -154,6 +159,14 @@ class TestCusparselt(ToolchainContract):
     closeness = 5e-2  # bfloat16
 
 
+class TestTensorrt(ToolchainContract):
+    """On a module in the place of `tensorrt`, constructed after its documents."""
+
+    name, runs = "tensorrt", "tests.fakes.tensorrt_stand_in"
+    target, device, clock = "hopper", "cuda", "wall"
+    closeness = 5e-2
+
+
 def test_every_shipped_toolchain_has_its_contract_test() -> None:
     contracts = {*ToolchainContract.__subclasses__(), *CpuContract.__subclasses__()} - {CpuContract}
     assert {contract.name for contract in contracts} == set(shipped())
@@ -270,12 +283,12 @@ def test_a_product_of_two_activations_is_no_layers_kernel(tmp_path: Path) -> Non
     assert [exported.layers_of([node], "MatMul") for node in products] == [[], []]
 
 
-@pytest.mark.parametrize("file", ["_worker", "_nvidia", "_linear24", "_rate24", *shipped()])
+@pytest.mark.parametrize("file", ["_worker", "_nvidia", "_linear24", "_rate24", "_tensorrt_words", *shipped()])
 def test_what_runs_on_the_toolchains_interpreter_speaks_python_3_8_and_imports_no_vendor_at_the_top(file: str) -> None:
     source = (WORKER.parent / f"{file}.py").read_text()
     tree = ast.parse(source, feature_version=(3, 8))
     top = {
-        alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "")
+        alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "").split(".")[0]
         for node in tree.body
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names

@@ -15,7 +15,7 @@ from torch.sparse._semi_structured_conversions import (
 from ..report import Compressed
 
 ROWS_AT_ONCE = 256  # so that all of a step's temporaries stay small, whatever the weight's size
-COMPRESSED_AS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8, "float8": torch.int8}
+SIXTEEN_BITS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def compress(weight: Tensor, dtype: str) -> Compressed | None:
@@ -23,6 +23,8 @@ def compress(weight: Tensor, dtype: str) -> Compressed | None:
 
     float8 is compressed as the bytes it is: the format is the same for all types of one byte.
     """
+    if dtype == "float32":  # whose sparse Tensor Cores hold 1:2
+        return None
     dense_bytes = compressed_bytes = 0
     for rows in torch.split(weight.detach(), ROWS_AT_ONCE):
         stored = _stored(rows, dtype)
@@ -44,4 +46,4 @@ def _stored(rows: Tensor, dtype: str) -> Tensor:
         return (rows * (127 / largest)).round().to(torch.int8)
     if dtype == "float8":
         return rows.to(torch.float8_e4m3fn).view(torch.int8)
-    return rows.to(COMPRESSED_AS[dtype])
+    return rows.to(SIXTEEN_BITS[dtype])

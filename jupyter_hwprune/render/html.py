@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from html import escape
 
+from ..errors import counted
 from ..report import Layer, Report
 from . import words
 
@@ -112,4 +113,4 @@ def _folded(about: str, said: list[str], layers: int) -> str:
         return ""
     items = "".join(f"<li>{escape(line[:300])}</li>" for line in said[:20])
     more = f"<li>and {len(said) - 20} more</li>" if len(said) > 20 else ""
-    return f"<details><summary>{layers} layers {about}</summary><ul>{items}{more}</ul></details>"
+    return f"<details><summary>{counted(layers, 'layer')} {about}</summary><ul>{items}{more}</ul></details>"

@@ -14,6 +14,7 @@ MOST_LAYERS = 12
 ACROSS = 3
 CELL_INCH = (3.5, 1.85)  # one layer: tiles, corner and their captions
 HEAD_INCH = 0.8
+TITLE_PT = 108  # over the characters of a line: the size at which they fill an inch of width
 INK, PAPER, FAINT = "#1b1b1b", "#ffffff", "#6b6b6b"
 DENSITY = "cividis"  # reads the same with every kind of colour vision
 KEPT, GONE = "#fde737", "#00224e"  # that map's two ends
@@ -56,7 +57,8 @@ def _draw(report: Report, layers: list[Layer], total: int) -> bytes:
         _layer(figure, grid[row, 2 * column], grid[row, 2 * column + 1], layer)
     more = f"; the {len(layers)} costliest of {total} layers" if total > len(layers) else ""
     legend = f"left: density of tiles, from none kept (dark) to all (light); right: corner of the mask{more}"
-    _write(figure, 1 - 0.2 / height, f"{words.what(report)}: {words.headline(report)}", 10, bold=True)
+    title = f"{words.what(report)}: {words.headline(report)}"
+    _write(figure, 1 - 0.2 / height, title, min(10, TITLE_PT * figure.get_figwidth() / len(title)), bold=True)
     _write(figure, 1 - 0.42 / height, legend, 7.5, bold=False)
     return _compact(figure)
 

@@ -176,8 +176,11 @@ def _rows(rows: int | None) -> str:
 
 def _where_macs_went(report: Report) -> str:
     """Say whether multiply-accumulates are gone, or only have a zero to multiply."""
-    gone = any(layer.shape != layer.pruned_shape for layer in report.layers)
-    return "" if gone else ", the others on zeros, which a dense kernel multiplies all the same"
+    if not report.layers or any(layer.shape != layer.pruned_shape for layer in report.layers):
+        return ""
+    if any(layer.used for layer in report.layers):
+        return ", the others on zeros, which the sparse kernels skip and dense ones multiply"
+    return ", the others on zeros, which a dense kernel multiplies all the same"
 
 
 def versions(report: Report) -> str:

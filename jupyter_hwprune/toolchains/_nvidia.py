@@ -155,20 +155,20 @@ def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, floa
     A kernel belongs to the innermost range that its launch lies in: Kineto gives both the same correlation number.
     """
     ranges = [
-        (event["ts"], event["ts"] + event.get("dur", 0), event["tid"], event["name"][len(SCOPE) :])
+        (event["ts"], event["ts"] + event.get("dur", 0), event["name"][len(SCOPE) :])
         for event in events
         if event.get("ph") == "X" and event.get("cat") == "user_annotation" and event["name"].startswith(SCOPE)
     ]
     launches = {
-        event["args"]["correlation"]: (event["ts"], event["tid"])
+        event["args"]["correlation"]: event["ts"]
         for event in events
         if event.get("cat") in ("cuda_runtime", "cuda_driver") and "correlation" in event.get("args", {})
     }
     found = []
     for event in sorted((e for e in events if e.get("cat") == "kernel"), key=lambda e: e["ts"]):
-        at, thread = launches.get(event["args"].get("correlation"), (None, None))
-        around = [r for r in ranges if at is not None and r[2] == thread and r[0] <= at <= r[1]]
-        layer = max(around)[3] if around else None  # the one that began last
+        at = launches.get(event["args"].get("correlation"))
+        around = [each for each in ranges if at is not None and each[0] <= at <= each[1]]
+        layer = max(around)[2] if around else None  # the one that began last; one thread starts them all
         found.append((layer, event["name"], float(event["dur"])))
     return found
 

@@ -28,7 +28,7 @@ class Kernel(TypedDict):
     names: list[str]  # the model's nodes it carries out, as the runtime calls them
     op: str  # the ONNX operator at its heart: Conv, Gemm, MatMul, ...
     kernel: str  # what ran, in the vendor's own words
-    sparse: bool  # whether it skips zeros
+    sparse: bool | None  # whether it skips zeros; None where the vendor does not tell
     us: list[float]
 
 

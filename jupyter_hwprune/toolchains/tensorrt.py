@@ -8,14 +8,13 @@ https://docs.nvidia.com/deeplearning/tensorrt
 from __future__ import annotations
 
 import functools
-import json
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from . import _nvidia
+from ._tensorrt_words import Layer, Told, numbered
 
 INSTALL = "pip install tensorrt"
 
@@ -31,27 +30,6 @@ DTYPES = {
     "BOOL": "bool",
 }
 """Of TensorRT's DataType to torch's, by name: which there are depends on the version, and numpy lacks some."""
-
-PRODUCT = re.compile(r"gemm|conv(?!ert)|fprop|matri|matmul|xmma|cutlass|nvjet", re.IGNORECASE)  # a type or a tactic
-WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-NODE = re.compile(r"[^\s\[\](){},+]*::[A-Za-z]+_\d+")
-ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[ ]|$)")
-
-SPARSITY_LINES = {
-    "eligible": (
-        r"\(Sparsity\)\s*Layers eligible for sparse math:()\s*(.*)$",
-        r"\(Sparsity\)\s*Found\s+(\d+)\s+layer\(s\)\s+eligible to use sparse tactics\s*:?\s*(.*)$",
-    ),
-    "picked": (
-        r"\(Sparsity\)\s*TRT inference plan picked sparse implementation for layers:()\s*(.*)$",
-        r"\(Sparsity\)\s*Chose\s+(\d+)\s+layer\(s\)\s+using sparse tactics\s*:?\s*(.*)$",
-    ),
-}
-"""In the words of 8.x, where only a list stands, and of 10.x, where a number does and the list may be left out."""
-
-TIMED = "TensorRT timed its sparse kernels and picked a dense one"
-NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
-DENSE = "TensorRT runs it with a dense kernel"
 
 
 class Gpu(_nvidia.Gpu):
@@ -183,49 +161,6 @@ def _logger(trt: Any) -> Any:
     return Logger()
 
 
-class _Said:
-    """Layers that the log names; `complete` where it names as many as it counts, each time that it speaks of them.
-
-    It may do so once for each part of the network, so lists are put together and counts are not added.
-    """
-
-    def __init__(self, lines: list[tuple[str, list[str]]]) -> None:
-        self.names = list(dict.fromkeys(name for _, names in lines for name in names))
-        counts = [int(count) if count else len(names) for count, names in lines]
-        self.count = max(counts)
-        self.complete = all(len(names) == count for (_, names), count in zip(lines, counts))
-
-    def names_layer(self, layer: str) -> bool:
-        return any(_carries(name, layer) for name in self.names)
-
-
-def read_sparsity(log: list[str]) -> dict[str, _Said | None]:
-    """Return which layers the log calls eligible and picked; None where it does not speak of them."""
-    found: dict[str, _Said | None] = {}
-    for key, wordings in SPARSITY_LINES.items():
-        matches = [re.search(wording, line, re.IGNORECASE | re.DOTALL) for line in log for wording in wordings]
-        lines = [(match[1], split_names(match[2])) for match in matches if match is not None]
-        found[key] = _Said(lines) if lines else None
-    return found
-
-
-def split_names(text: str) -> list[str]:
-    """Split a list at its commas, but for those within brackets: `PWN(PWN(a), b)` is one layer's name."""
-    names, depth = [""], 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth <= 0:
-            names.append("")
-        else:
-            names[-1] += character
-    return [name.strip() for name in names if name.strip()]
-
-
-def _carries(name: str, layer: str) -> bool:
-    """Say whether a fused layer's name holds this torch layer: `m.a::Conv_3 + b::Relu_4` holds m.a and b, not a."""
-    return re.search(r"(?<!\w)(?<!\w\.)" + re.escape(layer) + r"::[A-Za-z]+_\d", name) is not None
-
-
 class _Engine:
     """An engine, with what its builder and its inspector say of its layers."""
 
@@ -237,7 +172,7 @@ class _Engine:
             raise RuntimeError(f"TensorRT cannot load its own engine: {self.session.complaints()}")
         form = self.session.trt.LayerInformationFormat.JSON
         self.inspected = self.engine.create_engine_inspector().get_engine_information(form)
-        self.told = _Told(self.inspected, self.session.log.sparsity)
+        self.told = Told(self.inspected, self.session.log.sparsity)
 
     def saved(self, folder: str, model: str) -> dict[str, str]:
         base = os.path.join(folder, os.path.splitext(os.path.basename(model))[0])
@@ -247,85 +182,6 @@ class _Engine:
         with open(files["layers"], "w", encoding="utf-8") as file:
             file.write(self.inspected)
         return files
-
-
-class _Told:
-    """An engine's layers as the inspector tells of them, held against what the log said while it was built."""
-
-    def __init__(self, inspected: str, log: list[str]) -> None:
-        self.said = read_sparsity(log)
-        layers = json.loads(inspected)["Layers"]  # names alone, where it will not tell more
-        self.layers = [_Layer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
-        claimed = {node for layer in self.layers if layer.product for node in layer.names}
-        for layer in self.layers:
-            layer.settle(claimed)
-        sparse = sum(self._named_sparse(layer) for layer in self.layers)
-        picked = self.said["picked"]
-        # where the log counts more than can be recognised, some sparse tactic has a name that we do not know
-        self.accounted = picked is None or sparse >= picked.count
-
-    def _named_sparse(self, layer: _Layer) -> bool:
-        picked = self.said["picked"]
-        named = _nvidia.is_sparse(layer.tactic) or (picked is not None and layer.is_among(picked.names))
-        return named and layer.op in WEIGHT_OPS
-
-    def is_sparse(self, layer: _Layer) -> bool | None:
-        """Say whether it skips zeros; None where neither the log nor its tactic tells."""
-        if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
-            return layer.op in WEIGHT_OPS
-        picked = self.said["picked"]
-        listed = picked is not None and picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
-        return False if listed or (layer.tactic and self.accounted) else None
-
-    def rated(self, layer: str) -> dict[str, Any]:
-        """Say of a torch layer whether a sparse kernel was picked (None: it does not tell), or why it is refused."""
-        row: dict[str, Any] = {"layer": layer, "rows": None}
-        picked = self._runs_sparsely(layer)
-        if picked is not False:
-            return dict(row, picked=picked)
-        eligible = self.said["eligible"]
-        if eligible is not None and eligible.names_layer(layer):
-            return dict(row, refused=TIMED)
-        return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
-
-    def _runs_sparsely(self, layer: str) -> bool | None:
-        kernels = [own for own in self.layers if own.op in WEIGHT_OPS and any(_carries(n, layer) for n in own.names)]
-        states = [self.is_sparse(own) for own in kernels]
-        picked = self.said["picked"]
-        if True in states or (picked is not None and picked.names_layer(layer)):
-            return True
-        return False if states and None not in states else None
-
-
-class _Layer:
-    """A layer of an engine: the ONNX nodes in it, and what carries it out."""
-
-    def __init__(self, told: dict[str, Any]) -> None:
-        self.name, self.type = str(told["Name"]), str(told.get("LayerType") or "")
-        self.tactic = str(told.get("TacticName") or "")
-        values = " ".join(str(output.get("Name", "")) for output in told.get("Outputs", []))  # called as their nodes
-        metadata = ONNX_LAYER.findall(str(told.get("Metadata") or ""))
-        self.names: list[str] = metadata or NODE.findall(self.name) or NODE.findall(values)
-        self.product = PRODUCT.search(self.type + " " + self.tactic) is not None
-        self.op = self.type or "unknown"
-
-    def settle(self, claimed: set[str]) -> None:
-        """Find the operator, once it is known which nodes the products have: a copy made for one is named after it."""
-        ops = [_op(node) for node in self.names if self.product or node not in claimed]
-        products = [op for op in ops if op in WEIGHT_OPS]
-        if products:
-            self.op = products[0]
-        elif self.product:
-            self.op = "Conv" if "conv" in self.type.lower() else "MatMul"
-        elif ops:
-            self.op = ops[0]
-
-    def is_among(self, names: list[str]) -> bool:
-        return any(name == self.name or set(self.names) & set(NODE.findall(name)) for name in names)
-
-
-def _op(node: str) -> str:
-    return node.rpartition("::")[2].partition("_")[0]
 
 
 class _Bound:
@@ -410,15 +266,15 @@ class _Profiled(_Bound):
         del self.profiler.seen[:]
         self.enqueue()
         self.finish()
-        self.passes.append(dict(_numbered(self.profiler.seen)))
+        self.passes.append(dict(numbered(self.profiler.seen)))
 
     def kernels(self) -> list[Any]:
-        layers = dict(_numbered([(layer.name, layer) for layer in self.own.told.layers]))
+        layers = dict(numbered([(layer.name, layer) for layer in self.own.told.layers]))
         if not self.passes[-1]:
             raise RuntimeError("TensorRT's profiler reported no layer")
         rows = []
         for key in self.passes[-1]:
-            layer = layers.get(key) or _Layer({"Name": key[0]})
+            layer = layers.get(key) or Layer({"Name": key[0]})
             samples = [seen[key] * 1e3 for seen in self.passes if key in seen]
             samples += [sorted(samples)[len(samples) // 2]] * (len(self.passes) - len(samples))
             row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
@@ -436,13 +292,3 @@ def _profiler(trt: Any) -> Any:
             self.seen.append((layer_name, ms))
 
     return Profiler()
-
-
-def _numbered(named: list[tuple[str, Any]]) -> list[tuple[tuple[str, int], Any]]:
-    """Tell layers of one name apart by their order."""
-    times: dict[str, int] = {}
-    found = []
-    for name, value in named:
-        times[name] = times.get(name, -1) + 1
-        found.append(((name, times[name]), value))
-    return found

@@ -1,8 +1,10 @@
 """The cuSPARSELt toolchain as shipped, on a stand-in for the GPU: what touches the hardware is done by the CPU instead.
 
 So all of its own code runs (export, plans, rating, kernels to layers) and none of NVIDIA's. Its clock is made up: a
-dense product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs. HWPRUNE_GPU_FAULT plants
-a fault: `compile` (torch.compile is tried, for the CPU), `graph` (none can be captured), `refuse` (the library says no), `wrong` (sparse products are off by one).
+dense product takes a time by its size, a sparse one 0.6 of that, or 1.4 with fewer than 128 inputs.
+
+HWPRUNE_GPU_FAULT: `compile` (torch.compile is tried, for the CPU), or a fault: `graph` (none can be captured), `refuse`
+(the library says no), `wrong` (sparse products are off by one), `no meter`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Clock(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        sparse = func is torch.ops.hwprune.sparse_mm.default
+        sparse = func.name() == "hwprune::sparse_mm"
         if sparse or func.name().split(".")[0] in PRODUCTS:
             inputs = next(arg for arg in args[1 if sparse or "addmm" in func.name() else 0 :]).shape[-1]
             share = 1.0 if not sparse else 0.6 if inputs >= 128 else 1.4

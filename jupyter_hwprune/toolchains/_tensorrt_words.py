@@ -1,0 +1,165 @@
+"""What TensorRT says of an engine's layers: its log's lines of sparsity, and its inspector's entries.
+
+Neither is documented, so what is not recognised stays unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from . import _nvidia
+
+PRODUCT = re.compile(r"gemm|conv(?!ert)|fprop|matri|matmul|xmma|cutlass|nvjet", re.IGNORECASE)  # a type or a tactic
+WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+NODE = re.compile(r"[^\s\[\](){},+]*::[A-Za-z]+_\d+")
+ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[ ]|$)")
+
+SPARSITY_LINES = {
+    "eligible": (
+        r"\(Sparsity\)\s*Layers eligible for sparse math:()\s*(.*)$",
+        r"\(Sparsity\)\s*Found\s+(\d+)\s+layer\(s\)\s+eligible to use sparse tactics\s*:?\s*(.*)$",
+    ),
+    "picked": (
+        r"\(Sparsity\)\s*TRT inference plan picked sparse implementation for layers:()\s*(.*)$",
+        r"\(Sparsity\)\s*Chose\s+(\d+)\s+layer\(s\)\s+using sparse tactics\s*:?\s*(.*)$",
+    ),
+}
+"""In the words of 8.x, where only a list stands, and of 10.x, where a number does and the list may be left out."""
+
+TIMED = "TensorRT timed its sparse kernels and picked a dense one"
+NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
+DENSE = "TensorRT runs it with a dense kernel"
+
+
+class Said:
+    """Layers that the log names; `complete` where it names as many as it counts, each time that it speaks of them.
+
+    It may do so once for each part of the network, so lists are put together and counts are not added.
+    """
+
+    def __init__(self, lines: list[tuple[str, list[str]]]) -> None:
+        self.names = list(dict.fromkeys(name for _, names in lines for name in names))
+        counts = [int(count) if count else len(names) for count, names in lines]
+        self.count = max(counts)
+        self.complete = all(len(names) == count for (_, names), count in zip(lines, counts))
+
+    def names_layer(self, layer: str) -> bool:
+        return any(carries(name, layer) for name in self.names)
+
+
+def read_sparsity(log: list[str]) -> dict[str, Said | None]:
+    """Return which layers the log calls eligible and picked; None where it does not speak of them."""
+    found: dict[str, Said | None] = {}
+    for key, wordings in SPARSITY_LINES.items():
+        matches = [re.search(wording, line, re.IGNORECASE | re.DOTALL) for line in log for wording in wordings]
+        lines = [(match[1], split_names(match[2])) for match in matches if match is not None]
+        found[key] = Said(lines) if lines else None
+    return found
+
+
+def split_names(text: str) -> list[str]:
+    """Split a list at its commas, but for those within brackets: `PWN(PWN(a), b)` is one layer's name."""
+    names, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth <= 0:
+            names.append("")
+        else:
+            names[-1] += character
+    return [name.strip() for name in names if name.strip()]
+
+
+def carries(name: str, layer: str) -> bool:
+    """Say whether a fused layer's name holds this torch layer: `m.a::Conv_3 + b::Relu_4` holds m.a and b, not a."""
+    return re.search(r"(?<!\w)(?<!\w\.)" + re.escape(layer) + r"::[A-Za-z]+_\d", name) is not None
+
+
+class Told:
+    """An engine's layers as the inspector tells of them, held against what the log said while it was built."""
+
+    def __init__(self, inspected: str, log: list[str]) -> None:
+        self.said = read_sparsity(log)
+        layers = json.loads(inspected)["Layers"]  # names alone, where it will not tell more
+        self.layers = [Layer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
+        claimed = {node for layer in self.layers if layer.product for node in layer.names}
+        for layer in self.layers:
+            layer.settle(claimed)
+        sparse = sum(self._named_sparse(layer) for layer in self.layers)
+        picked = self.said["picked"]
+        # where the log counts more than can be recognised, some sparse tactic has a name that we do not know
+        self.accounted = picked is None or sparse >= picked.count
+
+    def _named_sparse(self, layer: Layer) -> bool:
+        picked = self.said["picked"]
+        named = _nvidia.is_sparse(layer.tactic) or (picked is not None and layer.is_among(picked.names))
+        return named and layer.op in WEIGHT_OPS
+
+    def is_sparse(self, layer: Layer) -> bool | None:
+        """Say whether it skips zeros; None where neither the log nor its tactic tells."""
+        if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
+            return layer.op in WEIGHT_OPS
+        picked = self.said["picked"]
+        listed = picked is not None and picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
+        return False if listed or (layer.tactic and self.accounted) else None
+
+    def rated(self, layer: str) -> dict[str, Any]:
+        """Say of a torch layer whether a sparse kernel was picked (None: it does not tell), or why it is refused."""
+        row: dict[str, Any] = {"layer": layer, "rows": None}
+        picked = self._runs_sparsely(layer)
+        if picked is not False:
+            return dict(row, picked=picked)
+        eligible = self.said["eligible"]
+        if eligible is not None and eligible.names_layer(layer):
+            return dict(row, refused=TIMED)
+        return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
+
+    def _runs_sparsely(self, layer: str) -> bool | None:
+        kernels = [own for own in self.layers if own.op in WEIGHT_OPS and any(carries(n, layer) for n in own.names)]
+        states = [self.is_sparse(own) for own in kernels]
+        picked = self.said["picked"]
+        if True in states or (picked is not None and picked.names_layer(layer)):
+            return True
+        return False if states and None not in states else None
+
+
+class Layer:
+    """A layer of an engine: the ONNX nodes in it, and what carries it out."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.name, self.type = str(told["Name"]), str(told.get("LayerType") or "")
+        self.tactic = str(told.get("TacticName") or "")
+        values = " ".join(str(output.get("Name", "")) for output in told.get("Outputs", []))  # called as their nodes
+        metadata = ONNX_LAYER.findall(str(told.get("Metadata") or ""))
+        self.names: list[str] = metadata or NODE.findall(self.name) or NODE.findall(values)
+        self.product = PRODUCT.search(self.type + " " + self.tactic) is not None
+        self.op = self.type or "unknown"
+
+    def settle(self, claimed: set[str]) -> None:
+        """Find the operator, once it is known which nodes the products have: a copy made for one is named after it."""
+        ops = [_op(node) for node in self.names if self.product or node not in claimed]
+        products = [op for op in ops if op in WEIGHT_OPS]
+        if products:
+            self.op = products[0]
+        elif self.product:
+            self.op = "Conv" if "conv" in self.type.lower() else "MatMul"
+        elif ops:
+            self.op = ops[0]
+
+    def is_among(self, names: list[str]) -> bool:
+        return any(name == self.name or set(self.names) & set(NODE.findall(name)) for name in names)
+
+
+def _op(node: str) -> str:
+    return node.rpartition("::")[2].partition("_")[0]
+
+
+def numbered(named: list[tuple[str, Any]]) -> list[tuple[tuple[str, int], Any]]:
+    """Tell layers of one name apart by their order."""
+    times: dict[str, int] = {}
+    found = []
+    for name, value in named:
+        times[name] = times.get(name, -1) + 1
+        found.append(((name, times[name]), value))
+    return found
