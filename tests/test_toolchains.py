@@ -34,7 +34,7 @@ KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (
 
 
 class ToolchainContract:
-    """Inherit it, name the toolchain, and all of this holds; `runs` is what stands in for it where it lacks a device."""
+    """Inherit it, name the toolchain, and all of this holds; `runs` stands in for it where there is no GPU."""
 
     name: str
     runs: str
