@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .report import Counters, Evidence
+from .toolchains._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT
 from .toolchains.process import Failure, Progress, call
 
 CHIPS = {"8.0": "ga100", "8.6": "ga102", "8.7": "ga10b", "8.9": "ad102", "9.0": "gh100"}
@@ -25,13 +26,12 @@ PRODUCTS = "regex:gemm|nvjet|cutlass|xmma|wgmma|conv|matmul"
 QUERY_S, READ_S = 60, 120
 MOST_KERNELS = 2000
 
-NOT_PERMITTED = re.compile(r"ERR_NVGPUCTRPERM|does not have permission to access NVIDIA GPU Performance Counters")
-PERMIT = (
-    "run Jupyter as root or with CAP_SYS_ADMIN (a container: --cap-add=SYS_ADMIN), or permit everyone with "
-    "`options nvidia NVreg_RestrictProfilingToAdminUsers=0` in /etc/modprobe.d and a reboot"
-)
 CURES = (
-    (NOT_PERMITTED, "this user may not read the GPU's counters", PERMIT),
+    (
+        re.compile(r"ERR_NVGPUCTRPERM|does not have permission to access NVIDIA GPU Performance Counters"),
+        NOT_PERMITTED,
+        PERMIT,
+    ),
     (
         re.compile(r"Cuda driver is not compatible"),
         "Nsight Compute is newer than the driver",
@@ -48,11 +48,6 @@ CURES = (
         "run it where the driver is reached directly",
     ),
 )
-NO_NCU = Evidence(
-    "unavailable",
-    reason="Nsight Compute (ncu) is not on the PATH",
-    cure="install Nsight Compute, which the CUDA toolkit brings, and put ncu on the PATH",
-)
 
 
 def count_sparse(
@@ -61,7 +56,7 @@ def count_sparse(
     """Run the request's one case under ncu; returns what the counters rest on, and each layer's."""
     ncu = shutil.which("ncu")
     if ncu is None:
-        return NO_NCU, {}
+        return Evidence("unavailable", reason=NO_NCU, cure=INSTALL_NCU), {}
     progress("count", "asking Nsight Compute")
     try:
         names = counters_of_chip(

@@ -7,29 +7,54 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from jupyter_hwprune.report import MIME_TYPE
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
+def run_notebook(name: str) -> tuple[str, list[dict[str, Any]]]:
+    """Run a tutorial as `make demo` does; return what was printed, and the outputs of its cells."""
     done = subprocess.run(
-        [sys.executable, ROOT / "notebooks" / "run.py", "00_quickstart"],
+        [sys.executable, ROOT / "notebooks" / "run.py", name],
         env=os.environ | {"OMP_NUM_THREADS": "1"},  # beside other tests, waiting threads only heat the cores
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "The finished page:" in done.stdout
-    notebook = json.loads((ROOT / "build" / "00_quickstart.ipynb").read_text())
+    notebook = json.loads((ROOT / "build" / f"{name}.ipynb").read_text())
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    return done.stdout, outputs
+
+
+def test_the_tutorial_for_nvidia_is_complete_without_a_gpu() -> None:
+    _, outputs = run_notebook("nvidia_2to4")
+    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    pruned = reports[0]
+    assert pruned["request"]["pattern"] == "2:4"
+    assert pruned["request"]["dtype"] == "bfloat16"
+    assert len(pruned["layers"]) + len(pruned["returned"]) == 13
+    assert all(layer["valid"] for layer in pruned["layers"])
+    assert pruned["scores"]["pruned"] > 0.2
+    if not torch.cuda.is_available():
+        assert pruned["measurement"]["evidence"]["kind"] == "unavailable"
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "RECORDED, not measured now" in said or "No report has been recorded" in said
+    assert any("skips no single weights" in reason for reason in reports[-1]["reasons"])
+
+
+def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
+    printed, outputs = run_notebook("00_quickstart")
+    assert "The finished page:" in printed
     reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
     assert [report["request"]["pattern"] for report in reports] == ["channel/8", "unstructured"]
     smaller, zeros = reports
     assert smaller["measurement"]["evidence"]["kind"] == "measured"
     assert smaller["totals"]["pruned_macs"] < smaller["totals"]["macs"] / 3
     assert zeros["measurement"]["comparison"]["verdict"] == "no measurable gain"
-    assert not [output for output in outputs if output["output_type"] == "error"]
     page = (ROOT / "build" / "00_quickstart.html").read_text()
     assert "NO MEASURABLE GAIN" in page

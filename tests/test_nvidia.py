@@ -18,7 +18,7 @@ from jupyter_hwprune.errors import InputError, MismatchError, ReportError
 from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.pruning.compressed import compress
 from jupyter_hwprune.pruning.masks import keep_n_of_m
-from jupyter_hwprune.toolchains._nvidia import is_sparse, kernels_of
+from jupyter_hwprune.toolchains._nvidia import counters_remark, is_sparse, kernels_of
 
 FAKES = Path(__file__).parent / "fakes"
 STAND_IN = "tests.fakes.cusparselt_on_cpu"
@@ -305,6 +305,20 @@ def test_the_doctor_says_that_there_is_no_gpu() -> None:
     text = str(doctor("hopper:cusparselt"))
     assert "no device" in text
     assert "built without CUDA" in text
+
+
+def test_the_doctor_says_who_may_read_the_counters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    params = tmp_path / "params"
+    params.write_text("ResmanDebugLevel: 4294967295\nRmProfilingAdminOnly: 1\n")
+    assert "not on the PATH" in counters_remark(str(params))["said"]
+    monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    remark = counters_remark(str(params))
+    assert remark["said"] == "this user may not read the GPU's counters"
+    assert "NVreg_RestrictProfilingToAdminUsers=0" in remark["cure"]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert counters_remark(str(params))["cure"] is None
+    assert "does not say" in counters_remark(str(tmp_path / "none"))["said"]
 
 
 # names as they stand in NVIDIA's libraries: cuSPARSELt 0.8, TensorRT 8.6, cuBLASLt 13.1, and CUTLASS of torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..errors import counted
 from ..report import Comparison, Layer, Report, Returned, Skipped
 
 UNKNOWN = "not measured"
@@ -89,6 +90,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows += energy(report)
     rows += counters(report)
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
+    rows += served(report)
     rows += compressed(report)
     rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
     if report.check is not None:
@@ -149,10 +151,20 @@ def counters(report: Report) -> list[tuple[str, str]]:
         return []
     if report.counters.kind != "measured":
         return [("counters", f"{UNKNOWN}: {report.counters.reason}. Cure: {report.counters.cure}")]
-    counted = [layer for layer in report.layers if layer.counters is not None]
-    sparse = [layer for layer in counted if layer.counters is not None and layer.counters.sparse > 0]
-    said = f"sparse Tensor Core operations in {len(sparse)} of {len(counted)} layers counted ({report.counters.device})"
+    known = [layer.counters for layer in report.layers if layer.counters is not None]
+    sparse = sum(each.sparse > 0 for each in known)
+    said = f"sparse Tensor Core operations in {sparse} of {counted(len(known), 'layer')} ({report.counters.device})"
     return [("counters", said)]
+
+
+def served(report: Report) -> list[tuple[str, str]]:
+    """Say which of the target's toolchains have a kernel for the pattern in how many layers."""
+    names: dict[tuple[str, ...], int] = {}
+    for layer in report.layers:
+        if layer.served_by is not None:
+            names[layer.served_by] = names.get(layer.served_by, 0) + 1
+    said = [f"{counted(number, 'layer')} by {' and '.join(those) or 'none'}" for those, number in names.items()]
+    return [("served", "; ".join(said))] if said else []
 
 
 def compressed(report: Report) -> list[tuple[str, str]]:

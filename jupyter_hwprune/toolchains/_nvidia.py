@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,15 @@ SPARSE_KERNELS = re.compile(
 )
 """Kernels that run on sparse Tensor Cores. Held against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
 TensorRT 8.6: all of their sparse products match; of cuBLASLt 13.1 and of `nvjet_*` none does."""
+
+NO_NCU = "Nsight Compute (ncu) is not on the PATH"
+INSTALL_NCU = "install Nsight Compute, which the CUDA toolkit brings, and put ncu on the PATH"
+NOT_PERMITTED = "this user may not read the GPU's counters"
+PERMIT = (
+    "run Jupyter as root or with CAP_SYS_ADMIN (a container: --cap-add=SYS_ADMIN), or permit everyone with "
+    "`options nvidia NVreg_RestrictProfilingToAdminUsers=0` in /etc/modprobe.d and a reboot"
+)
+"""https://developer.nvidia.com/ERR_NVGPUCTRPERM"""
 
 SCOPE = "hwprune::"  # before a layer's name, in the ranges that profilers show
 
@@ -40,7 +50,7 @@ def found() -> dict[str, Any]:
         "devices": {"cuda": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"},
         "capabilities": {"cuda": f"{properties.major}.{properties.minor}"},
         "absent": {},
-        "remarks": [_energy_remark()],
+        "remarks": [_energy_remark(), counters_remark()],
     }
 
 
@@ -50,6 +60,21 @@ def _energy_remark() -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a library or a counter that is missing is what this tells
         return {"about": "energy", "said": f"not measured: {error}", "cure": "pip install nvidia-ml-py"}
     return {"about": "energy", "said": "NVML's counter of millijoules answers", "cure": None}
+
+
+def counters_remark(params: str = "/proc/driver/nvidia/params") -> dict[str, Any]:
+    """Say whether Nsight Compute is here, and whether the driver lets this user read the GPU's counters."""
+    about = {"about": "counters"}
+    if shutil.which("ncu") is None:
+        return dict(about, said=NO_NCU, cure=INSTALL_NCU)
+    try:
+        with open(params, encoding="utf-8") as file:
+            restricted = "RmProfilingAdminOnly: 1" in file.read()
+    except OSError:
+        return dict(about, said="Nsight Compute is here; the driver does not say who may read the counters", cure=None)
+    if restricted and os.geteuid() != 0:
+        return dict(about, said=NOT_PERMITTED, cure=PERMIT)
+    return dict(about, said="Nsight Compute is here, and this user may read the GPU's counters", cure=None)
 
 
 class Gpu:
