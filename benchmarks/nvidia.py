@@ -20,7 +20,7 @@ from torch.nn import functional
 from benchmarks.models import MODELS
 from jupyter_hwprune import hwprune
 from jupyter_hwprune.choice import choose
-from jupyter_hwprune.report import Comparison, Report
+from jupyter_hwprune.report import NOT_COMPARED, Comparison, Report
 from jupyter_hwprune.toolchains import probe
 
 RESULTS = Path(__file__).parent / "results"
@@ -140,7 +140,7 @@ def _products(reports: list[Report]) -> list[str]:
     """Put the shapes below each other and the dtypes side by side; each cell is dense time over sparse time."""
     found: dict[str, dict[str, str]] = {}
     for report in reports:
-        said = {layer.name: _cell(layer.alone, "") for layer in report.layers}
+        said = {layer.name: _cell(layer.alone or NOT_COMPARED, "") for layer in report.layers}
         said |= {back.name: _cell(back.speed, back.reason) for back in report.returned}
         for name, cell in said.items():
             found.setdefault(name.removeprefix("layers."), {})[report.request.dtype] = cell
@@ -184,7 +184,7 @@ def _goals(reports: list[Report]) -> list[str]:
     said = []
     for report in reports:
         goal = GOALS.get(report.request.dtype)
-        best = max((layer.alone.speedup or 0.0 for layer in report.layers), default=0.0)
+        best = max(((layer.alone or NOT_COMPARED).speedup or 0.0 for layer in report.layers), default=0.0)
         if goal is not None and best:
             said.append(
                 f"- {report.request.dtype}: best shape {best:.2f}x, goal {goal}x: {'met' if best >= goal else 'missed'}"

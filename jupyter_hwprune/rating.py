@@ -19,7 +19,7 @@ from .judge import compare
 from .kernels import Case
 from .program import export_program
 from .pruning import Pruned, restore
-from .report import Evidence, Layer, Returned
+from .report import NOT_COMPARED, Evidence, Layer, Returned
 from .request import request_for
 from .toolchains import defines, takes_program
 from .toolchains.process import Failure, Progress, call, guarded_folder
@@ -86,7 +86,10 @@ def give_up(dense: nn.Module, settled: Settled) -> Settled:
     """Make every layer dense again, where each gained by itself and the whole model did not."""
     reason = "faster by itself, but the whole model came out slower with it"
     pruned = settled.pruned
-    gone = [Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, layer.alone) for layer in pruned.layers]
+    gone = [
+        Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, layer.alone or NOT_COMPARED)
+        for layer in pruned.layers
+    ]
     restored = restore(dense, pruned, (*pruned.returned, *gone))
     return replace(settled, pruned=restored)
 
@@ -109,7 +112,7 @@ def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Retur
     """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
     if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
         return None
-    speed = layer.alone
+    speed = layer.alone or NOT_COMPARED
     if speed.verdict == "faster" or (choice.keep_all and speed.speedup is not None):
         return None
     if row is None:

@@ -165,7 +165,7 @@ class Layer:
     pruned_us: float | None = None
     served_by: tuple[str, ...] | None = None
     rows: int | None = None
-    alone: Comparison = NOT_COMPARED
+    alone: Comparison | None = None
     compressed: Compressed | None = None
     counters: Counters | None = None
 
