@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -60,7 +61,7 @@ def count_sparse(
     progress("count", "asking Nsight Compute")
     try:
         names = counters_of_chip(
-            _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], QUERY_S)
+            _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], folder, QUERY_S)
         )
         if not names:
             return _unavailable(
@@ -82,19 +83,19 @@ def count_sparse(
         said = "".join(path.read_text(errors="replace") for path in (log, own / "worker.log") if path.exists())
         if isinstance(result, Failure) or not report.exists():
             return _why_not(said, result), {}
-        table = _said([ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base"], READ_S)
+        table = _said([ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base"], folder, READ_S)
     except (OSError, subprocess.SubprocessError) as error:
         return _unavailable(f"Nsight Compute could not be run: {error}"), {}
     found = counters_of_layers(table)
     if not found:
         return _why_not(said, None), {}
-    return Evidence("measured", device=f"hardware counters, {_version(ncu)}"), found
+    return Evidence("measured", device=f"hardware counters, {_version(ncu, folder)}"), found
 
 
 COLLECT = (
     *("--nvtx", "--profile-from-start", "off", "--target-processes", "all", "--replay-mode", "kernel"),
     *("--cache-control", "none", "--clock-control", "none", "--apply-rules", "no", "--config-file", "off"),
-    *("--kernel-name", PRODUCTS, "--launch-count", str(MOST_KERNELS)),
+    *("--kernel-name-base", "demangled", "--kernel-name", PRODUCTS, "--launch-count", str(MOST_KERNELS)),
 )
 
 
@@ -139,7 +140,8 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _said(command: list[str], timeout_s: float) -> str:
+def _said(command: list[str], home: Path, timeout_s: float) -> str:
+    """Run ncu and return what it prints: numbers in no country's manner, and none of its files in the user's home."""
     done = subprocess.run(  # noqa: S603 - the ncu of the user's PATH, with our own arguments
         command,
         capture_output=True,
@@ -148,12 +150,13 @@ def _said(command: list[str], timeout_s: float) -> str:
         timeout=timeout_s,
         check=False,
         stdin=subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(home), "LC_ALL": "C.UTF-8"},
     )
     return done.stdout
 
 
-def _version(ncu: str) -> str:
-    match = re.search(r"Version (\S+)", _said([ncu, "--version"], QUERY_S))
+def _version(ncu: str, home: Path) -> str:
+    match = re.search(r"Version (\S+)", _said([ncu, "--version"], home, QUERY_S))
     return f"Nsight Compute {match[1]}" if match else "Nsight Compute"
 
 

@@ -84,7 +84,7 @@ def hwprune(
             settled = settle(dense, pruned, inputs, choice, folder, progress)
             proof = prove(dense, settled, inputs, folder, progress)
             if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
-                settled = give_up(dense, settled)
+                settled = give_up(dense, settled, proof.measurement.comparison)
                 proof = prove(dense, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
         scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model))
@@ -148,6 +148,7 @@ def _report(
             allocation=choice.allocation,
             threads=choice.threads,
             batch=inputs.batch,
+            keep_all=choice.keep_all,
             input=names[1],
         ),
         chip=choice.target.chip,

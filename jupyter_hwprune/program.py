@@ -6,15 +6,18 @@ Its layers keep their names: a node reads its weight under the name that the tor
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import ExportError, first_line
-from .example import Example
+from .example import Example, tensors_of
 from .quiet import quiet
 
 RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # all but the products themselves
@@ -42,6 +45,7 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     np.savez(inputs)
     base = torch_dtype(dtype)
     own, example = own.to(base), example.in_dtype(base)
+    own.forward = _returning_tensors(own.forward)
     try:
         with quiet():
             torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
@@ -53,6 +57,16 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
             "torch.export takes it (no branches on tensor values, no dtype of its own)."
         ) from error
     return Program(path, inputs, expected)
+
+
+def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a model return a plain list: the worker does not know the classes in which libraries wrap outputs."""
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:
+        return tensors_of(forward(*args, **kwargs))
+
+    return plain
 
 
 def torch_dtype(name: str) -> torch.dtype:

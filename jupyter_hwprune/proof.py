@@ -80,7 +80,12 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
     exported = _exported(dense, settled, example, folder, progress)
     cases = exported | {"control": exported["dense"]}
     sparse = [layer.name for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
-    named: dict[str, Any] = {"layers": settled.rated or sparse, "sparse": sparse, "plans": settled.plans}
+    named: dict[str, Any] = {
+        "layers": settled.rated or sparse,
+        "sparse": sparse,
+        "plans": settled.plans,
+        "graphs": settled.graphs,
+    }
     tolerance = TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
     request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, **named)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)

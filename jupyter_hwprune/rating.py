@@ -12,14 +12,14 @@ from typing import Any
 from torch import nn
 
 from .choice import Choice
-from .errors import MismatchError
+from .errors import MismatchError, counted
 from .example import Example
 from .export import export_onnx
 from .judge import compare
 from .kernels import Case
 from .program import export_program
 from .pruning import Pruned, restore
-from .report import NOT_COMPARED, Evidence, Layer, Returned
+from .report import NOT_COMPARED, Comparison, Evidence, Layer, Returned
 from .request import request_for
 from .toolchains import defines, takes_program
 from .toolchains.process import Failure, Progress, call, guarded_folder
@@ -39,6 +39,7 @@ class Settled:
     choice: Choice
     plans: dict[str, Any] = field(default_factory=dict)
     rated: tuple[str, ...] = ()
+    graphs: bool = True
     dense_case: Case | None = None
 
 
@@ -79,19 +80,28 @@ def settle(
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     rated = tuple(layer.name for layer in served)
     settled = restore(dense, pruned, returned) if returned else pruned
-    return Settled(settled, choice, plans, rated, cases["dense"])
+    graphs = all(row.get("graphs", True) for row in rows.values())
+    return Settled(settled, choice, plans, rated, graphs, cases["dense"])
 
 
-def give_up(dense: nn.Module, settled: Settled) -> Settled:
-    """Make every layer dense again, where each gained by itself and the whole model did not."""
-    reason = "faster by itself, but the whole model came out slower with it"
-    pruned = settled.pruned
+def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
+    """Make every layer dense again where the whole model came out slower, and keep what was measured of it."""
+    pruned, choice = settled.pruned, settled.choice
     gone = [
-        Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, layer.alone or NOT_COMPARED)
+        Returned(layer.name, layer.kind, layer.shape, _not_in_all(layer), layer.rows, layer.alone or NOT_COMPARED)
         for layer in pruned.layers
     ]
+    said = (
+        f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
+        f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
+    )
     restored = restore(dense, pruned, (*pruned.returned, *gone))
-    return replace(settled, pruned=restored)
+    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)))
+
+
+def _not_in_all(layer: Layer) -> str:
+    by_itself = "faster by itself" if layer.alone and layer.alone.verdict == "faster" else "not timed by itself"
+    return f"{by_itself}, but the whole model came out slower with it"
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:
@@ -113,7 +123,8 @@ def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Retur
     if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
         return None
     speed = layer.alone or NOT_COMPARED
-    if speed.verdict == "faster" or (choice.keep_all and speed.speedup is not None):
+    chosen_otherwise = speed.speedup is not None or not takes_program(choice.stack.toolchain)  # it could be sparse
+    if speed.verdict == "faster" or (choice.keep_all and chosen_otherwise):
         return None
     if row is None:
         reason = "it did not run on this input"

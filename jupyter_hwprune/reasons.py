@@ -53,7 +53,7 @@ def _returned(choice: Choice, pruned: Pruned) -> list[str]:
         return []
     of = len(pruned.returned) + len(pruned.layers)
     names = _named([layer.name for layer in pruned.returned])
-    said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
+    said = f"{counted(len(pruned.returned), 'layer')} of {of} earned nothing by {choice.pattern}"
     return [f"{said}; dense weights again in {names}."]
 
 

@@ -266,6 +266,7 @@ class Request:
     allocation: str
     threads: int
     batch: int
+    keep_all: bool = False
     input: str | None = None
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from .choice import Choice
 from .kernels import Case
 from .toolchains import toolchain_file
+from .toolchains.process import CACHE
 
 ANSWERS = {"rate": ["layers"], "prove": ["errors", "machine", "device", "versions"], "count": ["counted"]}
 
@@ -24,9 +23,13 @@ def request_for(
     layers: Sequence[str] = (),
     sparse: Sequence[str] = (),
     plans: Mapping[str, Any] | None = None,
+    graphs: bool = True,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the request; `layers` are all that the toolchain may run sparsely, `sparse` those of the pruned case."""
+    """Return the request; `layers` are all that the toolchain may run sparsely, `sparse` those of the pruned case.
+
+    Without `graphs` all cases are started kernel by kernel, since one of them cannot be held by a graph.
+    """
     first = next(iter(cases.values()))
     return {
         "action": action,
@@ -49,7 +52,8 @@ def request_for(
             "dtype": choice.dtype,
             "layers": list(layers),
             "plans": dict(plans or {}),
-            "cache": str(Path(platformdirs.user_cache_dir("jupyter-hwprune")) / f"{choice.stack.toolchain}.json"),
+            "graphs": graphs,
+            "cache": str(CACHE / f"{choice.stack.toolchain}.json"),
         },
         "keep_files_of": "pruned",
         "answer": ANSWERS[action],

@@ -13,11 +13,13 @@ from torch import nn
 from torch.nn import functional
 
 from jupyter_hwprune import Report, Run, doctor, hwprune, layer_ranges, merge
+from jupyter_hwprune import request as requests_module
 from jupyter_hwprune.counters import counters_of_layers
 from jupyter_hwprune.errors import InputError, MismatchError, ReportError
 from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.pruning.compressed import compress
 from jupyter_hwprune.pruning.masks import keep_n_of_m
+from jupyter_hwprune.toolchains._linear24 import Algorithms
 from jupyter_hwprune.toolchains._nvidia import counters_remark, is_sparse, kernels_of
 
 FAKES = Path(__file__).parent / "fakes"
@@ -43,7 +45,7 @@ SHORT = {"measure_s": 0.3, "profile_s": 0.1}  # the stand-in's times are of no i
 
 @pytest.fixture(autouse=True)
 def _own_cache_and_little_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(requests_module, "CACHE", tmp_path / "cache")
     for name, seconds in SHORT.items():
         monkeypatch.setitem(TIMING, name, seconds)
 
@@ -59,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in SHORT.items():
             patch.setitem(TIMING, name, seconds)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(requests_module, "CACHE", tmp_path_factory.mktemp("cache"))
         patch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
         patch.setenv("HWPRUNE_NCU", "up=4096,0;down=4096,0;odd=0,512;up=4096,0")
         return hwprune(Net(), torch.randn(4, 17, 256), target="hopper", toolchain=STAND_IN)
@@ -173,6 +175,24 @@ def test_a_program_that_no_graph_can_hold_still_runs(monkeypatch: pytest.MonkeyP
     assert launch.way == "kernel by kernel"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_code_of_torch_compile_is_started_where_it_is_faster(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWPRUNE_GPU_FAULT", "compile")
+    report = sparse_here(Net(), dtype=dtype).report
+    launches = (report.measurement.dense_launch, report.measurement.pruned_launch)
+    if dtype == "bfloat16":  # the stand-in's int8 parts are compiled by themselves already
+        assert [launch and launch.way for launch in launches] == ["a CUDA graph of torch.compile's code"] * 2
+    assert report.check is not None
+    assert report.check.pruned_error < 0.05  # of that very code
+
+
+def test_a_cache_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
+    for damage in ("[]", "{", '{"a": [1, 2], "b": "c"}', '{"a": [1, 2, true]}'):
+        path = tmp_path / "cache.json"
+        path.write_text(damage)
+        assert Algorithms(None, str(path)).known == {}
+
+
 def test_a_model_that_is_slower_as_a_whole_goes_back_to_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without graphs the stand-in's sparse products take the time that emulating them takes."""
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "graph")
@@ -181,7 +201,8 @@ def test_a_model_that_is_slower_as_a_whole_goes_back_to_dense(monkeypatch: pytes
     assert run.report.verdict != "slower"
     assert run.report.layers == ()
     reasons = {back.name: back.reason for back in run.report.returned}
-    assert "the whole model came out slower" in reasons["up"]
+    assert reasons["up"] == "faster by itself, but the whole model came out slower with it"
+    assert any("With 2 layers sparse the whole model was slower: 0." in reason for reason in run.report.reasons)
     assert torch.equal(run.model.get_parameter("up.weight"), model.up.weight)
 
 

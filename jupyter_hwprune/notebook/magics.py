@@ -36,7 +36,9 @@ class HwpruneMagics(Magics):
     @argument("--allocation", default="uniform", help="uniform: the same share of each layer; global: ranked together")
     @argument("--toolchain", help="who compiles and judges, instead of the target's first")
     @argument("--dtype", help="what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)")
-    @argument("--keep-all", action="store_true", help="leave also those layers pruned that gain nothing by it")
+    @argument(
+        "--keep-all", action="store_true", help="leave also those layers pruned that gain nothing, if they run at all"
+    )
     @argument("--threads", type=int, default=1, help="threads of the compiled model (default 1)")
     @argument("--batch", type=int, help="rows of the input (default: as the example has)")
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")

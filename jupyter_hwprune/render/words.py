@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 from ..errors import counted
 from ..report import Comparison, Layer, Report, Returned, Skipped
@@ -115,8 +116,9 @@ def line(report: Report) -> str:
         "allocation": request.allocation if request.allocation != "uniform" else None,
         "batch": str(request.batch),
     }
-    said = " ".join(f"--{name} {value}" for name, value in options.items() if value)
-    return f"%hwprune {request.model} {said} -o run"
+    said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
+    flag = " --keep-all" if request.keep_all else ""
+    return f"%hwprune {shlex.quote(request.model)} {said}{flag} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:
@@ -125,7 +127,8 @@ def launches(report: Report) -> list[tuple[str, str]]:
     if dense is None or pruned is None:
         return []
     way = dense.way if dense.way == pruned.way else f"{dense.way} → {pruned.way}"
-    return [("started as", f"{way}; kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}")]
+    eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"
+    return [("started as", f"{way}; {eager}; the layers below are profiled kernel by kernel")]
 
 
 def energy(report: Report) -> list[tuple[str, str]]:

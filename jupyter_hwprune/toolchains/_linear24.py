@@ -37,13 +37,8 @@ class Algorithms:
     """
 
     def __init__(self, gpu: Any, path: str | None) -> None:
-        self.gpu, self.path, self.known = gpu, path, {}
-        if path is not None and os.path.exists(path):
-            try:
-                with open(path, encoding="utf-8") as file:
-                    self.known = json.load(file)
-            except (OSError, ValueError):
-                self.known = {}
+        self.gpu, self.path = gpu, path
+        self.known = self._stored()
 
     def find(self, dtype: str, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
         gpu = self.gpu
@@ -56,9 +51,21 @@ class Algorithms:
         found: list[int] = self.known[name]
         return found
 
+    def _stored(self) -> dict[str, list[int]]:
+        """Read the file, without whatever in it is no algorithm."""
+        try:
+            with open(self.path or os.devnull, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {k: v for k, v in found.items() if isinstance(v, list) and [type(n) for n in v] == [int, int, int]}
+
     def _save(self) -> None:
         if self.path is None:
             return
+        self.known = dict(self._stored(), **self.known)  # another run may have searched meanwhile
         part = f"{self.path}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
@@ -78,6 +85,12 @@ def quantised(tensor: Any, dtype: str) -> tuple[Any, Any]:
     if dtype == "int8":
         return scaled.round().to(torch.int8), scale
     return scaled.to(torch.float8_e4m3fn), scale
+
+
+def scaled_back(product: Any, scale: Any, own: Any, bias: Any, dtype_out: Any) -> Any:
+    """Undo both scales of an 8-bit product [M, N], by row [M, 1] and by output [1, N], and add the bias."""
+    y = product.float() * scale * own
+    return (y if bias is None else y + bias).to(dtype_out)
 
 
 def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, name: str) -> Any:
@@ -126,7 +139,7 @@ def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, nam
             return operations.sparse_mm(self.stored, rows, self.bias, self.outputs, None, self.algorithm, ROWS[dtype])
 
         def _eight_bits(self, rows: Any, dtype_out: Any) -> Any:
-            values, scale = quantised(rows, dtype)  # [M, K], [M, 1]
+            values, scale = operations.quantised(rows, dtype)  # [M, K], [M, 1]
             if plan["way"] == "rowwise":
                 return torch._scaled_mm(
                     values, self.stored.t(), scale, self.scale, bias=self.bias, out_dtype=dtype_out, use_fast_accum=True
@@ -144,8 +157,7 @@ def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, nam
                 product = operations.sparse_mm(
                     self.stored, values, None, self.outputs, wide, self.algorithm, ROWS[dtype]
                 )
-            y = product.float() * scale * self.scale
-            return (y if self.bias is None else y + self.bias).to(dtype_out)
+            return operations.scaled_back(product, scale, self.scale, self.bias, dtype_out)
 
     return Linear24()
 
@@ -167,7 +179,7 @@ _defined: dict[str, Any] = {}
 
 
 def _operations(gpu: Any) -> Any:
-    """Define our two operators, once: torch.compile takes them whole, and so leaves their padding and layout alone."""
+    """Define our operators, once: torch.compile takes the products whole, and leaves their padding and layout alone."""
     if _defined:
         return types.SimpleNamespace(**_defined)
     import torch
@@ -208,5 +220,9 @@ def _operations(gpu: Any) -> Any:
         )
     )
     cutlass.register_fake(lambda packed, meta, rows, bias, outputs: rows.new_empty((rows.shape[0], outputs)))
-    _defined.update(sparse_mm=sparse, cutlass_mm=cutlass)
+    _defined.update(sparse_mm=sparse, cutlass_mm=cutlass, quantised=quantised, scaled_back=scaled_back)
+    if gpu.can_compile:  # one kernel each, as in a compiled model; step by step they would outweigh the product
+        torch._dynamo.config.suppress_errors = True  # a machine without Triton or a compiler runs them as they are
+        torch._dynamo.config.recompile_limit = 256  # each shape and dtype has its own
+        _defined.update(quantised=gpu.compile(quantised), scaled_back=gpu.compile(scaled_back))
     return types.SimpleNamespace(**_defined)

@@ -36,6 +36,11 @@ def is_sparse(kernel: str) -> bool:
     return SPARSE_KERNELS.search(kernel) is not None and "pruning" not in kernel and "compress" not in kernel
 
 
+def is_product(kernel: str) -> bool:
+    """Say whether a kernel's name is that of a matrix product or a convolution."""
+    return re.search(r"gemm|nvjet|cutlass|xmma|wgmma|conv|matmul", kernel, re.IGNORECASE) is not None
+
+
 def found() -> dict[str, Any]:
     """Return the contract's `devices`, `capabilities` and `absent`, and what there is to say of energy and counters."""
     import torch
@@ -99,8 +104,9 @@ class Gpu:
     def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
         """Capture what `call` starts in one CUDA graph and return its replay; raises where that cannot be captured."""
         torch = self.torch
+        before = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # libraries set up their workspaces on the first calls, which no graph may hold
-        side.wait_stream(torch.cuda.current_stream())
+        side.wait_stream(before)
         with torch.cuda.stream(side):
             for _ in range(3):
                 call()
@@ -110,9 +116,22 @@ class Gpu:
             with torch.cuda.graph(graph):
                 call()
         finally:
+            torch.cuda.set_stream(before)  # which a capture that fails would leave
             torch.cuda.synchronize()
-        replay: Callable[[], None] = graph.replay
+
+        def replay() -> None:
+            graph.replay()
+
+        replay.keeps = call  # type: ignore[attr-defined]  # a graph reads the tensors of `call` where they lie
         return replay
+
+    def compile(self, module: Any) -> Any:
+        return self.torch.compile(module, dynamic=False)
+
+    def clear(self, tensors: list[Any]) -> None:
+        """Overwrite what an earlier run left, so that only the next run can put the right values there."""
+        for tensor in tensors:
+            tensor.zero_()
 
     def milliseconds(self, call: Callable[[], Any]) -> float:
         """Time on the device between the start and the end of what `call` starts."""

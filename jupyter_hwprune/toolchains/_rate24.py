@@ -14,7 +14,8 @@ from . import _linear24, _nvidia
 ROUNDS = 15
 BLOCK_MS = 2.0  # of one timed block
 MOST_CALLS = 200  # in it
-MOST_COPIES = 8  # of a weight
+MOST_COPIES = 256  # of a weight
+MOST_COPIED_BYTES = 1 << 30
 
 
 class Rater:
@@ -53,29 +54,35 @@ class Rater:
             return dict(rows, refused="; ".join(refused) or none)
         plan_dense = self._fastest(_linear24.dense_plans(self.dtype), dense, x)
         plan_sparse = self._fastest(ways, pruned, x)
-        copies = min(
-            MOST_COPIES, 1 + math.ceil(2 * self.gpu.cache_bytes / (dense[0].numel() * dense[0].element_size()))
-        )
         once = self._block(plan_dense, dense, x, copies=1, calls=1)[0]
         once()
+        copies = self._copies(outputs * inputs)
         calls = max(copies, min(MOST_CALLS, int(BLOCK_MS / max(1e-4, self.gpu.milliseconds(once)))))
         blocks = {
             "dense": self._block(plan_dense, dense, x, copies, calls),
             "control": self._block(plan_dense, dense, x, copies, calls),
             "pruned": self._block(plan_sparse, pruned, x, copies, calls),
         }
+        graphs = all(graphed for _, graphed, _ in blocks.values())
+        runs = {name: run if graphs else call for name, (run, _, call) in blocks.items()}  # all alike, or none
         samples: dict[str, list[float]] = {name: [] for name in blocks}
         for number in range(-1, ROUNDS):
             order = sorted(blocks)
             random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
             for name in order:
-                run, _ = blocks[name]
+                run = runs[name]
                 run()
                 us = self.gpu.milliseconds(run) / calls * 1e3
                 if number >= 0:  # the first round warms up
                     samples[name].append(round(us, 5))
-        graphs = all(graphed for _, graphed in blocks.values())
         return dict(rows, samples=samples, plans={"dense": plan_dense, "sparse": plan_sparse}, graphs=graphs)
+
+    def _copies(self, weights: int) -> int:
+        """So many copies of the weight that twice the cache does not hold the smaller, sparse ones."""
+        dense_bytes = weights * (1 if self.dtype in _linear24.LARGEST else 2)
+        sparse_bytes = dense_bytes * 9 // 16
+        wanted = 1 + math.ceil(2 * self.gpu.cache_bytes / sparse_bytes)
+        return int(max(1, min(wanted, MOST_COPIES, MOST_COPIED_BYTES // dense_bytes)))
 
     def _searched(self, plan: dict[str, Any], pruned: tuple[Any, Any], x: Any) -> dict[str, Any]:
         if plan["way"] != "cusparselt":
@@ -99,7 +106,7 @@ class Rater:
         times = []
         for number, plan in enumerate(plans):
             try:
-                run, _ = self._block(plan, weights, x, copies=1, calls=20)
+                run = self._block(plan, weights, x, copies=1, calls=20)[0]
                 run()
                 times.append((min(self.gpu.milliseconds(run) for _ in range(5)), number))
             except Exception:  # noqa: BLE001, S112 - the other plan is there for what this GPU does not take
@@ -108,8 +115,8 @@ class Rater:
 
     def _block(
         self, plan: dict[str, Any], weights: tuple[Any, Any], x: Any, copies: int, calls: int
-    ) -> tuple[Callable[[], Any], bool]:
-        """Return `calls` calls of the layer as one, and whether a graph holds them.
+    ) -> tuple[Callable[[], Any], bool, Callable[[], Any]]:
+        """Return `calls` calls of the layer as one graph where one can hold them, whether one can, and as they are.
 
         They go round copies of the weight, so that none of it is still in the cache: in a model it would not be either.
         """
@@ -121,10 +128,10 @@ class Rater:
                     layers[number % copies](x)
 
         try:
-            return self.gpu.graph(call), True
-        except Exception:  # noqa: BLE001 - then its launches are timed with it, on both sides
+            return self.gpu.graph(call), True, call
+        except Exception:  # noqa: BLE001 - then launches are timed too, on both sides
             self.gpu.finish()
-            return call, False
+            return call, False, call
 
     def _error(self, plan: dict[str, Any], pruned: tuple[Any, Any], x: Any) -> float:
         """Return the largest difference to the float32 product of the same operands, relative to its largest value."""

@@ -31,7 +31,7 @@ def probe() -> dict[str, Any]:
 
 
 def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Running:
-    running = _Running(_Program(model, settings))
+    running = _Running(_Program(model, settings), graphs=settings.get("graphs", True))
     if settings["keep_files"]:
         path = os.path.join(folder, "kernels.json")
         with open(path, "w", encoding="utf-8") as file:
@@ -183,17 +183,19 @@ class _Running:
     kernels, not ways to start them.
     """
 
-    def __init__(self, program: _Program) -> None:
+    def __init__(self, program: _Program, *, graphs: bool = True) -> None:
         self.program = program
         self.files: dict[str, str] = {}
         self.refused: list[str] = []
+        self.left: dict[Any, Any] = {}  # by graph: the output that each of its replays writes anew
         program()
         eager_ms = self._milliseconds(program)
         way, self.run = KERNEL_BY_KERNEL, program  # type: tuple[str, Callable[[], Any]]
-        graph = None if _settled == [COMPILED_GRAPH] else self._graph(GRAPH, program)
+        graphs = graphs and _settled != [KERNEL_BY_KERNEL]
+        graph = self._graph(GRAPH, program) if graphs and _settled != [COMPILED_GRAPH] else None
         if graph is not None:
             way, self.run = GRAPH, graph
-        if _settled in ([], [COMPILED_GRAPH]):
+        if graphs and _settled in ([], [COMPILED_GRAPH]):
             compiled = self._compiled()
             faster = compiled and self._graph(COMPILED_GRAPH, compiled)
             if faster and (graph is None or self._milliseconds(faster) < COMPILED_PAYS * self._milliseconds(graph)):
@@ -205,11 +207,16 @@ class _Running:
         self.facts = {"way": way, "eager_ms": round(eager_ms, 6), "refused": self.refused}
 
     def _graph(self, way: str, call: Callable[[], Any]) -> Callable[[], Any] | None:
+        def kept() -> None:
+            output[:] = [call()]
+
+        output: list[Any] = []
         try:
-            replay: Callable[[], Any] = self.program.gpu.graph(call)
+            replay: Callable[[], Any] = self.program.gpu.graph(kept)
         except Exception as error:  # noqa: BLE001 - whatever hinders a graph, the program runs without it
             self.refused.append(f"{way}: {_nvidia.first_line(error)}")
             return None
+        self.left[replay] = output
         return replay
 
     def _compiled(self) -> Callable[[], Any] | None:
@@ -217,7 +224,7 @@ class _Running:
         if not program.gpu.can_compile:
             return None
         try:
-            compiled = program.torch.compile(program.module, dynamic=False)
+            compiled = program.gpu.compile(program.module)
             with program.torch.no_grad():
                 compiled(*program.args, **program.kwargs)
         except Exception as error:  # noqa: BLE001 - it needs Triton and a C compiler, and does not take every model
@@ -244,12 +251,19 @@ class _Running:
         self.program.gpu.finish()
 
     def outputs(self) -> list[Any]:
-        output = self.program()
-        output = dict(output) if hasattr(output, "keys") else output
-        tensors = [
-            leaf for leaf in self.program.pytree.tree_leaves(output) if isinstance(leaf, self.program.torch.Tensor)
-        ]
+        """Run once more, in the way that is timed, into outputs that were cleared."""
+        left = self.left.get(self.run)
+        if left is None:
+            tensors = self._tensors(self.run())
+        else:
+            self.program.gpu.clear(self._tensors(left))
+            self.run()
+            tensors = self._tensors(left)
+        self.finish()
         return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
+
+    def _tensors(self, output: Any) -> list[Any]:
+        return [leaf for leaf in self.program.pytree.tree_leaves(output) if isinstance(leaf, self.program.torch.Tensor)]
 
 
 class _Profiled:
@@ -274,15 +288,17 @@ class _Profiled:
     def kernels(self) -> list[Any]:
         if not self.passes[-1]:
             raise RuntimeError("torch's profiler saw no kernel: CUPTI may be in use by another profiler")
+        keys = list(dict.fromkeys(key for seen in self.passes for key in seen))
+        largest = {
+            layer: max(seen.get(key, 0.0) for seen in self.passes for key in keys if key[0] == layer)
+            for layer, _, _ in keys
+        }
+        named = {layer for layer, kernel, _ in keys if _nvidia.is_product(kernel)}
         rows = []
-        largest: dict[str | None, float] = {}
-        for (layer, _, _), us in self.passes[-1].items():
-            largest[layer] = max(us, largest.get(layer, 0.0))
-        for key in self.passes[-1]:
+        for key in keys:
             layer, kernel, _ = key
-            samples = [seen[key] for seen in self.passes if key in seen]
-            samples += [sorted(samples)[len(samples) // 2]] * (len(self.passes) - len(samples))
-            product = self.passes[-1][key] == largest[layer] or _nvidia.is_sparse(kernel)
+            samples = [seen.get(key, 0.0) for seen in self.passes]  # a kernel that did not run took no time
+            product = _nvidia.is_product(kernel) if layer in named else max(samples) == largest[layer]
             rows.append(
                 {
                     "names": [] if layer is None else [layer],

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import platformdirs
+
 from ..errors import InputError, ToolchainError, first_line
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""
 
 WORKER = Path(__file__).with_name("_worker.py")
+CACHE = Path(platformdirs.user_cache_dir("jupyter-hwprune"))  # ours alone, also for what torch.compile makes
 POLL_S = 0.02
 LAST_WORDS = 600  # characters of the worker's output that a failure shows
 
@@ -105,7 +108,8 @@ def call(
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env=_environment(threads) | ({"TMPDIR": str(folder), "LC_ALL": "C.UTF-8"} if under else {}),
+                env=_environment(threads)
+                | ({"HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C.UTF-8"} if under else {}),
                 start_new_session=True,
             )
         except OSError as error:
@@ -162,7 +166,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _environment(threads: int) -> dict[str, str]:
     """Give every thread pool that a vendor may bring along the same size."""
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return os.environ | dict.fromkeys(pools, str(threads))
+    caches = {name: str(CACHE / name.lower()) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
+    return caches | os.environ | dict.fromkeys(pools, str(threads))
 
 
 def _import_path() -> list[str]:
