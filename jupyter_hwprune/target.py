@@ -84,68 +84,54 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
     )
 
 
-def _sparse_tensor_cores(*also: str) -> tuple[Stack, ...]:
-    """Return the two stacks that reach them; `also` are the 8-bit types that such a chip multiplies sparsely."""
-    return (
-        Stack("cusparselt", "2:4", 0.5, "cuda", dtypes=("bfloat16", "float16", *also)),
-        Stack("tensorrt", "2:4", 0.5, "cuda", dtypes=("float16", "bfloat16")),
+TENSORRT_RULE = "TensorRT: convolutions below 256 channels seldom gain"
+CUSPARSELT_SAYS = "cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores."
+
+
+def _gpu(
+    name: str,
+    chip: str,
+    capabilities: tuple[str, ...],
+    eight_bits: tuple[str, ...],
+    rule: str,
+    says: str = CUSPARSELT_SAYS,
+    page: str = "https://docs.nvidia.com/cuda/cusparselt",
+) -> Target:
+    """Return the row of a GPU with sparse Tensor Cores; `eight_bits` are the 8-bit types it multiplies sparsely."""
+    return Target(
+        name,
+        chip,
+        stacks=(
+            Stack("cusparselt", "2:4", 0.5, "cuda", dtypes=("bfloat16", "float16", *eight_bits)),
+            Stack("tensorrt", "2:4", 0.5, "cuda", dtypes=("float16", "bfloat16")),
+        ),
+        hosts=(),
+        shape_rules=(
+            "2:4 along the input channels",
+            f"fp16 and bf16: both weight dimensions multiples of 16; {' and '.join(eight_bits)}: of 32",
+            rule,
+        ),
+        primary_constraint="memory bandwidth",
+        validation_metric="sparse Tensor Core FLOPs",
+        typical_speedup="1.5-2x",
+        common_mistake=UNSTRUCTURED_MISTAKE,
+        vendor_says=says,
+        vendor_page=page,
+        capabilities=capabilities,
     )
 
 
 TARGETS: tuple[Target, ...] = (
-    Target(
-        "ampere",
-        "NVIDIA Ampere GPU (A100, A10, RTX 30)",
-        stacks=_sparse_tensor_cores("int8"),
-        hosts=(),
-        shape_rules=(
-            "2:4 along the input channels",
-            "fp16 and bf16: both weight dimensions multiples of 16; int8: of 32",
-            "TensorRT: convolutions below 256 channels seldom gain",
-        ),
-        primary_constraint="memory bandwidth",
-        validation_metric="sparse Tensor Core FLOPs",
-        typical_speedup="1.5-2x",
-        common_mistake=UNSTRUCTURED_MISTAKE,
-        vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
-        vendor_page="https://docs.nvidia.com/cuda/cusparselt",
-        capabilities=("8.0", "8.6"),
-    ),
-    Target(
-        "ada",
-        "NVIDIA Ada GPU (L4, L40, RTX 40)",
-        stacks=_sparse_tensor_cores("int8", "float8"),
-        hosts=(),
-        shape_rules=(
-            "2:4 along the input channels",
-            "fp16 and bf16: both weight dimensions multiples of 16; int8 and fp8: of 32",
-            "TensorRT: convolutions below 256 channels seldom gain",
-        ),
-        primary_constraint="memory bandwidth",
-        validation_metric="sparse Tensor Core FLOPs",
-        typical_speedup="1.5-2x",
-        common_mistake=UNSTRUCTURED_MISTAKE,
-        vendor_says="cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
-        vendor_page="https://docs.nvidia.com/cuda/cusparselt",
-        capabilities=("8.9",),
-    ),
-    Target(
+    _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
+    _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
+    _gpu(
         "hopper",
         "NVIDIA Hopper GPU (H100, H200)",
-        stacks=_sparse_tensor_cores("int8", "float8"),
-        hosts=(),
-        shape_rules=(
-            "2:4 along the input channels",
-            "fp16 and bf16: both weight dimensions multiples of 16; int8 and fp8: of 32",
-            "few tokens, or K or N below about 2048, are often slower than dense",
-        ),
-        primary_constraint="memory bandwidth",
-        validation_metric="sparse Tensor Core FLOPs",
-        typical_speedup="1.5-2x",
-        common_mistake=UNSTRUCTURED_MISTAKE,
-        vendor_says="The one sparsity setting is 2:4 for half, bfloat16, int8 and fp8, but 1:2 for float.",
-        vendor_page="https://docs.nvidia.com/cuda/cusparselt/types.html",
-        capabilities=("9.0",),
+        ("9.0",),
+        ("int8", "float8"),
+        "few tokens, or K or N below about 2048, are often slower than dense",
+        "The one sparsity setting is 2:4 for half, bfloat16, int8 and fp8, but 1:2 for float.",
+        "https://docs.nvidia.com/cuda/cusparselt/types.html",
     ),
     Target(
         "jetson",

@@ -35,8 +35,9 @@ def image() -> torch.Tensor:
 
 
 @pytest.fixture
-def shell() -> Iterator[Any]:
+def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A real IPython, one for each test, with the extension loaded."""
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns where that is another than the one it runs in
     InteractiveShell.clear_instance()
     ip = InteractiveShell.instance()
     ip.run_line_magic("load_ext", "jupyter_hwprune")

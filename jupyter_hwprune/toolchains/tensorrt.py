@@ -273,10 +273,9 @@ class _Profiled(_Bound):
         if not self.passes[-1]:
             raise RuntimeError("TensorRT's profiler reported no layer")
         rows = []
-        for key in self.passes[-1]:
+        for key in dict.fromkeys(key for seen in self.passes for key in seen):
             layer = layers.get(key) or Layer({"Name": key[0]})
-            samples = [seen[key] * 1e3 for seen in self.passes if key in seen]
-            samples += [sorted(samples)[len(samples) // 2]] * (len(self.passes) - len(samples))
+            samples = [seen.get(key, 0.0) * 1e3 for seen in self.passes]  # a layer that did not run took no time
             row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
             rows.append(dict(row, sparse=self.own.told.is_sparse(layer), us=samples))
         return rows

@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from jupyter_hwprune.toolchains import _nvidia, cusparselt
 
+from ._meter import Meter
+
 INSTALL = "no command mends it"
 TAKES = "program"
 FAULT = os.environ.get("HWPRUNE_GPU_FAULT", "")
@@ -161,17 +163,6 @@ def as_on_a_gpu(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _within(event: dict[str, Any], events: list[dict[str, Any]], name: str) -> bool:
     return any(e.get("name") == name and e["ts"] <= event["ts"] <= e["ts"] + e["dur"] for e in events if "dur" in e)
-
-
-class Meter:
-    """NVML's counter as it behaves, in steps of millijoules; their size is made up."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def read_mj(self) -> float:
-        self.reads += 1
-        return 100.0 * (self.reads // 3)
 
 
 cusparselt.GPU = Gpu

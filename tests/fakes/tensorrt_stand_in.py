@@ -16,6 +16,8 @@ import torch
 
 from jupyter_hwprune.toolchains import _nvidia, tensorrt
 
+from ._meter import Meter
+
 INSTALL = "pip install tensorrt"
 FAULT = os.environ.get("HWPRUNE_TRT_FAULT", "")
 
@@ -44,17 +46,6 @@ class Gpu(tensorrt.Gpu):
             raise RuntimeError("operation not permitted when stream is capturing")
         call()
         return call
-
-
-class Meter:
-    """NVML's counter as it behaves: millijoules in steps; the numbers are made up."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def read_mj(self) -> float:
-        self.reads += 1
-        return 100.0 * (self.reads // 3)
 
 
 def found() -> dict[str, Any]:
