@@ -204,6 +204,7 @@ class _Running:
                 graph = self._graph(GRAPH, program)
                 way, self.run = (GRAPH, graph) if graph else (KERNEL_BY_KERNEL, program)
         _settled[:] = _settled or [way]
+        self.left = {call: output for call, output in self.left.items() if call is self.run}  # the other graph goes
         self.facts = {"way": way, "eager_ms": round(eager_ms, 6), "refused": self.refused}
 
     def _graph(self, way: str, call: Callable[[], Any]) -> Callable[[], Any] | None:
