@@ -19,8 +19,9 @@ from jupyter_hwprune.errors import InputError, MismatchError, ReportError
 from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.pruning.compressed import compress
 from jupyter_hwprune.pruning.masks import keep_n_of_m
-from jupyter_hwprune.toolchains._linear24 import Algorithms
+from jupyter_hwprune.toolchains._linear24 import Algorithms, dense_plans, make, reference
 from jupyter_hwprune.toolchains._nvidia import counters_remark, is_sparse, kernels_of
+from tests.fakes import cusparselt_on_cpu
 
 FAKES = Path(__file__).parent / "fakes"
 STAND_IN = "tests.fakes.cusparselt_on_cpu"
@@ -230,6 +231,21 @@ def test_eight_bit_products_agree_with_torch() -> None:
     sizes = next(layer.compressed for layer in report.layers if layer.name == "up")
     assert sizes is not None
     assert sizes.compressed_bytes / sizes.dense_bytes == 0.625
+
+
+@pytest.mark.parametrize("rows", [1, 17, 64])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "float8"])
+def test_every_way_to_multiply_is_the_float32_product_of_its_operands(dtype: str, rows: int) -> None:
+    gpu = cusparselt_on_cpu.Gpu()
+    base = torch.float16 if dtype == "float16" else torch.bfloat16
+    weight, bias, x = torch.randn(64, 128), torch.randn(64).to(base), torch.randn(rows, 128).to(base)
+    weight = torch.where(keep_n_of_m(weight.abs(), 2, 4), weight, 0.0).to(base)
+    for plan in [*dense_plans(dtype), {"way": "cusparselt", "algorithm": [3, 1, -1]}]:
+        for own in (bias, None):
+            want = reference(dtype, weight, own, x)
+            got = make(gpu, dtype, plan, weight, own, "")(x[None])[0]
+            assert got.dtype == base
+            assert float((got.float() - want).abs().max() / want.abs().max()) < 1e-2, (plan, own is None)
 
 
 def test_a_search_is_made_once_for_a_shape_and_then_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
