@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from .report import Counters, Evidence
-from .toolchains._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT
+from .toolchains._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT, PRODUCT_KERNELS
 from .toolchains.process import Failure, Progress, call
 
 CHIPS = {"8.0": "ga100", "8.6": "ga102", "8.7": "ga10b", "8.9": "ad102", "9.0": "gh100"}
 COUNTER = re.compile(r"sm__ops_path_tensor_\w+_sparsity_(on|off)$")
-PRODUCTS = "regex:gemm|nvjet|cutlass|xmma|wgmma|conv|matmul"
 QUERY_S, READ_S = 60, 120
 MOST_KERNELS = 2000
 
@@ -95,7 +94,14 @@ def count_sparse(
 COLLECT = (
     *("--nvtx", "--profile-from-start", "off", "--target-processes", "all", "--replay-mode", "kernel"),
     *("--cache-control", "none", "--clock-control", "none", "--apply-rules", "no", "--config-file", "off"),
-    *("--kernel-name-base", "demangled", "--kernel-name", PRODUCTS, "--launch-count", str(MOST_KERNELS)),
+    *(
+        "--kernel-name-base",
+        "demangled",
+        "--kernel-name",
+        f"regex:{PRODUCT_KERNELS}",
+        "--launch-count",
+        str(MOST_KERNELS),
+    ),
 )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .errors import ExportError, first_line
 from .example import Example
-from .program import torch_dtype
+from .program import in_dtype, torch_dtype
 from .quiet import quiet
 
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -67,8 +67,7 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str, dty
     own.requires_grad_(requires_grad=False)
     outputs = None
     if dtype is not None:
-        outputs = example.as_float32().outputs(own.float())
-        own, example = own.to(torch_dtype(dtype)), example.in_dtype(torch_dtype(dtype))
+        own, example, outputs = in_dtype(own, example, torch_dtype(dtype))
     last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
     args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
     try:

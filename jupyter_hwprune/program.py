@@ -21,7 +21,7 @@ from .example import Example, tensors_of
 from .quiet import quiet
 
 RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # all but the products themselves
-SIXTEEN_BITS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+OWN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     """Write `name`.pt2, and what the model's float32 form computes on the CPU. Raises ExportError, OSError."""
     own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".pt2", ".inputs.npz", ".expected.npz"))
-    np.savez(expected, *[output.numpy() for output in example.as_float32().outputs(own.float())])
-    np.savez(inputs)
     base = torch_dtype(dtype)
-    own, example = own.to(base), example.in_dtype(base)
+    own, example, outputs = in_dtype(own, example, base)
+    np.savez(expected, *[output.numpy() for output in outputs])
+    np.savez(inputs)
     own.forward = _returning_tensors(own.forward)
     try:
         with quiet():
@@ -69,6 +69,12 @@ def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
     return plain
 
 
+def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
+    """Convert a model that the caller owns and its example; return with them what the float32 model computes."""
+    outputs = example.as_float32().outputs(own.float())
+    return own.to(dtype), example.in_dtype(dtype), outputs
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """Return the dtype of everything but the products: 8-bit models are 16-bit ones with 8-bit products."""
-    return RUNS_IN.get(name) or SIXTEEN_BITS[name]
+    return RUNS_IN.get(name) or OWN[name]

@@ -16,12 +16,11 @@ from .choice import Choice
 from .counters import count_sparse
 from .errors import MismatchError
 from .example import Example
-from .export import Exported, export_onnx, with_layer_outputs
+from .export import Exported, with_layer_outputs
 from .judge import clock_for, compare, median_ms, on_clock
 from .kernels import Case, layers_with_kernels
 from .pattern import Channel
-from .program import export_program
-from .rating import Settled, failed
+from .rating import Settled, failed, served
 from .report import (
     NOT_COMPARED,
     Counters,
@@ -36,8 +35,8 @@ from .report import (
     OutputCheck,
     Samples,
 )
-from .request import request_for
-from .toolchains import defines, takes_program
+from .request import request_for, write_cases
+from .toolchains import defines
 from .toolchains.process import Failure, Progress, call, guarded_folder
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
@@ -77,16 +76,17 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
     choice, pruned = settled.choice, settled.pruned
     if choice.obstacle is not None:
         return Proof(_not_measured(choice, choice.obstacle), pruned.layers)
-    exported = _exported(dense, settled, example, folder, progress)
+    models = {"dense": dense, "pruned": pruned.model}
+    exported = write_cases(models, example, choice, folder, progress, written=settled.written)
     cases = exported | {"control": exported["dense"]}
-    sparse = [layer.name for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
+    sparse = served(pruned.layers, choice)
     named: dict[str, Any] = {
         "layers": settled.rated or sparse,
         "sparse": sparse,
         "plans": settled.plans,
         "graphs": settled.graphs,
     }
-    tolerance = TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
+    tolerance = _tolerance(choice)
     request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, **named)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
@@ -129,24 +129,8 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
     )
 
 
-def _exported(
-    dense: nn.Module, settled: Settled, example: Example, folder: Path, progress: Progress
-) -> dict[str, Case]:
-    """Write both models in the form that the toolchain takes, but for a dense one that was written already."""
-    choice = settled.choice
-    exported: dict[str, Case] = {}
-    for name, model in (("dense", dense), ("pruned", settled.pruned.model)):
-        progress("export", name)
-        with guarded_folder():
-            if name == "dense" and settled.dense_case is not None:
-                exported[name] = settled.dense_case
-            elif takes_program(choice.stack.toolchain):
-                exported[name] = export_program(model, example, folder, name, choice.dtype or "float32")
-            else:
-                exported[name] = export_onnx(
-                    model, example, folder, name, choice.dtype if choice.stack.dtypes else None
-                )
-    return exported
+def _tolerance(choice: Choice) -> float:
+    return TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
 
 
 def _first_astray(
@@ -163,7 +147,7 @@ def _first_astray(
     progress("check", "looking for the layer")
     with guarded_folder():
         traced, names = with_layer_outputs(exported, model, example)
-    tolerance = TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
+    tolerance = _tolerance(choice)
     request = request_for("prove", choice, folder, {"layers": traced}, timing=None, tolerance=tolerance)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):

@@ -5,6 +5,7 @@ A layer that gains nothing by it gets its dense weights back: it would pay in ac
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,13 @@ from torch import nn
 from .choice import Choice
 from .errors import MismatchError, counted
 from .example import Example
-from .export import export_onnx
 from .judge import compare
 from .kernels import Case
-from .program import export_program
 from .pruning import Pruned, restore
 from .report import NOT_COMPARED, Comparison, Evidence, Layer, Returned
-from .request import request_for
+from .request import request_for, write_cases
 from .toolchains import defines, takes_program
-from .toolchains.process import Failure, Progress, call, guarded_folder
+from .toolchains.process import Failure, Progress, call
 
 PRODUCT_TOLERANCE = 2e-2
 """Of one layer against the float32 product of the same operands, relative to the largest value: 16 bits of output."""
@@ -32,7 +31,8 @@ PRODUCT_TOLERANCE = 2e-2
 class Settled:
     """The pruned model with its losers dense again, and the kernels to run each layer with.
 
-    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were judged.
+    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were judged;
+    `written` the models that lie in the run's folder as they are here.
     """
 
     pruned: Pruned
@@ -40,7 +40,7 @@ class Settled:
     plans: dict[str, Any] = field(default_factory=dict)
     rated: tuple[str, ...] = ()
     graphs: bool = True
-    dense_case: Case | None = None
+    written: Mapping[str, Case] = field(default_factory=dict)
 
 
 def settle(
@@ -50,18 +50,11 @@ def settle(
 
     Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
     """
-    served = [layer for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
-    if choice.obstacle is not None or not served or not defines(choice.stack.toolchain, "rate"):
+    rated = served(pruned.layers, choice)
+    if choice.obstacle is not None or not rated or not defines(choice.stack.toolchain, "rate"):
         return Settled(pruned, choice)
-    cases: dict[str, Case] = {}
-    for name, model in (("dense", dense), ("pruned", pruned.model)):
-        progress("export", name)
-        with guarded_folder():
-            if takes_program(choice.stack.toolchain):
-                cases[name] = export_program(model, example, folder, name, choice.dtype or "")
-            else:
-                cases[name] = export_onnx(model, example, folder, name, choice.dtype)
-    request = request_for("rate", choice, folder, cases, layers=[layer.name for layer in served])
+    cases = write_cases({"dense": dense, "pruned": pruned.model}, example, choice, folder, progress, written={})
+    request = request_for("rate", choice, folder, cases, layers=rated)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
         return Settled(pruned, replace(choice, obstacle=failed(choice, result)))
@@ -73,15 +66,20 @@ def settle(
                 f"off by {row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
                 "Try another --dtype or --toolchain, and report this to the maker of that one."
             )
-    names = {layer.name for layer in served}
     pruned = replace(pruned, layers=tuple(_rated(layer, rows.get(layer.name)) for layer in pruned.layers))
-    served = [layer for layer in pruned.layers if layer.name in names]
-    returned = [back for layer in served if (back := _returned(layer, rows.get(layer.name), choice))]
+    judged = [layer for layer in pruned.layers if layer.name in rated]
+    returned = [back for layer in judged if (back := _returned(layer, rows.get(layer.name), choice))]
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
-    rated = tuple(layer.name for layer in served)
-    settled = restore(dense, pruned, returned) if returned else pruned
     graphs = all(row.get("graphs", True) for row in rows.values())
-    return Settled(settled, choice, plans, rated, graphs, cases["dense"])
+    if returned:
+        pruned = restore(dense, pruned, returned)
+        del cases["pruned"]  # it is another model now
+    return Settled(pruned, choice, plans, rated, graphs, cases)
+
+
+def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
+    """Return the layers that the chosen toolchain has a sparse kernel for."""
+    return tuple(layer.name for layer in layers if choice.stack.toolchain in (layer.served_by or ()))
 
 
 def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
@@ -96,7 +94,8 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
         f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
     )
     restored = restore(dense, pruned, (*pruned.returned, *gone))
-    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)))
+    written = {name: case for name, case in settled.written.items() if name != "pruned"}
+    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)), written=written)
 
 
 def _not_in_all(layer: Layer) -> str:

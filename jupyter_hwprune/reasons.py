@@ -9,6 +9,7 @@ from .errors import counted
 from .pattern import NM, Block, Channel, Unstructured
 from .proof import Proof
 from .pruning import Pruned
+from .rating import served
 from .report import Totals
 
 FEW_ROWS = 64  # of a matrix product, below which sparse Tensor Cores seldom pay
@@ -68,8 +69,8 @@ def _counters(proof: Proof) -> list[str]:
 
 def _few_rows(choice: Choice, pruned: Pruned) -> list[str]:
     """Warn of products too small for sparse Tensor Cores, which can be known before anything is measured."""
-    served = [layer for layer in pruned.layers if choice.stack.toolchain in (layer.served_by or ())]
-    rows = {layer.name: layer.macs // math.prod(layer.shape) for layer in served if layer.macs}
+    names = served(pruned.layers, choice)
+    rows = {each.name: each.macs // math.prod(each.shape) for each in pruned.layers if each.name in names and each.macs}
     rows |= {layer.name: layer.rows for layer in pruned.returned if layer.rows}
     few = {name: count for name, count in rows.items() if count < FEW_ROWS}
     if not few:

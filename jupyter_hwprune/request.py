@@ -6,12 +6,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .choice import Choice
+from .example import Example
+from .export import export_onnx
 from .kernels import Case
-from .toolchains import toolchain_file
-from .toolchains.process import CACHE
+from .program import export_program
+from .toolchains import takes_program, toolchain_file
+from .toolchains.process import CACHE, Progress, guarded_folder
 
 ANSWERS = {"rate": ["layers"], "prove": ["errors", "machine", "device", "versions"], "count": ["counted"]}
+
+
+def write_cases(
+    models: Mapping[str, nn.Module],
+    example: Example,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    *,
+    written: Mapping[str, Case],
+) -> dict[str, Case]:
+    """Write the models in the form that the toolchain takes, but for those that are `written` already."""
+    cases: dict[str, Case] = {}
+    for name, model in models.items():
+        if name in written:
+            cases[name] = written[name]
+            continue
+        progress("export", name)
+        with guarded_folder():
+            if takes_program(choice.stack.toolchain):
+                cases[name] = export_program(model, example, folder, name, choice.dtype or "float32")
+            else:
+                cases[name] = export_onnx(model, example, folder, name, choice.dtype if choice.stack.dtypes else None)
+    return cases
 
 
 def request_for(

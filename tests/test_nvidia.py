@@ -243,7 +243,7 @@ def test_every_way_to_multiply_is_the_float32_product_of_its_operands(dtype: str
     for plan in [*dense_plans(dtype), {"way": "cusparselt", "algorithm": [3, 1, -1]}]:
         for own in (bias, None):
             want = reference(dtype, weight, own, x)
-            got = make(gpu, dtype, plan, weight, own, "")(x[None])[0]
+            got = make(gpu, dtype, plan, weight, own)(x[None])[0]
             assert got.dtype == base
             assert float((got.float() - want).abs().max() / want.abs().max()) < 1e-2, (plan, own is None)
 

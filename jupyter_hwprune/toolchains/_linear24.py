@@ -93,7 +93,7 @@ def scaled_back(product: Any, scale: Any, own: Any, bias: Any, dtype_out: Any) -
     return (y if bias is None else y + bias).to(dtype_out)
 
 
-def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, name: str) -> Any:
+def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any) -> Any:
     """Return an nn.Module that computes the layer as the plan says; `weight` is in 16 bits."""
     import torch
     from torch import nn
@@ -110,7 +110,7 @@ def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any, nam
 
         def __init__(self) -> None:
             super().__init__()
-            self.layer, self.outputs = name, weight.shape[0]
+            self.outputs = weight.shape[0]
             self.register_buffer("bias", bias)
             stored = weight.contiguous()
             if eight:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ SPARSE_KERNELS = re.compile(
 )
 """Kernels that run on sparse Tensor Cores. Held against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
 TensorRT 8.6: all of their sparse products match; of cuBLASLt 13.1 and of `nvjet_*` none does."""
+
+PRODUCT_KERNELS = "gemm|nvjet|cutlass|xmma|wgmma|conv|matmul"
 
 NO_NCU = "Nsight Compute (ncu) is not on the PATH"
 INSTALL_NCU = "install Nsight Compute, which the CUDA toolkit brings, and put ncu on the PATH"
@@ -38,7 +41,7 @@ def is_sparse(kernel: str) -> bool:
 
 def is_product(kernel: str) -> bool:
     """Say whether a kernel's name is that of a matrix product or a convolution."""
-    return re.search(r"gemm|nvjet|cutlass|xmma|wgmma|conv|matmul", kernel, re.IGNORECASE) is not None
+    return re.search(PRODUCT_KERNELS, kernel, re.IGNORECASE) is not None
 
 
 def found() -> dict[str, Any]:
@@ -100,6 +103,17 @@ class Gpu:
 
     def finish(self) -> None:
         self.torch.cuda.synchronize()
+
+    def wall_milliseconds(self, call: Callable[[], Any]) -> float:
+        """Return the median of seven runs of `call`, each to the end of what it starts, by the host's clock."""
+        times = []
+        for _ in range(7):
+            self.finish()
+            start = time.perf_counter()
+            call()
+            self.finish()
+            times.append((time.perf_counter() - start) * 1e3)
+        return sorted(times)[len(times) // 2]
 
     def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
         """Capture what `call` starts in one CUDA graph and return its replay; raises where that cannot be captured."""
@@ -215,6 +229,11 @@ def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, floa
         layer = max(around)[2] if around else None  # the one that began last; one thread starts them all
         found.append((layer, event["name"], float(event["dur"])))
     return found
+
+
+def on_host(tensors: list[Any]) -> list[Any]:
+    """Return tensors as the contract's outputs: numpy, which has no bfloat16, so floating-point ones as float32."""
+    return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
 
 
 class Meter:

@@ -120,7 +120,7 @@ class Rater:
 
         They go round copies of the weight, so that none of it is still in the cache: in a model it would not be either.
         """
-        layers = [_linear24.make(self.gpu, self.dtype, plan, weights[0].clone(), weights[1], "") for _ in range(copies)]
+        layers = [_linear24.make(self.gpu, self.dtype, plan, weights[0].clone(), weights[1]) for _ in range(copies)]
 
         def call() -> None:
             with self.gpu.torch.no_grad():
@@ -137,6 +137,6 @@ class Rater:
         """Return the largest difference to the float32 product of the same operands, relative to its largest value."""
         with self.gpu.torch.no_grad():
             want = _linear24.reference(self.dtype, pruned[0], pruned[1], x)
-            got = _linear24.make(self.gpu, self.dtype, plan, pruned[0], pruned[1], "")(x).float()
+            got = _linear24.make(self.gpu, self.dtype, plan, pruned[0], pruned[1])(x).float()
             error = float((got - want).abs().max() / want.abs().max().clamp(min=1e-30))
         return min(1e30, error)

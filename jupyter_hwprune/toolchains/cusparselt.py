@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +117,7 @@ class _Program:
             plan = plans.get("sparse" if sparse else "dense")
             if plan is None:
                 plan = {"way": "cusparselt"} if sparse else _linear24.dense_plans(settings["dtype"])[0]
-            own = _linear24.make(self.gpu, settings["dtype"], plan, *self.weights(layer), layer)
+            own = _linear24.make(self.gpu, settings["dtype"], plan, *self.weights(layer))
             name = f"hwprune_{len(self.layers)}"
             self.module.add_submodule(name, own)
             with graph.inserting_before(node):
@@ -189,7 +188,7 @@ class _Running:
         self.refused: list[str] = []
         self.left: dict[Any, Any] = {}  # by graph: the output that each of its replays writes anew
         program()
-        eager_ms = self._milliseconds(program)
+        eager_ms = program.gpu.wall_milliseconds(program)
         way, self.run = KERNEL_BY_KERNEL, program  # type: tuple[str, Callable[[], Any]]
         graphs = graphs and _settled != [KERNEL_BY_KERNEL]
         graph = self._graph(GRAPH, program) if graphs and _settled != [COMPILED_GRAPH] else None
@@ -198,7 +197,10 @@ class _Running:
         if graphs and _settled in ([], [COMPILED_GRAPH]):
             compiled = self._compiled()
             faster = compiled and self._graph(COMPILED_GRAPH, compiled)
-            if faster and (graph is None or self._milliseconds(faster) < COMPILED_PAYS * self._milliseconds(graph)):
+            if faster and (
+                graph is None
+                or program.gpu.wall_milliseconds(faster) < COMPILED_PAYS * program.gpu.wall_milliseconds(graph)
+            ):
                 way, self.run = COMPILED_GRAPH, faster
             elif _settled:  # torch.compile does not take this one
                 graph = self._graph(GRAPH, program)
@@ -238,16 +240,6 @@ class _Running:
 
         return call
 
-    def _milliseconds(self, call: Callable[[], Any]) -> float:
-        times = []
-        for _ in range(7):
-            self.program.gpu.finish()
-            start = time.perf_counter()
-            call()
-            self.program.gpu.finish()
-            times.append((time.perf_counter() - start) * 1e3)
-        return sorted(times)[len(times) // 2]
-
     def finish(self) -> None:
         self.program.gpu.finish()
 
@@ -261,7 +253,7 @@ class _Running:
             self.run()
             tensors = self._tensors(left)
         self.finish()
-        return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
+        return _nvidia.on_host(tensors)
 
     def _tensors(self, output: Any) -> list[Any]:
         return [leaf for leaf in self.program.pytree.tree_leaves(output) if isinstance(leaf, self.program.torch.Tensor)]
@@ -282,9 +274,6 @@ class _Profiled:
             times = sum(1 for key in seen if key[:2] == (layer, kernel))
             seen[layer, kernel, times] = us
         self.passes.append(seen)
-
-    def finish(self) -> None:
-        self.program.gpu.finish()
 
     def kernels(self) -> list[Any]:
         if not self.passes[-1]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -226,7 +225,10 @@ class _Running(_Bound):
         super().__init__(engine, inputs)
         self.files = files
         self.enqueue()
-        self.facts: dict[str, Any] = {"way": "a CUDA graph", "eager_ms": round(self._milliseconds(), 6)}
+        self.facts: dict[str, Any] = {
+            "way": "a CUDA graph",
+            "eager_ms": round(self.gpu.wall_milliseconds(self.enqueue), 6),
+        }
         self.run: Callable[[], Any] = self.enqueue
         try:
             self.run = self.gpu.graph(self.enqueue)
@@ -234,23 +236,12 @@ class _Running(_Bound):
             self.finish()
             self.facts.update(way="kernel by kernel", refused=[str(error)])
 
-    def _milliseconds(self) -> float:
-        times = []
-        for _ in range(7):
-            self.finish()
-            start = time.perf_counter()
-            self.enqueue()
-            self.finish()
-            times.append((time.perf_counter() - start) * 1e3)
-        return sorted(times)[len(times) // 2]
-
     def outputs(self) -> list[Any]:
         found = [self.values[name] for name in self.own.outputs]
-        for value in found:
-            value.zero_()  # so that what comes out is this run's
+        self.gpu.clear(found)
         self.run()
         self.finish()
-        return [(value.float() if value.is_floating_point() else value).cpu().numpy() for value in found]
+        return _nvidia.on_host(found)
 
 
 class _Profiled(_Bound):
