@@ -31,8 +31,9 @@ ORDER = (
     ("reasons",),
     ("render",),
     ("run",),
-    ("survey", "flow"),
+    ("provision", "survey", "flow"),
     ("notebook",),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "numpy", "matplotlib", "onnx", "onnxruntime", "openvino", "torch_pruning", "PIL"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..report import Evidence
 
 if TYPE_CHECKING:
+    from ..provision import EnvironmentHere, Environments
     from ..survey import Doctor, TargetHere, Targets
     from ..toolchains import Remark, Status
 
@@ -132,3 +133,39 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     header = "".join(f"<th {cell}>{name}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td {cell}>{value}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def environments_text(found: Environments) -> str:
+    lines = [f"hwprune setup: environments of their own, in {found.folder}", ""]
+    for row in found.rows:
+        lines.append(f"{row.name:<14} {'ready' if row.obstacle is None else 'missing'}")
+        for said in _about_environment(row):
+            lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+    return "\n".join(lines)
+
+
+def environments_html(found: Environments) -> str:
+    rows = [
+        (
+            f"<b>{escape(row.name)}</b>",
+            "ready" if row.obstacle is None else "missing",
+            "<br>".join(map(escape, _about_environment(row))),
+        )
+        for row in found.rows
+    ]
+    return _table(("environment", "state", f"in {escape(found.folder)}"), rows)
+
+
+def _about_environment(row: EnvironmentHere) -> list[str]:
+    said = [row.about]
+    there = row.environment
+    if there is not None:
+        said.append(
+            f"Python {there.python}, {len(there.packages)} packages, {there.size_bytes / 1e6:.0f} MB, made {there.made}"
+        )
+        if there.licence_accepted:
+            said.append(f"its licence was accepted {there.licence_accepted}")
+        said.append(f"remove it with: %hwprune setup {row.name} --remove")
+    if row.obstacle is not None:
+        said += [f"why: {row.obstacle}", f"cure: {row.cure}"]
+    return said
