@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from .ranges import layer_ranges
     from .report import Report
     from .run import Run, Shown
+    from .simulation import simulate
     from .survey import doctor, targets
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "setup", "targets"]
+__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "setup", "simulate", "targets"]
 
 _HOMES = {
     "Report": "report",
@@ -29,6 +30,7 @@ _HOMES = {
     "layer_ranges": "ranges",
     "merge": "merging",
     "setup": "provision",
+    "simulate": "simulation",
     "targets": "survey",
 }
 

@@ -13,7 +13,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         print(_answer(options))
     except HwpruneError as error:
-        print("\n".join(error._render_traceback_()), file=sys.stderr)  # noqa: SLF001 - as a notebook shows it
+        print("\n".join(error._render_traceback_()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped as asked; nothing half-made was kept.", file=sys.stderr)

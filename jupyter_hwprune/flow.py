@@ -167,6 +167,7 @@ def _report(
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__},
         fingerprints=fingerprints,
+        baselines=proof.baselines,
     )
 
 

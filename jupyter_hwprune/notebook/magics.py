@@ -16,8 +16,9 @@ from . import completion
 from .namespace import find_input, find_model, scorer
 from .progress import ProgressLine, without_traceback
 
-SUBCOMMANDS = ("targets", "doctor", "setup", "merge")
+SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge")
 OWN_OPTIONS = {"doctor": {"--smoke"}, "setup": {"--accept-licence", "--remove", "--python"}}
+SHARED_OPTIONS = {"simulate": {"--input", "--target", "--toolchain", "--threads", "--batch", "--timeout"}}
 
 
 @magics_class
@@ -28,8 +29,8 @@ class HwpruneMagics(Magics):
     @argument(
         "words",
         nargs="*",
-        help="the model (a name or an expression); or `targets`; `doctor` and a target; `setup` and a toolchain; `merge` "
-        "and two reports",
+        help="the model (a name or an expression); or `targets`; `doctor` and a target; `setup` and a toolchain; "
+        "`simulate` and a model; `merge` and two reports",
     )
     @argument("--input", help="the model's example input: a name or an expression")
     @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
@@ -101,8 +102,32 @@ class HwpruneMagics(Magics):
                 if words:
                     progress.done(f"{words[0]} is {'removed' if options.remove else 'ready'}")
             return found
-        most = {"targets": "no word", "doctor": "one target", "setup": "one toolchain"}[command]
+        if command == "simulate" and len(words) <= 1:
+            return self._simulate(words[0] if words else None, options)
+        most = {"simulate": "one model", "targets": "no word", "doctor": "one target", "setup": "one toolchain"}[
+            command
+        ]
         raise UsageError(f"%hwprune {command} takes {most} after it")
+
+    def _simulate(self, text: str | None, options: Namespace) -> Any:
+        from ..simulation import simulate
+
+        name, model = find_model(self.shell.user_ns, text)
+        _, example = find_input(self.shell.user_ns, options.input)
+        with ProgressLine(self.shell) as progress, without_traceback():
+            found = simulate(
+                model,
+                example,
+                target=options.target,
+                toolchain=options.toolchain,
+                threads=options.threads,
+                batch=options.batch,
+                timeout_s=options.timeout,
+                progress=progress,
+                name=name,
+            )
+            progress.done(f"{name} simulated for {found.target}")
+        return found
 
     def _run(self, options: Namespace) -> Any:
         from ..flow import hwprune
@@ -153,7 +178,7 @@ def _parse(parser: Any, line: str) -> Namespace | None:
 def _refuse_options(options: Namespace) -> None:
     """Refuse what another form of the magic takes: nothing said is passed over in silence."""
     command = options.words[0]
-    own = OWN_OPTIONS.get(command, set())
+    own = OWN_OPTIONS.get(command, set()) | SHARED_OPTIONS.get(command, set())
     refused = _given(options) - {"--words", "--variable"} - own
     if refused:
         takes = " and ".join(["-o", *sorted(own)])

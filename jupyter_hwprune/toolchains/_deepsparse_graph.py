@@ -48,7 +48,8 @@ def layers_of_weights(model: str) -> dict[str, bool]:
     found = {}
     for node in graph.node:
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-            found.update({node.name: wide[value] for value in node.input if value in wide})
+            weights = [value for value in node.input if value in wide]
+            found.update({node.name: wide[weights[0]]} if weights else {})
     return found
 
 

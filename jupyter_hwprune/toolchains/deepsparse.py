@@ -25,16 +25,17 @@ FALLBACK = "ONNX Runtime, inside DeepSparse (no kernel of its own)"
 
 
 def probe() -> dict[str, Any]:
-    import numpy
+    import numpy as np
+    import onnx
 
-    if int(numpy.__version__.split(".")[0]) >= 2:
+    if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
             "numpy {} is installed beside DeepSparse, which then returns wrong outputs in silence; it takes numpy "
-            "below 2".format(numpy.__version__)
+            "below 2".format(np.__version__)
         )
     engine = _engine()
     devices = {"CPU": "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")}
-    return {"versions": {"deepsparse": engine.__dict__["version"], "onnx": _onnx_version()}, "devices": devices}
+    return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}
 
 
 def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Engine:
@@ -58,16 +59,8 @@ def simulate(
 def _engine() -> Any:
     os.environ["NM_DISABLE_ANALYTICS"] = "1"  # before the import: else it reports the machine's address
     import deepsparse.engine
-    import deepsparse.version
 
-    deepsparse.engine.version = deepsparse.version.__version__
     return deepsparse.engine
-
-
-def _onnx_version() -> str:
-    import onnx
-
-    return str(onnx.__version__)
 
 
 class _Engine:
@@ -99,7 +92,7 @@ def _in_order(names: list[str], inputs: dict[str, Any]) -> list[Any]:
 
 
 class _Analysis:
-    """The analyser compiles a model, runs it some times and gives means; a second analysis of one compilation crashes."""
+    """The analyser compiles a model, runs it some times and gives means; analysing one compilation twice crashes."""
 
     def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
         from ._deepsparse_graph import prepared

@@ -81,7 +81,7 @@ def pins_of(name: str) -> Pins:
             "toolchains are installed beside the kernel; `%hwprune doctor` gives the command for each."
         )
     lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    header = dict(match.groups() for line in lines if (match := re.match(r"# ([a-z-]+): (.+)", line)))
+    header = {match[1]: match[2] for line in lines if (match := re.match(r"# ([a-z-]+): (.+)", line))}
     requirements = [line for line in lines if not line.startswith("#")]
     # a program of torch's does not cross its versions, so what reads one has the kernel's own torch
     held = [f"{package}=={_version_here(package)}" for package in header.get("kernel", "").split()]

@@ -28,7 +28,9 @@ POLL_S = 0.25
 WORDS = 400  # characters of an installer's last words that an error shows
 # what would send the packages elsewhere than into the environment
 MISLEADING = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV", "PYTHONHOME")
-LIST_PACKAGES = "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
+LIST_PACKAGES = (
+    "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
+)
 VERSION = "import platform; print(platform.python_version())"
 
 
@@ -139,7 +141,9 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
     wrong = check(interpreter)
     if wrong is not None:
         raise ToolchainError(f"{pins.name} was installed and does not work: {wrong}. Nothing of it was kept.")
-    packages = dict(line.split(" ", 1) for line in (_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "").split("\n"))
+    packages = dict(
+        line.split(" ", 1) for line in (_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "").split("\n")
+    )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Environment(
         pins.name,
