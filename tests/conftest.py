@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +12,46 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
+from jupyter_hwprune import setup
 from jupyter_hwprune.proof import TIMING
+from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE
 from tests import networks
+
+BUILD = Path(__file__).parents[1] / "build"
+ENVIRONMENTS = BUILD / "environments"  # where `make test` sets them up
 
 # no energy is metered in the tests but of a stand-in, whose counter moves at once
 TIMING.update(energy_s=0.02, idle_settle_s=0.0)
 # a shell that starts the tests in its background has them ignore interrupts, and so all that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# what a developer has set up is none of the tests' business: a test that needs an environment asks for it
+os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
+
+
+@pytest.fixture(scope="session")
+def _deepsparse_made() -> None:
+    _set_up("deepsparse")
+
+
+@pytest.fixture
+def deepsparse_environment(_deepsparse_made: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSparse, set up by the project's own command; the setup waits for one that is at work."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+
+
+@pytest.fixture(scope="class")
+def deepsparse_for_a_class(_deepsparse_made: None) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+        yield
+
+
+def _set_up(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+        setup(name, accept_licence=True)  # for tests, which its licence allows
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -19,7 +19,17 @@ from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.errors import InputError, MismatchError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.export import export_onnx
-from jupyter_hwprune.toolchains import cusparselt, onnxruntime, openvino, probe, shipped, tensorrt, toolchain_file
+from jupyter_hwprune.toolchains import (
+    cusparselt,
+    deepsparse,
+    interpreter,
+    onnxruntime,
+    openvino,
+    opset_of,
+    probe,
+    shipped,
+    tensorrt,
+)
 from jupyter_hwprune.toolchains.contract import Toolchain
 from tests.networks import ZOO, cnn
 
@@ -28,6 +38,7 @@ TARGET = "cpu"
 KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (
     onnxruntime,
     openvino,
+    deepsparse,
     cusparselt,
     tensorrt,
 )  # which the type checker proves
@@ -126,7 +137,9 @@ class ToolchainContract:
 
 
 class CpuContract(ToolchainContract):
-    """What holds beside it for a toolchain of this machine's CPU."""
+    """What holds beside it for a toolchain of this machine's CPU; `pool_of` is the threads that so many ask for."""
+
+    pool_of: ClassVar = {1: 0, 2: 1}
 
     def test_convolutions_run_as_convolutions(self, run: Run) -> None:
         assert "onv" in (next(layer for layer in run.report.layers if layer.name == "1.0").kernel or "")
@@ -135,7 +148,7 @@ class CpuContract(ToolchainContract):
     def test_threads_are_honoured(self, threads: int, tmp_path: Path) -> None:
         """Count the process's threads while a session lives: one more thread of ours is one more in the process."""
         counts = [_threads_of(self.name, wanted, tmp_path) for wanted in (1, threads)]
-        assert counts[1] - counts[0] == threads - 1
+        assert counts[1] - counts[0] == self.pool_of[threads]
 
     def test_several_threads_are_judged_by_the_wall_clock(self) -> None:
         report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target=TARGET, toolchain=self.runs, threads=2).report
@@ -149,6 +162,46 @@ class TestOnnxruntime(CpuContract):
 
 class TestOpenvino(CpuContract):
     name = runs = "openvino"
+
+
+@pytest.mark.usefixtures("deepsparse_for_a_class")
+class TestDeepsparse(CpuContract):
+    """In an environment of its own. It runs a small network as one pyramid of layers, tile by tile."""
+
+    name = runs = "deepsparse"
+    pool_of: ClassVar = {1: 0, 2: 2}  # beside the caller, which then only waits
+
+    def test_every_layer_has_its_kernel_and_its_time(self, run: Run) -> None:
+        layers = {layer.name: layer for layer in run.report.layers}
+        assert set(layers) == {"0.0", "1.0", "4"}
+        assert all(layer.kernel and layer.used for layer in layers.values())
+        assert (layers["0.0"].dense_us or 0) > 0
+        assert (layers["0.0"].pruned_us or 0) > 0
+        assert layers["0.0"].speed.speedup is not None
+        assert layers["0.0"].pruned_utilization
+        assert layers["1.0"].dense_us is None
+        assert "in one with 0.0" in (layers["1.0"].kernel or "")
+        assert run.report.other_kernels is not None
+
+    def test_convolutions_run_as_convolutions(self, run: Run) -> None:  # noqa: ARG002 - the contract's
+        build, make_input = ZOO["unet"]
+        report = hwprune(build(), make_input(), target=TARGET, toolchain=self.runs, pattern="channel/4").report
+        assert {layer.name: layer.kernel for layer in report.layers}["deep.0"] == "convolution"
+
+    def test_zeros_that_no_kernel_skips_are_reported_as_not_used(self) -> None:
+        """The other way round: here is the runtime that skips them, and says so by name or by utilisation."""
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 64))
+        report = hwprune(model, torch.randn(16, 256), target=TARGET, toolchain=self.runs, sparsity=0.9).report
+        assert report.request.pattern == "unstructured"
+        assert [layer.used for layer in report.layers] == [True, True, True]
+        assert all(
+            "ks" in (layer.pruned_kernel or "") or (layer.pruned_utilization or 0) > 1 for layer in report.layers
+        )
+        assert any("ran a sparse kernel for 3 of 3" in reason for reason in report.reasons)
+        assert report.verdict == "faster"
+        assert {each.toolchain for each in report.baselines} == {"onnxruntime", "openvino"}
+        assert all(each.speed.verdict == "faster" for each in report.baselines)
 
 
 class TestCusparselt(ToolchainContract):
@@ -174,9 +227,11 @@ def test_every_shipped_toolchain_has_its_contract_test() -> None:
 
 def _threads_of(name: str, threads: int, folder: Path) -> int:
     script = f"""
-import importlib.util, os, numpy
-spec = importlib.util.spec_from_file_location("toolchain", {str(toolchain_file(name))!r})
-toolchain = importlib.util.module_from_spec(spec); spec.loader.exec_module(toolchain)
+import importlib, os, sys, types, numpy
+package = types.ModuleType("toolchains"); package.__path__ = [{str(WORKER.parent)!r}]
+sys.modules["toolchains"] = package
+toolchain = importlib.import_module("toolchains.{name}")
+toolchain.probe()
 x = numpy.zeros((8, 64, 64, 64), numpy.float32)
 before = len(os.listdir("/proc/self/task"))
 settings = {{"threads": {threads}, "device": "CPU", "keep_files": False}}
@@ -185,9 +240,10 @@ for _ in range(20): case.run()
 print(len(os.listdir("/proc/self/task")) - before)
 """
     model = nn.Conv2d(64, 64, 3, padding=1).eval()
-    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m")
+    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m", opset=opset_of(name))
     script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}')
-    return int(subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout)
+    command = [interpreter(name) or sys.executable, "-I", "-c", script]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def faulty(monkeypatch: pytest.MonkeyPatch, fault: str, **options: Any) -> Run:
@@ -283,7 +339,9 @@ def test_a_product_of_two_activations_is_no_layers_kernel(tmp_path: Path) -> Non
     assert [exported.layers_of([node], "MatMul") for node in products] == [[], []]
 
 
-@pytest.mark.parametrize("file", ["_worker", "_nvidia", "_linear24", "_rate24", "_tensorrt_words", *shipped()])
+@pytest.mark.parametrize(
+    "file", [*sorted(path.stem for path in WORKER.parent.glob("_*.py") if path.stem[1] != "_"), *shipped()]
+)
 def test_what_runs_on_the_toolchains_interpreter_speaks_python_3_8_and_imports_no_vendor_at_the_top(file: str) -> None:
     source = (WORKER.parent / f"{file}.py").read_text()
     tree = ast.parse(source, feature_version=(3, 8))

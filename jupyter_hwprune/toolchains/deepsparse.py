@@ -26,13 +26,14 @@ FALLBACK = "ONNX Runtime, inside DeepSparse (no kernel of its own)"
 
 def probe() -> dict[str, Any]:
     import numpy as np
-    import onnx
 
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
             "numpy {} is installed beside DeepSparse, which then returns wrong outputs in silence; it takes numpy "
             "below 2".format(np.__version__)
         )
+    import onnx
+
     engine = _engine()
     devices = {"CPU": "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")}
     return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}

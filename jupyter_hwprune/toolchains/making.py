@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import InputError, ToolchainError, first_line
+from ..errors import InputError, ToolchainError, counted, first_line
 from .environments import Environment, Pins, enter, entry_of, find, obstacle, pins_of, root, sweep
 from .process import Progress
 
@@ -174,13 +174,13 @@ class _Installing:
         self.progress, self.total, self.seen = progress, total, 0
 
     def __call__(self, line: str) -> None:
-        if match := re.match(r"Collecting (\S+)", line):
+        if match := re.match(r"(?:Collecting|Processing) (?:.*/)?(\w[\w.]*(?:-[a-z]+)*)", line):
             self.seen += 1
-            self.progress("setup", f"package {self.seen} of {self.total} or more: {match[1].partition('==')[0]}")
+            self.progress("setup", f"package {self.seen} of {self.total} or more: {match[1]}")
         elif match := re.match(r"\s*Downloading .*?([^/\s]+) \((.+)\)", line):
             self.progress("setup", f"downloading {match[1].partition('-')[0]}, {match[2]}")
         elif line.startswith("Installing collected packages"):
-            self.progress("setup", f"installing {line.count(',') + 1} packages")
+            self.progress("setup", f"installing {counted(line.count(',') + 1, 'package')}")
 
 
 def _must(command: list[str], pins: Pins, listener: Callable[[str], None] = lambda _line: None) -> None:
