@@ -15,7 +15,7 @@ from ..target import TARGETS
 from .process import Failure, call, private_folder
 
 HERE = Path(__file__).parent
-NOT_TOOLCHAINS = {"contract", "process"}
+NOT_TOOLCHAINS = {"contract", "environments", "process"}
 PROBE_TIMEOUT_S = 120
 
 

@@ -28,7 +28,7 @@ def main(request_path: str, result_path: str) -> None:
     say = _Progress(request["progress"])
     try:
         toolchain = _load(request["toolchain"])
-        actions = {"probe": _probe, "prove": _prove, "rate": _rate, "count": _count}
+        actions = {"probe": _probe, "prove": _prove, "rate": _rate, "count": _count, "read": _read, "recipe": _recipe}
         result = actions[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error)}
@@ -55,6 +55,16 @@ def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
     toolchain.count(case["model"], _inputs(request), settings, request["folder"])
     return {"counted": True}
+
+
+def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have the toolchain say what a recipe needs, or why it is refused."""
+    return dict(toolchain.read_recipe(request, say))
+
+
+def _recipe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have the toolchain apply a recipe to a model."""
+    return dict(toolchain.apply_recipe(request, say))
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:

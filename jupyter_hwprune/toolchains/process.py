@@ -87,23 +87,26 @@ def call(
     timeout_s: float,
     stop: threading.Event | None = None,
     under: Sequence[str] = (),
+    python: Path | None = None,
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
-    `under` is the command line of a profiler that starts the worker in its turn.
+    `under` is the command line of a profiler that starts the worker in its turn; `python` another interpreter, which
+    sees nothing of the kernel's packages.
     The worker's whole process group is killed when this function is left early: on an interrupt, at once.
     """
+    interpreter = sys.executable if python is None else str(python)
     request_path, result_path = folder / "request.json", folder / "result.json"
     progress_path, log_path = folder / "progress.jsonl", folder / "worker.log"
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
-        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": _import_path()}))
+        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": [] if python else _import_path()}))
         log = log_path.open("wb")
     with log:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
-                [*under, sys.executable, "-I", str(WORKER), str(request_path), str(result_path)],
+                [*under, interpreter, "-I", str(WORKER), str(request_path), str(result_path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -114,7 +117,7 @@ def call(
             )
         except OSError as error:
             raise ToolchainError(
-                f"No worker process could be started with {(*under, sys.executable)[0]}: {first_line(error)}."
+                f"No worker process could be started with {(*under, interpreter)[0]}: {first_line(error)}."
             ) from error
     phase = None
     with process, progress_path.open() as lines:
