@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from jupyter_hwprune.proof import TIMING
+from jupyter_hwprune.toolchains import environments
 from tests import networks
 
 # no energy is metered in the tests but of a stand-in, whose counter moves at once
@@ -44,6 +47,16 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield ip
     ip.reset()
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def sparseml_environment(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The interpreter of an environment with SparseML."""
+    python = os.environ.get("HWPRUNE_TEST_SPARSEML")
+    if python is None:
+        pytest.skip("no environment with SparseML")
+    monkeypatch.setattr(environments, "python_of", lambda _: Path(python))
+    return Path(python)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -64,18 +64,18 @@ MASKS = ("mask_type", "mask_structure")
 TOKENS = ("__ALL__", "__ALL_PRUNABLE__")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A recipe that cannot be applied as it stands: one paragraph for the user."""
 
 
 def read(text: str) -> dict[str, Any]:
     """Return the recipe's notation (`listed` or `nested`) and its modifiers: name, where it stands, settings.
 
-    Raises Refused for a recipe of which SparseML would skip a part, or all, without a word.
+    Raises RefusedError for a recipe of which SparseML would skip a part, or all, without a word.
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         pass
 
     def plain(loader: Any, _tag: str, node: Any) -> Any:
@@ -86,19 +86,19 @@ def read(text: str) -> dict[str, Any]:
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode) or not root.tag.startswith("tag:"):
-            raise Refused("The recipe is no mapping of keys; it should begin with a key such as `modifiers:`.")
+            raise RefusedError("The recipe is no mapping of keys; it should begin with a key such as `modifiers:`.")
         found: list[dict[str, Any]] = []
         _walk(root, (), loader, found)
     except yaml.YAMLError as error:
-        raise Refused("The recipe is not YAML: {}.".format(" ".join(str(error).split()))) from None
+        raise RefusedError("The recipe is not YAML: {}.".format(" ".join(str(error).split()))) from None
     notations = {each["notation"] for each in found}
     if not found:
-        raise Refused(
+        raise RefusedError(
             "The recipe holds no modifier. They stand in a list, `modifiers:` with `- !MagnitudePruningModifier`, or "
             "in a stage, `prune_stage:` with `pruning_modifiers:` and `SparseGPTModifier:`."
         )
     if len(notations) > 1:
-        raise Refused(
+        raise RefusedError(
             "The recipe mixes SparseML's two notations, tagged modifiers in lists and names in stages, and only one of "
             "them would be read. Make two recipes of it."
         )
@@ -122,7 +122,7 @@ def _walk(node: Any, path: tuple[str, ...], loader: Any, found: list[dict[str, A
         keys = [str(key.value) for key, _ in node.value]
         for key, value in node.value:
             if keys.count(str(key.value)) > 1:
-                raise Refused(
+                raise RefusedError(
                     "The recipe has the key {} twice{}, and YAML would keep the last one only. Give the second a "
                     "stage or a group of its own.".format(key.value, _at(path))
                 )
@@ -136,7 +136,7 @@ def _walk(node: Any, path: tuple[str, ...], loader: Any, found: list[dict[str, A
 
 def _found(notation: str, name: str, path: tuple[str, ...], settings: Any) -> dict[str, Any]:
     if settings is not None and not isinstance(settings, dict):
-        raise Refused("The settings of {} are no mapping of names to values: {!r}.".format(name, settings))
+        raise RefusedError("The settings of {} are no mapping of names to values: {!r}.".format(name, settings))
     return {"notation": notation, "name": name, "path": path, "settings": settings or {}}
 
 
@@ -163,7 +163,7 @@ def _check_place(found: dict[str, Any], top_level: bool) -> None:
             "SparseML reads stages whose name ends in `_stage`, and in them groups whose name ends in `_modifiers`, "
             "such as `prune_stage:` with `pruning_modifiers:`"
         )
-    raise Refused(
+    raise RefusedError(
         "SparseML would pass over {} at {} without a word. {}.".format(name, ".".join(path) or "the top", cure)
     )
 
@@ -179,7 +179,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
     for each in modifiers:
         if each["name"] not in known:
             near = difflib.get_close_matches(each["name"], known, 1)
-            raise Refused(
+            raise RefusedError(
                 "SparseML 1.8 has no modifier {} {}{}.".format(
                     each["name"],
                     "in this notation" if each["name"] in {**LISTED, **NESTED} else "at all",
@@ -189,7 +189,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
         if known[each["name"]]:
             refused.append("{} ({})".format(each["name"], known[each["name"]]))
     if refused:
-        raise Refused(
+        raise RefusedError(
             "--recipe applies a recipe in one shot, without training, and these modifiers cannot be: {}. Take them out "
             "and keep those that prune; or train with SparseML, and give the trained model to %hwprune.".format(
                 ", ".join(dict.fromkeys(refused))
@@ -198,7 +198,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
     working = [each for each in modifiers if each["name"] not in IDLE]
     if not working:
         names = ", ".join(dict.fromkeys(each["name"] for each in modifiers))
-        raise Refused(
+        raise RefusedError(
             "The recipe makes no zeros in one shot: it has {} only, which keeps to what is there. Add a modifier that "
             "prunes, such as MagnitudePruningModifier.".format(names)
         )
@@ -219,7 +219,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
 def _check_stage(each: dict[str, Any]) -> None:
     for name in each["path"][:-2]:
         if each["notation"] == "nested" and "train" in name:
-            raise Refused(
+            raise RefusedError(
                 "The stage {} is one of a training, by its name, and --recipe trains nothing. Rename it if its "
                 "modifiers are meant for one shot, such as prune_stage.".format(name)
             )
@@ -230,12 +230,12 @@ def _check_mask(each: dict[str, Any]) -> None:
         value = each["settings"].get(setting)
         if isinstance(value, int) and not isinstance(value, bool):
             n, m = divmod(value, 60)
-            raise Refused(
+            raise RefusedError(
                 "{} has {}: {}, which YAML reads as the number {} (it counts in sixties). Put it in quotes: "
                 '{}: "{}:{}".'.format(each["name"], setting, "{}:{}".format(n, m), value, setting, n, m)
             )
         if isinstance(value, list) and any(not isinstance(side, int) or side < 1 for side in value):
-            raise Refused(
+            raise RefusedError(
                 "{} has the blocks {}, and SparseML settles a -1 by the first layer for all others too. Write the two "
                 "sides as numbers, such as [1, 4].".format(each["name"], value)
             )
@@ -244,7 +244,7 @@ def _check_mask(each: dict[str, Any]) -> None:
             continue
         for asked in sparsities_of(each):
             if asked and abs(asked - removed) > 1e-2:
-                raise Refused(
+                raise RefusedError(
                     "{} asks for a sparsity of {:g} and {} {}, which removes {:g} whatever is asked. Write {:g}, or "
                     "another mask.".format(each["name"], asked, setting, value, removed, round(removed, 4))
                 )
@@ -259,7 +259,7 @@ def removed_by(name: str, mask: Any) -> float | None:
         return None
     n, m = int(match[1]), int(match[2])
     if not 0 < n < m:
-        raise Refused("{} has the mask {}, and n:m needs an n from 1 to m - 1.".format(name, mask))
+        raise RefusedError("{} has the mask {}, and n:m needs an n from 1 to m - 1.".format(name, mask))
     return n / m if name in CALIBRATED else 1 - n / m
 
 
@@ -276,14 +276,14 @@ def _check_sparsities(each: dict[str, Any]) -> None:
     for value in sparsities_of(each):
         if not 0 < value < 1:
             percent = " It is a share, not per cent: {:g}.".format(value / 100) if 1 < value < 100 else ""
-            raise Refused(
+            raise RefusedError(
                 "{} asks for a sparsity of {!r}; it has to be above 0 and below 1.{}".format(
                     each["name"], value, percent
                 )
             )
     given = [setting for setting in SPARSITIES if each["settings"].get(setting) is not None]
     if each["name"] in CALIBRATED and not given:
-        raise Refused(
+        raise RefusedError(
             "{} has no sparsity, and would take 0 and remove nothing. Add one, such as sparsity: 0.5.".format(
                 each["name"]
             )
@@ -295,14 +295,14 @@ def _check_schedule(each: dict[str, Any]) -> list[str]:
     settings = each["settings"]
     start, end = settings.get("start_epoch"), settings.get("end_epoch")
     if settings.get("inter_func") == "inverse_cubic":
-        raise Refused(
+        raise RefusedError(
             "{} has inter_func: inverse_cubic, with which SparseML stays at init_sparsity in one shot. Write cubic: in "
             "one shot only the final sparsity counts.".format(each["name"])
         )
     if not isinstance(start, (int, float)) or not isinstance(end, (int, float)):
         return []
     if each["name"] not in ("ACDCPruningModifier", "TopKASTPruningModifier") and end <= start:
-        raise Refused(
+        raise RefusedError(
             "{} ends at epoch {:g} and starts at {:g}, and with an end that is not after the start SparseML stays at "
             "init_sparsity in one shot. Write end_epoch: {:g}.".format(each["name"], end, start, max(start, 0) + 1)
         )
@@ -317,9 +317,10 @@ def _check_names(each: dict[str, Any]) -> None:
     for setting in ("params", "targets"):
         value = each["settings"].get(setting)
         if setting == "params" and isinstance(value, str) and value not in TOKENS and not value.startswith("eval("):
-            raise Refused(
-                "{} has {}: {}, a single text, and SparseML takes a list there, or one of {}. Write {}: "
-                '["{}"].'.format(each["name"], setting, value, " and ".join(TOKENS), setting, value)
+            raise RefusedError(
+                '{} has {}: {}, a single text, and SparseML takes a list there, or one of {}. Write {}: ["{}"].'.format(
+                    each["name"], setting, value, " and ".join(TOKENS), setting, value
+                )
             )
         names = list(value) if isinstance(value, list) else []
         names += [n for own in settings_lists(each) for n in own] if setting == "params" else []
@@ -328,7 +329,7 @@ def _check_names(each: dict[str, Any]) -> None:
                 try:
                     re.compile(name[3:])
                 except re.error as error:
-                    raise Refused(
+                    raise RefusedError(
                         "{} has the pattern {}, which is no regular expression: {}.".format(each["name"], name, error)
                     ) from None
 

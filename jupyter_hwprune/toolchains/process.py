@@ -101,7 +101,8 @@ def call(
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
-        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": [] if python else _import_path()}))
+        path = _import_path() if python is None else []
+        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": path}))
         log = log_path.open("wb")
     with log:
         try:
