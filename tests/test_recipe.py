@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,18 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Report, Run, hwprune
-from jupyter_hwprune.errors import InputError, PruneError
+from jupyter_hwprune.errors import InputError, PruneError, ToolchainError
+from jupyter_hwprune.recipe.write import recipe_text
+from jupyter_hwprune.render import words
+from jupyter_hwprune.report import NOT_COMPARED, Returned
+from jupyter_hwprune.toolchains import environments
 from tests import networks
 from tests.conftest import fingerprint
 
-UNMEASURED = {"target": "tpu-v5e", "toolchain": "xla"}  # no toolchain to wait for: what is tested is the pruning
+UNMEASURED: dict[str, Any] = {
+    "target": "tpu-v5e",
+    "toolchain": "xla",
+}  # no toolchain to wait for: what is tested is the pruning
 
 
 def listed(name: str = "GMPruningModifier", **settings: str) -> str:
@@ -40,17 +49,24 @@ def nested(name: str = "SparseGPTModifier", stage: str = "prune_stage", group: s
 
 TWICE = nested() + "    SparseGPTModifier:\n      sparsity: 0.6\n"
 REFUSED = {
-    "no YAML": ("modifiers: [", "is not YAML"),
+    "no YAML": ("modifiers: [\n", "is not YAML"),
     "a list": ("- !GMPruningModifier\n  params: []\n", "no mapping of keys"),
     "nothing in it": ("version: 1.1.0\n", "holds no modifier"),
-    "a key without modifiers": (listed().replace("modifiers:", "pruning:"), "pass over GMPruningModifier at pruning.0"),
+    "a key without modifiers": (
+        listed().replace("modifiers:", "pruning:"),
+        "stands at pruning.0, where SparseML does",
+    ),
     "a stage beside a list": (
         listed() + "late_stage:\n  a_modifiers:\n    - !ConstantPruningModifier\n      params: __ALL__\n",
         "beside a list at the top, stages are not read",
     ),
     "two notations": (listed() + nested(), "mixes SparseML's two notations"),
-    "a stage by another name": (nested(stage="prune"), r"pass over SparseGPTModifier at prune\.a_modifiers"),
+    "a stage by another name": (
+        nested(stage="prune"),
+        r"at prune\.a_modifiers\.Sp.*name ends in `_stage`",
+    ),
     "a group by another name": (nested(group="pruning"), "groups whose name ends in `_modifiers`"),
+    "no stage at all": ("a_modifiers:\n  SparseGPTModifier:\n    sparsity: 0.5\n", "stands at a_modifiers"),
     "the same key twice": (TWICE, "key SparseGPTModifier twice in prune_stage.a_modifiers"),
     "an unknown modifier": (listed("GMPruneModifier"), "no modifier GMPruneModifier at all; did you mean GMPruning"),
     "a modifier of the other notation": (nested("GMPruningModifier"), "no modifier GMPruningModifier in this notation"),
@@ -66,6 +82,8 @@ REFUSED = {
     "blocks left open": (listed(mask_type="[1, -1]"), "settles a -1 by the first layer"),
     "sparsity 0": (listed(final_sparsity="0.0"), "a sparsity of 0.0; it has to be above 0"),
     "per cent": (listed(final_sparsity="80.0"), "It is a share, not per cent: 0.8"),
+    "a profile that does not exist": (nested(sparsity_profile="owly"), "would ignore; it knows owl only"),
+    "a structure by name": (nested(mask_structure="unstructured"), 'takes n:m in quotes there, such as "2:4"'),
     "no sparsity": (nested("WandaPruningModifier", sparsity=""), "would take 0 and remove nothing"),
     "an end before the start": (listed(end_epoch="-1.0"), "ends at epoch -1 and starts at 0.*stays at init_sparsity"),
     "inverse_cubic": (listed(inter_func="inverse_cubic"), "inverse_cubic, with which SparseML stays at init_sparsity"),
@@ -105,12 +123,20 @@ APPLIED_AND_REFUSED: dict[str, tuple[Any, Any, str, type[Exception], str]] = {
     "a convolution with activations": (
         networks.cnn, networks.images, nested(), InputError, "works on Linear layers only",
     ),
+    "a stage switched off": (
+        networks.Transformer, networks.ids, nested().replace("  a_mod", "  enabled: False\n  a_mod"), InputError,
+        "prune_stage is switched off",
+    ),
     "a layer named twice": (
         networks.Transformer, networks.ids, nested(targets='["re:attention.*"]'), InputError, "more than once",
     ),
     "too small to lose any": (
         lambda: nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 8)), lambda: torch.randn(4, 8),
-        nested("WandaPruningModifier", sparsity="0.3"), InputError, r"fewer zeros.*1 has 0\.0% instead of 30\.0%",
+        nested("WandaPruningModifier", sparsity="0.3"), InputError, r"fewer.*1\.weight has 0\.0% instead of 30",
+    ),
+    "n:m in a convolution": (
+        networks.cnn, networks.images, listed(final_sparsity="0.5", mask_type='"2:4"', params='["re:.*[04].weight"]'),
+        InputError, r"2:4 masks that fit Linear layers only, and its params hold 0\.0\.weight, 1\.0\.weight",
     ),
     "groups across rows": (
         lambda: nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 6)), lambda: torch.randn(4, 8),
@@ -165,7 +191,10 @@ def test_a_schedule_is_applied_at_its_final_sparsity_and_all_of_it_is_told(tmp_p
     assert report.totals.weights - report.totals.pruned_weights == before - left
     assert Report.from_json(report.to_json()) == report
     assert run.to_sparseml() == report.request.recipe.text
-    assert f"--recipe {card}" in str(run)
+    dense_again = replace(report, returned=(Returned("up", "Linear", (64, 32), "slower", None, NOT_COMPARED),))
+    with pytest.raises(InputError, match="the recipe would prune those as well"):
+        recipe_text(run.model, dense_again)
+    assert f"--recipe {card} --dtype float32 --batch 2 -o run" in words.line(report)
 
 
 @pytest.mark.parametrize("name", ["SparseGPTModifier", "WandaPruningModifier"])
@@ -203,9 +232,7 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
         ({"calib": torch.zeros(1)}, "--calib is for a --recipe"),
     ],
 )
-def test_bad_options_beside_a_recipe_are_one_paragraph(
-    options: dict[str, Any], said: str, image: torch.Tensor
-) -> None:
+def test_bad_options_beside_a_recipe_are_one_paragraph(options: dict[str, Any], said: str, image: torch.Tensor) -> None:
     with pytest.raises(InputError, match=said):
         hwprune(networks.cnn(), image, **options)
 
@@ -230,6 +257,18 @@ def test_the_magic_takes_a_file_or_a_variable(shell: Any, sparseml_environment: 
         run: Run = shell.user_ns.pop("run")
         assert [layer.name for layer in run.report.layers] == ["4"]
         assert f"--recipe {named}" in str(run)
+
+
+def test_without_the_environment_the_cure_is_said(image: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Path:
+        raise InputError(f"{name} has no environment here. Make it: %hwprune setup {name}.")
+
+    monkeypatch.setattr(environments, "python_of", missing)
+    with pytest.raises(InputError, match="%hwprune setup sparseml"):
+        hwprune(networks.cnn(), image, recipe=listed())
+    monkeypatch.setattr(environments, "python_of", lambda _: Path(sys.executable))
+    with pytest.raises((InputError, ToolchainError), match="%hwprune setup sparseml"):
+        hwprune(networks.cnn(), image, recipe=nested())
 
 
 # What hwprune writes, applied by SparseML itself to the user's own classes.
@@ -285,8 +324,8 @@ def test_a_written_recipe_makes_the_same_zeros(sparseml_environment: Path, tmp_p
         [sparseml_environment, "-c", BY_SPARSEML, tmp_path / "jobs.json"],
         cwd=tmp_path, env=home, check=True, capture_output=True,
     )  # fmt: skip
-    for (name, run), (_, dense) in zip(runs.items(), jobs, strict=True):
-        theirs = torch.load(f"{dense}.zeros", weights_only=True)
+    for (name, run), (_, saved) in zip(runs.items(), jobs, strict=True):
+        theirs = torch.load(f"{saved}.zeros", weights_only=True)
         for key, parameter in run.model.named_parameters():
             assert torch.equal(parameter, theirs[key]), f"{name}: {key}"
 

@@ -101,7 +101,7 @@ def apply_recipe(
     choice = _settled(choice, params, patterns, together=answer["ranked_together"])
     pruned = adopt(dense, example, weights, patterns, answer["left_out"], Sparse24.of(choice))
     remarks += [*answer["remarks"], *_elsewhere(pruned, params, dense)]
-    return Applied(pruned, replace(choice, remarks=(*choice.remarks, *remarks)), {"sparseml": answer["versions"]})
+    return Applied(pruned, replace(choice, remarks=(*choice.remarks, *remarks)), answer["versions"])
 
 
 def _text_of(source: str | Path) -> tuple[str, str]:

@@ -155,16 +155,17 @@ def _check_place(found: dict[str, Any], top_level: bool) -> None:
             ", and all of them at the same depth: beside a list at the top, stages are not read" if top_level else ""
         )
     else:
-        stages = path[:-2]
-        well = len(path) >= 2 and path[-2].endswith("_modifiers")
-        if well and (not stages or (len(stages) == 1 and stages[0].endswith("_stage"))):
+        well = len(path) > 2 and path[-2].endswith("_modifiers")
+        if well and ((len(path) == 3 and path[0].endswith("_stage")) or (len(path) == 4 and path[0] == "stages")):
             return
         cure = (
             "SparseML reads stages whose name ends in `_stage`, and in them groups whose name ends in `_modifiers`, "
             "such as `prune_stage:` with `pruning_modifiers:`"
         )
     raise RefusedError(
-        "SparseML would pass over {} at {} without a word. {}.".format(name, ".".join(path) or "the top", cure)
+        "{} stands at {}, where SparseML does not look: it would be passed over. {}.".format(
+            name, ".".join(path) or "the top", cure
+        )
     )
 
 
@@ -239,6 +240,12 @@ def _check_mask(each: dict[str, Any]) -> None:
                 "{} has the blocks {}, and SparseML settles a -1 by the first layer for all others too. Write the two "
                 "sides as numbers, such as [1, 4].".format(each["name"], value)
             )
+        if each["name"] in CALIBRATED and value is not None and not re.match(r"\d+:\d+$|eval\(", str(value)):
+            raise RefusedError(
+                '{} has {}: {}, and takes n:m in quotes there, such as "2:4", or none.'.format(
+                    each["name"], setting, value
+                )
+            )
         removed = removed_by(each["name"], value)
         if removed is None:
             continue
@@ -281,6 +288,11 @@ def _check_sparsities(each: dict[str, Any]) -> None:
                     each["name"], value, percent
                 )
             )
+    profile = each["settings"].get("sparsity_profile")
+    if profile is not None and str(profile).lower() != "owl":
+        raise RefusedError(
+            "{} has sparsity_profile: {}, which SparseML would ignore; it knows owl only.".format(each["name"], profile)
+        )
     given = [setting for setting in SPARSITIES if each["settings"].get(setting) is not None]
     if each["name"] in CALIBRATED and not given:
         raise RefusedError(

@@ -47,12 +47,13 @@ def apply_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
     before = {name: parameter.detach().clone() for name, parameter in model.parameters.items()}
     say("recipe", "importing SparseML")
     try:
-        apply = _Listed if recipe["notation"] == "listed" else _Nested
-        applied = apply(model, request["recipe"], len(recipe["modifiers"]))
-        say("recipe", ", ".join(each["name"] for each in recipe["modifiers"]))
         try:
+            applied = (_Listed if recipe["notation"] == "listed" else _Nested)(model, request["recipe"], recipe)
+            say("recipe", ", ".join(each["name"] for each in recipe["modifiers"]))
             with torch.no_grad():
                 applied.run()
+        except RefusedError:
+            raise
         except Exception as error:
             raise RefusedError(
                 "SparseML could not apply the recipe to this model: {}.".format(_first_line(error))
@@ -88,13 +89,13 @@ def _first_line(error: BaseException) -> str:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("sparseml", "torch")}
+    return {"sparseml": version("sparseml")}
 
 
 class _Listed:
     """A recipe of tagged modifiers, through SparseML's manager."""
 
-    def __init__(self, model: Model, path: str, count: int) -> None:
+    def __init__(self, model: Model, path: str, recipe: dict[str, Any]) -> None:
         from sparseml.optim.helpers import evaluate_recipe_yaml_str_equations
         from sparseml.pytorch.optim import ScheduledModifierManager
 
@@ -111,10 +112,10 @@ class _Listed:
         except Exception as error:
             raise RefusedError("SparseML cannot read the recipe: {}.".format(_first_line(error))) from error
         made = list(self.manager.iter_modifiers())
-        if len(made) != count:
+        if len(made) != len(recipe["modifiers"]):
             raise RefusedError(
                 "SparseML read {} of the recipe's {} modifiers. List them all under one key, `modifiers:`.".format(
-                    len(made), count
+                    len(made), len(recipe["modifiers"])
                 )
             )
         for each in evaluated["modifiers"]:
@@ -130,24 +131,30 @@ class _Listed:
         wanted = list(names) if isinstance(names, list) else []
         for own in settings_lists(each):
             wanted += own
+        there = [own if "." in own else "." + own for own in self.model.parameters]  # as SparseML calls them
         for name in wanted:
-            there = self.model.parameters
             if name in ("__ALL__", "__ALL_PRUNABLE__"):
                 continue
-            if not any(re.match(name[3:], own) if name.startswith("re:") else own == name.lstrip(".") for own in there):
+            if not any(re.match(name[3:], own) if name.startswith("re:") else own == name for own in there):
                 raise RefusedError(_no_match(each["name"], "params", name, there))
 
     def _ask(self, modifier: Any) -> None:
         """Note what each parameter is to lose, by SparseML's own choice of parameters."""
         found = modifier._create_named_layers_and_params(self.model.root)
         names = ["{}.{}".format(each.layer_name, each.param_name).lstrip(".") for each in found]
-        for setting in ("_final_sparsity", "_compression_sparsity", "_forward_sparsity"):
-            asked = getattr(modifier, setting, None)
-            if asked is not None:
-                break
+        settings = ("_final_sparsity", "_compression_sparsity", "_forward_sparsity")
+        asked = next(share for name in settings if (share := getattr(modifier, name, None)) is not None)
         shares = asked if isinstance(asked, list) else [asked] * len(names)
         mask = getattr(modifier, "mask_type", "unstructured")
         kind = type(modifier).__name__
+        deep = [name for name in names if self.model.parameters[name].ndim != 2]
+        if deep and removed_by(kind, mask) is not None:
+            raise RefusedError(
+                "{} in SparseML 1.8 makes {} masks that fit Linear layers only, and its params hold {}, of another "
+                "number of dimensions. Leave such out; --pattern {} holds for convolutions, too.".format(
+                    kind, mask, ", ".join(deep[:4]), mask_of(kind, mask)
+                )
+            )
         for name, share in zip(names, shares):
             self.asked[name] = (max(share, self.asked.get(name, (0.0, None))[0]), mask_of(kind, mask))
         if modifier.global_sparsity and removed_by(kind, mask) is None:
@@ -165,17 +172,17 @@ class _Listed:
 class _Nested:
     """A recipe of stages, through SparseML's session, with the calibration inputs."""
 
-    def __init__(self, model: Model, path: str, count: int) -> None:
+    def __init__(self, model: Model, path: str, recipe: dict[str, Any]) -> None:
         from sparseml.core.recipe import Recipe
 
         self.model, self.path = model, path
         try:
-            recipe = Recipe.create_instance(path)
-            recipe.evaluate()
+            own = Recipe.create_instance(path)
+            own.evaluate()
         except Exception as error:
             raise RefusedError("SparseML cannot read the recipe: {}.".format(_first_line(error))) from error
         made = []
-        for stage in recipe.stages:
+        for stage in own.stages:
             group = "{}_stage".format(stage.group)
             if (stage.infer_run_type() is not None and stage.infer_run_type().value == "train") or not stage.enabled:
                 raise RefusedError(
@@ -187,8 +194,10 @@ class _Nested:
                 made.append(
                     {"notation": "nested", "name": modifier.type, "path": place, "settings": modifier.args_evaluated}
                 )
-        if len(made) != count:
-            raise RefusedError("SparseML read {} of the recipe's {} modifiers.".format(len(made), count))
+        if len(made) != len(recipe["modifiers"]):
+            raise RefusedError(
+                "SparseML read {} of the recipe's {} modifiers.".format(len(made), len(recipe["modifiers"]))
+            )
         self.remarks = check({"notation": "nested", "modifiers": made})
         self.asked: dict[str, tuple[float, Any]] = {}
         self.together: list[list[str]] = []
@@ -263,7 +272,8 @@ class _Nested:
                 mask = mask_of(each["name"], settings.get("mask_structure", "0:0"))
                 self.asked[(name + ".weight").lstrip(".")] = (asked, mask)
         if not names:
-            raise RefusedError("The targets of {} hold no Linear layer that could be pruned.".format(each["name"]))
+            said = "The targets of {} hold no Linear layer that torch's graph of the model calls as one on this input."
+            raise RefusedError(said.format(each["name"]))
         if settings.get("sparsity_profile"):
             self.together.append([name + ".weight" for name in names])
 
