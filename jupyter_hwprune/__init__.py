@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .flow import hwprune
     from .merging import merge
+    from .provision import setup
     from .ranges import layer_ranges
     from .report import Report
     from .run import Run, Shown
+    from .simulation import simulate
     from .survey import doctor, targets
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "targets"]
+__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "setup", "simulate", "targets"]
 
 _HOMES = {
     "Report": "report",
@@ -27,6 +29,8 @@ _HOMES = {
     "hwprune": "flow",
     "layer_ranges": "ranges",
     "merge": "merging",
+    "setup": "provision",
+    "simulate": "simulation",
     "targets": "survey",
 }
 

@@ -58,10 +58,13 @@ class Exported:
         return self.nodes.get(int(match[1])) if match else None
 
 
-def export_onnx(model: nn.Module, example: Example, folder: Path, name: str, dtype: str | None = None) -> Exported:
+def export_onnx(
+    model: nn.Module, example: Example, folder: Path, name: str, dtype: str | None = None, opset: int | None = None
+) -> Exported:
     """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError.
 
-    With `dtype` both are converted to it, and the outputs are those of the float32 model.
+    With `dtype` both are converted to it, and the outputs are those of the float32 model. `opset` is the version of
+    ONNX's operators, None for the exporter's own.
     """
     own = copy.deepcopy(model).eval()
     own.requires_grad_(requires_grad=False)
@@ -73,7 +76,13 @@ def export_onnx(model: nn.Module, example: Example, folder: Path, name: str, dty
     try:
         with quiet():
             program = torch.onnx.export(
-                own, args, kwargs=example.kwargs or None, dynamo=True, verbose=False, optimize=True
+                own,
+                args,
+                kwargs=example.kwargs or None,
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+                optimize=True,
             )
     except Exception as error:
         raise ExportError(

@@ -204,6 +204,7 @@ def _report(
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
+        baselines=proof.baselines,
     )
 
 

@@ -35,6 +35,7 @@ class _LayerTime:
     op: str
     sparse: bool | None
     us: list[float]
+    utilization: float | None
 
 
 def layers_with_kernels(
@@ -56,6 +57,8 @@ def layers_with_kernels(
                 dense_us=_median(dense.us) if dense else None,
                 pruned_us=_median(pruned.us) if pruned else None,
                 used=(channels or pruned.sparse) if pruned else None,
+                utilization=_rounded(dense.utilization) if dense else None,
+                pruned_utilization=_rounded(pruned.utilization) if pruned else None,
                 speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
             )
         )
@@ -77,16 +80,21 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
         layers = exported.layers_of(row["names"], row["op"])
         first, others = (layers[0] if layers else None), layers[1:]
         if first not in found:
-            found[first] = _LayerTime(row["kernel"], row["op"], row["sparse"], list(row["us"]))
+            found[first] = _LayerTime(row["kernel"], row["op"], row["sparse"], list(row["us"]), row.get("utilization"))
         else:
             known = found[first]
             known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
             known.sparse = known.sparse or (None if None in {known.sparse, row["sparse"]} else row["sparse"])
             if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
-                known.kernel, known.op = row["kernel"], row["op"]
+                known.kernel, known.op, known.utilization = row["kernel"], row["op"], row.get("utilization")
         for other in others:
-            found.setdefault(other, _LayerTime(f"{row['kernel']}, in one with {first}", row["op"], row["sparse"], []))
+            said = f"{row['kernel']}, in one with {first}"
+            found.setdefault(other, _LayerTime(said, row["op"], row["sparse"], [], row.get("utilization")))
     return found
+
+
+def _rounded(utilization: float | None) -> float | None:
+    return None if utilization is None else float(f"{utilization:.3g}")
 
 
 def _median(values: list[float]) -> float | None:

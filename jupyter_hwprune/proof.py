@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from .baselines import Baselines, judged
 from .choice import Choice
 from .counters import count_sparse
 from .errors import MismatchError
@@ -23,6 +24,7 @@ from .pattern import Channel
 from .rating import Settled, failed, served
 from .report import (
     NOT_COMPARED,
+    Baseline,
     Counters,
     Energy,
     EnergyOf,
@@ -48,6 +50,8 @@ TIMING = {
     "max_rounds": 60,
     "measure_s": 12.0,
     "profile_s": 4.0,
+    "slow_profile_round_s": 8.0,
+    "slow_profile_rounds": 3,
     "block_s": 0.02,
     "energy_s": 3.0,
     "energy_windows": 2,
@@ -63,6 +67,7 @@ class Proof:
     energy: Energy | None = None
     counters: Evidence | None = None
     check: OutputCheck | None = None
+    baselines: tuple[Baseline, ...] = ()
     machine: Machine | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -86,8 +91,10 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
         "plans": settled.plans,
         "graphs": settled.graphs,
     }
-    tolerance = _tolerance(choice)
-    request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, **named)
+    tolerance = tolerance_of(choice)
+    baselines = Baselines(dense, example, choice, folder, progress)
+    before = baselines.time(TIMING, tolerance)
+    request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, profile=True, **named)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
         return Proof(_not_measured(choice, failed(choice, result)), pruned.layers)
@@ -102,6 +109,7 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
                 f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {where}. No time was taken. "
                 "Try another --toolchain, and report this to the maker of that one."
             )
+    after = baselines.time(TIMING, tolerance)
     machine = Machine(**result["machine"])
     device = machine.cpu if choice.stack.device == "CPU" else result["device"]
     layers, other = layers_with_kernels(
@@ -116,20 +124,24 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
         layers = tuple(replace(layer, counters=counters.get(layer.name)) for layer in layers)
     files = {exported["pruned"].model.suffix[1:]: exported["pruned"].model}
     files |= {k: Path(v) for k, v in result["files"]["pruned"].items()}
+    measurement = _measurement(choice, result, device)
+    assert measurement.pruned is not None
     return Proof(
-        _measurement(choice, result, device),
+        measurement,
         layers,
         other,
         _energy(result.get("energy"), device),
         counted,
         check,
+        judged(before, after, measurement.pruned, measurement.clock),
         machine,
         result["versions"],
         files,
     )
 
 
-def _tolerance(choice: Choice) -> float:
+def tolerance_of(choice: Choice) -> float:
+    """Return how far from torch's a compiled model's output may be, relative to its largest value."""
     return TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
 
 
@@ -147,8 +159,8 @@ def _first_astray(
     progress("check", "looking for the layer")
     with guarded_folder():
         traced, names = with_layer_outputs(exported, model, example)
-    tolerance = _tolerance(choice)
-    request = request_for("prove", choice, folder, {"layers": traced}, timing=None, tolerance=tolerance)
+    tolerance = tolerance_of(choice)
+    request = request_for("prove", choice, folder, {"layers": traced}, timing=None, tolerance=tolerance, profile=False)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
         return "in a layer that could not be found out"

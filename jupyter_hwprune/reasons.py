@@ -10,15 +10,18 @@ from .pattern import NM, Block, Channel, Unstructured
 from .proof import Proof
 from .pruning import Pruned
 from .rating import served
-from .report import Totals
+from .report import Totals, best_baseline, deciding
 
 FEW_ROWS = 64  # of a matrix product, below which sparse Tensor Cores seldom pay
 LAUNCH_BOUND = 1.3
+MANY_DEPTHWISE = 4  # one layer in so many
 
 
 def explain(choice: Choice, proof: Proof, pruned: Pruned) -> tuple[str, ...]:
     return (
         *_kernels(choice, proof),
+        *_dense_among_sparse(choice, proof),
+        *_advice(choice, proof),
         *_returned(choice, pruned),
         *_counters(proof),
         *_few_rows(choice, pruned),
@@ -45,7 +48,42 @@ def _kernels(choice: Choice, proof: Proof) -> list[str]:
     if len(dense) == len(seen):
         said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
         return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
-    return [f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(proof.layers)} pruned layers."]
+    said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(proof.layers)} pruned layers"
+    untold = len(proof.layers) - len(seen)
+    if untold:
+        return [f"{said}; of {untold} more its kernels' names and utilisation do not tell."]
+    return [f"{said}."]
+
+
+def _dense_among_sparse(choice: Choice, proof: Proof) -> list[str]:
+    """Name the layers whose zeros a dense kernel multiplied where others had a sparse one."""
+    if choice.stack.pattern != str(choice.pattern) or not any(layer.used for layer in proof.layers):
+        return []
+    kernels: dict[str, list[str]] = {}
+    for layer in proof.layers:
+        if layer.used is False:
+            kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
+    return [f"Dense all the same: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
+
+
+def _advice(choice: Choice, proof: Proof) -> list[str]:
+    """Advise against zeros that need a runtime of their own where they do not pay, or are least likely to."""
+    if not choice.stack.against or not isinstance(choice.pattern, Unstructured):
+        return []
+    decided = deciding(proof.measurement, proof.baselines)
+    rival = best_baseline(proof.baselines)
+    instead = next(stack for stack in choice.target.stacks if stack.toolchain in choice.stack.against)
+    toolchain = rival.toolchain if rival is not None else instead.toolchain
+    line = f"--target {choice.target.name}:{toolchain} --pattern {instead.pattern}"
+    if decided.verdict in {"slower", "no measurable gain"}:
+        return [
+            f"Not advised for this model at this batch: remove whole channels instead ({line}), or enlarge --batch."
+        ]
+    depthwise = [layer for layer in proof.layers if len(layer.shape) > 2 and layer.shape[1] == 1]
+    if len(depthwise) * MANY_DEPTHWISE < len(proof.layers):
+        return []
+    said = f"{counted(len(depthwise), 'layer')} of {len(proof.layers)} are depthwise, which {choice.stack.toolchain}"
+    return [f"{said} runs dense: such networks gain least by zeros, and most by fewer channels; compare {line}."]
 
 
 def _returned(choice: Choice, pruned: Pruned) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from . import codec
 from .errors import ReportError, first_line
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
@@ -27,10 +28,11 @@ Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
 class Evidence:
     """What a number rests on.
 
-    `measured` names the device it was measured on, `unavailable` says why and what would cure it.
+    `measured` names the device it was measured on, `unavailable` says why and what would cure it. `simulated kernels`
+    really ran on the device it names, on weights that somebody made sparse at random.
     """
 
-    kind: Literal["measured", "compiler-estimate", "compiled", "unavailable"]
+    kind: Literal["measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable"]
     device: str | None = None
     reason: str | None = None
     cure: str | None = None
@@ -94,6 +96,22 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The dense model with another of the target's toolchains: what a pruned model has to beat that needs its own.
+
+    It ran in processes of its own before and after the others, on the same clock; `speed` is the pruned model's against
+    it, and its noise floor is what those two times differed by.
+    """
+
+    toolchain: str
+    evidence: Evidence
+    before: Samples | None
+    after: Samples | None
+    dense_ms: float | None
+    speed: Comparison
+
+
+@dataclass(frozen=True)
 class Picture:
     """A keep mask, small: the density of tiles and a corner of the mask itself, both row by row in base64.
 
@@ -143,7 +161,9 @@ class Layer:
     used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
     `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
-    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model.
+    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
+    the utilizations are its dense arithmetic by the time it took, as a share of the core's peak: what is far above 1
+    left arithmetic out.
     """
 
     name: str
@@ -166,6 +186,8 @@ class Layer:
     served_by: tuple[str, ...] | None = None
     rows: int | None = None
     alone: Comparison | None = None
+    utilization: float | None = None
+    pruned_utilization: float | None = None
     compressed: Compressed | None = None
     counters: Counters | None = None
 
@@ -300,6 +322,23 @@ class Machine:
     load_1min: float | None
 
 
+def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
+    """Return the fastest dense model among the baselines, None where none was timed."""
+    timed = [each for each in baselines if each.dense_ms is not None and each.speed.speedup is not None]
+    return min(timed, key=lambda each: each.dense_ms or 0.0, default=None)
+
+
+def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
+    """Return the comparison that decides: with the same toolchain's dense model, or with a faster one elsewhere.
+
+    A runtime that a user would not otherwise need has to beat those that they have.
+    """
+    own, rival = measurement.comparison, best_baseline(baselines)
+    if rival is None or own.speedup is None or own.verdict == "slower" or rival.speed.verdict == "faster":
+        return own
+    return rival.speed
+
+
 @dataclass(frozen=True)
 class Report:
     created: str
@@ -320,12 +359,17 @@ class Report:
     machine: Machine | None
     versions: dict[str, str]
     fingerprints: Fingerprints
+    baselines: tuple[Baseline, ...] = ()
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def verdict(self) -> Verdict:
-        return self.measurement.comparison.verdict
+        return self.deciding.verdict
+
+    @property
+    def deciding(self) -> Comparison:
+        return deciding(self.measurement, self.baselines)
 
     def to_json(self) -> str:
         return json.dumps(to_data(self), allow_nan=False, separators=(",", ":"))

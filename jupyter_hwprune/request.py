@@ -13,10 +13,11 @@ from .example import Example
 from .export import export_onnx
 from .kernels import Case
 from .program import export_program
-from .toolchains import takes_program, toolchain_file
+from .toolchains import interpreter, opset_of, takes_program, toolchain_file
 from .toolchains.process import CACHE, Progress, guarded_folder
 
 ANSWERS = {"rate": ["layers"], "prove": ["errors", "machine", "device", "versions"], "count": ["counted"]}
+ANSWERS["simulate"] = ["simulated", "machine", "versions"]
 
 
 def write_cases(
@@ -39,7 +40,8 @@ def write_cases(
             if takes_program(choice.stack.toolchain):
                 cases[name] = export_program(model, example, folder, name, choice.dtype or "float32")
             else:
-                cases[name] = export_onnx(model, example, folder, name, choice.dtype if choice.stack.dtypes else None)
+                dtype = choice.dtype if choice.stack.dtypes else None
+                cases[name] = export_onnx(model, example, folder, name, dtype, opset_of(choice.stack.toolchain))
     return cases
 
 
@@ -63,6 +65,7 @@ def request_for(
     return {
         "action": action,
         "toolchain": str(toolchain_file(choice.stack.toolchain)),
+        "python": interpreter(choice.stack.toolchain),
         "folder": str(folder),
         "inputs": str(first.inputs),
         "input_names": first.input_names,

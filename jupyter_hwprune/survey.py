@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .choice import obstacle_for
+from .meters import Meter, meters
+from .provision import EnvironmentHere, setup
 from .render import survey as render
 from .report import Evidence
+from .smoke import Smoke, try_out
 from .target import TARGETS, Target, find_target
 from .toolchains import Status, planned, probe_all, shipped
 
@@ -34,10 +38,19 @@ class Targets:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Each toolchain's state, and the targets that it serves."""
+    """Each toolchain's state and the targets that it serves; the environments beside; the energy meters.
+
+    `smoke` has what came of compiling a small model, by toolchain; None where that was not asked for.
+    """
 
     toolchains: tuple[Status, ...]
     serves: dict[str, tuple[str, ...]]
+    environments: tuple[EnvironmentHere, ...]
+    meters: tuple[Meter, ...]
+    smoke: dict[str, Smoke] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
 
     def __str__(self) -> str:
         return render.doctor_text(self)
@@ -58,10 +71,11 @@ def targets() -> Targets:
     return Targets(tuple(rows))
 
 
-def doctor(target: str | None = None) -> Doctor:
+def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     """Return what is there and what is missing, with the cure; for one target's toolchains, or for all.
 
-    Raises InputError for a target that does not exist.
+    With `smoke` each toolchain that is there compiles a small model and runs it. Raises InputError for a target that
+    does not exist.
     """
     if target is None:
         names = [*shipped(), *planned()]
@@ -69,4 +83,7 @@ def doctor(target: str | None = None) -> Doctor:
         row, toolchain = find_target(target)
         names = [toolchain] if toolchain else [stack.toolchain for stack in row.stacks]
     serves = {name: tuple(t.name for t in TARGETS if name in {s.toolchain for s in t.stacks}) for name in names}
-    return Doctor(tuple(probe_all(names).values()), serves)
+    statuses = tuple(probe_all(names).values())
+    others = [row for row in setup().rows if row.name not in shipped()] if target is None else []
+    tried = {each.toolchain: each for status in statuses if (each := try_out(status))} if smoke else None
+    return Doctor(statuses, serves, tuple(others), meters(), tried)

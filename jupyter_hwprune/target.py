@@ -21,7 +21,8 @@ class Stack:
     """A toolchain that serves a chip: the pattern to use with it, its usual sparsity, and its name for the device.
 
     `dtypes` are those it runs a model in, the usual one first; empty where it takes the model as it is.
-    `cure` is what helps where that device is not found, when the chip alone does not.
+    `cure` is what helps where that device is not found, when the chip alone does not. `against` are the toolchains
+    whose dense model it has to beat as well: a user has those without it.
     """
 
     toolchain: str
@@ -30,6 +31,7 @@ class Stack:
     device: str
     cure: str | None = None
     dtypes: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ TARGETS: tuple[Target, ...] = (
         "x86-cpu",
         "x86-64 CPU of any maker",
         stacks=(
-            Stack("deepsparse", "unstructured", 0.9, "CPU"),
+            Stack("deepsparse", "unstructured", 0.9, "CPU", against=("onnxruntime", "openvino")),
             Stack("onnxruntime", "channel/8", 0.5, "CPU"),
             Stack("openvino", "channel/8", 0.5, "CPU"),
         ),

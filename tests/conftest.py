@@ -55,7 +55,7 @@ def sparseml_environment(monkeypatch: pytest.MonkeyPatch) -> Path:
     python = os.environ.get("HWPRUNE_TEST_SPARSEML")
     if python is None:
         pytest.skip("no environment with SparseML")
-    monkeypatch.setattr(environments, "python_of", lambda _: Path(python))
+    monkeypatch.setattr(environments, "interpreter_of", lambda _: Path(python))
     return Path(python)
 
 

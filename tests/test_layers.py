@@ -27,13 +27,15 @@ ORDER = (
     ("request",),
     ("recipe",),
     ("rating",),
-    ("counters",),
+    ("counters", "baselines"),
     ("proof",),
     ("reasons",),
     ("render",),
     ("run",),
+    ("provision", "smoke", "simulation", "meters"),
     ("survey", "flow"),
     ("notebook",),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "numpy", "matplotlib", "onnx", "onnxruntime", "openvino", "torch_pruning", "PIL"}

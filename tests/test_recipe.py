@@ -263,10 +263,10 @@ def test_without_the_environment_the_cure_is_said(image: torch.Tensor, monkeypat
     def missing(name: str) -> Path:
         raise InputError(f"{name} has no environment here. Make it: %hwprune setup {name}.")
 
-    monkeypatch.setattr(environments, "python_of", missing)
+    monkeypatch.setattr(environments, "interpreter_of", missing)
     with pytest.raises(InputError, match="%hwprune setup sparseml"):
         hwprune(networks.cnn(), image, recipe=listed())
-    monkeypatch.setattr(environments, "python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr(environments, "interpreter_of", lambda _: Path(sys.executable))
     with pytest.raises((InputError, ToolchainError), match="%hwprune setup sparseml"):
         hwprune(networks.cnn(), image, recipe=nested())
 

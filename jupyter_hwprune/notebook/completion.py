@@ -29,6 +29,7 @@ def complete(shell: Any, event: Any) -> list[str]:
 def _values(shell: Any, option: str) -> list[str] | None:
     """Return what can follow an option; None where it is no option that takes a value."""
     from ..target import ALIASES, TARGETS
+    from ..toolchains import environments
 
     names = [*(target.name for target in TARGETS), *ALIASES]
     own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
@@ -37,6 +38,8 @@ def _values(shell: Any, option: str) -> list[str] | None:
             return names + [f"{target.name}:{stack.toolchain}" for target in TARGETS for stack in target.stacks]
         case "doctor":
             return names
+        case "setup":
+            return environments.names()
         case "--pattern":
             return list(PATTERNS)
         case "--toolchain":

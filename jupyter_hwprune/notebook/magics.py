@@ -16,7 +16,9 @@ from . import completion
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 from .progress import ProgressLine, without_traceback
 
-SUBCOMMANDS = ("targets", "doctor", "merge")
+SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge")
+OWN_OPTIONS = {"doctor": {"--smoke"}, "setup": {"--accept-licence", "--remove", "--python"}}
+SHARED_OPTIONS = {"simulate": {"--input", "--target", "--toolchain", "--threads", "--batch", "--timeout"}}
 
 
 @magics_class
@@ -27,7 +29,8 @@ class HwpruneMagics(Magics):
     @argument(
         "words",
         nargs="*",
-        help="the model (a name or an expression); or `targets`; `doctor` and a target; `merge` and two reports",
+        help="the model (a name or an expression); or `targets`; `doctor` and a target; `setup` and a toolchain; "
+        "`simulate` and a model; `merge` and two reports",
     )
     @argument("--input", help="the model's example input: a name or an expression")
     @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
@@ -45,6 +48,10 @@ class HwpruneMagics(Magics):
     @argument("--recipe", help="a SparseML recipe that prunes: a file, or the name of a variable with its text")
     @argument("--calib", help="inputs for a recipe with SparseGPT or Wanda: a name or an expression")
     @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
+    @argument("--smoke", action="store_true", help="doctor: have each toolchain compile and run a small model")
+    @argument("--accept-licence", action="store_true", help="setup: accept the licence that the line shows without it")
+    @argument("--remove", action="store_true", help="setup: remove the environment")
+    @argument("--python", help="setup: the interpreter to make the environment of")
     @argument("-o", dest="variable", help="also keep the result in this variable")
     def hwprune(self, line: str) -> Any:
         """Prune a copy of a model for a chip, and prove with the chip's own compiler what that bought.
@@ -53,15 +60,19 @@ class HwpruneMagics(Magics):
         `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
-        `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune merge run there.json`.
+        `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`, `%hwprune merge run there.json`.
         """
         options = _parse(HwpruneMagics.hwprune.parser, line)
         if options is None:
             return None
         if options.words and options.words[0] in SUBCOMMANDS:
             _refuse_options(options)
-            found = _subcommand(self.shell.user_ns, *options.words)
+            found = self._subcommand(options)
             return self._keep(found, options.variable, line)
+        misplaced = _given(options) & set().union(*OWN_OPTIONS.values())
+        if misplaced:
+            owners = " or ".join(name for name, own in OWN_OPTIONS.items() if own & misplaced)
+            raise UsageError(f"{', '.join(sorted(misplaced))} belongs to %hwprune {owners}")
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
         return self._keep(self._run(options), options.variable, line)
@@ -70,6 +81,55 @@ class HwpruneMagics(Magics):
         if variable:
             self.shell.user_ns[variable] = found
         return None if line.rstrip().endswith(";") else found
+
+    def _subcommand(self, options: Namespace) -> Any:
+        from .. import provision, survey
+
+        command, *words = options.words
+        if command == "merge":
+            return _merged(self.shell.user_ns, *words)
+        if command == "targets" and not words:
+            return survey.targets()
+        if command == "doctor" and len(words) <= 1:
+            return survey.doctor(*words, smoke=options.smoke)
+        if command == "setup" and len(words) <= 1:
+            with ProgressLine(self.shell) as progress, without_traceback():
+                found = provision.setup(
+                    *words,
+                    accept_licence=options.accept_licence,
+                    remove_it=options.remove,
+                    python=options.python,
+                    progress=progress,
+                )
+                if words:
+                    progress.done(f"{words[0]} is {'removed' if options.remove else 'ready'}")
+            return found
+        if command == "simulate" and len(words) <= 1:
+            return self._simulate(words[0] if words else None, options)
+        most = {"simulate": "one model", "targets": "no word", "doctor": "one target", "setup": "one toolchain"}[
+            command
+        ]
+        raise UsageError(f"%hwprune {command} takes {most} after it")
+
+    def _simulate(self, text: str | None, options: Namespace) -> Any:
+        from ..simulation import simulate
+
+        name, model = find_model(self.shell.user_ns, text)
+        _, example = find_input(self.shell.user_ns, options.input)
+        with ProgressLine(self.shell) as progress, without_traceback():
+            found = simulate(
+                model,
+                example,
+                target=options.target,
+                toolchain=options.toolchain,
+                threads=options.threads,
+                batch=options.batch,
+                timeout_s=options.timeout,
+                progress=progress,
+                name=name,
+            )
+            progress.done(f"{name} simulated for {found.target}")
+        return found
 
     def _run(self, options: Namespace) -> Any:
         from ..flow import hwprune
@@ -122,25 +182,19 @@ def _parse(parser: Any, line: str) -> Namespace | None:
 
 
 def _refuse_options(options: Namespace) -> None:
-    defaults = HwpruneMagics.hwprune.parser.parse_args([])
-    given = [f"--{name}" for name, value in vars(options).items() if value != getattr(defaults, name)]
-    refused = set(given) - {"--words", "--variable"}
+    """Refuse what another form of the magic takes: nothing said is passed over in silence."""
+    command = options.words[0]
+    own = OWN_OPTIONS.get(command, set()) | SHARED_OPTIONS.get(command, set())
+    refused = _given(options) - {"--words", "--variable"} - own
     if refused:
-        raise UsageError(
-            f"%hwprune {options.words[0]} takes no option but -o, and here is {', '.join(sorted(refused))}"
-        )
+        takes = " and ".join(["-o", *sorted(own)])
+        raise UsageError(f"%hwprune {command} takes no option but {takes}, and here is {', '.join(sorted(refused))}")
 
 
-def _subcommand(namespace: Mapping[str, Any], command: str, *words: str) -> Any:
-    from .. import survey
-
-    if command == "merge":
-        return _merged(namespace, *words)
-    if command == "targets" and not words:
-        return survey.targets()
-    if command == "doctor" and len(words) <= 1:
-        return survey.doctor(*words)
-    raise UsageError(f"%hwprune {command} takes {'no word' if command == 'targets' else 'one target'} after it")
+def _given(options: Namespace) -> set[str]:
+    defaults = HwpruneMagics.hwprune.parser.parse_args([])
+    changed = [name for name, value in vars(options).items() if value != getattr(defaults, name)]
+    return {f"--{name.replace('_', '-')}" for name in changed}
 
 
 def _merged(namespace: Mapping[str, Any], *words: str) -> Any:

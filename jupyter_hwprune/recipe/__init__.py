@@ -134,12 +134,12 @@ def _ask(
     action: str, text: str, folder: Path, progress: Progress, timeout_s: float, request: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Ask SparseML's environment; a recipe that is refused there is an InputError here."""
-    python = environments.python_of("sparseml")
+    python = str(environments.interpreter_of("sparseml"))
     path = folder / "recipe.yaml"
     with guarded_folder():
         path.write_text(text, encoding="utf-8")
-    asked = {"action": action, "toolchain": str(WORKER_SIDE), "recipe": str(path), **request}
-    answer = call(asked, folder, progress, threads=1, timeout_s=timeout_s, python=python)
+    asked = {"action": action, "toolchain": str(WORKER_SIDE), "recipe": str(path), "python": python, **request}
+    answer = call(asked, folder, progress, threads=1, timeout_s=timeout_s)
     if isinstance(answer, Failure):
         raise ToolchainError(
             f"SparseML's environment did not get through with the recipe: {answer.reason}. See its last words; "

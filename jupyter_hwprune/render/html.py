@@ -41,7 +41,7 @@ def _verdict(report: Report) -> str:
         f'<span style="background:{colour};color:#fff;padding:2px 10px;border-radius:4px;font-weight:bold;'
         f'font-size:120%">{escape(words.headline(report))}</span>'
     )
-    interval = words.interval(report.measurement.comparison)
+    interval = words.interval(report.deciding)
     beside = f" &nbsp;{escape(interval)}" if interval else ""
     return f"<p><b>{escape(words.what(report))}</b></p><p>{badge}{beside}</p>"
 
@@ -65,6 +65,8 @@ def _layers(report: Report) -> str:
     below = []
     if len(layers) > MOST_LAYERS:
         below.append(f"{len(layers) - MOST_LAYERS} more layers, each below these, are in the report's layers.")
+    if any(layer.pruned_utilization is not None for layer in layers):
+        below.append(words.UTILIZATION)
     if (others := words.other_kernels(report)) is not None:
         below.append(f"Kernels of no pruned layer: {others}.")
     return "".join(parts) + (f"<p>{escape(' '.join(below))}</p>" if below else "")

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ..errors import counted
 from ..report import Evidence
+from . import words
 
 if TYPE_CHECKING:
+    from ..provision import EnvironmentHere, Environments
+    from ..simulation import Simulation
     from ..survey import Doctor, TargetHere, Targets
     from ..toolchains import Remark, Status
 
@@ -87,40 +91,57 @@ def _why(row: TargetHere) -> list[str]:
 
 def doctor_text(found: Doctor) -> str:
     lines = ["hwprune doctor: what each toolchain says of itself here", ""]
-    for status in found.toolchains:
-        lines.append(f"{status.name:<14} {_state(status)}")
-        for said in _symptoms(found, status.name):
+    for name, state, symptoms in _doctor_rows(found):
+        lines.append(f"{name:<14} {state}")
+        for said in symptoms:
             lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
     return "\n".join(lines)
 
 
 def doctor_html(found: Doctor) -> str:
     rows = [
-        (
-            f"<b>{escape(status.name)}</b>",
-            _state(status),
-            "<br>".join(map(escape, _symptoms(found, status.name))),
-        )
-        for status in found.toolchains
+        (f"<b>{escape(name)}</b>", escape(state), "<br>".join(map(escape, symptoms)))
+        for name, state, symptoms in _doctor_rows(found)
     ]
     return _table(("toolchain", "state", "what it says"), rows)
 
 
-def _symptoms(found: Doctor, name: str) -> list[str]:
-    status = next(each for each in found.toolchains if each.name == name)
-    said = [f"serves {', '.join(found.serves[name]) or 'no target of this package'}"]
+def _doctor_rows(found: Doctor) -> list[tuple[str, str, list[str]]]:
+    """Return (name, state, what to say of it) of the toolchains, of the other environments, and of the meters."""
+    rows = [(status.name, _state(found, status), _symptoms(found, status)) for status in found.toolchains]
+    rows += [(row.name, _ready(row), _about_environment(row)) for row in found.environments]
+    for meter in found.meters:
+        cure = [f"cure: {meter.cure}"] if meter.cure else []
+        rows.append((meter.name, "meter" if meter.found else "no meter", [meter.said, *cure]))
+    return rows
+
+
+def _symptoms(found: Doctor, status: Status) -> list[str]:
+    said = [f"serves {', '.join(found.serves[status.name]) or 'no target of this package'}"]
     if status.available:
         said.append("versions: " + ", ".join(f"{key} {value}" for key, value in status.versions.items()))
+        if (own := status.environment) is not None:
+            said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
         said += [f"why: {reason}" for reason in status.absent.values()]
         said += [_remark(remark) for remark in status.remarks]
         said.append("devices: " + (", ".join(f"{key} ({value})" for key, value in status.devices.items()) or "none"))
     else:
         said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
+    tried = (found.smoke or {}).get(status.name)
+    if tried is not None:
+        said.append(f"tried on {tried.device} in {tried.seconds:.1f} s: {tried.said}")
     return said
 
 
-def _state(status: Status) -> str:
+def _state(found: Doctor, status: Status) -> str:
+    tried = (found.smoke or {}).get(status.name)
+    if tried is not None and not tried.worked:
+        return "broken"
     return "missing" if not status.available else "ready" if status.devices else "no device"
+
+
+def _ready(row: EnvironmentHere) -> str:
+    return "ready" if row.obstacle is None else "missing"
 
 
 def _remark(remark: Remark) -> str:
@@ -132,3 +153,69 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     header = "".join(f"<th {cell}>{name}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td {cell}>{value}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def environments_text(found: Environments) -> str:
+    lines = [f"hwprune setup: environments of their own, in {found.folder}", ""]
+    for row in found.rows:
+        lines.append(f"{row.name:<14} {_ready(row)}")
+        for said in _about_environment(row):
+            lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+    return "\n".join(lines)
+
+
+def environments_html(found: Environments) -> str:
+    rows = [
+        (
+            f"<b>{escape(row.name)}</b>",
+            _ready(row),
+            "<br>".join(map(escape, _about_environment(row))),
+        )
+        for row in found.rows
+    ]
+    return _table(("environment", "state", f"in {escape(found.folder)}"), rows)
+
+
+def _about_environment(row: EnvironmentHere) -> list[str]:
+    said = [row.about]
+    there = row.environment
+    if there is not None:
+        said.append(
+            f"Python {there.python}, {len(there.packages)} packages, {there.size_bytes / 1e6:.0f} MB, made {there.made}"
+        )
+        if there.licence_accepted:
+            said.append(f"its licence was accepted {there.licence_accepted}")
+        said.append(f"remove it with: %hwprune setup {row.name} --remove")
+    if row.obstacle is not None:
+        said += [f"why: {row.obstacle}", f"cure: {row.cure}"]
+    return said
+
+
+def simulation_text(found: Simulation) -> str:
+    lines = [f"hwprune simulate: {found.model} for {found.target}, {found.toolchain}", ""]
+    rows = _simulated(found)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    for said in _about_simulation(found):
+        lines += textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def simulation_html(found: Simulation) -> str:
+    head, *rows = _simulated(found) or [("zeros", "time")]
+    notes = "".join(f"<p>{escape(said)}</p>" for said in _about_simulation(found))
+    return f"<p><b>{escape(found.model)} for {escape(found.target)}</b></p>{_table(head, rows)}{notes}"
+
+
+def _simulated(found: Simulation) -> list[tuple[str, ...]]:
+    if found.dense_ms is None:
+        return []
+    rows = [(words.share(row.sparsity), words.milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
+    return [("zeros", "time", "against dense"), ("none", words.milliseconds(found.dense_ms), ""), *rows]
+
+
+def _about_simulation(found: Simulation) -> list[str]:
+    if found.dense_ms is None:
+        return [f"not measured: {found.evidence.reason}", f"cure: {found.evidence.cure or 'none known'}"]
+    where = f"{found.evidence.kind} on {found.evidence.device}, {counted(found.threads, 'thread')}"
+    return [f"{where}, wall time.", f"These are {found.caution}."]

@@ -14,7 +14,7 @@ COLUMNS = ("layer", "weight", "sparse", "MACs", "us", "valid", "used", "speed", 
 
 def render(report: Report) -> str:
     lines = [f"hwprune: {words.what(report)}", ""]
-    interval = words.interval(report.measurement.comparison)
+    interval = words.interval(report.deciding)
     lines += [words.headline(report) + (f"   ({interval})" if interval else ""), ""]
     rows = words.facts(report) + [("why", reason) for reason in report.reasons]
     for name, said in rows:
@@ -54,6 +54,8 @@ def _table(report: Report) -> list[str]:
         lines.append(f"  and {len(layers) - LAYERS} more layers, each below these; `.report.layers` holds all of them")
     if any(layer.dense_us is None for layer in layers):
         lines.append("  - is: not measured")
+    if any(layer.pruned_utilization is not None for layer in layers):
+        lines += textwrap.wrap(words.UTILIZATION, WIDTH, initial_indent="  ", subsequent_indent="  ")
     if (others := words.other_kernels(report)) is not None:
         lines.append(f"  kernels of no pruned layer: {others}")
     return [*lines, ""]

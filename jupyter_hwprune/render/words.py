@@ -6,9 +6,13 @@ import math
 import shlex
 
 from ..errors import counted
-from ..report import Comparison, Layer, Report, Returned, Skipped
+from ..report import Comparison, Layer, Report, Returned, Skipped, best_baseline
 
 UNKNOWN = "not measured"
+UTILIZATION = (
+    "After a kernel: the layer's dense arithmetic by its time, as a share of the core's peak. Far above 100 % it left "
+    "arithmetic out; Winograd's convolutions do so too."
+)
 
 
 def count(number: float | None) -> str:
@@ -46,10 +50,14 @@ def _three_digits(value: float) -> str:
 
 
 def headline(report: Report) -> str:
-    comparison = report.measurement.comparison
+    comparison = report.deciding
     if comparison.speedup is None:
         return "NOT MEASURED"
-    return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
+    said = f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
+    rival = best_baseline(report.baselines)
+    if rival is not None and comparison is rival.speed:
+        said += f" against dense with {rival.toolchain}"
+    return said
 
 
 def interval(comparison: Comparison) -> str | None:
@@ -83,6 +91,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"))
         rows.append(("on", f"{measurement.evidence.device}, {versions(report)}"))
         rows += launches(report)
+        rows += baselines(report)
     else:
         rows.append(("not measured", measurement.evidence.reason or ""))
         rows.append(("cure", measurement.evidence.cure or "none known"))
@@ -101,6 +110,24 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
     if report.typical_speedup is not None:
         rows.append(("guide", f"expects {report.typical_speedup} of this chip; that is not a measurement"))
+    return rows
+
+
+def baselines(report: Report) -> list[tuple[str, str]]:
+    """Set the pruned model beside the dense one in the runtimes that a user has anyway."""
+    rows = []
+    for each in report.baselines:
+        if each.dense_ms is None:
+            rows.append(("against", f"dense with {each.toolchain}: {UNKNOWN}, {each.evidence.reason}"))
+            continue
+        spread = interval(each.speed)
+        rows.append(
+            (
+                "against",
+                f"dense with {each.toolchain}: {milliseconds(each.dense_ms)}, so pruned with "
+                f"{report.request.toolchain} it is {speed(each.speed)}" + (f" ({spread})" if spread else ""),
+            )
+        )
     return rows
 
 
@@ -241,8 +268,16 @@ def shapes(layer: Layer) -> str:
 def kernels(layer: Layer) -> str:
     if layer.kernel is None and layer.pruned_kernel is None:
         return UNKNOWN
-    before, after = layer.kernel or UNKNOWN, layer.pruned_kernel or UNKNOWN
+    before = _with_utilization(layer.kernel, layer.utilization)
+    after = _with_utilization(layer.pruned_kernel, layer.pruned_utilization)
     return before if before == after else f"{before} → {after}"
+
+
+def _with_utilization(kernel: str | None, utilization: float | None) -> str:
+    """Name a kernel, with its dense arithmetic by its time as a share of the core's peak where that is known."""
+    if kernel is None:
+        return UNKNOWN
+    return kernel if utilization is None else f"{kernel} at {share(utilization)}"
 
 
 def other_kernels(report: Report) -> str | None:

@@ -9,13 +9,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..target import TARGETS
+from . import environments
+from .environments import Environment
 from .process import Failure, call, private_folder
 
 HERE = Path(__file__).parent
-NOT_TOOLCHAINS = {"contract", "environments", "process"}
+NOT_TOOLCHAINS = {"contract", "environments", "making", "process"}
 PROBE_TIMEOUT_S = 120
 
 
@@ -30,9 +33,10 @@ class Remark:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether a toolchain can be used in this environment: its versions and devices, or the reason and the cure.
+    """Whether a toolchain can be used here: its versions and devices, or the reason and the cure.
 
     `capabilities` are the devices' CUDA compute capabilities; `absent` says why a device that it serves is not there.
+    `environment` is the one of its own that it runs in, None for the kernel's.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Status:
     capabilities: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
+    environment: Environment | None = None
 
 
 def shipped() -> list[str]:
@@ -82,21 +87,21 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
     """Ask a toolchain, in a process of its own, for its versions and devices; `stop` ends that early."""
     file = toolchain_file(name)
     if file is None:
-        return Status(
+        return _missing(
             name,
-            available=False,
-            versions={},
-            devices={},
-            reason="this version of jupyter-hwprune has no adapter for it yet",
-            cure="pip install -U jupyter-hwprune, once a version has one",
+            "this version of jupyter-hwprune has no adapter for it yet",
+            "pip install -U jupyter-hwprune, once a version has one",
         )
-    with private_folder() as folder:
-        request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
-        result = call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
+    environment = None
+    if name in environments.names():
+        environment = environments.find(name)
+        obstacle = environments.obstacle(name, environment)
+        if obstacle is not None or environment is None:
+            return _missing(name, f"it has an environment of its own, and {obstacle}", environments.setup_line(name))
+    result = ask(file, environment.interpreter if environment else None, stop)
     if isinstance(result, Failure):
-        return Status(
-            name, available=False, versions={}, devices={}, reason=result.reason, cure=constant(file, "INSTALL")
-        )
+        cure = environments.setup_line(name) if environment else constant(file, "INSTALL")
+        return _missing(name, result.reason, cure)
     return Status(
         name,
         available=True,
@@ -105,7 +110,27 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
         capabilities=result.get("capabilities", {}),
         absent=result.get("absent", {}),
         remarks=tuple(Remark(**remark) for remark in result.get("remarks", [])),
+        environment=environment,
     )
+
+
+def ask(file: Path, python: str | None, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
+    """Run `probe` of a file beside the worker with an interpreter, None for the kernel's."""
+    with private_folder() as folder:
+        request = {"action": "probe", "toolchain": str(file), "python": python, "answer": ["versions", "devices"]}
+        return call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
+
+
+def _missing(name: str, reason: str, cure: str | None) -> Status:
+    return Status(name, available=False, versions={}, devices={}, reason=reason, cure=cure)
+
+
+def interpreter(name: str) -> str | None:
+    """Return the interpreter of a toolchain's own environment; None for one that runs in the kernel's.
+
+    Raises InputError, with the cure, for an environment that is missing or outdated.
+    """
+    return str(environments.interpreter_of(name)) if name in environments.names() else None
 
 
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
@@ -130,6 +155,13 @@ def takes_program(name: str) -> bool:
     """Say whether a toolchain compiles torch's ExportedProgram rather than ONNX."""
     file = toolchain_file(name)
     return file is not None and constant(file, "TAKES") == "program"
+
+
+def opset_of(name: str) -> int | None:
+    """Return the version of ONNX's operators that a toolchain wants, None where any will do."""
+    file = toolchain_file(name)
+    said = constant(file, "OPSET") if file is not None else None
+    return None if said is None else int(said)
 
 
 def constant(file: Path, name: str) -> str | None:

@@ -28,7 +28,15 @@ def main(request_path: str, result_path: str) -> None:
     say = _Progress(request["progress"])
     try:
         toolchain = _load(request["toolchain"])
-        actions = {"probe": _probe, "prove": _prove, "rate": _rate, "count": _count, "read": _read, "recipe": _recipe}
+        actions = {
+            "probe": _probe,
+            "prove": _prove,
+            "rate": _rate,
+            "count": _count,
+            "simulate": _simulate,
+            "read": _read,
+            "recipe": _recipe,
+        }
         result = actions[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error)}
@@ -55,6 +63,17 @@ def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
     toolchain.count(case["model"], _inputs(request), settings, request["folder"])
     return {"counted": True}
+
+
+def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Time the dense model with each share of zeros imposed on it."""
+    (case,) = request["cases"]
+    settings, inputs = dict(request["settings"], keep_files=False), _inputs(request)
+    simulated = []
+    for sparsity in request["sparsities"]:
+        say("simulate", "the dense model" if sparsity is None else "{:.0%} of its weights zero".format(sparsity))
+        simulated.append(toolchain.simulate(case["model"], inputs, settings, request["folder"], sparsity))
+    return {"simulated": simulated, "machine": _machine(), "versions": toolchain.probe()["versions"]}
 
 
 def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -96,7 +115,8 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
         result["errors"][case["name"]] = _relative_errors(np, cases[case["name"]].outputs(), expected)
     if max(max(errors) for errors in result["errors"].values()) > request["tolerance"] or not request["timing"]:
         return result
-    result["kernels"] = _profile(toolchain, request, inputs, say)
+    if request["profile"]:
+        result["kernels"] = _profile(toolchain, request, inputs, say)
     result["samples"] = _measure(cases, request["timing"], say)
     result["files"] = {name: case.files for name, case in cases.items()}
     result["facts"] = {name: getattr(case, "facts", None) for name, case in cases.items()}
@@ -118,7 +138,11 @@ def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[f
 
 
 def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Profile all cases in turn, so that a drift of the machine meets them alike."""
+    """Profile all cases in turn, so that a drift of the machine meets them alike.
+
+    The first round fills caches and arenas and is left out, unless a profiler warms up by itself. Where a round takes
+    long, since a profiler compiles for each, there are as many as a comparison needs.
+    """
     say("profile", "compiling with the profiler on")
     profiled = {}
     for case in request["cases"]:
@@ -129,12 +153,14 @@ def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], sa
     start = time.perf_counter()
     rounds = 0
     limits = request["timing"]
-    while rounds < limits["min_profile_rounds"] or (
-        rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]
-    ):
+    cold = max(getattr(case, "cold_runs", 1) for case in profiled.values())
+    at_least = limits["min_profile_rounds"]
+    while rounds < at_least or (rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]):
         for name in _turn(list(profiled), rounds):
             profiled[name].run()
         rounds += 1
+        if time.perf_counter() - start > limits["slow_profile_round_s"]:
+            at_least = min(at_least, limits["slow_profile_rounds"] + cold)
         say("profile", _of(rounds, limits))
     kernels = {name: case.kernels() for name, case in profiled.items()}
     for rows in kernels.values():
@@ -143,7 +169,7 @@ def _profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], sa
             if rest:
                 raise RuntimeError("{} has {} samples in {} rounds".format(row["kernel"], len(row["us"]), rounds))
             by_round = [sum(row["us"][i * times : (i + 1) * times]) for i in range(rounds)]
-            row["us"] = by_round[1:]  # the first round fills caches and arenas
+            row["us"] = by_round[cold:]
     return kernels
 
 

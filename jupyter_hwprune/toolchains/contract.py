@@ -5,12 +5,15 @@ standard library, the files beside it, and its vendor only, in Python 3.8 syntax
 
 Beside the names of `Toolchain` it may have:
 
+- `OPSET`: the version of ONNX's operators that it wants its models in;
 - `TAKES = "program"`: it compiles a torch ExportedProgram in settings["dtype"] with its example inside, not ONNX;
 - `rate(models, inputs, settings, say)`: what the pattern buys in each layer of settings["layers"], before the model is
   settled: for each a dict with its `layer` and `rows` (None where unknown), and either `samples` of the cases in
   microseconds with `plans` for compile(), or `picked` where the compiler has chosen a sparse kernel itself, or why it
   is `refused`; `error` is its product's difference to torch's;
 - `count(model, inputs, settings, folder)`: one run in NVTX ranges of the layers' names, while Nsight Compute looks on;
+- `simulate(model, inputs, settings, folder, sparsity)`: milliseconds of runs of a dense model whose weights have that
+  share of zeros imposed, None for as it is; `SIMULATED` says what that leaves out;
 - `meter()`: an object whose `read_mj()` is the device's count of millijoules;
 - on a Compiled, `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
 
@@ -23,7 +26,10 @@ from typing import Any, Protocol, TypedDict
 
 
 class Kernel(TypedDict):
-    """One kernel of a profile, with a sample in microseconds for each profiled run."""
+    """One kernel of a profile, with a sample in microseconds for each profiled run.
+
+    It may have `utilization`: the arithmetic of its dense layer by its time, as a share of the core's peak.
+    """
 
     names: list[str]  # the model's nodes it carries out, as the runtime calls them
     op: str  # the ONNX operator at its heart: Conv, Gemm, MatMul, ...
@@ -48,7 +54,10 @@ class Compiled(Protocol):
 
 
 class Profiled(Protocol):
-    """A model compiled with its vendor's profiler switched on."""
+    """A model compiled with its vendor's profiler switched on.
+
+    It may have `cold_runs`, how many first runs of it are left out, where that is not one.
+    """
 
     def run(self) -> Any: ...
     def kernels(self) -> list[Kernel]:

@@ -87,27 +87,26 @@ def call(
     timeout_s: float,
     stop: threading.Event | None = None,
     under: Sequence[str] = (),
-    python: Path | None = None,
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
-    `under` is the command line of a profiler that starts the worker in its turn; `python` another interpreter, which
-    sees nothing of the kernel's packages.
+    request["python"] is the interpreter of the toolchain's own environment, None for the kernel's, whose packages no
+    other interpreter is shown. `under` is the command line of a profiler that starts the worker in its turn.
     The worker's whole process group is killed when this function is left early: on an interrupt, at once.
     """
-    interpreter = sys.executable if python is None else str(python)
     request_path, result_path = folder / "request.json", folder / "result.json"
     progress_path, log_path = folder / "progress.jsonl", folder / "worker.log"
+    python = request.get("python") or sys.executable
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
-        path = _import_path() if python is None else []
+        path = _import_path() if request.get("python") is None else []
         request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": path}))
         log = log_path.open("wb")
     with log:
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own worker on our own interpreter
-                [*under, interpreter, "-I", str(WORKER), str(request_path), str(result_path)],
+            process = subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
+                [*under, python, "-I", str(WORKER), str(request_path), str(result_path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -118,7 +117,7 @@ def call(
             )
         except OSError as error:
             raise ToolchainError(
-                f"No worker process could be started with {(*under, interpreter)[0]}: {first_line(error)}."
+                f"No worker process could be started with {(*under, python)[0]}: {first_line(error)}."
             ) from error
     phase = None
     with process, progress_path.open() as lines:

@@ -1,0 +1,72 @@
+"""What a shell can ask without a notebook: `python -m jupyter_hwprune targets`, `doctor` and `setup`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .errors import HwpruneError
+
+
+def main(words: list[str] | None = None) -> int:
+    options = _parser().parse_args(words)
+    try:
+        print(_answer(options))
+    except HwpruneError as error:
+        print("\n".join(error._render_traceback_()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped as asked; nothing half-made was kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _answer(options: argparse.Namespace) -> str:
+    from . import provision, survey
+
+    if options.command == "targets":
+        return str(survey.targets())
+    if options.command == "doctor":
+        found = survey.doctor(options.target, smoke=options.smoke)
+        return found.to_json() if options.json else str(found)
+    found_environments = provision.setup(
+        options.name,
+        accept_licence=options.accept_licence,
+        remove_it=options.remove,
+        python=options.python,
+        progress=_Lines(),
+    )
+    return str(found_environments)
+
+
+class _Lines:
+    """Print each step once, on stderr: a log has no line that updates itself."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self, phase: str, detail: str) -> None:
+        line = f"hwprune: {phase} ({detail})"
+        if line != self.last:
+            print(line, file=sys.stderr, flush=True)
+        self.last = line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jupyter_hwprune", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("targets", help="the strategy matrix, and what can be measured here")
+    doctor = commands.add_parser("doctor", help="what each toolchain says of itself here, and the cure where it cannot")
+    doctor.add_argument("target", nargs="?", help="only this target's toolchains")
+    doctor.add_argument("--smoke", action="store_true", help="have each toolchain compile and run a small model")
+    doctor.add_argument("--json", action="store_true", help="as JSON, for a program")
+    setup = commands.add_parser("setup", help="make a toolchain's own environment; without a name, list them")
+    setup.add_argument("name", nargs="?", help="the toolchain")
+    setup.add_argument("--accept-licence", action="store_true", help="accept the licence that is shown without it")
+    setup.add_argument("--remove", action="store_true", help="remove the environment")
+    setup.add_argument("--python", help="the interpreter to make it of")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

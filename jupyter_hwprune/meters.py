@@ -1,0 +1,48 @@
+"""Which energy meters this machine lets a program read, found by their files: nothing is started or guessed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = Path("/sys/class")
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A kind of energy meter: whether it can be read here, what was seen, and what helps where something does."""
+
+    name: str
+    found: bool
+    said: str
+    cure: str | None = None
+
+
+def meters(system: Path = SYSTEM) -> tuple[Meter, ...]:
+    """Look for the CPU's own counters (RAPL) and for the sensors of boards such as a Jetson (hwmon).
+
+    A GPU's counter is its toolchain's to find. `system` is where the system shows its classes of devices.
+    """
+    return (
+        _meter("RAPL", "energy counters of the CPU", sorted(system.glob("powercap/*-rapl*/energy_uj"))),
+        _meter(
+            "hwmon",
+            "power sensors",
+            sorted([*system.glob("hwmon/*/power*_input"), *system.glob("hwmon/*/energy*_input")]),
+        ),
+    )
+
+
+def _meter(name: str, about: str, files: list[Path]) -> Meter:
+    if not files:
+        return Meter(name, found=False, said=f"no {about} here; virtual machines seldom have any")
+    readable = [path for path in files if os.access(path, os.R_OK)]
+    if readable:
+        return Meter(name, found=True, said=f"{about}: {', '.join(map(str, readable[:4]))}")
+    return Meter(
+        name,
+        found=False,
+        said=f"{about} are there, and only root may read them",
+        cure=f"sudo chmod a+r {files[0].parent.parent}/*/{files[0].name}",
+    )

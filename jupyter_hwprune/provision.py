@@ -1,0 +1,83 @@
+"""Make, list and remove the environments of toolchains that cannot share the kernel's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .render import survey as render
+from .toolchains import HERE, ask, environments
+from .toolchains.environments import Environment
+from .toolchains.making import make, remove
+from .toolchains.process import Failure, Progress
+
+
+@dataclass(frozen=True)
+class EnvironmentHere:
+    """An environment that a toolchain could have: what it is, where it is (None: nowhere), and why it is no use."""
+
+    name: str
+    about: str
+    environment: Environment | None
+    obstacle: str | None
+    cure: str
+
+
+@dataclass(frozen=True)
+class Environments:
+    folder: str
+    rows: tuple[EnvironmentHere, ...]
+
+    def __str__(self) -> str:
+        return render.environments_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": render.environments_html(self)}
+
+
+def setup(
+    name: str | None = None,
+    *,
+    accept_licence: bool = False,
+    remove_it: bool = False,
+    python: str | None = None,
+    progress: Progress = lambda _phase, _detail: None,
+) -> Environments:
+    """Make the environment of a toolchain, or with `remove_it` take it away; without a name, list them all.
+
+    An environment that is there, of these pins, and works, is left as it is. `python` is an interpreter to make it of,
+    instead of one that is found. Raises InputError for an unknown name, a licence that was not accepted, or a Python
+    that will not do, and ToolchainError when the installation fails; nothing half-made stays.
+    """
+    if name is None:
+        return _listing(environments.names())
+    if remove_it:
+        if not remove(name, progress):
+            raise InputError(f"There is no environment of {name} to remove in {environments.root()}.")
+    else:
+        make(name, _check_of(name), progress, accept_licence=accept_licence, python=python)
+    return _listing([name])
+
+
+def _check_of(name: str) -> Callable[[Path], str | None]:
+    """Return what tries an environment: its file beside the worker has to name its versions there."""
+    file = next(path for path in (HERE / f"{name}.py", HERE / f"_{name}.py") if path.exists())
+
+    def check(interpreter: Path) -> str | None:
+        result = ask(file, str(interpreter))
+        return result.reason if isinstance(result, Failure) else None
+
+    return check
+
+
+def _listing(names: list[str]) -> Environments:
+    rows = []
+    for name in names:
+        environment = environments.find(name)
+        obstacle = environments.obstacle(name, environment)
+        about = environments.pins_of(name).about
+        rows.append(EnvironmentHere(name, about, environment, obstacle, environments.setup_line(name)))
+    return Environments(str(environments.root()), tuple(rows))

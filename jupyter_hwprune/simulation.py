@@ -1,0 +1,128 @@
+"""What zeros would buy, before anything is pruned: a vendor's own kernels on weights that it makes sparse at random."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from .choice import Choice, choose
+from .errors import InputError
+from .example import Example, require_runs
+from .judge import compare
+from .pruning import copy_of
+from .render import survey as render
+from .report import Comparison, Evidence
+from .request import request_for, write_cases
+from .target import find_target
+from .toolchains import constant, defines, toolchain_file
+from .toolchains.process import Failure, Progress, call, private_folder
+
+SPARSITIES = (0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The dense model's time in milliseconds, raw samples and all, with that share of its weights taken as zero."""
+
+    sparsity: float
+    ms: float | None
+    samples_ms: tuple[float, ...]
+    speed: Comparison
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a toolchain's sparse kernels would take; `caution` is what the simulation leaves out."""
+
+    model: str
+    target: str
+    toolchain: str
+    threads: int
+    evidence: Evidence
+    dense_ms: float | None
+    rows: tuple[Simulated, ...]
+    caution: str
+
+    def __str__(self) -> str:
+        return render.simulation_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": render.simulation_html(self)}
+
+
+def simulate(
+    model: nn.Module,
+    example: Any,
+    *,
+    target: str = "cpu",
+    toolchain: str | None = None,
+    sparsities: Sequence[float] = SPARSITIES,
+    threads: int = 1,
+    batch: int | None = None,
+    timeout_s: float = 1800,
+    progress: Progress = lambda _phase, _detail: None,
+    name: str = "model",
+) -> Simulation:
+    """Time a dense model as if its weights were sparse, with a toolchain that can simulate that.
+
+    `example` is the model's input, as for `hwprune`. Nothing is pruned and the model stays as it is. A toolchain that
+    is missing, crashes or takes too long is a simulation whose evidence says so. Raises InputError for a target none of
+    whose toolchains simulates, and ExportError.
+    """
+    able = _able(target, toolchain)
+    choice = choose(target.partition(":")[0], toolchain=able, threads=threads, batch=batch, timeout_s=timeout_s)
+    if not sparsities or not all(0 < each < 1 for each in sparsities):
+        raise InputError(f"The sparsities are {list(sparsities)}; each is a share above 0 and below 1, such as 0.9.")
+    file = toolchain_file(able)
+    assert file is not None
+    caution = constant(file, "SIMULATED") or ""
+    dense = copy_of(model).eval()
+    inputs = Example.of(example).on_cpu()
+    require_runs(dense, inputs)
+    inputs = inputs if batch is None else inputs.rebatched(batch)
+    found = _run(dense, inputs, choice, sparsities, progress) if choice.obstacle is None else choice.obstacle
+    if isinstance(found, Evidence):
+        return Simulation(name, choice.target.name, able, threads, found, None, (), caution)
+    dense_ms, control, *rest = (tuple(each) for each in found["simulated"])
+    rows = [
+        Simulated(sparsity, _median(ms), ms, compare(*_alike(dense_ms, control, ms)))
+        for sparsity, ms in zip(sparsities, rest, strict=True)
+    ]
+    evidence = Evidence("simulated kernels", device=f"{found['machine']['cpu']}, {able} {found['versions'][able]}")
+    return Simulation(name, choice.target.name, able, threads, evidence, _median(dense_ms), tuple(rows), caution)
+
+
+def _able(target: str, named: str | None) -> str:
+    """Return the target's first toolchain that can simulate, or the one that is named if it can."""
+    row, within = find_target(target)
+    names = [named or within] if named or within else [stack.toolchain for stack in row.stacks]
+    for name in names:
+        if name and defines(name, "simulate"):
+            return name
+    raise InputError(f"None of {', '.join(map(str, names))} can simulate sparsity; deepsparse can, for x86-cpu.")
+
+
+def _run(
+    dense: nn.Module, inputs: Example, choice: Choice, sparsities: Sequence[float], progress: Progress
+) -> dict[str, Any] | Evidence:
+    with private_folder() as folder:
+        cases = write_cases({"dense": dense}, inputs, choice, folder, progress, written={})
+        request = request_for("simulate", choice, folder, cases, sparsities=[None, None, *sparsities])
+        result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
+    if isinstance(result, Failure):
+        cure = "see its last words; `%hwprune doctor` checks the rest"
+        return Evidence("unavailable", reason=f"{choice.stack.toolchain}: {result.reason}", cure=cure)
+    return result
+
+
+def _alike(*samples: tuple[float, ...]) -> list[tuple[float, ...]]:
+    rounds = min(map(len, samples))
+    return [each[:rounds] for each in samples]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(f"{statistics.median(values):.5g}") if values else None

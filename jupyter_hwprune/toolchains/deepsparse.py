@@ -1,0 +1,173 @@
+"""DeepSparse on x86 CPUs: the one runtime here whose kernels skip unstructured zeros.
+
+Neural Magic's 1.8.0 is its last release and pins numpy below 2, so it runs in an environment of its own. Its analyser
+gives each kernel's time, kernel sparsity and utilisation: multiplications of the dense layer against the core's peak.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+INSTALL = "%hwprune setup deepsparse --accept-licence"
+OPSET = 18  # the newest that its embedded runtime takes and torch's exporter writes by itself
+SIMULATED = (
+    "kernels with zeros imposed at random on the dense weights: no accuracy is meant, and pruned models were measured "
+    "slower than simulated"
+)
+
+# Where nothing is skipped, products come out just below the core's peak, and Winograd's 3x3 convolutions above it.
+PEAK_OF_PRODUCTS, PEAK_OF_WINOGRAD = 1.1, 4.2
+ANALYSIS_S = 0.05
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+FALLBACK = "ONNX Runtime, inside DeepSparse (no kernel of its own)"
+
+
+def probe() -> dict[str, Any]:
+    import numpy as np
+    import onnx
+
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise ImportError(
+            "numpy {} is installed beside DeepSparse, which then returns wrong outputs in silence; it takes numpy "
+            "below 2".format(np.__version__)
+        )
+    engine = _engine()
+    devices = {"CPU": "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")}
+    return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}
+
+
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Engine:
+    return _Engine(model, inputs, settings, folder)
+
+
+def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
+    return _Profile(model, inputs, settings, folder)
+
+
+def simulate(
+    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, sparsity: float | None
+) -> list[float]:
+    """Return milliseconds of runs with that share of every layer's weights imposed to be zero, None for as it is."""
+    analysis = _Analysis(model, inputs, settings, folder)
+    analysis.run(5, sparsity)
+    times: list[float] = analysis.run(analysis.iterations(), sparsity)["iteration_times"]
+    return times
+
+
+def _engine() -> Any:
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"  # before the import: else it reports the machine's address
+    import deepsparse.engine
+
+    return deepsparse.engine
+
+
+class _Engine:
+    """A compiled model, at the batch size that its file has: given one, the engine would rewrite the file's shapes."""
+
+    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+        from ._deepsparse_graph import prepared
+
+        path = prepared(model, folder)
+        self.engine = _engine().Engine(path, batch_size=None, num_cores=settings["threads"])
+        self.inputs = _in_order(self.engine.input_names, inputs)
+        self.files = {"prepared": path} if settings["keep_files"] else {}
+
+    def run(self) -> None:
+        self.engine.run(self.inputs, val_inp=False)
+
+    def finish(self) -> None:
+        """Nothing goes on after a run."""
+
+    def outputs(self) -> list[Any]:
+        outputs: list[Any] = self.engine.run(self.inputs)
+        return outputs
+
+
+def _in_order(names: list[str], inputs: dict[str, Any]) -> list[Any]:
+    import numpy as np
+
+    return [np.ascontiguousarray(inputs[name]) for name in names]
+
+
+class _Analysis:
+    """The analyser compiles a model, runs it some times and gives means; analysing one compilation twice crashes."""
+
+    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+        from ._deepsparse_graph import prepared
+
+        self.path, self.inputs, self.threads = prepared(model, folder), inputs, settings["threads"]
+        self.mean_ms = 1.0
+
+    def run(self, iterations: int, imposed: float | None = None) -> dict[str, Any]:
+        engine = _engine().DebugAnalysisEngine(
+            self.path,
+            batch_size=None,
+            num_cores=self.threads,
+            num_iterations=iterations,
+            num_warmup_iterations=2,
+            imposed_ks=imposed,
+        )
+        found: dict[str, Any] = engine.analyze(_in_order(engine.input_names, self.inputs))
+        self.mean_ms = found["average_total_time"]
+        return found
+
+    def iterations(self) -> int:
+        return max(5, min(50, int(ANALYSIS_S * 1e3 / max(self.mean_ms, 1e-3))))
+
+
+class _Profile:
+    cold_runs = 0  # each analysis warms up by itself
+
+    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+        from ._deepsparse_graph import layers_of_weights
+
+        self.analysis = _Analysis(model, inputs, settings, folder)
+        self.weights = layers_of_weights(self.analysis.path)  # node -> whether it is a spatial convolution
+        self.iterations = 5
+        self.found: list[list[dict[str, Any]]] = []  # [runs][kernels]
+
+    def run(self) -> None:
+        self.found.append(self.analysis.run(self.iterations)["layer_info"])
+        self.iterations = self.analysis.iterations()
+
+    def kernels(self) -> list[Any]:
+        rows = []
+        for infos in zip(*self.found):
+            if len({info["canonical_name"] for info in infos}) > 1:
+                raise RuntimeError("two compilations of one model gave different kernels")
+            rows.append(self._kernel(infos))
+        covered = {name for row in rows for name in row["names"]}
+        alone = [name for name in self.weights if name not in covered]  # in a subgraph that names no nodes
+        return rows + [_row([name], _op(name), FALLBACK, False, [0.0] * len(self.found), None) for name in alone]
+
+    def _kernel(self, infos: Any) -> dict[str, Any]:
+        info = infos[0]
+        names = [name for name in info["canonical_name"].split(",") if name not in ("", "<none>")]
+        us = [each["average_run_time_in_ms"] * 1e3 for each in infos]
+        utilization = sum(each["average_utilization"] for each in infos) / len(infos)
+        kernel = re.sub(r"_\d+$", "", info["name"])
+        ops = [op for op in map(_op, names) if op in PRODUCTS]
+        return _row(names, (ops or [""])[0], kernel, self._sparse(kernel, names, utilization), us, utilization or None)
+
+    def _sparse(self, kernel: str, names: list[str], utilization: float) -> bool | None:
+        """Tell by the name; a pyramid (layers run tile by tile) has none, but what beats the peak has skipped work."""
+        if kernel.startswith("ks_"):
+            return True
+        if not kernel.startswith("pyramid"):
+            return False
+        spatial = any(self.weights.get(name, False) for name in names)
+        return True if utilization > (PEAK_OF_WINOGRAD if spatial else PEAK_OF_PRODUCTS) else None
+
+
+def _op(name: str) -> str:
+    match = re.search(r"::([A-Za-z]+)_\d+", name)
+    return match.group(1) if match else ""
+
+
+def _row(
+    names: list[str], op: str, kernel: str, sparse: bool | None, us: list[float], utilization: float | None
+) -> dict[str, Any]:
+    row = {"names": names, "op": op, "kernel": kernel, "sparse": sparse, "us": us}  # type: dict[str, Any]
+    return dict(row, utilization=utilization) if utilization is not None else row

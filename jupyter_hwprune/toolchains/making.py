@@ -1,0 +1,238 @@
+"""Make an environment: find a Python for it, make it empty, install the pins, check it, and only then enter it.
+
+uv finds the Python (and downloads one where there is none) and makes the environment; pip, inside it, installs, since
+pip is what the user's own indexes and wheel folders are configured for, and its cache keeps every finished download.
+Each attempt has a folder of its own, so that a process which outlives a killed attempt writes where nobody looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import InputError, ToolchainError, first_line
+from .environments import Environment, Pins, enter, entry_of, find, obstacle, pins_of, root, sweep
+from .process import Progress
+
+Check = Callable[[Path], str | None]
+"""Try what was installed with its own interpreter: None when it works, or what is wrong."""
+
+POLL_S = 0.25
+WORDS = 400  # characters of an installer's last words that an error shows
+# what would send the packages elsewhere than into the environment
+MISLEADING = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV", "PYTHONHOME")
+LIST_PACKAGES = (
+    "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
+)
+VERSION = "import platform; print(platform.python_version())"
+
+
+def make(
+    name: str, check: Check, progress: Progress, *, accept_licence: bool = False, python: str | None = None
+) -> Environment:
+    """Return the environment of this name, made where it is missing or outdated. A second caller waits for the first.
+
+    Raises InputError for an unknown name, a licence that was not accepted, or a Python that will not do, and
+    ToolchainError when the installation fails; what was begun is then gone, and finished downloads are kept.
+    """
+    pins = pins_of(name)
+    with _folder_lock(name, progress):
+        there = find(name)
+        if there is not None and obstacle(name, there) is None and python is None:
+            progress("setup", "trying the one that is there")
+            if check(Path(there.interpreter)) is None:
+                return there
+        if pins.licence is not None and not accept_licence:
+            raise InputError(
+                f"{pins.licence} ({pins.licence_page}). If you accept that, run: %hwprune setup {name} --accept-licence"
+            )
+        sweep(name, keep=Path(there.folder) if there is not None else None)
+        base = _find_python(pins, python, progress)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root()))
+        try:
+            environment = _fill(folder, base, pins, check, progress)
+        except BaseException:
+            sweep(name, keep=Path(there.folder) if there is not None else None)
+            raise
+        enter(environment)
+        sweep(name, keep=folder)
+        return environment
+
+
+def remove(name: str, progress: Progress) -> bool:
+    """Remove an environment and all that was left of it; returns whether there was one. Raises InputError."""
+    pins_of(name)
+    with _folder_lock(name, progress):
+        there = find(name)
+        entry_of(name).unlink(missing_ok=True)
+        sweep(name)
+        return there is not None
+
+
+@contextlib.contextmanager
+def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
+    """Hold the environments' folder for one name; the system lets go of it when the process dies."""
+    from filelock import FileLock, Timeout
+
+    try:
+        root().mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root() / f".{name}.lock")
+        while True:
+            try:
+                lock.acquire(timeout=POLL_S)
+                break
+            except Timeout:
+                progress("wait", f"another setup of {name} is at work")
+    except OSError as error:
+        raise InputError(
+            f"The folder of environments, {root()}, cannot be used ({first_line(error)}). Set HWPRUNE_ENVIRONMENTS to "
+            "a folder that can be written, before the kernel starts."
+        ) from error
+    with lock:
+        lock.release()  # `with` holds it a second time
+        yield
+
+
+def _find_python(pins: Pins, asked: str | None, progress: Progress) -> str:
+    """Return an interpreter that the pins take: the one asked for, one of this machine, or one that uv downloads."""
+    from packaging.specifiers import SpecifierSet
+
+    if asked is not None:
+        version = _output([asked, "-I", "-c", VERSION]) or "no Python at all"
+        if version[:1] != "3" or version not in SpecifierSet(pins.python):
+            raise InputError(f"--python {asked} is {version}, and {pins.name} takes Python {pins.python}.")
+        return asked
+    progress("setup", f"looking for a Python {pins.python}")
+    look = [_uv(), "python", "find", "--no-project", "--system", pins.python]
+    found = _output(look)
+    if found is None:
+        newest = max((minor for minor in range(8, 30) if f"3.{minor}" in SpecifierSet(pins.python)), default=11)
+        progress("setup", f"no Python {pins.python} here; asking uv for Python 3.{newest}")
+        _run([_uv(), "python", "install", f"3.{newest}"], lambda _line: None)
+        found = _output(look)
+        if found is None:
+            raise InputError(
+                f"{pins.name} takes Python {pins.python}; none was found here, and none could be downloaded. Install "
+                f"Python 3.{newest} by your system's or conda's means, then repeat with --python and its path: "
+                f"%hwprune setup {pins.name} --python /path/to/python3.{newest}"
+            )
+    return found
+
+
+def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress) -> Environment:
+    """Make the environment in `folder`, install into it, and try it."""
+    progress("setup", f"an empty environment of {base}")
+    _must([_uv(), "venv", "--clear", "--seed", "--no-project", "--python", base, str(folder)], pins)
+    interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(pins.text, encoding="utf-8")
+    pip = [str(interpreter), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    version = _output([str(interpreter), "-I", "-c", VERSION]) or ""
+    listener = _Installing(progress, _packages(pins, version))
+    _must([*pip, "--progress-bar", "off", "--requirement", str(requirements)], pins, listener)
+    progress("setup", "trying what was installed")
+    wrong = check(interpreter)
+    if wrong is not None:
+        raise ToolchainError(f"{pins.name} was installed and does not work: {wrong}. Nothing of it was kept.")
+    packages = dict(
+        line.split(" ", 1) for line in (_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "").split("\n")
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Environment(
+        pins.name,
+        str(folder),
+        str(interpreter),
+        version,
+        pins.key,
+        now,
+        sum(path.lstat().st_size for path in folder.rglob("*")),
+        packages,
+        now if pins.licence is not None else None,
+    )
+
+
+def _packages(pins: Pins, version: str) -> int:
+    """Count the pins that are for this system and this Python."""
+    from packaging.requirements import Requirement
+
+    here = {"python_full_version": version, "python_version": ".".join(version.split(".")[:2])}
+    requirements = [Requirement(line) for line in pins.text.splitlines() if line.strip()]
+    return sum(each.marker is None or each.marker.evaluate(here) for each in requirements)
+
+
+class _Installing:
+    """Turn pip's lines into progress: which package of how many."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.seen = progress, total, 0
+
+    def __call__(self, line: str) -> None:
+        if match := re.match(r"Collecting (\S+)", line):
+            self.seen += 1
+            self.progress("setup", f"package {self.seen} of {self.total} or more: {match[1].partition('==')[0]}")
+        elif match := re.match(r"\s*Downloading .*?([^/\s]+) \((.+)\)", line):
+            self.progress("setup", f"downloading {match[1].partition('-')[0]}, {match[2]}")
+        elif line.startswith("Installing collected packages"):
+            self.progress("setup", f"installing {line.count(',') + 1} packages")
+
+
+def _must(command: list[str], pins: Pins, listener: Callable[[str], None] = lambda _line: None) -> None:
+    code, words = _run(command, listener)
+    if code != 0:
+        raise ToolchainError(
+            f"The environment of {pins.name} could not be made; the installer's last words: {words}. Nothing half-made "
+            f"was kept, finished downloads were: mend the cause and run %hwprune setup {pins.name} again."
+        )
+
+
+def _run(command: list[str], listener: Callable[[str], None]) -> tuple[int, str]:
+    """Run a command, pass on its lines, and return its exit code and last words; leaving early kills its group."""
+    environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
+    with subprocess.Popen(  # noqa: S603 - uv, or the environment's own pip
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=root(),
+        env=environment | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+        start_new_session=True,
+    ) as process:
+        lines: list[str] = []
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines = [*lines[-20:], line.strip()]
+                listener(line)
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    told = [line for line in lines if line and not line.startswith("WARNING: Location")]
+    return process.returncode, " ".join(told)[-WORDS:]
+
+
+def _output(command: list[str]) -> str | None:
+    """Return what a short command prints, None where it fails."""
+    environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
+    try:
+        done = subprocess.run(  # noqa: S603 - uv, or an interpreter
+            command, capture_output=True, text=True, check=False, timeout=60, env=environment, cwd=root()
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _uv() -> str:
+    from uv import find_uv_bin
+
+    return str(find_uv_bin())
