@@ -22,7 +22,8 @@ from .pruning import copy_modes, copy_of, fingerprint, prune
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle
 from .reasons import explain
-from .report import Fingerprints, Report, Request, Scores
+from .recipe import Asked, apply_recipe, read_recipe
+from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
 from .toolchains.process import Progress, new_folder, remove
 
@@ -43,10 +44,14 @@ def hwprune(
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
+    recipe: str | Path | None = None,
+    calib: Any = None,
     timeout_s: float = 1800,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
     input_name: str | None = None,
+    recipe_name: str | None = None,
+    calib_name: str | None = None,
 ) -> Run:
     """Prune a copy of `model` for a chip, and prove with the chip's own compiler what that bought.
 
@@ -54,12 +59,15 @@ def hwprune(
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
     `sparsity` is the share removed, above 0 and below 1. `dtype` is what a GPU runs both models in. A layer that gains
     nothing by its zeros gets its dense weights back, where the toolchain can tell, unless `keep_all`. `score` rates a
-    model, higher is better. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and
+    model, higher is better. `recipe` is a SparseML recipe, a file or its text, that prunes instead of `pattern`,
+    `sparsity` and `allocation`; `calib` are inputs for those of its modifiers that look at activations: one as the
+    example is, or a list of them. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and
     torch's random state stay as they are (but for what `score` draws).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
+    plan = _recipe((recipe, recipe_name), calib, pattern, sparsity, allocation, progress)
     choice = choose(
         target,
         pattern=pattern,
@@ -73,14 +81,19 @@ def hwprune(
         timeout_s=timeout_s,
     )
     with _folder_of_run() as folder:
-        progress("prune", str(choice.pattern))
+        progress("prune", str(choice.pattern) if plan is None else plan.name)
         dense = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(dense))
         dense_score = _rate(score, dense, model)
         with _own_torch_state():
             inputs = _inputs(dense, example, choice)
-            sparse24 = Sparse24.of(choice)
-            pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
+            versions = {}
+            if plan is None:
+                sparse24 = Sparse24.of(choice)
+                pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
+            else:
+                applied = apply_recipe(plan, dense, inputs, calib, choice, folder, progress)
+                pruned, choice, versions = applied.pruned, applied.choice, applied.versions
             settled = settle(dense, pruned, inputs, choice, folder, progress)
             proof = prove(dense, settled, inputs, folder, progress)
             if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
@@ -88,9 +101,30 @@ def hwprune(
                 proof = prove(dense, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
         scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model))
-        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints)
+        asked = None if plan is None else Recipe(plan.name, plan.text, calib_name)
+        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints, asked, versions)
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
+
+
+def _recipe(
+    recipe: tuple[str | Path | None, str | None],
+    calib: Any,
+    pattern: str | None,
+    sparsity: float | None,
+    allocation: str,
+    progress: Progress,
+) -> Asked | None:
+    """Read the recipe before anything else is done, and refuse what it decides itself."""
+    source, name = recipe
+    if source is None:
+        if calib is not None:
+            raise InputError("--calib is for a --recipe with SparseGPT or Wanda; without one nothing looks at it.")
+        return None
+    for option, value in (("pattern", pattern), ("sparsity", sparsity), ("allocation", allocation)):
+        if value not in {None, "uniform"}:
+            raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
+    return read_recipe(source, progress, name)
 
 
 def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
@@ -132,6 +166,8 @@ def _report(
     proof: Proof,
     scores: Scores | None,
     fingerprints: Fingerprints,
+    recipe: Recipe | None,
+    versions: dict[str, str],
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
     return Report(
@@ -144,12 +180,13 @@ def _report(
             dtype=choice.dtype or "",
             pattern=str(choice.pattern),
             sparsity=choice.sparsity,
-            importance="magnitude",
+            importance="magnitude" if recipe is None else "recipe",
             allocation=choice.allocation,
             threads=choice.threads,
             batch=inputs.batch,
             keep_all=choice.keep_all,
             input=names[1],
+            recipe=recipe,
         ),
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
@@ -165,7 +202,7 @@ def _report(
         scores=scores,
         reasons=explain(choice, proof, pruned),
         machine=proof.machine,
-        versions=proof.versions | {"torch": torch.__version__},
+        versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
         baselines=proof.baselines,
     )

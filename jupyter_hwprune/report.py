@@ -274,6 +274,18 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """The SparseML recipe that pruned the model: what it was called there, and its text.
+
+    `calib` is what the inputs were called that it was calibrated with, None for the example itself.
+    """
+
+    name: str
+    text: str
+    calib: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """What was asked for, with every default filled in."""
 
@@ -290,6 +302,7 @@ class Request:
     batch: int
     keep_all: bool = False
     input: str | None = None
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)

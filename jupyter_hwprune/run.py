@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from .errors import InputError, first_line
+from .recipe.write import recipe_text
 from .render import mimebundle, summary, text
 from .report import Report
 from .toolchains.process import remove
@@ -45,3 +47,16 @@ class Run(Shown):
             if path not in kept and path.name not in {f"{k.name}.data" for k in kept}:
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
+
+    def to_sparseml(self, path: str | Path | None = None) -> str:
+        """Return a SparseML recipe that makes the same zeros in the dense model in one shot, and write it to `path`.
+
+        Raises InputError where no recipe can, as for removed channels, or where the file cannot be written.
+        """
+        text = recipe_text(self.model, self.report)
+        if path is not None:
+            try:
+                Path(path).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"The recipe cannot be written to {path}: {first_line(error)}.") from error
+        return text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import signal
@@ -30,28 +31,37 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
 
 
-@pytest.fixture(scope="session")
-def _deepsparse_made() -> None:
-    _set_up("deepsparse")
-
-
 @pytest.fixture
-def deepsparse_environment(_deepsparse_made: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DeepSparse, set up by the project's own command; the setup waits for one that is at work."""
-    monkeypatch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+def deepsparse_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_environment("deepsparse", monkeypatch)
 
 
 @pytest.fixture(scope="class")
-def deepsparse_for_a_class(_deepsparse_made: None) -> Iterator[None]:
+def deepsparse_for_a_class() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+        use_environment("deepsparse", patch)
         yield
 
 
-def _set_up(name: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
-        setup(name, accept_licence=True)  # for tests, which its licence allows
+@pytest.fixture
+def sparseml_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_environment("sparseml", monkeypatch)
+
+
+@pytest.fixture
+def sparsezoo_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_environment("sparsezoo", monkeypatch)
+
+
+def use_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an environment by the project's own command, unless it is there, and show it to the test."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(ENVIRONMENTS))
+    make_once(name)
+
+
+@functools.cache
+def make_once(name: str) -> None:
+    setup(name, accept_licence=True)  # for tests, which the licences allow
 
 
 @pytest.fixture(autouse=True)

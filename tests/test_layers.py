@@ -25,6 +25,7 @@ ORDER = (
     ("judge",),
     ("kernels",),
     ("request",),
+    ("recipe",),
     ("rating",),
     ("counters", "baselines"),
     ("proof",),

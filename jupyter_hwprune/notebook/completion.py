@@ -48,7 +48,9 @@ def _values(shell: Any, option: str) -> list[str] | None:
             return sorted({dtype for target in TARGETS for stack in target.stacks for dtype in stack.dtypes})
         case "--allocation":
             return ["uniform", "global"]
-        case "--input":
+        case "--recipe":
+            return [name for name, value in own.items() if isinstance(value, str) and "\n" in value]
+        case "--input" | "--calib":
             return list(tensors(own))
         case "--eval":
             return [name for name, value in own.items() if callable(value) and not name.startswith("_")]

@@ -13,7 +13,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from . import completion
-from .namespace import find_input, find_model, scorer
+from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 from .progress import ProgressLine, without_traceback
 
 SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge")
@@ -45,6 +45,8 @@ class HwpruneMagics(Magics):
     @argument("--threads", type=int, default=1, help="threads of the compiled model (default 1)")
     @argument("--batch", type=int, help="rows of the input (default: as the example has)")
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
+    @argument("--recipe", help="a SparseML recipe that prunes: a file, or the name of a variable with its text")
+    @argument("--calib", help="inputs for a recipe with SparseGPT or Wanda: a name or an expression")
     @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
     @argument("--smoke", action="store_true", help="doctor: have each toolchain compile and run a small model")
     @argument("--accept-licence", action="store_true", help="setup: accept the licence that the line shows without it")
@@ -151,10 +153,14 @@ class HwpruneMagics(Magics):
                 threads=options.threads,
                 batch=options.batch,
                 score=score,
+                recipe=None if options.recipe is None else find_recipe(namespace, options.recipe),
+                calib=None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs"),
                 timeout_s=options.timeout,
                 progress=progress,
                 name=name,
                 input_name=input_name,
+                recipe_name=options.recipe,
+                calib_name=options.calib,
             )
             progress.done(summary(run.report))
         return run

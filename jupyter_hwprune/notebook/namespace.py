@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, first_line
@@ -79,6 +80,12 @@ def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     raise InputError(
         f"No example input is clear. {_there_are('tensors', found)} Say which is the model's input, e.g. --input x."
     )
+
+
+def find_recipe(namespace: Mapping[str, Any], text: str) -> str | Path:
+    """Return the recipe: what a variable of that name holds, or else the path of a file."""
+    own = namespace.get(text)
+    return own if isinstance(own, (str, Path)) else Path(text)
 
 
 def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable[[Any], float]:

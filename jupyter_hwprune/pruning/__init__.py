@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from ..choice import Allocation
 from ..errors import InputError, PruneError, first_line
 from ..example import Example
-from ..pattern import Channel, Pattern
+from ..pattern import NM, Block, Channel, Pattern, Unstructured
 from ..report import Layer, Returned, Skipped, Totals
 from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .picture import draw
 from .served import Sparse24
-from .weights import zero_weights
+from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
 
@@ -100,11 +100,47 @@ def prune(
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
-        raise PruneError(f"The pruned model's output holds NaN or infinite values. Remove less than {sparsity:.0%}.")
-    left = _weights(model) - _zeroed(dense, model, layers)
+    _require_finite(model, example)
+    left = _weights(model) - _zeroed(dense, model)
     totals = Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def adopt(
+    dense: nn.Module,
+    example: Example,
+    weights: Mapping[str, Tensor],
+    patterns: Mapping[str, NM | Block | Unstructured],
+    reasons: Mapping[str, str],
+    sparse24: Sparse24 | None = None,
+) -> Pruned:
+    """Take over `weights`, by name, that somebody else has pruned from those of `dense`, which stays as it is.
+
+    Raises PruneError when they hold no zeros in a layer that has kernels, or zeros in another than the given pattern.
+    """
+    macs = count_macs(dense, example)
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            own = model.get_parameter(name)
+            own.copy_(torch.where(weight == 0, 0.0, weight).to(own.dtype))  # 0.0, never -0.0
+    layers, skipped = describe_zeros(dense, model, patterns, reasons, macs, sparse24)
+    if not layers:
+        named = ", ".join(weights) or "none"
+        raise PruneError(
+            f"No zeros were made in a layer with kernels of its own, a Linear or a convolution (weights that changed: "
+            f"{named}), so nothing could get faster. Name such layers."
+        )
+    _require_finite(model, example)
+    small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
+    left = _weights(model) - _zeroed(dense, model)
+    totals = Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
+    return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def _require_finite(model: nn.Module, example: Example) -> None:
+    if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
+        raise PruneError("The pruned model's output holds NaN or infinite values. Remove less.")
 
 
 def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
@@ -118,7 +154,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
     left = tuple(layer for layer in pruned.layers if layer.name not in names)
     totals = replace(
         pruned.totals,
-        pruned_weights=_weights(model) - _zeroed(dense, model, left),
+        pruned_weights=_weights(model) - _zeroed(dense, model),
         pruned_macs=pruned.totals.pruned_macs + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
     return Pruned(model, left, pruned.skipped, totals, tuple(returned))
@@ -133,14 +169,14 @@ def _weights(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _zeroed(dense: nn.Module, model: nn.Module, layers: Sequence[Layer]) -> int:
-    """Count the weights zeroed in layers of unchanged shape, without those that were zero before."""
-    zeroed = 0
-    for layer in layers:
-        if layer.shape == layer.pruned_shape:
-            before, after = (each.get_parameter(weight_name(layer)) for each in (dense, model))
-            zeroed += int(before.count_nonzero()) - int(after.count_nonzero())
-    return zeroed
+def _zeroed(dense: nn.Module, model: nn.Module) -> int:
+    """Count the weights zeroed in parameters of unchanged shape, without those that were zero before."""
+    own = dict(model.named_parameters())
+    return sum(
+        int(before.count_nonzero()) - int(own[name].count_nonzero())
+        for name, before in dense.named_parameters()
+        if name in own and own[name].shape == before.shape
+    )
 
 
 def _channel_layers(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..choice import Allocation
+from ..errors import PruneError
 from ..pattern import NM, Block, Unstructured
 from ..report import Layer, Skipped
 from .compressed import compress
@@ -16,7 +17,7 @@ from .importance import magnitude
 from .layers import PRUNABLE, as_matrix, from_matrix, layers_with_weights, reason_not_prunable
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
 from .picture import draw
-from .served import Sparse24
+from .served import Sparse24, fits_two_of_four
 
 
 def zero_weights(
@@ -44,12 +45,47 @@ def zero_weights(
             continue
         with torch.no_grad():
             weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
-        described = _describe(name, layer, weight, pattern, keep, macs.get(name))
-        if sparse24 is not None:
-            matrix = as_matrix(weight.detach(), layer)
-            served = sparse24.served_by(layer, matrix.shape[0], matrix.shape[2])
-            described = replace(described, served_by=served, compressed=compress(matrix.flatten(1), sparse24.dtype))
-        layers.append(described)
+        layers.append(_describe(name, layer, weight, pattern, keep, macs.get(name), sparse24))
+    return layers, skipped
+
+
+def describe_zeros(
+    dense: nn.Module,
+    model: nn.Module,
+    patterns: Mapping[str, NM | Block | Unstructured],
+    reasons: Mapping[str, str],
+    macs: dict[str, int],
+    sparse24: Sparse24 | None = None,
+) -> tuple[list[Layer], list[Skipped]]:
+    """Describe the zeros that somebody else has put into `model`, a copy of `dense`.
+
+    `patterns` are those meant for the weights, by name, and `reasons` say why layers were passed over. Raises
+    PruneError for a layer whose zeros are not the pattern.
+    """
+    layers, skipped, broken = [], [], []
+    for name, module in layers_with_weights(model):
+        weight = module._parameters.get("weight")  # noqa: SLF001
+        shape = () if weight is None else tuple(weight.shape)
+        reason = reason_not_prunable(module)
+        if reason is None and weight is not None:
+            before = dense.get_parameter(f"{name}.weight".lstrip("."))
+            keep = as_matrix((weight != 0) | (before == 0), module)  # [K, taps, C]
+            pattern = patterns.get(f"{name}.weight".lstrip("."), Unstructured())
+            if bool(keep.all()):
+                reason = reasons.get(name) or "no zeros were made in it"
+            elif (misfit := _misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
+                broken.append(f"{name}: {misfit}")
+            else:
+                layers.append(_describe(name, module, weight, pattern, keep, macs.get(name), sparse24))
+                if not layers[-1].valid:
+                    broken.append(f"{name}: {layers[-1].valid_groups:.0%} of its groups hold {pattern}")
+        if reason is not None:
+            skipped.append(Skipped(name, type(module).__name__, shape, reason))
+    if broken:
+        raise PruneError(
+            f"The zeros made are not the pattern that was asked for ({'; '.join(broken[:4])}), so no sparse kernel "
+            "could use them. Leave such layers out, ask for another mask there, or use --pattern instead."
+        )
     return layers, skipped
 
 
@@ -124,12 +160,19 @@ def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity
 
 
 def _describe(
-    name: str, layer: nn.Module, weight: Tensor, pattern: NM | Block | Unstructured, keep: Tensor, macs: int | None
+    name: str,
+    layer: nn.Module,
+    weight: Tensor,
+    pattern: NM | Block | Unstructured,
+    keep: Tensor,
+    macs: int | None,
+    sparse24: Sparse24 | None,
 ) -> Layer:
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
-    valid_groups = valid_share(as_matrix(weight.detach(), layer), keep, pattern)
+    matrix = as_matrix(weight.detach(), layer)
+    valid_groups = valid_share(matrix, keep, pattern)
     shape = tuple(weight.shape)
-    return Layer(
+    described = Layer(
         name,
         type(layer).__name__,
         shape,
@@ -142,6 +185,10 @@ def _describe(
         valid_groups=valid_groups,
         picture=draw(keep.flatten(1)),
     )
+    if sparse24 is None or not fits_two_of_four(pattern):
+        return described
+    served = sparse24.served_by(layer, matrix.shape[0], matrix.shape[2])
+    return replace(described, served_by=served, compressed=compress(matrix.flatten(1), sparse24.dtype))
 
 
 def valid_share(matrix: Tensor, keep: Tensor, pattern: NM | Block | Unstructured) -> float:

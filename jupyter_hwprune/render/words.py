@@ -134,13 +134,16 @@ def baselines(report: Report) -> list[tuple[str, str]]:
 def line(report: Report) -> str:
     """Return the line that asks for this very run again, on a machine that can measure it."""
     request = report.request
+    recipe = request.recipe
     options = {
         "input": request.input,
         "target": f"{request.target}:{request.toolchain}",
-        "pattern": request.pattern,
-        "sparsity": f"{request.sparsity:g}",
+        "recipe": recipe.name if recipe else None,
+        "calib": recipe.calib if recipe else None,
+        "pattern": None if recipe else request.pattern,
+        "sparsity": None if recipe else f"{request.sparsity:g}",
         "dtype": request.dtype,
-        "allocation": request.allocation if request.allocation != "uniform" else None,
+        "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
         "batch": str(request.batch),
     }
     said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)

@@ -28,7 +28,15 @@ def main(request_path: str, result_path: str) -> None:
     say = _Progress(request["progress"])
     try:
         toolchain = _load(request["toolchain"])
-        actions = {"probe": _probe, "prove": _prove, "rate": _rate, "count": _count, "simulate": _simulate}
+        actions = {
+            "probe": _probe,
+            "prove": _prove,
+            "rate": _rate,
+            "count": _count,
+            "simulate": _simulate,
+            "read": _read,
+            "recipe": _recipe,
+        }
         result = actions[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error)}
@@ -66,6 +74,16 @@ def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[s
         say("simulate", "the dense model" if sparsity is None else "{:.0%} of its weights zero".format(sparsity))
         simulated.append(toolchain.simulate(case["model"], inputs, settings, request["folder"], sparsity))
     return {"simulated": simulated, "machine": _machine(), "versions": toolchain.probe()["versions"]}
+
+
+def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have the toolchain say what a recipe needs, or why it is refused."""
+    return dict(toolchain.read_recipe(request, say))
+
+
+def _recipe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have the toolchain apply a recipe to a model."""
+    return dict(toolchain.apply_recipe(request, say))
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:

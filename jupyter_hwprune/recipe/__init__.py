@@ -1,0 +1,234 @@
+"""SparseML recipes as an input: applied by SparseML itself, in its own environment, to the user's weights.
+
+It prunes in one shot. Whether that made the zeros that the recipe asks for is counted, never taken for granted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..choice import Choice
+from ..errors import InputError, ToolchainError, counted, first_line
+from ..example import Example, require_runs
+from ..pattern import NM, Block, Unstructured, parse_pattern
+from ..program import export_program
+from ..pruning import Pruned, adopt
+from ..pruning.served import Sparse24
+from ..toolchains import HERE, environments
+from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
+
+WORKER_SIDE = HERE / "_sparseml.py"
+READ_TIMEOUT_S = 60
+KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Embedding")
+"""What SparseML counts among the prunable layers, by torch's class; a subclass is one of these to it as well."""
+FRONT_MATTER = re.compile(r"\s*^---[^\n]*\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A recipe that was read: its text, what it is called, and whether its modifiers need to see inputs."""
+
+    name: str
+    text: str
+    modifiers: tuple[str, ...]
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The pruned model, the choice with the recipe's pattern and sparsity in it, and SparseML's versions."""
+
+    pruned: Pruned
+    choice: Choice
+    versions: dict[str, str]
+
+
+def read_recipe(source: str | Path, progress: Progress, name: str | None = None) -> Asked:
+    """Read a recipe from a file (YAML, or Markdown with YAML at its top) or from a text of several lines.
+
+    Raises InputError for a recipe that SparseML would not follow, or not wholly, in one shot.
+    """
+    shown, text = _text_of(source)
+    with private_folder() as folder:
+        answer = _ask("read", text, folder, progress, READ_TIMEOUT_S, {"answer": []})
+    return Asked(name or shown, text, tuple(answer["names"]), answer["calibrated"])
+
+
+def apply_recipe(
+    recipe: Asked,
+    dense: nn.Module,
+    example: Example,
+    calibration: Any,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+) -> Applied:
+    """Have SparseML prune a copy of `dense`, and describe what it did.
+
+    `calibration` is an input as the example is, or a list of those in one shape; None takes the example. Raises
+    InputError, PruneError, ExportError, and ToolchainError where the environment's process fails.
+    """
+    own = folder / "recipe"
+    remarks = [f"Pruned by SparseML in one shot, by the recipe {recipe.name}: {', '.join(recipe.modifiers)}."]
+    with guarded_folder():
+        own.mkdir()
+        request = _request(dense, own)
+        if recipe.calibrated:
+            batches, said = _calibration(dense, example, calibration)
+            remarks.append(said)
+            program = export_program(dense, batches[0], own, "recipe", "float32")
+            torch.save([(each.as_float32().args, each.as_float32().kwargs) for each in batches], own / "batches.pt")
+            request |= {"program": str(program.model), "expected": str(program.expected)}
+            request["batches"] = str(own / "batches.pt")
+        else:
+            if calibration is not None:
+                remarks.append("The recipe's modifiers look at weights only, so the calibration inputs had no say.")
+            torch.save({name: parameter.detach() for name, parameter in dense.named_parameters()}, own / "weights.pt")
+    answer = _ask("recipe", recipe.text, own, progress, choice.timeout_s, request)
+    weights: dict[str, Tensor] = torch.load(own / "out.pt", weights_only=True)
+    params: dict[str, Any] = answer["params"]
+    patterns = {name: _pattern(found["mask"]) for name, found in params.items()}
+    choice = _settled(choice, params, patterns, together=answer["ranked_together"])
+    pruned = adopt(dense, example, weights, patterns, answer["left_out"], Sparse24.of(choice))
+    remarks += [*answer["remarks"], *_elsewhere(pruned, params, dense)]
+    return Applied(pruned, replace(choice, remarks=(*choice.remarks, *remarks)), answer["versions"])
+
+
+def _text_of(source: str | Path) -> tuple[str, str]:
+    """Return what the recipe is called, and its YAML."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(f"The recipe is a {type(source).__name__}; it has to be the path of a file, or a YAML text.")
+    if isinstance(source, str) and "\n" in source:
+        return "recipe", source
+    if str(source).startswith("zoo:"):
+        raise InputError(
+            f"The recipe {source} is a SparseZoo stub, and SparseZoo's server is gone. Give the recipe as a file."
+        )
+    path = Path(source).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The recipe {source} cannot be read ({first_line(error)}). Give the path of a YAML file, or of a Markdown "
+            "file with YAML at its top."
+        ) from None
+    if path.suffix.lower() == ".md":
+        match = FRONT_MATTER.match(text)
+        if match is None:
+            raise InputError(f"The recipe {source} has no YAML at its top, between two lines of ---.")
+        text = match[1]
+    return str(source), text
+
+
+def _ask(
+    action: str, text: str, folder: Path, progress: Progress, timeout_s: float, request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Ask SparseML's environment; a recipe that is refused there is an InputError here."""
+    python = str(environments.interpreter_of("sparseml"))
+    path = folder / "recipe.yaml"
+    with guarded_folder():
+        path.write_text(text, encoding="utf-8")
+    asked = {"action": action, "toolchain": str(WORKER_SIDE), "recipe": str(path), "python": python, **request}
+    answer = call(asked, folder, progress, threads=1, timeout_s=timeout_s)
+    if isinstance(answer, Failure):
+        raise ToolchainError(
+            f"SparseML's environment did not get through with the recipe: {answer.reason}. See its last words; "
+            "%hwprune setup sparseml makes the environment again."
+        )
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    return answer
+
+
+def _request(dense: nn.Module, folder: Path) -> dict[str, Any]:
+    """Describe the model without its class: names and kinds of modules, and which parameters are one and the same."""
+    modules = {
+        name: (type(module).__name__, next((kind for kind in KINDS if isinstance(module, getattr(nn, kind))), None))
+        for name, module in dense.named_modules()
+    }
+    first: dict[int, str] = {}
+    every = dense.named_parameters(remove_duplicate=False)
+    return {
+        "modules": modules,
+        "parameters": {name: first.setdefault(id(parameter), name) for name, parameter in every},
+        "no_split": json.loads(json.dumps(getattr(dense, "_no_split_modules", None), default=list)),
+        "weights": str(folder / "weights.pt"),
+        "program": None,
+        "expected": None,
+        "batches": None,
+        "out": str(folder / "out.pt"),
+        "answer": [],
+    }
+
+
+def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[Example], str]:
+    """Return the inputs to calibrate with, and what to say of them."""
+    if given is None:
+        said = f"Calibrated on the example input alone ({counted(example.batch, 'row')}); --calib takes more."
+        return [example], said
+    batches = [Example.of(each).on_cpu() for each in (given if isinstance(given, list) else [given])]
+    if not batches:
+        raise InputError("The calibration inputs are an empty list; give an input, or a list of inputs.")
+    shapes = [[tuple(tensor.shape) for tensor in each.tensors] for each in batches]
+    odd = next((shape for shape in shapes if shape != shapes[0]), None)
+    if odd is not None:
+        raise InputError(
+            f"The calibration inputs differ in shape: {shapes[0]} and {odd}. Make them alike, and leave out the rest."
+        )
+    for each in batches:
+        require_runs(dense, each)
+    return batches, f"Calibrated on {counted(sum(each.batch for each in batches), 'row')} of the calibration inputs."
+
+
+def _pattern(mask: str) -> NM | Block | Unstructured:
+    pattern = parse_pattern(mask)
+    assert isinstance(pattern, (NM, Block, Unstructured))  # the masks of recipes are no channels
+    return pattern
+
+
+def _settled(
+    choice: Choice,
+    params: dict[str, Any],
+    patterns: Mapping[str, NM | Block | Unstructured],
+    *,
+    together: bool,
+) -> Choice:
+    """Fill in what the recipe decides: the pattern that most zeros were made in, and the share they came to."""
+    made: Counter[NM | Block | Unstructured] = Counter()
+    for name, found in params.items():
+        made[patterns[name]] += found["after"] - found["before"]
+    size = sum(found["size"] for found in params.values())
+    sparsity = sum(found["after"] for found in params.values()) / size if size else 0.0
+    pattern = made.most_common(1)[0][0] if made else Unstructured()
+    return replace(choice, pattern=pattern, sparsity=round(sparsity, 6), allocation="global" if together else "uniform")
+
+
+def _elsewhere(pruned: Pruned, params: dict[str, Any], dense: nn.Module) -> list[str]:
+    """Say where the recipe made zeros that no kernel skips, and where it left nothing."""
+    layers = {f"{layer.name}.weight".lstrip(".") for layer in pruned.layers}
+    others = [name for name, found in params.items() if name not in layers and found["after"] > found["before"]]
+    emptied = [name for name, found in params.items() if found["after"] == found["size"]]
+    shared = [name for name in layers if _readers(dense, name) > 1]
+    said = []
+    if others:
+        said.append(f"The recipe also made zeros outside of Linear layers and convolutions: {', '.join(others[:4])}.")
+    if emptied:
+        said.append(f"The recipe left no weight in {', '.join(emptied[:4])}.")
+    if shared:
+        said.append(f"A weight that other layers read too was pruned for all of them: {', '.join(shared[:4])}.")
+    return said
+
+
+def _readers(dense: nn.Module, name: str) -> int:
+    own = dense.get_parameter(name)
+    return sum(parameter is own for _, parameter in dense.named_parameters(remove_duplicate=False))

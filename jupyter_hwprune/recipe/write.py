@@ -1,0 +1,121 @@
+"""A run as a SparseML recipe that makes the same zeros: each layer with its own sparsity, ranked by magnitude.
+
+SparseML's masks do not hold everything that hwprune's patterns do. What they were seen to hold (SparseML 1.8):
+
+| pattern      | layers                | otherwise                                                               |
+|--------------|-----------------------|-------------------------------------------------------------------------|
+| unstructured | all                   |                                                                         |
+| n:m          | Linear                | its masks for convolutions have the wrong shape                         |
+| AxB          | A or B is 1, or B is  | its blocks are runs of A*B weights in memory, not rectangles            |
+|              | the layer's inputs    |                                                                         |
+| channel      | none                  | a recipe zeroes weights and leaves the network as it is                 |
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from torch import nn
+
+from ..errors import InputError, ReportError
+from ..pattern import NM, Block, Channel, Pattern, parse_pattern
+from ..pruning import weight_name
+from ..pruning.layers import TRANSPOSED, as_matrix
+from ..report import Layer, Report
+
+MODIFIER = """  - !MagnitudePruningModifier
+    init_sparsity: 0.0
+    final_sparsity: {sparsity}
+    start_epoch: 0.0
+    end_epoch: 1.0
+    update_frequency: 1.0
+    params: [{params}]
+    mask_type: {mask}
+"""
+
+
+def recipe_text(model: nn.Module, report: Report) -> str:
+    """Return a recipe that gives the dense model the zeros of `model`; raises InputError where none can."""
+    if report.request.recipe is not None:
+        return _own_recipe(report)
+    if not report.layers:
+        raise InputError("This run left every layer dense, so there are no zeros to write a recipe for.")
+    if report.omitted:
+        raise ReportError("The report left layers out, so a recipe made of it would, too.")
+    together: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for layer in report.layers:
+        module = model.get_submodule(layer.name)
+        mask = _mask(layer, module, parse_pattern(layer.pattern))
+        together[_sparsity(layer, module), mask].append(_param(layer))
+    return "".join(_lines(report, together))
+
+
+def _own_recipe(report: Report) -> str:
+    assert report.request.recipe is not None
+    if report.returned:
+        names = ", ".join(each.name for each in report.returned[:4])
+        raise InputError(
+            f"This run was pruned by a recipe, and layers got their dense weights back afterwards ({names}); the "
+            "recipe would prune those as well. Leave them out of it, or run with --keep-all."
+        )
+    return report.request.recipe.text
+
+
+def _lines(report: Report, together: dict[tuple[str, str], list[str]]) -> Iterable[str]:
+    request = report.request
+    yield f"# {request.pattern} at {request.sparsity:g}, {request.allocation}: the zeros of a run of jupyter-hwprune.\n"
+    yield f"# Dense weights {report.fingerprints.dense}; made for SparseML 1.8, in one shot.\nmodifiers:\n"
+    for (sparsity, mask), names in together.items():
+        yield MODIFIER.format(sparsity=sparsity, params=", ".join(f'"{name}"' for name in names), mask=mask)
+
+
+def _param(layer: Layer) -> str:
+    """Write a parameter as SparseML does, which puts the dot even where the model is the layer itself."""
+    return f".{weight_name(layer)}" if not layer.name else weight_name(layer)
+
+
+def _sparsity(layer: Layer, module: nn.Module) -> str:
+    """Write the share of zeros so that SparseML's rounding gives back their number exactly."""
+    pattern = parse_pattern(layer.pattern)
+    if isinstance(pattern, NM):
+        return _number(pattern.sparsity)
+    weight = module.get_parameter("weight").detach()
+    if isinstance(pattern, Block):
+        matrix = as_matrix(weight, module)  # [K, taps, C]
+        outputs, taps, inputs = matrix.shape
+        blocks = matrix.reshape(outputs // pattern.rows, pattern.rows, taps, inputs // pattern.columns, pattern.columns)
+        empty = ~(blocks != 0).any(dim=4).any(dim=1)
+        return _number(int(empty.sum()) / empty.numel())
+    return _number(1 - int(weight.count_nonzero()) / weight.numel())
+
+
+def _number(value: float) -> str:
+    """Write a float that YAML 1.1 takes for one: it needs a point, and no exponent."""
+    return f"{value:.17f}".rstrip("0") if value else "0.0"
+
+
+def _mask(layer: Layer, module: nn.Module, pattern: Pattern) -> str:
+    if isinstance(pattern, Channel):
+        raise InputError(
+            "This run removed channels, and a SparseML recipe cannot: it zeroes weights and leaves the network as it "
+            "is. Keep the pruned model itself (run.model), or prune with unstructured or 2:4."
+        )
+    if isinstance(pattern, NM):
+        if not isinstance(module, nn.Linear):
+            raise _cannot(layer, f"SparseML makes {pattern} masks for Linear layers only")
+        return f'"{pattern}"'
+    if isinstance(pattern, Block):
+        inputs = as_matrix(module.get_parameter("weight"), module).shape[2]
+        whole = min(pattern.rows, pattern.columns) == 1 or (pattern.columns == inputs and isinstance(module, nn.Linear))
+        if isinstance(module, TRANSPOSED) or not whole:
+            raise _cannot(layer, f"SparseML's blocks of {pattern} are runs of weights in memory, and not rectangles")
+        return f"[{pattern.rows}, {pattern.columns}]"
+    return "unstructured"
+
+
+def _cannot(layer: Layer, why: str) -> InputError:
+    return InputError(
+        f"No SparseML recipe can make the zeros of {layer.name}, a {layer.kind} with {layer.pattern}: {why}. Keep the "
+        "pruned model itself (run.model), or prune with unstructured or, for Linear layers, 2:4."
+    )

@@ -1,0 +1,84 @@
+"""The zeros that a recipe asks for, held against those that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._recipe_rules import CALIBRATED, RefusedError, removed_by
+
+
+def recount(torch: Any, parameters: Any, before: Any, asked: Any) -> dict[str, dict[str, Any]]:
+    """Count the zeros of every parameter that was to lose some, or did."""
+    params = {}
+    for name, parameter in parameters.items():
+        zeros = [int(each.numel() - each.count_nonzero()) for each in (before[name], parameter)]
+        if name in asked or zeros[1] > zeros[0] or not torch.equal(before[name], parameter):
+            share, mask = asked.get(name, (None, "unstructured"))
+            params[name] = {
+                "size": parameter.numel(),
+                "columns": parameter.shape[1] if parameter.ndim > 1 else 1,
+                "before": zeros[0],
+                "after": zeros[1],
+                "asked": share,
+                "mask": mask,
+            }
+    return params
+
+
+def hold_against(params: dict[str, dict[str, Any]], together: list[list[str]]) -> None:
+    """Refuse a result with fewer zeros than the recipe asked for, whatever the reason."""
+    ranked_together = {name for names in together for name in names}
+    short = []
+    for name, found in params.items():
+        if found["asked"] is None or name in ranked_together:
+            continue
+        if found["after"] / found["size"] < found["asked"] - _grain(found) or not found["after"]:
+            short.append((name, found["after"] / found["size"], found["asked"]))
+    for names in together:
+        size, after = (sum(params[name][key] for name in names) for key in ("size", "after"))
+        asked = sum(params[name]["asked"] * params[name]["size"] for name in names) / size
+        if after / size < asked - 0.01:
+            short.append((names[0] + " and the others it is ranked with", after / size, asked))
+    if short:
+        raise RefusedError(
+            "SparseML ran the recipe and made fewer zeros than it asks for: {}. Leave such layers out of the recipe, "
+            "or ask for what they can hold.".format(
+                "; ".join("{} has {:.1%} instead of {:.1%}".format(*each) for each in short[:6])
+            )
+        )
+
+
+def _grain(found: dict[str, Any]) -> float:
+    """How far rounding may miss the share: a block of the mask, or one weight of each row."""
+    block = 1
+    if "x" in found["mask"]:
+        rows, columns = (int(side) for side in found["mask"].split("x"))
+        block = rows * columns
+    return float(max(block / found["size"], 1 / max(1, found["columns"]))) + 1e-9
+
+
+def more_than_asked(params: dict[str, dict[str, Any]], together: list[list[str]]) -> list[str]:
+    """Say where far more went than was asked for: SparseGPT drops inputs that are zero all through the calibration."""
+    more = [
+        "{} ({:.0%})".format(name, found["after"] / found["size"])
+        for name, found in params.items()
+        if found["asked"] is not None
+        and found["before"] == 0
+        and found["after"] / found["size"] > found["asked"] + 0.1
+        and not any(name in names for names in together)
+    ]
+    return ["More zeros than asked for: {}.".format(", ".join(more[:4]))] if more else []
+
+
+def mask_of(modifier: str, mask: Any) -> str:
+    """Write a mask in the notation of hwprune's patterns; n:m is n kept of m there."""
+    if mask == "tensorrt":
+        mask = "2:4"
+    if removed_by(modifier, mask) is not None:
+        n, m = (int(part) for part in str(mask).split(":"))
+        return f"{m - n if modifier in CALIBRATED else n}:{m}"
+    if mask == "block4":
+        return "1x4"
+    if isinstance(mask, list):
+        return "x".join(str(side) for side in mask)
+    return "unstructured"
