@@ -10,7 +10,13 @@ QUIET := --quiet --disable-pip-version-check
 demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
 
+# DeepSparse, SparseML and SparseZoo in environments of their own, by the project's own command; for tests, which
+# DeepSparse's licence allows
+test: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
 test: setup
+	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup sparseml
+	$(BIN)/python -m jupyter_hwprune setup sparsezoo
 	$(MAKE) check
 
 check:

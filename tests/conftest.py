@@ -15,7 +15,7 @@ from torch import nn
 
 from jupyter_hwprune import setup
 from jupyter_hwprune.proof import TIMING
-from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE
+from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE, interpreter_of
 from tests import networks
 
 BUILD = Path(__file__).parents[1] / "build"
@@ -44,8 +44,9 @@ def deepsparse_for_a_class() -> Iterator[None]:
 
 
 @pytest.fixture
-def sparseml_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def sparseml_environment(monkeypatch: pytest.MonkeyPatch) -> Path:
     use_environment("sparseml", monkeypatch)
+    return interpreter_of("sparseml")
 
 
 @pytest.fixture
