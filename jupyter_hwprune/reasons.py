@@ -83,7 +83,7 @@ def _advice(choice: Choice, proof: Proof) -> list[str]:
     if len(depthwise) * MANY_DEPTHWISE < len(proof.layers):
         return []
     said = f"{counted(len(depthwise), 'layer')} of {len(proof.layers)} are depthwise, which {choice.stack.toolchain}"
-    return [f"{said} runs dense: such networks gain least by zeros, and most by fewer channels; compare {line}."]
+    return [f"{said} runs dense: such networks gain least by zeros. Compare whole channels: {line}."]
 
 
 def _returned(choice: Choice, pruned: Pruned) -> list[str]:

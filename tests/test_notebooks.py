@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from jupyter_hwprune.report import MIME_TYPE
@@ -29,6 +30,25 @@ def run_notebook(name: str) -> tuple[str, list[dict[str, Any]]]:
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] == "error"]
     return done.stdout, outputs
+
+
+@pytest.mark.usefixtures("deepsparse_environment")
+def test_the_tutorial_of_zeros_on_a_cpu_shows_who_skips_them() -> None:
+    _, outputs = run_notebook("cpu_deepsparse")
+    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    dense, sparse = reports
+    assert dense["request"]["toolchain"] == "onnxruntime"
+    assert dense["measurement"]["comparison"]["verdict"] == "no measurable gain"
+    assert [layer["used"] for layer in dense["layers"]] == [False] * 4
+    assert sparse["request"]["toolchain"] == "deepsparse"
+    assert [layer["used"] for layer in sparse["layers"]] == [True] * 4
+    assert {each["toolchain"] for each in sparse["baselines"]} == {"onnxruntime", "openvino"}
+    assert sparse["versions"]["numpy"].startswith("1.")
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "this kernel has numpy 2" in said
+    assert "MagnitudePruningModifier" in said
+    simulated = next(o for o in outputs if "hwprune simulate" in "".join(o.get("data", {}).get("text/plain", "")))
+    assert "simulated kernels on" in "".join(simulated["data"]["text/plain"])
 
 
 def test_the_tutorial_for_nvidia_is_complete_without_a_gpu() -> None:
