@@ -19,7 +19,8 @@ SIMULATED = (
 
 # Where nothing is skipped, products come out just below the core's peak, and Winograd's 3x3 convolutions above it.
 PEAK_OF_PRODUCTS, PEAK_OF_WINOGRAD = 1.1, 4.2
-ANALYSIS_S = 0.05
+PROFILE_S, SIMULATE_S = 0.05, 0.3  # of runs in one analysis
+MOST_ITERATIONS = 1000
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FALLBACK = "ONNX Runtime, inside DeepSparse (no kernel of its own)"
 
@@ -53,7 +54,7 @@ def simulate(
     """Return milliseconds of runs with that share of every layer's weights imposed to be zero, None for as it is."""
     analysis = _Analysis(model, inputs, settings, folder)
     analysis.run(5, sparsity)
-    times: list[float] = analysis.run(analysis.iterations(), sparsity)["iteration_times"]
+    times: list[float] = analysis.run(analysis.iterations(SIMULATE_S), sparsity)["iteration_times"]
     return times
 
 
@@ -114,8 +115,8 @@ class _Analysis:
         self.mean_ms = found["average_total_time"]
         return found
 
-    def iterations(self) -> int:
-        return max(5, min(50, int(ANALYSIS_S * 1e3 / max(self.mean_ms, 1e-3))))
+    def iterations(self, seconds: float) -> int:
+        return max(5, min(MOST_ITERATIONS, int(seconds * 1e3 / max(self.mean_ms, 1e-3))))
 
 
 class _Profile:
@@ -131,7 +132,7 @@ class _Profile:
 
     def run(self) -> None:
         self.found.append(self.analysis.run(self.iterations)["layer_info"])
-        self.iterations = self.analysis.iterations()
+        self.iterations = self.analysis.iterations(PROFILE_S)
 
     def kernels(self) -> list[Any]:
         rows = []
