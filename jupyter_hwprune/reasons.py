@@ -21,6 +21,7 @@ def explain(choice: Choice, proof: Proof, pruned: Pruned) -> tuple[str, ...]:
     return (
         *_kernels(choice, proof),
         *_dense_among_sparse(choice, proof),
+        *_slower_sparse(choice, proof),
         *_advice(choice, proof),
         *_returned(choice, pruned),
         *_counters(proof),
@@ -64,6 +65,14 @@ def _dense_among_sparse(choice: Choice, proof: Proof) -> list[str]:
         if layer.used is False:
             kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
     return [f"Dense all the same: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
+
+
+def _slower_sparse(choice: Choice, proof: Proof) -> list[str]:
+    """Name the layers that lost by their sparse kernel."""
+    if isinstance(choice.pattern, Channel):
+        return []
+    slower = [layer.name for layer in proof.layers if layer.used and layer.speed.verdict == "slower"]
+    return [f"Slower by its sparse kernel than by the dense one: {_named(slower)}."] if slower else []
 
 
 def _advice(choice: Choice, proof: Proof) -> list[str]:

@@ -258,3 +258,12 @@ def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, hom
     ):
         with pytest.raises(Exception, match=said):
             shell.run_line_magic("hwprune", line)
+
+
+def test_a_folder_that_cannot_be_written_has_one_clear_paragraph(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(environments.FOLDER_VARIABLE, str(tmp_path / "file" / "environments"))
+    with pytest.raises(InputError, match=r"folder of environments, .*cannot be used.*HWPRUNE_ENVIRONMENTS"):
+        setup("sparsezoo")

@@ -84,10 +84,9 @@ def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
     try:
         root().mkdir(parents=True, exist_ok=True)
         lock = FileLock(root() / f".{name}.lock")
-        while True:
+        while not lock.is_locked:
             try:
                 lock.acquire(timeout=POLL_S)
-                break
             except Timeout:
                 progress("wait", f"another setup of {name} is at work")
     except OSError as error:
@@ -95,9 +94,10 @@ def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
             f"The folder of environments, {root()}, cannot be used ({first_line(error)}). Set HWPRUNE_ENVIRONMENTS to "
             "a folder that can be written, before the kernel starts."
         ) from error
-    with lock:
-        lock.release()  # `with` holds it a second time
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _find_python(pins: Pins, asked: str | None, progress: Progress) -> str:
