@@ -103,6 +103,9 @@ def cells(report: Report) -> tuple[str, ...]:
     if c.speedup is None or c.low is None or c.high is None or c.noise_floor is None:
         unknown = "not measured"
         return (report.request.model, report.request.pattern, report.request.toolchain, *[unknown] * 7)
+    macs, left = report.totals.macs, report.totals.pruned_macs
+    assert macs is not None
+    assert left is not None
     return (
         report.request.model,
         report.request.pattern,
@@ -112,7 +115,7 @@ def cells(report: Report) -> tuple[str, ...]:
         f"{c.speedup:.2f}x",
         f"{c.low:.2f}-{c.high:.2f}",
         f"{100 * c.noise_floor:.1f} %",
-        f"-{1 - report.totals.pruned_macs / report.totals.macs:.0%}",
+        f"-{1 - left / macs:.0%}",
         c.verdict,
     )
 

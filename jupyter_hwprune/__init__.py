@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .flow import hwprune
     from .merging import merge
+    from .modelzoo import zoo
     from .provision import setup
     from .ranges import layer_ranges
     from .report import Report
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
     from .survey import doctor, targets
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Run", "Shown", "doctor", "hwprune", "layer_ranges", "merge", "setup", "simulate", "targets"]
+__all__ = [
+    "Report",
+    "Run",
+    "Shown",
+    "doctor",
+    "hwprune",
+    "layer_ranges",
+    "merge",
+    "setup",
+    "simulate",
+    "targets",
+    "zoo",
+]
 
 _HOMES = {
     "Report": "report",
@@ -32,6 +45,7 @@ _HOMES = {
     "setup": "provision",
     "simulate": "simulation",
     "targets": "survey",
+    "zoo": "modelzoo",
 }
 
 

@@ -6,40 +6,40 @@ after the proof instead, and what those two times differ by is the noise that th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from .choice import Choice
-from .example import Example
 from .judge import Clock, compare, median_ms, on_clock
+from .kernels import Case
 from .pattern import Channel
 from .report import NOT_COMPARED, Baseline, Evidence, Samples
-from .request import request_for, write_cases
+from .request import request_for
 from .target import Stack
 from .toolchains.process import Failure, Progress, call, guarded_folder
 
 MEASURE_S = 4.0
 
 Timed = dict[str, dict[str, Any] | Failure]
+Write = Callable[[Choice, Path], dict[str, Case]]
+"""Write the dense model for a toolchain into a folder."""
 
 
 class Baselines:
     """The dense model, written once for all toolchains that the choice is held against, and timed when asked to."""
 
-    def __init__(self, dense: nn.Module, example: Example, choice: Choice, folder: Path, progress: Progress) -> None:
+    def __init__(self, write: Write, choice: Choice, folder: Path, progress: Progress) -> None:
         # fewer channels are fewer in every runtime: there a toolchain's own dense model is what there is to beat
         names = () if isinstance(choice.pattern, Channel) else choice.stack.against
         self.choices = [replace(choice, stack=Stack(name, "", 0.0, "CPU")) for name in names]
         self.folder, self.progress = folder / "baselines", progress
-        self.cases = {}
+        self.cases: dict[str, Case] = {}
         if self.choices:
             with guarded_folder():
                 self.folder.mkdir()
-            self.cases = write_cases({"dense": dense}, example, self.choices[0], self.folder, progress, written={})
+            self.cases = write(self.choices[0], self.folder)
 
     def time(self, timing: dict[str, Any], tolerance: float) -> Timed:
         """Time each in a process of its own."""
@@ -68,7 +68,7 @@ def _judged(name: str, passes: Sequence[dict[str, Any] | Failure], pruned: Sampl
         if isinstance(result, Failure):
             return _unavailable(name, result.reason)
         if "samples" not in result:
-            return _unavailable(name, "it computes something else than torch for the dense model")
+            return _unavailable(name, "it computes something else for the dense model")
         each = result["samples"]["dense"]
         samples.append(Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])))
     faster, slower = sorted(samples, key=lambda each: median_ms(each, clock))

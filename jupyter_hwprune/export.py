@@ -10,6 +10,7 @@ import ast
 import copy
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,16 @@ def export_onnx(
     assert program is not None
     proto = program.model_proto
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
-    layers, upstream, values = _name_nodes(proto.graph, leaves)
+
+    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
+        owner = _weight_owner(node, leaves)
+        owner = _scope(node, leaves) if owner is None else owner
+        return owner, node.op_type in WEIGHT_OPS and any(value in weights for value in node.input)
+
+    layers, upstream, values = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
     nodes = {number: node.name for number, node in enumerate(proto.graph.node)}
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
-    _save(proto, path)
+    save(proto, path)
     input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
     outputs = example.outputs(own) if outputs is None else outputs
     np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
@@ -109,8 +116,16 @@ def _cause(error: BaseException) -> str:
     return first_line(error)
 
 
-def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`."""
+def name_nodes(
+    graph: Any,
+    layer_of: Callable[[Any, set[str]], tuple[str | None, bool]],
+    scope_of: Callable[[Any], str | None],
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`.
+
+    `layer_of` says of a node, and the names of all weights, whose it is, and whether it multiplies by that one's
+    weight; `scope_of` whose output it makes.
+    """
     layers: dict[str, str] = {}
     upstream: dict[str, str] = {}
     values: dict[str, str] = {}
@@ -122,14 +137,12 @@ def _name_nodes(graph: Any, leaves: set[str]) -> tuple[dict[str, str], dict[str,
             raise ExportError(
                 f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart."
             )
-        scope = _scope(node, leaves)
-        owner = _weight_owner(node, leaves)
-        owner = scope if owner is None else owner
+        scope = scope_of(node)
+        owner, multiplies = layer_of(node, weights)
         node.name = f"{owner or ''}::{node.op_type}_{index}"
         order[node.name] = index
-        has_weight = any(value in weights for value in node.input)
         before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
-        if owner is not None and has_weight and node.op_type in WEIGHT_OPS:
+        if owner is not None and multiplies:
             layers[node.name] = owner
             upstream[node.name] = node.name
         elif before:
@@ -162,7 +175,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
     return None
 
 
-def _save(proto: Any, path: Path) -> None:
+def save(proto: Any, path: Path) -> None:
     import onnx
 
     large = proto.ByteSize() > 1 << 30  # protobuf itself stops at 2 GiB
@@ -205,7 +218,7 @@ def with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -
     proto.graph.output.extend(onnx.ValueInfoProto(name=exported.values[name]) for name in names)
     inferred = onnx.shape_inference.infer_shapes(proto)
     path = exported.model.with_name(f"{exported.model.stem}.layers.onnx")
-    _save(inferred, path)
+    save(inferred, path)
     expected = path.with_suffix(".expected.npz")
     np.savez(expected, *[made[name].numpy() for name in names])
     return dataclasses.replace(exported, model=path, expected=expected), names

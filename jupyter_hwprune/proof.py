@@ -6,6 +6,7 @@ Dense and pruned are exported, then compiled, checked, profiled and timed side b
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,40 +81,65 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
     """
     choice, pruned = settled.choice, settled.pruned
     if choice.obstacle is not None:
-        return Proof(_not_measured(choice, choice.obstacle), pruned.layers)
+        return Proof(not_measured(choice, choice.obstacle), pruned.layers)
     models = {"dense": dense, "pruned": pruned.model}
     exported = write_cases(models, example, choice, folder, progress, written=settled.written)
-    cases = exported | {"control": exported["dense"]}
-    sparse = served(pruned.layers, choice)
-    named: dict[str, Any] = {
-        "layers": settled.rated or sparse,
-        "sparse": sparse,
-        "plans": settled.plans,
-        "graphs": settled.graphs,
-    }
+
+    def write_dense(own: Choice, where: Path) -> dict[str, Case]:
+        return write_cases({"dense": dense}, example, own, where, progress, written={})
+
+    baselines = Baselines(write_dense, choice, folder, progress)
+
+    def first_astray(name: str) -> str:
+        return _first_astray(exported[name], models[name], example, choice, folder, progress)
+
+    how = {"layers": settled.rated, "plans": settled.plans, "graphs": settled.graphs}
+    return prove_written(choice, pruned.layers, exported, baselines, first_astray, folder, progress, how=how)
+
+
+def prove_written(
+    choice: Choice,
+    described: tuple[Layer, ...],
+    exported: Mapping[str, Case],
+    baselines: Baselines,
+    first_astray: Callable[[str], str],
+    folder: Path,
+    progress: Progress,
+    *,
+    how: Mapping[str, Any] | None = None,
+    reference: str = "torch",
+) -> Proof:
+    """Prove what models buy that are written already, dense and pruned, whoever wrote them.
+
+    `first_astray` says of the case named in which layer it goes wrong; `reference` is who made the outputs that the
+    cases expect; `how` is what `settle` found for the toolchain to run them with.
+    """
+    cases = {**exported, "control": exported["dense"]}
+    sparse = served(described, choice)
+    named: dict[str, Any] = {"plans": {}, "graphs": True, **(how or {}), "sparse": sparse}
+    named["layers"] = named.get("layers") or sparse
     tolerance = tolerance_of(choice)
-    baselines = Baselines(dense, example, choice, folder, progress)
     before = baselines.time(TIMING, tolerance)
     request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, profile=True, **named)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
-        return Proof(_not_measured(choice, failed(choice, result)), pruned.layers)
+        return Proof(not_measured(choice, failed(choice, result)), described)
 
     errors = {name: max(each) for name, each in result["errors"].items()}
-    check = OutputCheck(max(errors["dense"], errors["control"]), errors["pruned"], tolerance)
-    for name, model, error in (("dense", dense, check.dense_error), ("pruned", pruned.model, check.pruned_error)):
+    check = OutputCheck(max(errors["dense"], errors["control"]), errors["pruned"], tolerance, reference)
+    for name, error in (("dense", check.dense_error), ("pruned", check.pruned_error)):
         if error > tolerance:
-            where = _first_astray(exported[name], model, example, choice, folder, progress)
             raise MismatchError(
-                f"{choice.stack.toolchain} computes something else than torch for the {name} model: its output is off "
-                f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {where}. No time was taken. "
+                f"{choice.stack.toolchain} computes something else than {reference} for the {name} model: its output "
+                f"is off by {error:.1e} of its largest value (tolerance {tolerance:g}), {first_astray(name)}. No time "
+                "was taken. "
                 "Try another --toolchain, and report this to the maker of that one."
             )
     after = baselines.time(TIMING, tolerance)
     machine = Machine(**result["machine"])
     device = machine.cpu if choice.stack.device == "CPU" else result["device"]
     layers, other = layers_with_kernels(
-        pruned.layers, result["kernels"], exported, channels=isinstance(choice.pattern, Channel)
+        described, result["kernels"], exported, channels=isinstance(choice.pattern, Channel)
     )
     counted, counters = None, dict[str, Counters]()
     if sparse and defines(choice.stack.toolchain, "count"):
@@ -185,7 +211,7 @@ def _measurement(choice: Choice, result: dict[str, Any], device: str) -> Measure
     )
 
 
-def _not_measured(choice: Choice, obstacle: Evidence) -> Measurement:
+def not_measured(choice: Choice, obstacle: Evidence) -> Measurement:
     clock = clock_for(choice.threads, choice.stack.device)
     return Measurement(obstacle, clock, None, None, None, None, None, NOT_COMPARED)
 

@@ -34,6 +34,16 @@ def explain(choice: Choice, proof: Proof, pruned: Pruned) -> tuple[str, ...]:
     )
 
 
+def explain_written(choice: Choice, proof: Proof) -> tuple[str, ...]:
+    """Say of a model that came pruned what its kernels did; there is no other pattern to advise."""
+    return (
+        *_kernels(choice, proof),
+        *_dense_among_sparse(choice, proof),
+        *_machine(choice, proof),
+        *choice.remarks,
+    )
+
+
 def _kernels(choice: Choice, proof: Proof) -> list[str]:
     """Say whether the kernels that ran profit from the zeros."""
     seen = [layer for layer in proof.layers if layer.used is not None]
@@ -139,7 +149,11 @@ def _launches(proof: Proof) -> list[str]:
 def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
     """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
     comparison = proof.measurement.comparison
-    if not isinstance(choice.pattern, Channel) or comparison.speedup is None or not totals.pruned_macs:
+    if (
+        not isinstance(choice.pattern, Channel)
+        or comparison.speedup is None
+        or not (totals.macs and totals.pruned_macs)
+    ):
         return []
     said = [
         f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {comparison.speedup:.2f}x in time."

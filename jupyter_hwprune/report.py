@@ -221,8 +221,8 @@ class Returned:
 class Totals:
     weights: int
     pruned_weights: int
-    macs: int
-    pruned_macs: int
+    macs: int | None
+    pruned_macs: int | None
 
 
 @dataclass(frozen=True)
@@ -235,11 +235,12 @@ class OtherKernels:
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """The largest difference to torch's outputs, relative to their largest magnitude."""
+    """The largest difference to the outputs of the reference, relative to their largest magnitude."""
 
     dense_error: float
     pruned_error: float
     tolerance: float
+    reference: str = "torch"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .toolchains import interpreter, opset_of, takes_program, toolchain_file
 from .toolchains.process import CACHE, Progress, guarded_folder
 
 ANSWERS = {"rate": ["layers"], "prove": ["errors", "machine", "device", "versions"], "count": ["counted"]}
+ANSWERS["run"] = ["versions"]
 ANSWERS["simulate"] = ["simulated", "machine", "versions"]
 
 

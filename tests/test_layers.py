@@ -33,7 +33,7 @@ ORDER = (
     ("render",),
     ("run",),
     ("provision", "smoke", "simulation", "meters"),
-    ("survey", "flow"),
+    ("survey", "flow", "modelzoo"),
     ("notebook",),
     ("__main__",),
 )

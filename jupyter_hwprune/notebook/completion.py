@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+from pathlib import Path
 from typing import Any
 
 from .namespace import models, tensors
@@ -18,12 +20,22 @@ def complete(shell: Any, event: Any) -> list[str]:
     option = words[-1] if words else ""
     if typed.startswith("--") and "=" in typed:
         option, _, typed = typed.partition("=")
-    candidates = _values(shell, option)
+    candidates = _folders(typed) if option == "--zoo" else _values(shell, option)
     if candidates is None:
         options = [flag for action in HwpruneMagics.hwprune.parser._actions for flag in action.option_strings]  # noqa: SLF001
         candidates = options if typed.startswith("-") else [*models(shell.user_ns), *SUBCOMMANDS, *options]
     there = len(typed) - len(event.symbol)
     return [candidate[there:] for candidate in candidates if candidate.startswith(typed)]
+
+
+def _folders(typed: str) -> list[str]:
+    """Return the folders, and the files of an analysis, that begin as what is typed does."""
+    before, _, begun = typed.rpartition("/")
+    there = sorted(Path(f"{before}/" if "/" in typed else ".").expanduser().glob(f"{glob.escape(begun)}*"))
+    prefix = f"{before}/" if "/" in typed else ""
+    return [f"{prefix}{path.name}/" for path in there if path.is_dir()] + [
+        f"{prefix}{path.name}" for path in there if path.suffix in {".yaml", ".yml"}
+    ]
 
 
 def _values(shell: Any, option: str) -> list[str] | None:

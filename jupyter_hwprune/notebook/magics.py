@@ -20,6 +20,8 @@ SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge")
 OWN_OPTIONS = {"doctor": {"--smoke"}, "setup": {"--accept-licence", "--remove", "--python"}}
 SHARED_OPTIONS = {"simulate": {"--input", "--target", "--toolchain", "--threads", "--batch", "--timeout"}}
 
+ZOO_OPTIONS = {"--zoo", "--target", "--toolchain", "--threads", "--batch", "--timeout"}
+
 
 @magics_class
 class HwpruneMagics(Magics):
@@ -47,6 +49,7 @@ class HwpruneMagics(Magics):
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
     @argument("--recipe", help="a SparseML recipe that prunes: a file, or the name of a variable with its text")
     @argument("--calib", help="inputs for a recipe with SparseGPT or Wanda: a name or an expression")
+    @argument("--zoo", help="instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis")
     @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
     @argument("--smoke", action="store_true", help="doctor: have each toolchain compile and run a small model")
     @argument("--accept-licence", action="store_true", help="setup: accept the licence that the line shows without it")
@@ -60,7 +63,8 @@ class HwpruneMagics(Magics):
         `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
-        `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`, `%hwprune merge run there.json`.
+        `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`,
+        `%hwprune merge run there.json`.
         """
         options = _parse(HwpruneMagics.hwprune.parser, line)
         if options is None:
@@ -73,6 +77,8 @@ class HwpruneMagics(Magics):
         if misplaced:
             owners = " or ".join(name for name, own in OWN_OPTIONS.items() if own & misplaced)
             raise UsageError(f"{', '.join(sorted(misplaced))} belongs to %hwprune {owners}")
+        if options.zoo is not None:
+            return self._keep(self._zoo(options), options.variable, line)
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
         return self._keep(self._run(options), options.variable, line)
@@ -130,6 +136,30 @@ class HwpruneMagics(Magics):
             )
             progress.done(f"{name} simulated for {found.target}")
         return found
+
+    def _zoo(self, options: Namespace) -> Any:
+        from ..modelzoo import zoo
+        from ..render import summary
+
+        refused = _given(options) - {"--variable"} - ZOO_OPTIONS
+        if refused:
+            words = ["a model" if each == "--words" else each for each in sorted(refused, reverse=True)]
+            raise UsageError(
+                f"With --zoo the folder is the model, pruned as it is: {', '.join(words)} has no say. It takes -o, "
+                f"{', '.join(sorted(ZOO_OPTIONS))}"
+            )
+        with ProgressLine(self.shell) as progress, without_traceback():
+            shown = zoo(
+                options.zoo,
+                target=options.target,
+                toolchain=options.toolchain,
+                threads=options.threads,
+                batch=options.batch,
+                timeout_s=options.timeout,
+                progress=progress,
+            )
+            progress.done(summary(shown.report))
+        return shown
 
     def _run(self, options: Namespace) -> Any:
         from ..flow import hwprune

@@ -155,7 +155,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
     totals = replace(
         pruned.totals,
         pruned_weights=_weights(model) - _zeroed(dense, model),
-        pruned_macs=pruned.totals.pruned_macs + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
+        pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
     return Pruned(model, left, pruned.skipped, totals, tuple(returned))
 

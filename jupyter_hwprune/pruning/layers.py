@@ -47,8 +47,13 @@ def as_matrix(weight: Tensor, layer: nn.Module) -> Tensor:
     Linear [K, C] -> [K, 1, C]; Conv [K, C/g, *taps] -> [K, taps, C/g];
     ConvTranspose [C, K/g, *taps] -> [g*K/g, taps, C/g] (its input channels stand first).
     """
-    if isinstance(layer, TRANSPOSED):
-        groups = layer.groups
+    return matrix_of(weight, layer.groups if isinstance(layer, TRANSPOSED) else None)
+
+
+def matrix_of(weight: Tensor, transposed_groups: int | None) -> Tensor:
+    """Do it for a weight without its layer: of a ConvTranspose of so many groups, or with None of any other."""
+    if transposed_groups is not None:
+        groups = transposed_groups
         c, k = weight.shape[0] // groups, weight.shape[1]
         by_group = weight.reshape(groups, c, k, -1)  # [g, C/g, K/g, taps]
         return by_group.permute(0, 2, 3, 1).reshape(groups * k, -1, c)

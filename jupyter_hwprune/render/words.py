@@ -102,10 +102,13 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
     rows += served(report)
     rows += compressed(report)
-    rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
+    if report.totals.macs is not None and report.totals.pruned_macs is not None:
+        rows.append(("layer MACs", removed(report.totals.macs, report.totals.pruned_macs) + _where_macs_went(report)))
     if report.check is not None:
         errors = f"{report.check.dense_error:.0e} (dense) and {report.check.pruned_error:.0e} (pruned)"
-        rows.append(("outputs", f"those of torch within {errors}; tolerance {report.check.tolerance:g}"))
+        rows.append(
+            ("outputs", f"those of {report.check.reference} within {errors}; tolerance {report.check.tolerance:g}")
+        )
     if report.scores is not None:
         rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
     if report.typical_speedup is not None:

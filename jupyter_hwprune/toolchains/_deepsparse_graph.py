@@ -10,6 +10,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+PRODUCTS = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
 OLDER_OPSET = 17  # axes of a reduction are an attribute up to here
 LARGE_BYTES = 1 << 30
 
@@ -47,7 +57,9 @@ def layers_of_weights(model: str) -> dict[str, bool]:
     wide = {each.name: any(side > 1 for side in each.dims[2:]) for each in graph.initializer if len(each.dims) >= 2}
     found = {}
     for node in graph.node:
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type == "DequantizeLinear" and node.input[0] in wide:
+            wide[node.output[0]] = wide[node.input[0]]
+        elif node.op_type in PRODUCTS:
             weights = [value for value in node.input if value in wide]
             found.update({node.name: wide[weights[0]]} if weights else {})
     return found

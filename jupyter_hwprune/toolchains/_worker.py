@@ -36,6 +36,8 @@ def main(request_path: str, result_path: str) -> None:
             "simulate": _simulate,
             "read": _read,
             "recipe": _recipe,
+            "zoo": _zoo,
+            "run": _run,
         }
         result = actions[request["action"]](toolchain, request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
@@ -84,6 +86,23 @@ def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, 
 def _recipe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Have the toolchain apply a recipe to a model."""
     return dict(toolchain.apply_recipe(request, say))
+
+
+def _zoo(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Have SparseZoo's reader say what it finds in a model folder, behind a stub, or in an analysis file."""
+    return dict(toolchain.read(request, say))
+
+
+def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Run every case once and keep what it returns where the case expects it: a reference for other toolchains."""
+    import numpy as np
+
+    inputs, settings = _inputs(request), dict(request["settings"], keep_files=False, sparse=[])
+    for case in request["cases"]:
+        say("run", case["name"])
+        outputs = toolchain.compile(case["model"], inputs, settings, request["folder"]).outputs()
+        np.savez(case["expected"], *outputs)
+    return {"versions": toolchain.probe()["versions"]}
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:

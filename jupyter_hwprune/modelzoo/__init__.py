@@ -1,0 +1,252 @@
+"""What the zeros buy in a model that somebody else pruned, from SparseZoo or a folder laid out like it.
+
+There is no torch model. The folder's ONNX file is the pruned one, and its dense twin, with the zeros filled in, is what
+it is measured against, with the same proof as every other model.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..baselines import Baselines
+from ..choice import Choice, choose
+from ..errors import InputError, ToolchainError, counted
+from ..pattern import parse_pattern
+from ..proof import Proof, not_measured, prove_written
+from ..reasons import explain_written
+from ..report import Evidence, Fingerprints, Layer, Report, Request, Skipped, Totals
+from ..run import Shown
+from ..toolchains import HERE, environments, opset_of, takes_program
+from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
+from .counts import counted_there, other_counts
+from .reference import expect
+from .samples import inputs_for, ports_of, read_samples
+from .twin import fix_shapes, load, opset, prints_of, write_twins
+from .weights import FEWEST, INTEGERS, Weight, describe, weights_of
+
+STUB = "zoo:"
+NEEDS = "--zoo takes a model folder, a stub that begins with zoo:, or an analysis file (.yaml)"
+GET_IT = "Download the model's folder where its server can be reached, and give the folder: --zoo FOLDER"
+NO_WEIGHTS = Evidence(
+    "unavailable",
+    reason="an analysis file has counts and no weights, so there is nothing to compile",
+    cure="give the folder of the model itself: --zoo FOLDER",
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report says of a model beyond the request."""
+
+    layers: tuple[Layer, ...]
+    skipped: tuple[Skipped, ...]
+    totals: Totals
+    proof: Proof
+    reasons: tuple[str, ...]
+    prints: Fingerprints
+    versions: dict[str, str]
+
+
+def zoo(
+    source: str | Path,
+    *,
+    target: str = "cpu",
+    toolchain: str | None = None,
+    threads: int = 1,
+    batch: int | None = None,
+    timeout_s: float = 1800,
+    progress: Progress = lambda _phase, _detail: None,
+) -> Shown:
+    """Measure what the zeros of a model of SparseZoo buy on a target, kernel by kernel.
+
+    `source` is a folder laid out as SparseZoo's are, a `zoo:` stub, or the YAML of an analysis: that has no weights, so
+    its report shows its counts as "not measured". `batch` is for a file that leaves its batch open.
+
+    Raises InputError for what cannot be read or does not fit together, ToolchainError where the stub's server does not
+    answer or ONNX Runtime cannot run the model, and MismatchError when the toolchain computes something else.
+    """
+    kind, name = _kind(str(source))
+    choice = choose(target, toolchain=toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
+    if choice.stack.dtypes or takes_program(choice.stack.toolchain):
+        raise InputError(
+            f"{choice.stack.toolchain} takes torch models in {', '.join(choice.stack.dtypes)}, and --zoo gives an ONNX "
+            "file as it is. Choose a target whose toolchains take that, such as x86-cpu or intel-cpu."
+        )
+    with private_folder() as folder:
+        found = _read(kind, str(source), folder, progress, timeout_s)
+        if kind == "analysis":
+            return Shown(_not_measured(name, found, choice))
+        return Shown(_measured(name, found, choice, folder, progress))
+
+
+def _kind(source: str) -> tuple[str, str]:
+    """Tell a stub, a folder and an analysis apart, with the name to show; raises InputError for anything else."""
+    if source.startswith(STUB):
+        return "stub", source
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not any(path.iterdir()):
+            raise InputError(f"The folder {source} is empty. {NEEDS}.")
+        return "folder", path.resolve().name
+    if path.is_file() and path.suffix in {".yaml", ".yml"}:
+        return "analysis", path.name
+    if path.is_file():
+        raise InputError(f"{source} is a single file. {NEEDS}; of an ONNX file give the folder that it lies in.")
+    raise InputError(f"There is nothing at {source}. {NEEDS}.")
+
+
+def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: float) -> dict[str, Any]:
+    """Have SparseZoo, in its own environment, say what is there."""
+    request = {
+        "action": "zoo",
+        "toolchain": str(HERE / "_sparsezoo.py"),
+        "python": str(environments.interpreter_of("sparsezoo")),
+        "folder": str(folder),
+        "kind": kind,
+        "source": source if kind == "stub" else str(Path(source).expanduser().resolve()),
+        "answer": ["versions", "problem"],
+    }
+    found = call(request, folder, progress, threads=1, timeout_s=timeout_s)
+    problem = found.reason if isinstance(found, Failure) else found["problem"]
+    if isinstance(found, Failure) or problem is not None:
+        if kind == "stub":
+            raise ToolchainError(f"SparseZoo was asked for the stub {source} and did not give it: {problem}. {GET_IT}.")
+        what = "analysis file" if kind == "analysis" else "model folder"
+        raise InputError(f"{source} cannot be read as SparseZoo's {what}: {problem}. {NEEDS}.")
+    return found
+
+
+def _measured(name: str, found: dict[str, Any], choice: Choice, folder: Path, progress: Progress) -> Report:
+    progress("export", "the dense twin")
+    proto = load(Path(found["model"]))
+    inputs = inputs_for(ports_of(proto.graph), read_samples(found["inputs"]), choice.batch)
+    weights = weights_of(proto, fix_shapes(proto, inputs.arrays))
+    layers, skipped = describe(weights)
+    if not layers:
+        raise InputError(
+            f"No weight of {found['taken']} in {name} has as much as {FEWEST:.0%} of zeros (looked at: "
+            f"{counted(len(skipped), 'layer')}), so there is no pruning whose gain could be measured. Prune a model of "
+            "yours with %hwprune."
+        )
+    choice = _as_it_came(choice, layers, weights, opset(proto))
+    with guarded_folder():
+        cases = write_twins(proto, weights, inputs.arrays, folder)
+        prints = prints_of(cases)
+    remarks = [f"The model is {found['taken']}; the dense one is the same file with its zeros filled in."]
+    remarks += [*inputs.remarks, *other_counts(found["analysis"], weights), *_origins(found, weights)]
+    if choice.obstacle is not None:
+        proof = Proof(not_measured(choice, choice.obstacle), layers)
+    else:
+        reference, said = expect(cases, found["outputs"], inputs, choice, folder, progress)
+        remarks.append(said)
+        baselines = Baselines(lambda *_: {"dense": cases["dense"]}, choice, folder, progress)
+        where = "and in which layer that begins is not known"
+        proof = prove_written(choice, layers, cases, baselines, lambda _: where, folder, progress, reference=reference)
+    reasons = (*explain_written(choice, proof), *remarks)
+    totals = _totals(proto, weights)
+    findings = Findings(proof.layers, skipped, totals, proof, reasons, prints, found["versions"])
+    return _report(name, choice, inputs.batch, findings)
+
+
+def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weight], version: int) -> Choice:
+    """Fill in the pattern, the sparsity and the dtype that the model has, and what hinders a file of its ONNX."""
+    patterns = {layer.pattern for layer in layers}
+    pattern = parse_pattern(patterns.pop() if len(patterns) == 1 else "unstructured")
+    own = {layer.name for layer in layers}
+    sizes: Counter[str] = Counter()
+    zeros = 0
+    for each in weights:
+        if each.layer in own:
+            sizes[each.dtype] += math.prod(each.shape)
+            zeros += each.zeros
+    dtype = sizes.most_common(1)[0][0].removeprefix("u")
+    choice = replace(choice, pattern=pattern, sparsity=round(zeros / sizes.total(), 4)).for_model_in(dtype)
+    toolchain, takes = choice.stack.toolchain, opset_of(choice.stack.toolchain)
+    if choice.obstacle is None and takes is not None and version > takes:
+        too_new = Evidence(
+            "unavailable",
+            reason=f"the file uses ONNX's operators of version {version}, and {toolchain} takes {takes} at most",
+            cure=f"export the model with opset_version={takes}, or choose --target {choice.target.name}:onnxruntime",
+        )
+        return replace(choice, obstacle=too_new)
+    return choice
+
+
+def _origins(found: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
+    said = []
+    quantised = sum(each.dtype in INTEGERS for each in weights)
+    if quantised:
+        said.append(
+            f"Of {counted(len(weights), 'layer')} {quantised} are quantised: their zeros are their zero points."
+        )
+    if found["recipes"]:
+        recipe = found["recipes"][0]
+        line = f"%hwprune --recipe {shlex.quote(recipe)}"
+        said.append(f"Its recipe lies in {recipe}: {line} applies it to a model of yours.")
+    return said
+
+
+def _totals(proto: Any, weights: Sequence[Weight]) -> Totals:
+    sizes = {each.name: math.prod(each.dims) for each in proto.graph.initializer}
+    zeros = {each.initializer: each.zeros for each in weights}  # a weight that two layers share is there once
+    total = sum(sizes.values())
+    left = total - sum(zeros.values())
+    known = [(each.macs, each.sparsity) for each in weights if each.macs is not None]
+    if len(known) < len(weights):
+        return Totals(total, left, None, None)
+    return Totals(total, left, sum(macs for macs, _ in known), sum(round(macs * (1 - gone)) for macs, gone in known))
+
+
+def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
+    """Show what an analysis counted, and no time."""
+    layers, skipped, totals, reasons = counted_there(found["rows"])
+    sparsity = round(1 - totals.pruned_weights / totals.weights, 4)
+    choice = replace(choice, pattern=parse_pattern("unstructured"), sparsity=sparsity)
+    proof = Proof(not_measured(choice, NO_WEIGHTS), layers)
+    prints = Fingerprints("", "")
+    findings = Findings(layers, skipped, totals, proof, reasons, prints, found["versions"])
+    return _report(name, choice, choice.batch or 1, findings)
+
+
+def _report(name: str, choice: Choice, batch: int, findings: Findings) -> Report:
+    proof = findings.proof
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        request=Request(
+            model=name,
+            target=choice.target.name,
+            toolchain=choice.stack.toolchain,
+            device=choice.stack.device,
+            dtype=choice.dtype or "",
+            pattern=str(choice.pattern),
+            sparsity=choice.sparsity,
+            importance="as it came",
+            allocation="as it came",
+            threads=choice.threads,
+            batch=batch,
+        ),
+        chip=choice.target.chip,
+        typical_speedup=choice.target.typical_speedup,
+        totals=findings.totals,
+        layers=findings.layers,
+        skipped=findings.skipped,
+        returned=(),
+        other_kernels=proof.other_kernels,
+        measurement=proof.measurement,
+        energy=proof.energy,
+        counters=proof.counters,
+        check=proof.check,
+        scores=None,
+        reasons=findings.reasons,
+        machine=proof.machine,
+        versions=proof.versions | findings.versions,
+        fingerprints=findings.prints,
+        baselines=proof.baselines,
+    )

@@ -1,0 +1,78 @@
+"""What the two models are to compute: ONNX Runtime's outputs, or a folder's samples where they are this file's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..choice import Choice
+from ..errors import ToolchainError
+from ..export import Exported
+from ..proof import tolerance_of
+from ..request import request_for
+from ..target import Stack
+from ..toolchains.process import Failure, Progress, call
+from .samples import Inputs, read_samples, stack
+
+OURS, THEIRS = "ONNX Runtime", "the folder's sample outputs"
+
+
+def expect(
+    cases: Mapping[str, Exported],
+    samples: Mapping[str, Sequence[str]],
+    inputs: Inputs,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, str]:
+    """Write what the cases are to compute; return whose outputs those are, and why.
+
+    Raises ToolchainError where ONNX Runtime cannot run the model.
+    """
+    own = replace(choice, stack=Stack("onnxruntime", "", 0.0, "CPU"))
+    request = request_for("run", own, folder, cases)
+    result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
+    if isinstance(result, Failure):
+        raise ToolchainError(
+            f"ONNX Runtime cannot run this model, so there are no outputs to hold a target's against: {result.reason}. "
+            "If it names an operator or a version, export the model anew for ONNX Runtime's."
+        )
+    with np.load(cases["pruned"].expected) as file:
+        computed = [file[key] for key in file.files]
+    engine = next((each for each in ("framework", "onnxruntime", *samples) if each in samples), None)
+    if engine is None:
+        return OURS, f"The folder has no sample outputs, so {OURS}'s are the reference."
+    given = _stacked(samples[engine], computed, inputs.batch)
+    tolerance = tolerance_of(choice)
+    if given is None:
+        return OURS, f"The folder's sample outputs are not of the model's shapes, so {OURS}'s are the reference."
+    error = max(_relative_error(*pair) for pair in zip(given, computed, strict=True))
+    if not error <= tolerance:
+        return OURS, (
+            f"The folder's sample outputs are off from {OURS}'s by {error:.1e} of their largest value (tolerance "
+            f"{tolerance:g}): they are not this file's, so {OURS}'s are the reference."
+        )
+    np.savez(cases["pruned"].expected, *given)
+    return THEIRS, f"Outputs were held against {THEIRS}, and of the dense twin, which has none, against {OURS}'s."
+
+
+def _stacked(paths: Sequence[str], computed: Sequence[np.ndarray], rows: int) -> list[np.ndarray] | None:
+    """Join the samples of each output; None where they are not of the shapes that the model gives."""
+    samples = [list(sample.values()) for sample in read_samples(paths)]
+    if any(len(sample) != len(computed) for sample in samples):
+        return None
+    joined = [
+        stack([sample[i] for sample in samples], own.ndim, rows) if own.ndim else None for i, own in enumerate(computed)
+    ]
+    fitting = [each for each, own in zip(joined, computed, strict=True) if each is not None and each.shape == own.shape]
+    return fitting if len(fitting) == len(computed) else None
+
+
+def _relative_error(given: np.ndarray, computed: np.ndarray) -> float:
+    if not computed.size:
+        return 0.0
+    scale = max(float(np.abs(computed).max()), 1e-30)
+    return float(np.abs(given.astype(np.float64) - computed.astype(np.float64)).max()) / scale

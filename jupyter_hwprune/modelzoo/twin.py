@@ -1,0 +1,126 @@
+"""An ONNX model that came pruned, and its dense twin: the same file with every zero of its weights filled in.
+
+Both are written with nodes named as `export` names them, so that kernels find the way back to layers. The fill is
+small beside the weights of its tensor: activations keep their size however many layers there are, and no product gets
+so small that the processor slows down.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, first_line
+from ..export import Exported, name_nodes, save
+from ..report import Fingerprints
+from .weights import Weight
+
+LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
+FILL = 0.01  # of the root mean square of a tensor's other weights
+
+
+def load(path: Path) -> Any:
+    """Read an ONNX file, with weights wherever it keeps them, and every constant among the initializers."""
+    import onnx
+
+    try:
+        proto = onnx.load(str(path))
+        if proto.ByteSize() < LARGE_BYTES:  # what is no model at all may still be read as an empty one
+            onnx.checker.check_model(proto)
+    except Exception as error:
+        raise InputError(
+            f"{path} is no ONNX model that can be read: {first_line(error)}. The file is damaged or was cut short: get "
+            "it anew."
+        ) from error
+    graph = proto.graph
+    for node in [each for each in graph.node if each.op_type == "Constant"]:
+        if node.attribute[0].name == "value":
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+            graph.node.remove(node)
+    constants = {each.name for each in graph.initializer}
+    for given in [each for each in graph.input if each.name in constants]:  # old files list their weights as inputs too
+        graph.input.remove(given)
+    return proto
+
+
+def opset(proto: Any) -> int:
+    return max((each.version for each in proto.opset_import if each.domain in {"", "ai.onnx"}), default=0)
+
+
+def fix_shapes(proto: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Give the graph, in place, the shapes that it has for these inputs; return those of all values that are known."""
+    import onnx
+
+    for given in proto.graph.input:
+        shape = given.type.tensor_type.shape
+        del shape.dim[:]
+        for side in inputs[given.name].shape:
+            shape.dim.add().dim_value = side
+    del proto.graph.value_info[:]
+    for made in proto.graph.output:
+        made.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True) if proto.ByteSize() < LARGE_BYTES else proto
+    for made, known in zip(proto.graph.output, inferred.graph.output, strict=True):
+        made.CopyFrom(known)
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    sides = {each.name: [side.dim_value for side in each.type.tensor_type.shape.dim] for each in values}
+    return {name: tuple(shape) for name, shape in sides.items() if all(shape)}
+
+
+def write_twins(
+    proto: Any, weights: Sequence[Weight], inputs: Mapping[str, np.ndarray], folder: Path
+) -> dict[str, Exported]:
+    """Write `pruned.onnx` and `dense.onnx` with their inputs; the outputs they expect are to be written still."""
+    from onnx import numpy_helper
+
+    owners = {each.value: each.layer for each in weights if each.matrix is not None}
+    named = copy.deepcopy(proto)
+    layers, upstream, values = name_nodes(
+        named.graph, lambda node, _: (owners.get(node.output[0]), node.output[0] in owners), lambda _: None
+    )
+    nodes = {number: node.name for number, node in enumerate(named.graph.node)}
+    np.savez(folder / "inputs.npz", *inputs.values())
+    files = {name: folder / f"{name}.onnx" for name in ("pruned", "dense")}
+    save(named, files["pruned"])
+    random = np.random.default_rng(0)
+    zeros = {each.initializer: each.zero for each in weights if each.matrix is not None}
+    for initializer in named.graph.initializer:
+        if initializer.name in zeros:
+            filled = _filled(numpy_helper.to_array(initializer), zeros[initializer.name], random)
+            initializer.CopyFrom(numpy_helper.from_array(filled, initializer.name))
+    save(named, files["dense"])
+    given = (folder / "inputs.npz", tuple(inputs))
+    return {
+        name: Exported(path, *given, folder / f"{name}.expected.npz", layers, upstream, values, nodes)
+        for name, path in files.items()
+    }
+
+
+def prints_of(cases: Mapping[str, Exported]) -> Fingerprints:
+    """Name both models by their files: they are the weights and all that is done with them."""
+    return Fingerprints(*(hashlib.sha256(_bytes(cases[name].model)).hexdigest()[:16] for name in ("dense", "pruned")))
+
+
+def _bytes(path: Path) -> bytes:
+    large = path.with_name(f"{path.name}.data")
+    return path.read_bytes() + (large.read_bytes() if large.exists() else b"")
+
+
+def _filled(array: np.ndarray, zero: Any, random: np.random.Generator) -> np.ndarray:
+    """Fill the zeros of a weight: floats with small ones of either sign, integers with the smallest step."""
+    zeros = array == zero
+    signs = random.choice((-1, 1), array.shape)
+    if array.dtype.kind == "f":
+        others = array[~zeros].astype(np.float64)
+        scale = FILL * (float(np.sqrt((others**2).mean())) or 1.0) if others.size else FILL
+        return np.where(zeros, signs * random.uniform(0.5, 1.5, array.shape) * scale, array).astype(array.dtype)
+    limits = np.iinfo(array.dtype)
+    stepped = np.broadcast_to(zero, array.shape).astype(np.int64) + signs
+    inside = np.where((stepped < limits.min) | (stepped > limits.max), stepped - 2 * signs, stepped)
+    return np.where(zeros, inside, array).astype(array.dtype)

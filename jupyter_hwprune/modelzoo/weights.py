@@ -1,0 +1,197 @@
+"""The weights of an ONNX graph: which products have one, how many zeros are in it, and what pattern those make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..pattern import NM, Block, Pattern, Unstructured
+from ..pruning.layers import matrix_of
+from ..pruning.picture import draw
+from ..pruning.weights import valid_share
+from ..report import Layer, Skipped
+
+FEWEST = 0.01  # a smaller share of zeros was not put there by pruning
+# which inputs of a product may be its weight; of the quantised ones its zero point stands two places after it
+SLOTS = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "Gemm": (1, 0),
+    "MatMul": (1, 0),
+    "ConvInteger": (1,),
+    "MatMulInteger": (1, 0),
+    "QLinearConv": (3,),
+    "QLinearMatMul": (3, 0),
+}
+FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "uint8")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The weight of one product: `value` names the product's output in the file, `initializer` the tensor itself.
+
+    `matrix` is True where a weight is not zero, bool [K, taps, C]; None for one that is not read, for its `reason`.
+    """
+
+    layer: str
+    value: str
+    op: str
+    initializer: str
+    shape: tuple[int, ...]
+    dtype: str
+    zero: Any
+    matrix: Tensor | None
+    macs: int | None
+    reason: str | None
+
+    @property
+    def zeros(self) -> int:
+        return 0 if self.matrix is None else self.matrix.numel() - int(self.matrix.count_nonzero())
+
+    @property
+    def sparsity(self) -> float:
+        return 0.0 if self.matrix is None else self.zeros / self.matrix.numel()
+
+
+def weights_of(proto: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Weight]:
+    """Find every product by a constant, in the order of execution."""
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    constants = {each.name: each for each in graph.initializer}
+    maker = {value: node for node in graph.node for value in node.output}
+    arrays: dict[str, np.ndarray] = {}
+    found: list[Weight] = []
+    names: set[str] = set()
+    for node in graph.node:
+        for slot in SLOTS.get(node.op_type, ()):
+            chain = list(_chain(node, slot, maker)) if slot < len(node.input) else []
+            source = chain[-1][0].input[chain[-1][1]] if chain else ""
+            if source in constants and len(constants[source].dims) >= 2:
+                if source not in arrays:
+                    arrays[source] = numpy_helper.to_array(constants[source])
+                layer = _name(node, source, names)
+                names.add(layer)
+                found.append(_weight(layer, node, slot, chain, arrays[source], constants, shapes))
+                break
+    return found
+
+
+def _chain(node: Any, slot: int, maker: Mapping[str, Any]) -> Iterator[tuple[Any, int]]:
+    """Walk from a product up to its weight, through what only turns it or makes floats of it."""
+    while True:
+        yield node, slot
+        above = maker.get(node.input[slot])
+        if above is None or above.op_type not in {"Identity", "Transpose", "DequantizeLinear"}:
+            return
+        node, slot = above, 0
+
+
+def _name(node: Any, source: str, taken: set[str]) -> str:
+    """Call a layer after the module whose weight it has, where the file still knows that, or after its node."""
+    module, _, own = source.rpartition(".")
+    first = module if own.startswith("weight") and module else node.name or node.output[0]
+    name = first.replace("::", ".").replace(",", " ")
+    return name if name not in taken else f"{name} ({node.output[0]})"
+
+
+def _weight(
+    layer: str,
+    node: Any,
+    slot: int,
+    chain: list[tuple[Any, int]],
+    array: np.ndarray,
+    constants: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Weight:
+    from onnx import helper
+
+    dtype, last = str(array.dtype), chain[-1][0]
+    reason = None if dtype in (*FLOATS, *INTEGERS) else f"its weights are {dtype}, whose zeros are not looked for"
+    zero = _zero_point(*chain[-1], array, constants)
+    keep = array != zero
+    for each, _ in reversed(chain[1:]):
+        if each.op_type == "Transpose":
+            axes = {one.name: helper.get_attribute_value(one) for one in each.attribute}.get("perm")
+            keep = np.transpose(keep, axes)
+    settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    if "Conv" not in node.op_type and keep.ndim != 2:
+        reason = f"its weight has {keep.ndim} dimensions: it is no one matrix"
+    matrix, macs = None, None
+    if reason is None:
+        if "Conv" not in node.op_type and bool(settings.get("transB" if slot else "transA")) == (slot == 0):
+            keep = keep.T  # [K, C]
+        groups = settings.get("group", 1) if node.op_type == "ConvTranspose" else None
+        matrix = matrix_of(torch.from_numpy(np.ascontiguousarray(keep)), groups)
+        macs = _macs(node, keep, shapes)
+    source = last.input[chain[-1][1]]
+    return Weight(layer, node.output[0], node.op_type, source, array.shape, dtype, zero, matrix, macs, reason)
+
+
+def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str, Any]) -> Any:
+    """Return what stands for zero in a weight: 0 itself, or an integer for the whole tensor or for each channel."""
+    from onnx import helper, numpy_helper
+
+    place = slot + 2
+    quantised = node.op_type == "DequantizeLinear" or (node.op_type in SLOTS and array.dtype.kind in "iu")
+    if not quantised or place >= len(node.input) or node.input[place] not in constants:
+        return array.dtype.type(0)
+    point = numpy_helper.to_array(constants[node.input[place]])
+    if point.size == 1:
+        return array.dtype.type(point.item())
+    axis = 0 if "Conv" in node.op_type else array.ndim - 1
+    axis = {each.name: helper.get_attribute_value(each) for each in node.attribute}.get("axis", axis)
+    return point.reshape([-1 if i == axis % array.ndim else 1 for i in range(array.ndim)])
+
+
+def _macs(node: Any, keep: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Count multiply-accumulates: a row of the weight makes one output value, or spreads one input value."""
+    shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0])
+    return None if shape is None else math.prod(shape) * math.prod(keep.shape[1:])
+
+
+def pattern_of(matrix: Tensor) -> Pattern:
+    """Recognise what every group of a weight holds: 2:4, blocks, or nothing but single zeros. bool [K, taps, C]."""
+    outputs, _, inputs = matrix.shape
+    pairs = NM(2, 4)
+    values = matrix.to(torch.int8)
+    share = 1 - float(matrix.float().mean())
+    # at a higher sparsity small layers hold 2:4 by chance
+    if inputs % pairs.m == 0 and 0.5 <= share < 0.6 and valid_share(values, matrix, pairs) == 1.0:
+        return pairs
+    for block in (Block(16, 16), Block(1, 4)):
+        if outputs % block.rows == 0 and inputs % block.columns == 0 and valid_share(values, matrix, block) == 1.0:
+            return block
+    return Unstructured()
+
+
+def describe(weights: Sequence[Weight]) -> tuple[tuple[Layer, ...], tuple[Skipped, ...]]:
+    """Return the layers with zeros in their weights, and those without."""
+    layers, skipped = [], []
+    for each in weights:
+        if each.matrix is None or each.sparsity < FEWEST:
+            reason = each.reason or f"{each.sparsity:.1%} of its weights are zero: it came dense".replace("%", " %")
+            skipped.append(Skipped(each.layer, each.op, each.shape, reason))
+            continue
+        layers.append(
+            Layer(
+                each.layer,
+                each.op,
+                each.shape,
+                pruned_shape=each.shape,
+                pattern=str(pattern_of(each.matrix)),
+                sparsity=round(each.sparsity, 6),
+                macs=each.macs,
+                pruned_macs=None if each.macs is None else round(each.macs * (1 - each.sparsity)),
+                valid=True,  # the pattern was read from these very weights
+                valid_groups=1.0,
+                picture=draw(each.matrix.flatten(1)),
+            )
+        )
+    return tuple(layers), tuple(skipped)

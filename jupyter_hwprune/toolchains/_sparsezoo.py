@@ -1,0 +1,196 @@
+"""SparseZoo's own reader, in its environment: what lies in a model folder or behind a stub, and what its analysis says.
+
+SparseZoo unpacks archives, and its analysis writes a second model, beside the files that it reads. So a user's folder
+is mirrored by links first, and all that it writes lands in the mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from typing import Any
+
+CONNECT_S, READ_S = 10.0, 30.0  # SparseZoo itself would wait for its server without end
+ANALYSIS = ("ModelAnalysis.yaml()", "sparsezoo.analyze --save")
+
+
+def probe() -> dict[str, Any]:
+    _prepare()
+    import onnx
+    import sparsezoo.version
+
+    return {"versions": {"sparsezoo": sparsezoo.version.__version__, "onnx": onnx.__version__}, "devices": {}}
+
+
+def read(request: dict[str, Any], say: Any) -> dict[str, Any]:
+    """Return what request["source"] holds as request["kind"]: a "folder", a "stub" or an "analysis" file.
+
+    Where that fails the answer has a `problem`, in the words of SparseZoo or of what it stands on.
+    """
+    answer = {"versions": probe()["versions"]}
+    try:
+        if request["kind"] == "analysis":
+            say("zoo", "reading the analysis")
+            return dict(answer, problem=None, rows=_rows_of_file(request["source"]))
+        return dict(answer, problem=None, **_open(request, say))
+    except Exception as error:  # noqa: BLE001 - whatever a damaged folder or a server that is gone makes it raise
+        return dict(answer, problem=_said(error))
+
+
+def _prepare() -> None:
+    """Set what SparseZoo reads when it is imported: else it reports the machine to an analytics service."""
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"
+    os.environ["NM_VERSION_CHECK"] = "false"
+
+
+def _open(request: dict[str, Any], say: Any) -> dict[str, Any]:
+    from sparsezoo import Model
+
+    if hasattr(tarfile, "data_filter"):  # what an archive holds stays in the folder that it is unpacked into
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    if request["kind"] == "stub":
+        say("zoo", "asking SparseZoo's server for " + request["source"])
+        _wait_no_longer()
+        source = _known_stub(request["source"])
+    else:
+        say("zoo", "opening " + request["source"])
+        source = _mirror(request["source"], os.path.join(request["folder"], "zoo"))
+    model = Model(source)
+    path, taken = _onnx_file(model)
+    outputs = {name: _samples(each) for name, each in (model.sample_outputs or {}).items()}
+    say("zoo", "analysing " + taken)
+    return {
+        "model": os.path.realpath(path),
+        "taken": taken,
+        "inputs": _samples(model.sample_inputs),
+        "outputs": {name: paths for name, paths in outputs.items() if paths},
+        "recipes": [os.path.realpath(path) for each in model.recipes.recipes for path in _files(each.path)],
+        "analysis": _analysis(path),
+    }
+
+
+def _known_stub(source: str) -> str:
+    from sparsezoo.model.utils import is_stub
+
+    if not is_stub(source):
+        raise _UnfitError("this is no stub of a form that SparseZoo knows")
+    return source
+
+
+def _wait_no_longer() -> None:
+    """Give every request that names no limit one of its own."""
+    import requests
+
+    send = requests.Session.send
+
+    def bounded(self: Any, prepared: Any, **settings: Any) -> Any:
+        settings["timeout"] = settings.get("timeout") or (CONNECT_S, READ_S)
+        return send(self, prepared, **settings)
+
+    setattr(requests.Session, "send", bounded)  # noqa: B010 - a method of a vendor's class
+
+
+def _mirror(folder: str, mirror: str) -> str:
+    """Rebuild a folder out of links to its files, so that nothing is ever written beside those."""
+    for where, _, files in os.walk(folder):
+        there = os.path.join(mirror, os.path.relpath(where, folder))
+        os.makedirs(there, exist_ok=True)
+        for name in files:
+            source, link = os.path.realpath(os.path.join(where, name)), os.path.join(there, name)
+            try:
+                os.symlink(source, link)
+            except OSError:  # Windows lets only some users make links
+                shutil.copyfile(source, link)
+    return mirror
+
+
+def _onnx_file(model: Any) -> tuple[str, str]:
+    """Find the model's file: the one for deployment, which is what DeepSparse would open, or the one at the top."""
+    if model.deployment is not None:
+        folder = model.deployment.path
+        if os.path.isfile(os.path.join(folder, "model.onnx")):
+            return os.path.join(folder, "model.onnx"), "deployment/model.onnx"
+    if model.onnx_model is not None:
+        return str(model.onnx_model.path), "model.onnx"
+    raise _UnfitError("it holds no model.onnx, no deployment/model.onnx and no archive of them")
+
+
+def _samples(directory: Any) -> list[str]:
+    """Return the .npz files of a folder of samples, which may have come in an archive."""
+    return [] if directory is None else [path for path in _files(directory.path) if path.endswith(".npz")]
+
+
+def _files(path: str) -> list[str]:
+    return sorted(os.path.join(path, name) for name in os.listdir(path)) if os.path.isdir(path) else [path]
+
+
+def _analysis(path: str) -> dict[str, Any]:
+    """Return SparseZoo's counts for each node with a weight, or why it could not count."""
+    from sparsezoo.analyze_v1 import ModelAnalysis
+
+    try:
+        nodes = ModelAnalysis.from_onnx(path).model_dump()["nodes"]
+    except Exception as error:  # noqa: BLE001 - it knows fewer graphs than ONNX Runtime: that is what is said of it
+        return {"rows": [], "problem": _said(error)}
+    return {"rows": _rows(nodes), "problem": None}
+
+
+def _rows_of_file(path: str) -> list[dict[str, Any]]:
+    import yaml
+
+    with open(path, encoding="utf-8") as file:
+        data = yaml.safe_load(file)
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    if not isinstance(nodes, (list, dict)):
+        raise _UnfitError("it holds no list of nodes, which {} would have written".format(" or ".join(ANALYSIS)))
+    rows = _rows(nodes) if isinstance(nodes, list) else _rows_of_cli(nodes)
+    if not rows:
+        raise _UnfitError("none of its nodes has a weight")
+    return rows
+
+
+def _rows(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Read the nodes of a ModelAnalysis, as its object and its YAML have them."""
+    rows = []
+    for node in nodes:
+        for weight in node["parameters"]:
+            if weight["alias"] == "weight" and weight["parameter_summary"]["total"]:
+                row = _row(node["name"], node["op_type"], weight["shape"], weight["parameter_summary"], node)
+                rows.append(dict(row, macs=int(node["operation_summary"]["macs"]["total"])))
+    return rows
+
+
+def _row(name: str, op: str, shape: Any, summary: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "node": str(name),
+        "op": str(op),
+        "shape": [int(side) for side in shape],
+        "weights": int(summary["total"]),
+        "zeros": int(summary["pruned"]),
+        "quantised": bool(node["quantized_node"]),
+        "value": str(node["node_id"]),
+    }
+
+
+def _rows_of_cli(nodes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read the nodes that the command line's analysis writes: counts without shapes, and bits beside them."""
+    rows = []
+    for value, node in nodes.items():
+        counts = {each["grouping"]: each for each in node["params"]["sparsity"]}
+        bits = {each["grouping"]: each for each in node["params"]["quantization"]}
+        total, zeros = counts["single"]["counts"], counts["single"]["counts_sparse"]
+        if total:
+            facts = {"quantized_node": bits["tensor"]["counts_quant"] > 0, "node_id": value}
+            row = _row(node["name"], node["op_type"], [total], {"total": total, "pruned": zeros}, facts)
+            rows.append(dict(row, macs=None))
+    return rows
+
+
+class _UnfitError(Exception):
+    """What was given is not what it should be, in words for the user."""
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, _UnfitError) else f"{type(error).__name__}: {text}"
