@@ -1,0 +1,155 @@
+"""Profile, time and meter several compiled cases in turn, so that a drift of the machine meets them all alike."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from typing import Any
+
+
+def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: Any) -> dict[str, Any]:
+    """Profile all cases in turn, so that a drift of the machine meets them alike.
+
+    The first round fills caches and arenas and is left out, unless a profiler warms up by itself. Where a round takes
+    long, since a profiler compiles for each, there are as many as a comparison needs.
+    """
+    say("profile", "compiling with the profiler on")
+    profiled = {}
+    for case in request["cases"]:
+        settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
+        folder = os.path.join(request["folder"], "profile-" + case["name"])
+        os.makedirs(folder, exist_ok=True)
+        profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings, folder)
+    start = time.perf_counter()
+    rounds = 0
+    limits = request["timing"]
+    cold = max(getattr(case, "cold_runs", 1) for case in profiled.values())
+    at_least = limits["min_profile_rounds"]
+    while rounds < at_least or (rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]):
+        for name in _turn(list(profiled), rounds):
+            profiled[name].run()
+        rounds += 1
+        if time.perf_counter() - start > limits["slow_profile_round_s"]:
+            at_least = min(at_least, limits["slow_profile_rounds"] + cold)
+        say("profile", _of(rounds, limits))
+    kernels = {name: case.kernels() for name, case in profiled.items()}
+    for rows in kernels.values():
+        for row in rows:
+            times, rest = divmod(len(row["us"]), rounds)  # how often the kernel ran in each round
+            if rest:
+                raise RuntimeError("{} has {} samples in {} rounds".format(row["kernel"], len(row["us"]), rounds))
+            by_round = [sum(row["us"][i * times : (i + 1) * times]) for i in range(rounds)]
+            row["us"] = by_round[cold:]
+    return kernels
+
+
+def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str, dict[str, list[float]]]:
+    """Time all cases in turn, a block of calls a round; each block starts with a call that is not counted.
+
+    That first call brings the case's own weights back into the caches, so no case gains from whoever ran before it.
+    """
+    say("measure", "warming up")
+    names = list(cases)
+    for name in names:
+        cases[name].run()
+        cases[name].finish()
+    calls = {}
+    for name in names:
+        start = time.perf_counter()
+        cases[name].run()
+        cases[name].finish()
+        seconds = max(time.perf_counter() - start, 1e-7)
+        calls[name] = max(1, min(10000, round(limits["block_s"] / seconds)))
+    samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in names}
+    gc.collect()
+    gc.disable()
+    start = time.perf_counter()
+    rounds = 0
+    while rounds < limits["min_rounds"] or (
+        rounds < limits["max_rounds"] and time.perf_counter() - start < limits["measure_s"]
+    ):
+        for name in _turn(names, rounds):
+            run, finish, count = cases[name].run, cases[name].finish, calls[name]
+            run()
+            finish()
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(count):
+                run()
+            finish()
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            samples[name]["wall_ms"].append(round(wall / count * 1e3, 7))
+            samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
+        rounds += 1
+        say("measure", _of(rounds, limits))
+    return samples
+
+
+def energy(toolchain: Any, cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str, Any]:
+    """Read the device's energy counter around windows of runs, dense and pruned in turn, and around an idle one.
+
+    The counter moves in steps of some tens of milliseconds, so a window begins and ends with a step, and is long.
+    """
+    say("energy", "the idle device")
+    try:
+        meter = toolchain.meter()
+        for case in cases.values():
+            case.finish()
+        time.sleep(limits["idle_settle_s"])
+        idle_mj, idle_s, _ = _window(meter, lambda: time.sleep(0.001), limits["energy_s"])
+        windows = {"dense": [], "pruned": []}  # type: dict[str, list[dict[str, float]]]
+        for number in range(limits["energy_windows"]):
+            for name in _turn(list(windows), number):
+                say("energy", "{}, window {}".format(name, number + 1))
+                run, finish = cases[name].run, cases[name].finish
+                start = time.perf_counter()
+                run()
+                finish()
+                calls = max(1, min(10000, int(0.01 / max(1e-7, time.perf_counter() - start))))
+
+                def block(run: Any = run, finish: Any = finish, calls: int = calls) -> None:
+                    for _ in range(calls):
+                        run()
+                    finish()
+
+                spent, seconds, blocks = _window(meter, block, limits["energy_s"])
+                windows[name].append({"mj": spent, "s": seconds, "runs": blocks * calls})
+    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: that is what is said of it
+        return {"unavailable": str(error) or type(error).__name__}
+    return {"idle_mw": idle_mj / idle_s, "windows": windows}
+
+
+def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:
+    """Run blocks from one step of the counter to another, `at_least_s` apart: millijoules, seconds, blocks."""
+    begin = _next_step(meter, block)[:2]
+    blocks = 0
+    while time.perf_counter() - begin[1] < at_least_s:
+        block()
+        blocks += 1
+    energy, end, more = _next_step(meter, block)
+    return energy - begin[0], end - begin[1], blocks + more
+
+
+def _next_step(meter: Any, block: Any) -> tuple[float, float, int]:
+    """Run blocks until the counter moves: its new reading, the time, and the blocks it took."""
+    before, start, blocks = meter.read_mj(), time.perf_counter(), 0
+    while True:
+        block()
+        blocks += 1
+        now = meter.read_mj()
+        if now != before:
+            return now, time.perf_counter(), blocks
+        if time.perf_counter() - start > 5:
+            raise RuntimeError("the energy counter does not move")
+
+
+def _of(rounds: int, limits: dict[str, Any]) -> str:
+    return "round {} of at most {}".format(rounds, limits["max_rounds"])
+
+
+def _turn(names: list[str], number: int) -> list[str]:
+    """Return the cases in an order of their own for each round, the same in every run."""
+    order = list(names)
+    random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
+    return order
