@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .export import WEIGHT_OPS
 from .judge import compare
-from .report import NOT_COMPARED, Layer, OtherKernels
+from .report import NOT_COMPARED, Layer, OtherKernels, Utilization
 
 
 class Case(Protocol):
@@ -57,8 +57,7 @@ def layers_with_kernels(
                 dense_us=_median(dense.us) if dense else None,
                 pruned_us=_median(pruned.us) if pruned else None,
                 used=(channels or pruned.sparse) if pruned else None,
-                utilization=_rounded(dense.utilization) if dense else None,
-                pruned_utilization=_rounded(pruned.utilization) if pruned else None,
+                utilization=_utilization(dense, pruned),
                 speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
             )
         )
@@ -93,8 +92,12 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     return found
 
 
-def _rounded(utilization: float | None) -> float | None:
-    return None if utilization is None else float(f"{utilization:.3g}")
+def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
+    before, after = (
+        None if each is None or each.utilization is None else float(f"{each.utilization:.3g}")
+        for each in (dense, pruned)
+    )
+    return None if before is None and after is None else Utilization(before, after)
 
 
 def _median(values: list[float]) -> float | None:

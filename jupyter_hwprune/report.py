@@ -154,6 +154,17 @@ class Counters:
 
 
 @dataclass(frozen=True)
+class Utilization:
+    """The layer's dense arithmetic by the time it took, as a share of the core's peak, where a toolchain tells.
+
+    What is far above 1 left arithmetic out.
+    """
+
+    dense: float | None
+    pruned: float | None
+
+
+@dataclass(frozen=True)
 class Layer:
     """One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (None).
 
@@ -161,9 +172,7 @@ class Layer:
     used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
     `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
-    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
-    the utilizations are its dense arithmetic by the time it took, as a share of the core's peak: what is far above 1
-    left arithmetic out.
+    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model.
     """
 
     name: str
@@ -186,8 +195,7 @@ class Layer:
     served_by: tuple[str, ...] | None = None
     rows: int | None = None
     alone: Comparison | None = None
-    utilization: float | None = None
-    pruned_utilization: float | None = None
+    utilization: Utilization | None = None
     compressed: Compressed | None = None
     counters: Counters | None = None
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-import torch
-from torch import nn
-
-from .choice import choose
 from .errors import HwpruneError
-from .example import Example
-from .proof import tolerance_of
-from .request import request_for, write_cases
 from .target import TARGETS
 from .toolchains import Status
 from .toolchains.process import Failure, call, private_folder
@@ -52,6 +45,14 @@ def try_out(status: Status) -> Smoke | None:
 
 
 def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
+    import torch
+    from torch import nn
+
+    from .choice import choose
+    from .example import Example
+    from .proof import tolerance_of
+    from .request import request_for, write_cases
+
     choice = replace(choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S), obstacle=None).for_model_in("float32")
     tolerance = tolerance_of(choice)
     with private_folder() as folder, torch.random.fork_rng(devices=[]):

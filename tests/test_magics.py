@@ -115,7 +115,7 @@ def test_targets_and_doctor_show_themselves(user: Any) -> None:
         ("%hwprune doctor toaster", "InputError: There is no target 'toaster'"),
         (
             "%hwprune doctor --target intel-cpu",
-            "UsageError: %hwprune doctor takes no option but -o, and here is --target",
+            "UsageError: %hwprune doctor takes no option but -o and --smoke, and here is --target",
         ),
         ("%hwprune net -o class", "UsageError: -o class: that is no name for a variable"),
         ("%hwprune net --timeout 0", "InputError: --timeout is 0"),

@@ -65,7 +65,7 @@ def _layers(report: Report) -> str:
     below = []
     if len(layers) > MOST_LAYERS:
         below.append(f"{len(layers) - MOST_LAYERS} more layers, each below these, are in the report's layers.")
-    if any(layer.pruned_utilization is not None for layer in layers):
+    if any(layer.utilization is not None for layer in layers):
         below.append(words.UTILIZATION)
     if (others := words.other_kernels(report)) is not None:
         below.append(f"Kernels of no pruned layer: {others}.")

@@ -54,7 +54,7 @@ def _table(report: Report) -> list[str]:
         lines.append(f"  and {len(layers) - LAYERS} more layers, each below these; `.report.layers` holds all of them")
     if any(layer.dense_us is None for layer in layers):
         lines.append("  - is: not measured")
-    if any(layer.pruned_utilization is not None for layer in layers):
+    if any(layer.utilization is not None for layer in layers):
         lines += textwrap.wrap(words.UTILIZATION, WIDTH, initial_indent="  ", subsequent_indent="  ")
     if (others := words.other_kernels(report)) is not None:
         lines.append(f"  kernels of no pruned layer: {others}")

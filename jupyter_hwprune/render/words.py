@@ -6,7 +6,7 @@ import math
 import shlex
 
 from ..errors import counted
-from ..report import Comparison, Layer, Report, Returned, Skipped, best_baseline
+from ..report import Comparison, Layer, Report, Returned, Skipped, Utilization, best_baseline
 
 UNKNOWN = "not measured"
 UTILIZATION = (
@@ -271,8 +271,9 @@ def shapes(layer: Layer) -> str:
 def kernels(layer: Layer) -> str:
     if layer.kernel is None and layer.pruned_kernel is None:
         return UNKNOWN
-    before = _with_utilization(layer.kernel, layer.utilization)
-    after = _with_utilization(layer.pruned_kernel, layer.pruned_utilization)
+    shares = layer.utilization or Utilization(None, None)
+    before = _with_utilization(layer.kernel, shares.dense)
+    after = _with_utilization(layer.pruned_kernel, shares.pruned)
     return before if before == after else f"{before} → {after}"
 
 
