@@ -8,6 +8,7 @@ Each attempt has a folder of its own, so that a process which outlives a killed 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -29,6 +30,9 @@ WORDS = 400  # characters of an installer's last words that an error shows
 # what would send the packages elsewhere than into the environment
 MISLEADING = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "VIRTUAL_ENV", "PYTHONHOME")
 LIST_PACKAGES = (
+    "import importlib.metadata as m, json; "
+    "print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
+)
     "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
 )
 VERSION = "import platform; print(platform.python_version())"
@@ -141,9 +145,7 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
     wrong = check(interpreter)
     if wrong is not None:
         raise ToolchainError(f"{pins.name} was installed and does not work: {wrong}. Nothing of it was kept.")
-    packages = dict(
-        line.split(" ", 1) for line in (_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "").split("\n")
-    )
+    packages = json.loads(_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "{}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Environment(
         pins.name,
