@@ -33,8 +33,6 @@ LIST_PACKAGES = (
     "import importlib.metadata as m, json; "
     "print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
 )
-    "import importlib.metadata as m; print('\\n'.join(f\"{d.name} {d.version}\" for d in m.distributions()))"
-)
 VERSION = "import platform; print(platform.python_version())"
 
 
