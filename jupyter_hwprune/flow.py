@@ -21,7 +21,7 @@ from .proof import Proof, prove
 from .pruning import copy_modes, copy_of, fingerprint, prune
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle
-from .reasons import explain
+from .reasons import cliff, explain
 from .recipe import Asked, apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
@@ -200,7 +200,7 @@ def _report(
         counters=proof.counters,
         check=proof.check,
         scores=scores,
-        reasons=explain(choice, proof, pruned),
+        reasons=(*explain(choice, proof, pruned), *cliff(scores)),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,

@@ -10,10 +10,11 @@ from .pattern import NM, Block, Channel, Unstructured
 from .proof import Proof
 from .pruning import Pruned
 from .rating import served
-from .report import Totals, best_baseline, deciding
+from .report import Scores, Totals, best_baseline, deciding
 
 FEW_ROWS = 64  # of a matrix product, below which sparse Tensor Cores seldom pay
 LAUNCH_BOUND = 1.3
+CLIFF = 0.9  # of the dense score
 MANY_DEPTHWISE = 4  # one layer in so many
 
 
@@ -42,6 +43,14 @@ def explain_written(choice: Choice, proof: Proof) -> tuple[str, ...]:
         *_machine(choice, proof),
         *choice.remarks,
     )
+
+
+def cliff(scores: Scores | None) -> tuple[str, ...]:
+    """Name the cliff where a score fell over it, at once and before any training."""
+    if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
+        return ()
+    said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g} with no training after"
+    return (f"{said}. Train the pruned copy, its zeros held, or remove less.",)
 
 
 def _kernels(choice: Choice, proof: Proof) -> list[str]:

@@ -117,12 +117,12 @@ def _find_python(pins: Pins, asked: str | None, progress: Progress) -> str:
     if found is None:
         newest = max((minor for minor in range(8, 30) if f"3.{minor}" in SpecifierSet(pins.python)), default=11)
         progress("setup", f"no Python {pins.python} here; asking uv for Python 3.{newest}")
-        _run([_uv(), "python", "install", f"3.{newest}"], lambda _line: None)
+        _, words = _run([_uv(), "python", "install", f"3.{newest}"], lambda _line: None)
         found = _output(look)
         if found is None:
             raise InputError(
-                f"{pins.name} takes Python {pins.python}; none was found here, and none could be downloaded. Install "
-                f"Python 3.{newest} by your system's or conda's means, then repeat with --python and its path: "
+                f"{pins.name} takes Python {pins.python}; none was found here, and none could be downloaded ({words}). "
+                f"Install Python 3.{newest} by your system's or conda's means, then repeat with --python and its path: "
                 f"%hwprune setup {pins.name} --python /path/to/python3.{newest}"
             )
     return found
