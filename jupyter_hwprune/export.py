@@ -24,6 +24,7 @@ from .example import Example
 from .program import in_dtype, torch_dtype
 from .quiet import quiet
 
+LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
@@ -178,7 +179,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
-    large = proto.ByteSize() > 1 << 30  # protobuf itself stops at 2 GiB
+    large = proto.ByteSize() > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 

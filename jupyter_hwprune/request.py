@@ -16,9 +16,13 @@ from .program import export_program
 from .toolchains import interpreter, opset_of, takes_program, toolchain_file
 from .toolchains.process import CACHE, Progress, guarded_folder
 
-ANSWERS = {"rate": ["layers"], "prove": ["errors", "machine", "device", "versions"], "count": ["counted"]}
-ANSWERS["run"] = ["versions"]
-ANSWERS["simulate"] = ["simulated", "machine", "versions"]
+ANSWERS = {
+    "rate": ["layers"],
+    "prove": ["errors", "machine", "device", "versions"],
+    "count": ["counted"],
+    "run": ["versions"],
+    "simulate": ["simulated", "machine", "versions"],
+}
 
 
 def write_cases(

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, first_line
-from ..export import Exported, name_nodes, save
+from ..export import LARGE_BYTES, Exported, name_nodes, save
 from ..report import Fingerprints
 from .weights import Weight
 
-LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 FILL = 0.01  # of the root mean square of a tensor's other weights
 
 

@@ -126,13 +126,9 @@ class HwpruneMagics(Magics):
             found = simulate(
                 model,
                 example,
-                target=options.target,
-                toolchain=options.toolchain,
-                threads=options.threads,
-                batch=options.batch,
-                timeout_s=options.timeout,
-                progress=progress,
                 name=name,
+                progress=progress,
+                **_judge(options),
             )
             progress.done(f"{name} simulated for {found.target}")
         return found
@@ -149,15 +145,7 @@ class HwpruneMagics(Magics):
                 f"{', '.join(sorted(ZOO_OPTIONS))}"
             )
         with ProgressLine(self.shell) as progress, without_traceback():
-            shown = zoo(
-                options.zoo,
-                target=options.target,
-                toolchain=options.toolchain,
-                threads=options.threads,
-                batch=options.batch,
-                timeout_s=options.timeout,
-                progress=progress,
-            )
+            shown = zoo(options.zoo, progress=progress, **_judge(options))
             progress.done(summary(shown.report))
         return shown
 
@@ -173,24 +161,20 @@ class HwpruneMagics(Magics):
             run = hwprune(
                 model,
                 example,
-                target=options.target,
                 pattern=options.pattern,
                 sparsity=options.sparsity,
                 allocation=options.allocation,
-                toolchain=options.toolchain,
                 dtype=options.dtype,
                 keep_all=options.keep_all,
-                threads=options.threads,
-                batch=options.batch,
                 score=score,
                 recipe=None if options.recipe is None else find_recipe(namespace, options.recipe),
                 calib=None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs"),
-                timeout_s=options.timeout,
                 progress=progress,
                 name=name,
                 input_name=input_name,
                 recipe_name=options.recipe,
                 calib_name=options.calib,
+                **_judge(options),
             )
             progress.done(summary(run.report))
         return run
@@ -209,6 +193,17 @@ def _parse(parser: Any, line: str) -> Namespace | None:
     if options.variable and (not options.variable.isidentifier() or keyword.iskeyword(options.variable)):
         raise UsageError(f"-o {options.variable}: that is no name for a variable")
     return options
+
+
+def _judge(options: Namespace) -> dict[str, Any]:
+    """Return who is to judge and how, as every form takes it that compiles something."""
+    return {
+        "target": options.target,
+        "toolchain": options.toolchain,
+        "threads": options.threads,
+        "batch": options.batch,
+        "timeout_s": options.timeout,
+    }
 
 
 def _refuse_options(options: Namespace) -> None:

@@ -100,9 +100,8 @@ def prune(
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    _require_finite(model, example)
-    left = _weights(model) - _zeroed(dense, model)
-    totals = Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
+    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
+    totals = _totals(dense, model, macs, small_macs)
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
@@ -131,16 +130,20 @@ def adopt(
             f"No zeros were made in a layer with kernels of its own, a Linear or a convolution (weights that changed: "
             f"{named}), so nothing could get faster. Name such layers."
         )
-    _require_finite(model, example)
+    _require_finite(model, example, "Remove less.")
     small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
-    left = _weights(model) - _zeroed(dense, model)
-    totals = Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
+    totals = _totals(dense, model, macs, small_macs)
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
-def _require_finite(model: nn.Module, example: Example) -> None:
+def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs: dict[str, int]) -> Totals:
+    left = _weights(model) - _zeroed(dense, model)
+    return Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
+
+
+def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
     if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
-        raise PruneError("The pruned model's output holds NaN or infinite values. Remove less.")
+        raise PruneError(f"The pruned model's output holds NaN or infinite values. {cure}")
 
 
 def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:

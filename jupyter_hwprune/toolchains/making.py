@@ -55,13 +55,14 @@ def make(
             raise InputError(
                 f"{pins.licence} ({pins.licence_page}). If you accept that, run: %hwprune setup {name} --accept-licence"
             )
-        sweep(name, keep=Path(there.folder) if there is not None else None)
+        old = Path(there.folder) if there is not None else None
+        sweep(name, keep=old)
         base = _find_python(pins, python, progress)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root()))
         try:
             environment = _fill(folder, base, pins, check, progress)
         except BaseException:
-            sweep(name, keep=Path(there.folder) if there is not None else None)
+            sweep(name, keep=old)
             raise
         enter(environment)
         sweep(name, keep=folder)
