@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from .errors import InputError
-from .pattern import NM, Pattern, parse_pattern
+from .pattern import NM, Block, Channel, Pattern, parse_pattern
 from .report import Evidence
 from .target import TARGETS, Stack, Target, find_target
 from .toolchains import Status, probe_all, toolchain_file
 
-Allocation = Literal["uniform", "global"]
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
+Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
 
@@ -21,7 +23,8 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 class Choice:
     """`dtype` is what dense and pruned are run in, None for whatever the model comes in.
 
-    `keep_all` leaves layers pruned that gain nothing. `obstacle` is why nothing can be measured here, or None;
+    `dense` names layers that are left alone, `permute` lets input channels change places so that more of their worth is
+    kept, `keep_all` leaves layers pruned that gain nothing. `obstacle` is why nothing can be measured here, or None;
     `remarks` is what the user should know of the choice.
     """
 
@@ -30,7 +33,10 @@ class Choice:
     dtype: str | None
     pattern: Pattern
     sparsity: float
+    importance: Importance
     allocation: Allocation
+    dense: tuple[str, ...]
+    permute: bool
     keep_all: bool
     threads: int
     batch: int | None
@@ -54,7 +60,10 @@ def choose(
     *,
     pattern: str | None = None,
     sparsity: float | None = None,
+    importance: str = "magnitude",
     allocation: str = "uniform",
+    dense: Sequence[str] = (),
+    permute: bool = False,
     toolchain: str | None = None,
     dtype: str | None = None,
     keep_all: bool = False,
@@ -71,8 +80,9 @@ def choose(
         raise InputError(
             f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them."
         )
-    if allocation not in get_args(Allocation):
-        raise InputError(f"There is no allocation {allocation!r}. It is uniform or global.")
+    for name, value, known in (("importance", importance, Importance), ("allocation", allocation, Allocation)):
+        if value not in get_args(known):
+            raise InputError(f"There is no {name} {value!r}. It is {_either(get_args(known))}.")
     _check_whole_number("threads", threads, most=cores())
     if batch is not None:
         _check_whole_number("batch", batch)
@@ -84,13 +94,17 @@ def choose(
 
     stack, obstacle, remarks = _settle(row, toolchain or named)
     settled = given or parse_pattern(stack.pattern)
+    _check_method(settled, importance, allocation, permute=permute)
     return Choice(
         row,
         stack,
         _dtype(dtype, stack),
         settled,
         _sparsity(sparsity, settled, stack),
+        cast("Importance", importance),
         cast("Allocation", allocation),
+        _names_of(dense),
+        permute,
         keep_all,
         threads,
         batch,
@@ -108,6 +122,43 @@ def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
         raise InputError(
             f"--{name} is {value}, and this machine has {most} cores; more would only wait for each other."
         )
+
+
+def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
+    """Raise InputError for what does not go together."""
+    channels = isinstance(pattern, Channel)
+    fitting = ("magnitude", "taylor") if channels else ("magnitude", "activation", "second-order")
+    if importance not in fitting:
+        raise InputError(
+            f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, and the "
+            f"pattern is {pattern}. For that it is {_either(fitting)}."
+        )
+    if allocation.startswith("sensitivity") and isinstance(pattern, NM):
+        raise InputError(
+            f"--allocation {allocation} gives each layer a share of its own, and {pattern} fixes it: every layer loses "
+            f"{pattern.sparsity:.0%}. Leave --allocation out, and name the layers to leave alone with --dense."
+        )
+    if allocation == "global" and importance == "second-order":
+        raise InputError(
+            "--importance second-order solves one layer after the other, and --allocation global ranks all of them "
+            "together. Take --allocation sensitivity, or --importance activation."
+        )
+    if permute and not isinstance(pattern, (NM, Block)):
+        raise InputError(
+            f"--permute moves input channels so that groups or blocks hold more, and {pattern} has neither. Leave it "
+            "out."
+        )
+
+
+def _names_of(dense: Sequence[str]) -> tuple[str, ...]:
+    names = (dense,) if isinstance(dense, str) else tuple(dense)
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
+    return names
+
+
+def _either(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def cores() -> int:

@@ -6,8 +6,10 @@ import contextlib
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import torch
 from torch import nn
 
 from .choice import Choice, choose
-from .errors import InputError, first_line
+from .errors import InputError, counted, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
 from .pruning import copy_modes, copy_of, fingerprint, prune
+from .pruning.calibration import Calibration
+from .pruning.method import Method, needs_inputs
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle
 from .reasons import cliff, explain
@@ -37,7 +41,10 @@ def hwprune(
     target: str = "cpu",
     pattern: str | None = None,
     sparsity: float | None = None,
+    importance: str = "magnitude",
     allocation: str = "uniform",
+    dense: Sequence[str] = (),
+    permute: bool = False,
     toolchain: str | None = None,
     dtype: str | None = None,
     keep_all: bool = False,
@@ -57,22 +64,28 @@ def hwprune(
 
     `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
-    `sparsity` is the share removed, above 0 and below 1. `dtype` is what a GPU runs both models in. A layer that gains
-    nothing by its zeros gets its dense weights back, where the toolchain can tell, unless `keep_all`. `score` rates a
-    model, higher is better. `recipe` is a SparseML recipe, a file or its text, that prunes instead of `pattern`,
-    `sparsity` and `allocation`; `calib` are inputs for those of its modifiers that look at activations: one as the
-    example is, or a list of them. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and
-    torch's random state stay as they are (but for what `score` draws).
+    `sparsity` is the share removed, above 0 and below 1. `importance` says what is worth keeping: "magnitude",
+    "activation" (Wanda's product), "second-order" (the optimal-brain family, which mends the weights that stay), or for
+    channels "taylor". `calib` are the inputs that all but the first look at: one as the example is, a list of them, or
+    a DataLoader; None takes the example. `allocation` shares the sparsity out: "uniform", "global" (ranked together),
+    "sensitivity" (by a scan of the output's error, or "sensitivity:score" of the score). `dense` names layers to leave
+    alone, wildcards too. `permute` lets input channels change places, so that n:m or blocks keep more.
+
+    `dtype` is what a GPU runs both models in. A layer that gains nothing by its zeros gets its dense weights back,
+    where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `recipe` is a SparseML
+    recipe, a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds.
+    The model itself, its mode, and torch's random state stay as they are (but for what `score` draws).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
-    plan = _recipe((recipe, recipe_name), calib, pattern, sparsity, allocation, progress)
+    decided = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
+    plan = _recipe((recipe, recipe_name), decided | {"pattern": pattern, "sparsity": sparsity}, progress)
     choice = choose(
         target,
         pattern=pattern,
         sparsity=sparsity,
-        allocation=allocation,
+        **decided,
         toolchain=toolchain,
         dtype=dtype,
         keep_all=keep_all,
@@ -82,49 +95,62 @@ def hwprune(
     )
     with _folder_of_run() as folder:
         progress("prune", str(choice.pattern) if plan is None else plan.name)
-        dense = copy_of(model).eval()
-        choice = choice.for_model_in(_dtype(dense))
-        dense_score = _rate(score, dense, model)
+        own = copy_of(model).eval()
+        choice = choice.for_model_in(_dtype(own))
+        rate = None if score is None else partial(_rate, score, like=model)
+        dense_score = rate and rate(own)
         with _own_torch_state():
-            inputs = _inputs(dense, example, choice)
+            inputs = _inputs(own, example, choice)
             versions = {}
             if plan is None:
+                calibration, choice = _calibration(own, inputs, calib, choice)
+                method = Method.of(choice, calibration, rate)
+                layer_done = partial(progress, "prune")
                 sparse24 = Sparse24.of(choice)
-                pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
+                pruned = prune(own, inputs, choice.pattern, choice.sparsity, method, sparse24, layer_done)
             else:
-                applied = apply_recipe(plan, dense, inputs, calib, choice, folder, progress)
+                applied = apply_recipe(plan, own, inputs, calib, choice, folder, progress)
                 pruned, choice, versions = applied.pruned, applied.choice, applied.versions
-            settled = settle(dense, pruned, inputs, choice, folder, progress)
-            proof = prove(dense, settled, inputs, folder, progress)
+            settled = settle(pruned, inputs, choice, folder, progress)
+            proof = prove(settled, inputs, folder, progress)
             if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
-                settled = give_up(dense, settled, proof.measurement.comparison)
-                proof = prove(dense, settled, inputs, folder, progress)
-            fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
-        scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model))
-        asked = None if plan is None else Recipe(plan.name, plan.text, calib_name)
-        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints, asked, versions)
+                settled = give_up(settled, proof.measurement.comparison)
+                proof = prove(settled, inputs, folder, progress)
+            fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
+        scores = _scores(score, dense_score, rate and rate(settled.pruned.model))
+        asked = None if plan is None else Recipe(plan.name, plan.text)
+        report = _report((name, input_name, calib_name), settled, inputs, proof, scores, fingerprints, asked, versions)
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
 
 
 def _recipe(
-    recipe: tuple[str | Path | None, str | None],
-    calib: Any,
-    pattern: str | None,
-    sparsity: float | None,
-    allocation: str,
-    progress: Progress,
+    recipe: tuple[str | Path | None, str | None], decided: Mapping[str, Any], progress: Progress
 ) -> Asked | None:
     """Read the recipe before anything else is done, and refuse what it decides itself."""
     source, name = recipe
     if source is None:
-        if calib is not None:
-            raise InputError("--calib is for a --recipe with SparseGPT or Wanda; without one nothing looks at it.")
         return None
-    for option, value in (("pattern", pattern), ("sparsity", sparsity), ("allocation", allocation)):
-        if value not in {None, "uniform"}:
+    for option, value in decided.items():
+        if value not in (None, "magnitude", "uniform", (), [], False):
             raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
     return read_recipe(source, progress, name)
+
+
+def _calibration(dense: nn.Module, example: Example, calib: Any, choice: Choice) -> tuple[Calibration | None, Choice]:
+    """Return the inputs that the importance or the scan looks at, if they do, and say which those are."""
+    if not needs_inputs(choice):
+        if calib is not None:
+            raise InputError(
+                "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
+                "sensitivity, or a --recipe with SparseGPT or Wanda. Here nothing does."
+            )
+        return None, choice
+    found = Calibration.of(example if calib is None else calib, dense, example)
+    said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
+    if calib is None:
+        said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
+    return found, replace(choice, remarks=(*choice.remarks, said))
 
 
 def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
@@ -136,12 +162,10 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     return inputs
 
 
-def _rate(score: Score | None, own: nn.Module, model: nn.Module) -> float | None:
+def _rate(score: Score, own: nn.Module, *, like: nn.Module) -> float:
     """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there."""
-    if score is None:
-        return None
     try:
-        value = score(copy.deepcopy(own).to(_device(model)))
+        value = score(copy.deepcopy(own).to(_device(like)))
         value = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:
         raise InputError(
@@ -160,7 +184,7 @@ def _scores(score: Score | None, dense: float | None, pruned: float | None) -> S
 
 
 def _report(
-    names: tuple[str, str | None],
+    names: tuple[str, str | None, str | None],
     settled: Settled,
     inputs: Example,
     proof: Proof,
@@ -180,8 +204,11 @@ def _report(
             dtype=choice.dtype or "",
             pattern=str(choice.pattern),
             sparsity=choice.sparsity,
-            importance="magnitude" if recipe is None else "recipe",
+            importance=choice.importance if recipe is None else "recipe",
             allocation=choice.allocation,
+            dense=choice.dense,
+            permute=choice.permute,
+            calib=names[2],
             threads=choice.threads,
             batch=inputs.batch,
             keep_all=choice.keep_all,
@@ -200,7 +227,8 @@ def _report(
         counters=proof.counters,
         check=proof.check,
         scores=scores,
-        reasons=(*explain(choice, proof, pruned), *cliff(scores)),
+        sensitivity=pruned.sensitivity,
+        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores)),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,

@@ -7,7 +7,10 @@ from dataclasses import replace
 from .errors import InputError
 from .report import Layer, Report, Scores
 
-SAME = ("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "keep_all", "batch", "dtype")
+SAME = (
+    *("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "dense", "permute", "keep_all"),
+    *("batch", "dtype"),
+)
 
 
 def merge(one: Report, other: Report) -> Report:

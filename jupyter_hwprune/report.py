@@ -16,7 +16,7 @@ from typing import Any, Literal
 from . import codec
 from .errors import ReportError, first_line
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
@@ -172,7 +172,8 @@ class Layer:
     used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
     `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
-    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model.
+    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
+    `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Layer:
     utilization: Utilization | None = None
     compressed: Compressed | None = None
     counters: Counters | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -283,20 +285,40 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The SparseML recipe that pruned the model: what it was called there, and its text.
+class Curve:
+    """What becomes of the model when this layer alone is pruned, at each of the scan's levels; None: it broke.
 
-    `calib` is what the inputs were called that it was calibrated with, None for the example itself.
+    `chosen` is the share that the layer was given for it.
     """
+
+    layer: str
+    errors: tuple[float | None, ...]
+    chosen: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A scan of the layers, each pruned alone at several `levels` of sparsity.
+
+    An error is the squared difference of the model's outputs relative to their square, or the score that was lost.
+    """
+
+    measure: Literal["output error", "score"]
+    levels: tuple[float, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The SparseML recipe that pruned the model: what it was called there, and its text."""
 
     name: str
     text: str
-    calib: str | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with every default filled in."""
+    """What was asked for, with every default filled in; `calib` None where the example itself was looked at."""
 
     model: str
     target: str
@@ -310,7 +332,10 @@ class Request:
     threads: int
     batch: int
     keep_all: bool = False
+    dense: tuple[str, ...] = ()
+    permute: bool = False
     input: str | None = None
+    calib: str | None = None
     recipe: Recipe | None = None
 
 
@@ -369,6 +394,7 @@ class Report:
     versions: dict[str, str]
     fingerprints: Fingerprints
     baselines: tuple[Baseline, ...] = ()
+    sensitivity: Sensitivity | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .namespace import models, tensors
 
@@ -40,6 +40,7 @@ def _folders(typed: str) -> list[str]:
 
 def _values(shell: Any, option: str) -> list[str] | None:
     """Return what can follow an option; None where it is no option that takes a value."""
+    from ..choice import Allocation, Importance
     from ..target import ALIASES, TARGETS
     from ..toolchains import environments
 
@@ -59,7 +60,9 @@ def _values(shell: Any, option: str) -> list[str] | None:
         case "--dtype":
             return sorted({dtype for target in TARGETS for stack in target.stacks for dtype in stack.dtypes})
         case "--allocation":
-            return ["uniform", "global"]
+            return list(get_args(Allocation))
+        case "--importance":
+            return list(get_args(Importance))
         case "--recipe":
             return [name for name, value in own.items() if isinstance(value, str) and "\n" in value]
         case "--input" | "--calib":

@@ -38,7 +38,22 @@ class HwpruneMagics(Magics):
     @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
     @argument("--pattern", help="2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured")
     @argument("--sparsity", type=float, help="the share to remove, above 0 and below 1")
-    @argument("--allocation", default="uniform", help="uniform: the same share of each layer; global: ranked together")
+    @argument(
+        "--importance",
+        default="magnitude",
+        help="what is kept: magnitude, activation (Wanda), second-order (mends what stays); for channels also taylor",
+    )
+    @argument("--calib", help="inputs to rank by, or for a --recipe: a tensor, a list, a DataLoader (default: --input)")
+    @argument(
+        "--allocation",
+        default="uniform",
+        help="uniform: the same share of each layer; global: ranked together; sensitivity, or sensitivity:score: by a "
+        "scan of each layer alone",
+    )
+    @argument("--dense", action="append", help="a layer to leave alone, by name or wildcard ('layers.0.*'); repeatable")
+    @argument(
+        "--permute", action="store_true", help="let input channels change places, so that n:m or blocks keep more"
+    )
     @argument("--toolchain", help="who compiles and judges, instead of the target's first")
     @argument("--dtype", help="what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)")
     @argument(
@@ -48,7 +63,6 @@ class HwpruneMagics(Magics):
     @argument("--batch", type=int, help="rows of the input (default: as the example has)")
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
     @argument("--recipe", help="a SparseML recipe that prunes: a file, or the name of a variable with its text")
-    @argument("--calib", help="inputs for a recipe with SparseGPT or Wanda: a name or an expression")
     @argument("--zoo", help="instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis")
     @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
     @argument("--smoke", action="store_true", help="doctor: have each toolchain compile and run a small model")
@@ -163,7 +177,10 @@ class HwpruneMagics(Magics):
                 example,
                 pattern=options.pattern,
                 sparsity=options.sparsity,
+                importance=options.importance,
                 allocation=options.allocation,
+                dense=options.dense or (),
+                permute=options.permute,
                 dtype=options.dtype,
                 keep_all=options.keep_all,
                 score=score,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..choice import Allocation
-from ..errors import InputError, PruneError, first_line
+from ..errors import InputError, PruneError, counted, first_line
 from ..example import Example
 from ..pattern import NM, Block, Channel, Pattern, Unstructured
-from ..report import Layer, Returned, Skipped, Totals
+from ..report import Layer, Returned, Sensitivity, Skipped, Totals
 from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
+from .method import MAGNITUDE, Method
+from .permutation import Permuted, permute_for
 from .picture import draw
 from .served import Sparse24
 from .weights import describe_zeros, zero_weights
@@ -31,7 +32,10 @@ class Pruned:
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
+    base: nn.Module  # computes what the dense model does; its channels may stand in another order
     returned: tuple[Returned, ...] = ()
+    sensitivity: Sensitivity | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -80,8 +84,9 @@ def prune(
     example: Example,
     pattern: Pattern,
     sparsity: float,
-    allocation: Allocation,
+    method: Method = MAGNITUDE,
     sparse24: Sparse24 | None = None,
+    progress: Callable[[str], None] = lambda _layer: None,
 ) -> Pruned:
     """Prune a copy of `dense`, which stays as it is; `sparse24` is who shall run 2:4 weights sparsely.
 
@@ -89,20 +94,62 @@ def prune(
     """
     macs = count_macs(dense, example)
     if isinstance(pattern, Channel):
-        surgery = remove_channels(dense, example, pattern, sparsity, ranked_together=allocation == "global")
-        model = surgery.model
-        small_macs = count_macs(copy.deepcopy(model).eval(), example)
-        layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
-    else:
-        model = copy.deepcopy(dense)
-        layers, skipped = zero_weights(model, pattern, sparsity, allocation, macs, sparse24)
-        small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
+        return _without_channels(dense, example, pattern, sparsity, method, macs)
+    base, remarks = dense, []
+    if method.permute:
+        base = copy.deepcopy(dense)
+        remarks.append(_reordered(permute_for(base, example, pattern), pattern))
+    model = copy.deepcopy(base)
+    zeroes = zero_weights(model, pattern, sparsity, method, macs, sparse24, progress)
+    _require_layers(zeroes.layers, zeroes.skipped, pattern)
+    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
+    if zeroes.raised:
+        remarks.append(_damped(zeroes.raised))
+    small_macs = macs | {layer.name: layer.pruned_macs for layer in zeroes.layers if layer.pruned_macs is not None}
+    totals = _totals(base, model, macs, small_macs)
+    layers, skipped = tuple(zeroes.layers), tuple(zeroes.skipped)
+    return Pruned(model, layers, skipped, totals, base, sensitivity=zeroes.sensitivity, remarks=tuple(remarks))
+
+
+def _without_channels(
+    dense: nn.Module,
+    example: Example,
+    pattern: Channel,
+    sparsity: float,
+    method: Method,
+    macs: dict[str, int],
+) -> Pruned:
+    surgery = remove_channels(dense, example, pattern, sparsity, ranked_together=method.allocation == "global")
+    model = surgery.model
+    small_macs = count_macs(model, example)
+    layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
+    _require_layers(layers, skipped, pattern)
+    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
+    return Pruned(model, tuple(layers), tuple(skipped), _totals(dense, model, macs, small_macs), dense)
+
+
+def _require_layers(layers: Sequence[Layer], skipped: Sequence[Skipped], pattern: Pattern) -> None:
     if not layers:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
-    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
-    totals = _totals(dense, model, macs, small_macs)
-    return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def _damped(raised: dict[str, float]) -> str:
+    names = ", ".join([*list(raised)[:4], *(["..."] if len(raised) > 4 else [])])
+    return (
+        f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
+        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would mend that."
+    )
+
+
+def _reordered(permuted: Sequence[Permuted], pattern: Pattern) -> str:
+    if not permuted:
+        return f"No input channels could change places without changing the function, so {pattern} keeps what it kept."
+    before, after = (sum(getattr(each, what) for each in permuted) for what in ("before", "after"))
+    return (
+        f"Channels changed places in {counted(len(permuted), 'set')}, the function staying the same: {pattern} keeps "
+        f"{after:.1%} of the magnitude instead of {before:.1%}."
+    )
 
 
 def adopt(
@@ -133,7 +180,7 @@ def adopt(
     _require_finite(model, example, "Remove less.")
     small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
     totals = _totals(dense, model, macs, small_macs)
-    return Pruned(model, tuple(layers), tuple(skipped), totals)
+    return Pruned(model, tuple(layers), tuple(skipped), totals, dense)
 
 
 def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs: dict[str, int]) -> Totals:
@@ -142,13 +189,13 @@ def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs
 
 
 def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
-    if not all(bool(torch.isfinite(t).all()) for t in example.outputs(copy.deepcopy(model).eval())):
+    if not all(bool(torch.isfinite(output).all()) for output in example.outputs(model)):
         raise PruneError(f"The pruned model's output holds NaN or infinite values. {cure}")
 
 
-def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
+def restore(pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
     """Give the layers `returned` their dense weights again, in a model in which pruning only zeroed weights."""
-    model = copy.deepcopy(pruned.model)
+    model, dense = copy.deepcopy(pruned.model), pruned.base
     names = {layer.name for layer in returned}
     gone = [layer for layer in pruned.layers if layer.name in names]
     with torch.no_grad():
@@ -160,7 +207,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
         pruned_weights=_weights(model) - _zeroed(dense, model),
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
-    return Pruned(model, left, pruned.skipped, totals, tuple(returned))
+    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned))
 
 
 def weight_name(layer: Layer) -> str:

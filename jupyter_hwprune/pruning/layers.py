@@ -60,6 +60,11 @@ def matrix_of(weight: Tensor, transposed_groups: int | None) -> Tensor:
     return weight.reshape(*weight.shape[:2], -1).transpose(1, 2)  # [K, taps, C/g]
 
 
+def groups_of(layer: nn.Module) -> int:
+    """Return into how many groups the rows of `as_matrix` fall, each with inputs of its own."""
+    return 1 if isinstance(layer, nn.Linear) else int(layer.groups)  # type: ignore[arg-type]
+
+
 def from_matrix(matrix: Tensor, layer: nn.Module, shape: torch.Size) -> Tensor:
     """Undo `as_matrix`."""
     if isinstance(layer, TRANSPOSED):

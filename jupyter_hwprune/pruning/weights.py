@@ -2,57 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
-from ..choice import Allocation
 from ..errors import PruneError
 from ..pattern import NM, Block, Unstructured
-from ..report import Layer, Skipped
+from ..report import Layer, Sensitivity, Skipped
+from .allocation import allocate, leave_dense
 from .compressed import compress
 from .importance import magnitude
-from .layers import PRUNABLE, as_matrix, from_matrix, layers_with_weights, reason_not_prunable
-from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
+from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .masks import block_sums
+from .method import Method
 from .picture import draw
+from .sensitivity import scan
 from .served import Sparse24, fits_two_of_four
+from .zeroing import Fitting, Zeroed, Zeros, apply, masked, zero
+
+ASKED = "it was asked to stay dense (--dense)"
+
+
+@dataclass(frozen=True)
+class Zeroes:
+    """The layers that hold the pattern now, those left dense and why, and what was found on the way.
+
+    `raised` is the damping of the layers whose Hessian was not positive definite, as a share of its mean diagonal.
+    """
+
+    layers: list[Layer]
+    skipped: list[Skipped]
+    sensitivity: Sensitivity | None
+    raised: dict[str, float]
 
 
 def zero_weights(
     model: nn.Module,
-    pattern: NM | Block | Unstructured,
+    pattern: Zeros,
     sparsity: float,
-    allocation: Allocation,
+    method: Method,
     macs: dict[str, int],
-    sparse24: Sparse24 | None = None,
-) -> tuple[list[Layer], list[Skipped]]:
+    sparse24: Sparse24 | None,
+    progress: Callable[[str], None],
+) -> Zeroes:
     """Zero weights of `model` in place so that every layer that fits holds the pattern.
 
-    `sparsity` is the share of weights (of blocks) removed: of each layer when `uniform`, of all layers when `global`.
+    `sparsity` is the share of weights (of blocks) removed: of each layer when `uniform`, of all layers otherwise.
     With `sparse24`, a layer that its toolchain has no sparse kernel for stays dense.
     """
-    fitting, skipped = _split(model, pattern, sparse24)
-    keeps = _global_masks(fitting, pattern, sparsity) if allocation == "global" else _masks(fitting, pattern, sparsity)
-    layers = []
-    for (name, layer, weight), keep in zip(fitting, keeps, strict=True):
-        if bool(keep.all()):
-            shape = tuple(weight.shape)
-            skipped.append(
-                Skipped(name, type(layer).__name__, shape, f"{pattern} at {sparsity:.0%} removes nothing of it")
-            )
-            continue
-        with torch.no_grad():
-            weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
-        layers.append(_describe(name, layer, weight, pattern, keep, macs.get(name), sparse24))
-    return layers, skipped
+    fitting, skipped = _split(model, pattern, sparse24, method.dense)
+    sensitivity, shares = _shares(model, fitting, pattern, sparsity, method, progress)
+    at = {name: (layer, weight) for name, layer, weight in fitting}
+    found: dict[str, Layer | Skipped] = {}
+    raised: dict[str, float] = {}
+
+    def done(name: str, zeroed: Zeroed) -> None:
+        progress(name)
+        layer, weight = at[name]
+        if bool(zeroed.keep.all()):
+            reason = f"{pattern} at {shares[name]:.0%} removes nothing of it"
+            found[name] = Skipped(name, type(layer).__name__, tuple(weight.shape), reason)
+            return
+        if zeroed.raised and zeroed.damping is not None:
+            raised[name] = zeroed.damping
+        described = _describe(name, layer, weight, pattern, zeroed.keep, macs.get(name), sparse24)
+        found[name] = replace(described, error=zeroed.error)
+
+    unreached = zero(model, fitting, pattern, shares, method, done)
+    for name, reason in unreached.items():
+        found[name] = Skipped(name, type(at[name][0]).__name__, tuple(at[name][1].shape), reason)
+    in_order = [found[name] for name in at if name in found]
+    return Zeroes(
+        [each for each in in_order if isinstance(each, Layer)],
+        skipped + [each for each in in_order if isinstance(each, Skipped)],
+        sensitivity,
+        raised,
+    )
+
+
+def _shares(
+    model: nn.Module,
+    fitting: Fitting,
+    pattern: Zeros,
+    sparsity: float,
+    method: Method,
+    progress: Callable[[str], None],
+) -> tuple[Sensitivity | None, dict[str, float]]:
+    """Return what each layer loses, and the scan that this rests on, where one was asked for."""
+    if not method.allocation.startswith("sensitivity") or not fitting:
+        return None, {name: sparsity for name, _, _ in fitting}
+    layers = {name: layer for name, layer, _ in fitting}
+
+    def prune_one(trial: nn.Module, name: str, share: float) -> None:
+        weight = trial.get_parameter(f"{name}.weight".lstrip("."))
+        apply(weight, layers[name], masked(magnitude(as_matrix(weight.detach(), layers[name])), pattern, share))
+
+    score = method.score if method.allocation == "sensitivity:score" else None
+    assert method.calibration is not None
+    found = scan(model, list(layers), prune_one, method.calibration.batches, score=score, progress=progress)
+    return found, allocate(found, sparsity)
 
 
 def describe_zeros(
     dense: nn.Module,
     model: nn.Module,
-    patterns: Mapping[str, NM | Block | Unstructured],
+    patterns: Mapping[str, Zeros],
     reasons: Mapping[str, str],
     macs: dict[str, int],
     sparse24: Sparse24 | None = None,
@@ -89,21 +144,20 @@ def describe_zeros(
     return layers, skipped
 
 
-Fitting = list[tuple[str, nn.Module, nn.Parameter]]
-
-
 def _split(
-    model: nn.Module, pattern: NM | Block | Unstructured, sparse24: Sparse24 | None
-) -> tuple[Fitting, list[Skipped]]:
-    fitting: Fitting = []
+    model: nn.Module, pattern: Zeros, sparse24: Sparse24 | None, dense: tuple[str, ...]
+) -> tuple[list[tuple[str, nn.Module, nn.Parameter]], list[Skipped]]:
+    fitting = []
     skipped = []
+    left_dense = leave_dense([name for name, _ in layers_with_weights(model)], dense)
     seen = {  # weights that a layer which stays dense reads too
         id(weight): f"{name}, which stays dense"
         for name, module in model.named_modules()
-        if not isinstance(module, PRUNABLE) and (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
+        if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
+        and (name in left_dense or not isinstance(module, PRUNABLE))
     }
     for name, module in layers_with_weights(model):
-        reason = reason_not_prunable(module)
+        reason = ASKED if name in left_dense else reason_not_prunable(module)
         weight = module._parameters.get("weight")  # noqa: SLF001
         if reason is None and weight is not None:
             if id(weight) in seen:
@@ -122,7 +176,7 @@ def _split(
     return fitting, skipped
 
 
-def _misfit(outputs: int, inputs: int, pattern: NM | Block | Unstructured) -> str | None:
+def _misfit(outputs: int, inputs: int, pattern: Zeros) -> str | None:
     if isinstance(pattern, NM) and inputs % pattern.m:
         return f"{pattern} needs input channels in multiples of {pattern.m}, and it has {inputs} a group"
     if isinstance(pattern, Block) and (outputs % pattern.rows or inputs % pattern.columns):
@@ -130,40 +184,11 @@ def _misfit(outputs: int, inputs: int, pattern: NM | Block | Unstructured) -> st
     return None
 
 
-def _masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float) -> Iterator[Tensor]:
-    for _, layer, weight in fitting:
-        scores = as_matrix(magnitude(weight), layer)  # [K, taps, C]
-        if isinstance(pattern, NM):
-            yield keep_n_of_m(scores, pattern.n, pattern.m)
-        elif isinstance(pattern, Block):
-            blocks = scores.numel() // (pattern.rows * pattern.columns)
-            yield keep_blocks(scores, pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
-        else:
-            yield keep_top(scores, max(1, round((1 - sparsity) * scores.numel())))
-
-
-def _global_masks(fitting: Fitting, pattern: NM | Block | Unstructured, sparsity: float) -> Iterator[Tensor]:
-    """Rank the weights (blocks) of all layers together; n:m fixes each group, so there is nothing to share out."""
-    if isinstance(pattern, NM):
-        yield from _masks(fitting, pattern, sparsity)
-        return
-    scores = [as_matrix(magnitude(weight), layer) for _, layer, weight in fitting]
-    if isinstance(pattern, Block):
-        scores = [block_sums(s, pattern.rows, pattern.columns) for s in scores]
-    for own in scores:  # no layer is emptied whole: its best stays, whatever the others have
-        own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf
-    flat = torch.cat([s.flatten() for s in scores]) if scores else torch.empty(0)
-    keep = keep_top(flat, max(len(scores), round((1 - sparsity) * flat.numel())))
-    for part, own in zip(torch.split(keep, [s.numel() for s in scores]), scores, strict=True):
-        mask = part.reshape(own.shape)
-        yield expand_blocks(mask, pattern.rows, pattern.columns) if isinstance(pattern, Block) else mask
-
-
 def _describe(
     name: str,
     layer: nn.Module,
     weight: Tensor,
-    pattern: NM | Block | Unstructured,
+    pattern: Zeros,
     keep: Tensor,
     macs: int | None,
     sparse24: Sparse24 | None,
@@ -191,7 +216,7 @@ def _describe(
     return replace(described, served_by=served, compressed=compress(matrix.flatten(1), sparse24.dtype))
 
 
-def valid_share(matrix: Tensor, keep: Tensor, pattern: NM | Block | Unstructured) -> float:
+def valid_share(matrix: Tensor, keep: Tensor, pattern: Zeros) -> float:
     """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weights themselves.
 
     n:m: groups with at most n weights left. Blocks: those all zero, or with nothing removed from them.

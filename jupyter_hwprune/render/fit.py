@@ -61,7 +61,8 @@ def _reductions(report: Report) -> Iterator[Report]:
     kept, skipped = len(layers), len(report.skipped)
     while kept > 1 or skipped > 1:
         kept, skipped = max(1, kept // 2), max(1, skipped // 2)
-        fewer = replace(report, skipped=report.skipped[:skipped])
+        curves = report.sensitivity and replace(report.sensitivity, curves=report.sensitivity.curves[:kept])
+        fewer = replace(report, skipped=report.skipped[:skipped], sensitivity=curves)
         dense = f"{skipped} of {len(report.skipped)} left dense"
         said = f"only the {kept} costliest of {len(layers)} layers and {dense} are here"
         yield _with(fewer, [replace(layer, picture=None) for layer in layers[:kept]], said)
@@ -76,7 +77,9 @@ def _bare(report: Report) -> Report:
     none = Samples((), ())
     measurement = replace(report.measurement, dense=report.measurement.dense and none, control=None, pruned=None)
     said = "all layers are left out: the report would be too large"
-    return replace(report, layers=(), skipped=(), measurement=measurement, omitted=(*report.omitted, said))
+    return replace(
+        report, layers=(), skipped=(), sensitivity=None, measurement=measurement, omitted=(*report.omitted, said)
+    )
 
 
 def _shrink(layer: Layer, size: int) -> Layer:

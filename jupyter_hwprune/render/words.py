@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from statistics import median
 
 from ..errors import counted
 from ..report import Comparison, Layer, Report, Returned, Skipped, Utilization, best_baseline
@@ -71,7 +72,8 @@ def interval(comparison: Comparison) -> str | None:
 def what(report: Report) -> str:
     request = report.request
     dtype = f", {request.dtype}" if request.device != "CPU" and request.dtype else ""
-    pattern = f"{request.pattern} at {share(request.sparsity)}"
+    by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
+    pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
     return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
 
 
@@ -100,6 +102,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows += energy(report)
     rows += counters(report)
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
+    rows += layer_errors(report)
     rows += served(report)
     rows += compressed(report)
     if report.totals.macs is not None and report.totals.pruned_macs is not None:
@@ -142,16 +145,18 @@ def line(report: Report) -> str:
         "input": request.input,
         "target": f"{request.target}:{request.toolchain}",
         "recipe": recipe.name if recipe else None,
-        "calib": recipe.calib if recipe else None,
+        "calib": request.calib,
         "pattern": None if recipe else request.pattern,
         "sparsity": None if recipe else f"{request.sparsity:g}",
         "dtype": request.dtype,
+        "importance": request.importance if request.importance not in {"magnitude", "recipe"} else None,
         "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
         "batch": str(request.batch),
     }
     said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
-    flag = " --keep-all" if request.keep_all else ""
-    return f"%hwprune {shlex.quote(request.model)} {said}{flag} -o run"
+    said += "".join(f" --dense {shlex.quote(name)}" for name in request.dense)
+    flags = " --permute" * request.permute + " --keep-all" * request.keep_all
+    return f"%hwprune {shlex.quote(request.model)} {said}{flags} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:
@@ -191,6 +196,17 @@ def counters(report: Report) -> list[tuple[str, str]]:
     sparse = sum(each.sparse > 0 for each in known)
     said = f"sparse Tensor Core operations in {sparse} of {counted(len(known), 'layer')} ({report.counters.device})"
     return [("counters", said)]
+
+
+def layer_errors(report: Report) -> list[tuple[str, str]]:
+    """Say what the layers' outputs lost by themselves, where a solver told."""
+    errors = {layer.name: layer.error for layer in report.layers if layer.error is not None}
+    if not errors:
+        return []
+    worst = max(errors, key=lambda name: errors[name])
+    middle, most = (f"{_three_digits(100 * each)} %" for each in (median(errors.values()), errors[worst]))
+    said = f"median {middle}, worst {most} in {middle_cut(worst, 40)}"
+    return [("layer error", f"{said}: squared, of the layer's squared output on the calibration inputs")]
 
 
 def served(report: Report) -> list[tuple[str, str]]:
