@@ -1,0 +1,152 @@
+"""What a layer's inputs look like over the calibration data: their Gram matrix, or only their norms.
+
+The columns are those of the layer's weight as `layers.as_matrix` reads it: [K, taps, C/g] flattened to [K, D]. A row is
+what one output value is the product of: for a convolution the window under one output position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, nn
+
+from .layers import TRANSPOSED
+
+GRAM_LIMIT_BYTES = 2 << 30
+CHUNK_BYTES = 64 << 20
+PANEL = 512  # columns of one product; the half of a Gram matrix below its diagonal panels is mirrored, not computed
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Summed over `rows` input vectors: `norms` [groups, D] is the root of the diagonal of `gram` [groups, D, D]."""
+
+    rows: int
+    norms: Tensor
+    gram: Tensor | None
+
+
+class Accumulator:
+    """Sums the statistics of one layer over the calls that it is given the inputs of, in float32."""
+
+    def __init__(self, layer: nn.Module, *, gram: bool) -> None:
+        self.layer = layer
+        self.rows = 0
+        groups, width = shape_of(layer)
+        self.sums = torch.zeros((groups, width, width) if gram else (groups, width))
+
+    def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for rows in input_rows(self.layer, args, kwargs):  # [g, R, D]
+            self.rows += rows.shape[1]
+            if self.sums.ndim == 2:
+                self.sums += rows.square().sum(1)
+                continue
+            width = rows.shape[2]
+            for start in range(0, width, PANEL):
+                panel = slice(start, start + PANEL)
+                self.sums[:, panel, start:].baddbmm_(rows[:, :, panel].mT, rows[:, :, start:])
+
+    def statistics(self) -> Statistics:
+        if self.sums.ndim == 2:
+            return Statistics(self.rows, self.sums.sqrt(), None)
+        for start in range(PANEL, self.sums.shape[1], PANEL):
+            panel = slice(start, start + PANEL)
+            self.sums[:, panel, :start] = self.sums[:, :start, panel].mT
+        return Statistics(self.rows, self.sums.diagonal(dim1=1, dim2=2).sqrt(), self.sums)
+
+
+def shape_of(layer: nn.Module) -> tuple[int, int]:
+    """Return the groups of a layer, and the width D of the vectors that each of its outputs is the product of."""
+    if isinstance(layer, nn.Linear):
+        return 1, layer.in_features
+    conv = cast("nn.Conv2d", layer)
+    return conv.groups, conv.in_channels // conv.groups * conv.weight[0, 0].numel()
+
+
+def same_rows(one: nn.Module, other: nn.Module) -> bool:
+    """Say whether two layers read the same input as the same vectors; for a ConvTranspose each call decides."""
+    return not isinstance(one, TRANSPOSED) and _geometry(one) == _geometry(other)
+
+
+def reason_too_wide(layer: nn.Module) -> str | None:
+    """Say why no Gram matrix is made for this layer; None where one can be."""
+    groups, width = shape_of(layer)
+    size = groups * width * width * 4
+    if size <= GRAM_LIMIT_BYTES:
+        return None
+    return (
+        f"the Gram matrix of its {width} inputs would take {size / (1 << 30):.1f} GiB, and {GRAM_LIMIT_BYTES >> 30} GiB "
+        "is the most; use --importance activation, which needs their norms alone, or magnitude"
+    )
+
+
+def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    """Yield a call's input as float32 vectors [groups, R, D], in pieces of at most about 64 MiB."""
+    x: Tensor = (args[0] if args else kwargs["input"]).detach()
+    if isinstance(layer, nn.Linear):
+        for piece in x.reshape(-1, x.shape[-1]).split(max(1, CHUNK_BYTES // (4 * x.shape[-1]))):
+            yield piece.float()[None]
+        return
+    conv = cast("nn.Conv2d", layer)
+    taps = conv.kernel_size
+    if x.ndim == len(taps) + 1:
+        x = x[None]
+    if isinstance(layer, TRANSPOSED):
+        size = args[1] if len(args) > 1 else kwargs.get("output_size")
+        x, strides, dilation = _spread(conv, x, size), (1,) * len(taps), conv.dilation
+    else:
+        x, strides, dilation = _padded(conv, x), conv.stride, conv.dilation
+    for dim, (tap, step, gap) in enumerate(zip(taps, strides, dilation, strict=True), start=2):
+        x = x.unfold(dim, gap * (tap - 1) + 1, step)  # [N, C, .., outputs, .., window]
+    x = x[(..., *(slice(None, None, gap) for gap in dilation))]  # [N, C, *outputs, *taps], a view
+    x = x.unflatten(1, (conv.groups, -1)).movedim(2, -1).movedim(1, 0)  # [g, N, *outputs, *taps, C/g]
+    groups, width = shape_of(layer)
+    flipped = tuple(range(-1 - len(taps), -1)) if isinstance(layer, TRANSPOSED) else ()
+    line = max(1, 4 * groups * width * x.shape[3 : 2 + len(taps)].numel())
+    image = line * x.shape[2]
+    for images in x.split(max(1, CHUNK_BYTES // max(1, image)), dim=1):
+        for piece in images.split(max(1, CHUNK_BYTES // line), dim=2):
+            yield piece.flip(flipped).reshape(groups, -1, width).float()
+
+
+def _padded(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    sides: list[int] = []  # from the last dimension to the first, as F.pad wants them
+    for dim in reversed(range(len(conv.kernel_size))):
+        if conv.padding == "valid":
+            sides += [0, 0]
+        elif conv.padding == "same":
+            total = conv.dilation[dim] * (conv.kernel_size[dim] - 1)
+            sides += [total // 2, total - total // 2]
+        else:
+            sides += [cast("int", conv.padding[dim])] * 2
+    return F.pad(x, sides, mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode)
+
+
+def _spread(conv: nn.Conv2d, x: Tensor, output_size: Any) -> Tensor:
+    """Set zeros between and around the inputs of a ConvTranspose: with flipped taps it is then a plain convolution."""
+    spatial = x.shape[2:]
+    stuffed = [(size - 1) * step + 1 for size, step in zip(spatial, conv.stride, strict=True)]
+    spread = x.new_zeros(*x.shape[:2], *stuffed)
+    spread[(..., *(slice(None, None, step) for step in conv.stride))] = x
+    sides: list[int] = []
+    for dim in reversed(range(len(spatial))):
+        reach = conv.dilation[dim] * (conv.kernel_size[dim] - 1)
+        padding = cast("int", conv.padding[dim])
+        output = stuffed[dim] + reach - 2 * padding + conv.output_padding[dim]
+        if output_size is not None:
+            output = output_size[dim - len(spatial)]
+        left = reach - padding
+        sides += [left, output + reach - left - stuffed[dim]]
+    return F.pad(spread, sides)
+
+
+def _geometry(layer: nn.Module) -> tuple[Any, ...]:
+    if isinstance(layer, nn.Linear):
+        return (layer.in_features,)
+    conv = cast("nn.Conv2d", layer)
+    names = ("in_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return (isinstance(layer, TRANSPOSED), *(getattr(conv, name) for name in names))
