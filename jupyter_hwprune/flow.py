@@ -18,7 +18,8 @@ from .choice import Choice, choose
 from .errors import InputError, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
-from .pruning import copy_modes, copy_of, fingerprint, prune
+from .pattern import Pattern
+from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle
 from .reasons import cliff, explain
@@ -26,6 +27,8 @@ from .recipe import Asked, apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
 from .toolchains.process import Progress, new_folder, remove
+from .training import Finetune, PruneStep, Subject, keep_trained, train_along
+from .training.schedule import check_schedule, stages
 
 Score = Callable[[nn.Module], float]
 
@@ -44,6 +47,9 @@ def hwprune(
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
+    finetune: Finetune | None = None,
+    schedule: str = "one-shot",
+    steps: int = 1,
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
@@ -59,7 +65,9 @@ def hwprune(
     cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
     `sparsity` is the share removed, above 0 and below 1. `dtype` is what a GPU runs both models in. A layer that gains
     nothing by its zeros gets its dense weights back, where the toolchain can tell, unless `keep_all`. `score` rates a
-    model, higher is better. `recipe` is a SparseML recipe, a file or its text, that prunes instead of `pattern`,
+    model, higher is better. `finetune` trains the copy that it is given, after each of the `steps` in which `schedule`
+    prunes (one-shot, iterative, cubic): the zeros hold whatever its optimisers do, its result is not looked at, and all
+    layers stay pruned. `recipe` is a SparseML recipe, a file or its text, that prunes instead of `pattern`,
     `sparsity` and `allocation`; `calib` are inputs for those of its modifiers that look at activations: one as the
     example is, or a list of them. `timeout_s` bounds the toolchain's worker in seconds. The model itself, its mode, and
     torch's random state stay as they are (but for what `score` draws).
@@ -67,6 +75,11 @@ def hwprune(
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
+    check_schedule(schedule, steps, trains=finetune is not None)
+    if finetune is not None and recipe is not None:
+        raise InputError(
+            "A recipe prunes at once, by its own patterns, and no fine-tune step goes with it. Use --pattern."
+        )
     plan = _recipe((recipe, recipe_name), calib, pattern, sparsity, allocation, progress)
     choice = choose(
         target,
@@ -84,25 +97,36 @@ def hwprune(
         progress("prune", str(choice.pattern) if plan is None else plan.name)
         dense = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(dense))
-        dense_score = _rate(score, dense, model)
+        dense_score = _rate(score, dense, model) if finetune is None else None
         with _own_torch_state():
             inputs = _inputs(dense, example, choice)
+            sparse24 = Sparse24.of(choice)
+        prune_step = _prune_step(inputs, choice, sparse24)
+        if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
+            growing = stages(schedule, choice.pattern, choice.sparsity, steps)
+            trained = train_along(Subject(model, name, dense), growing, prune_step, finetune, progress)
+            dense_score = _rate(score, dense, model, optional=True)
+        with _own_torch_state():
             versions = {}
-            if plan is None:
-                sparse24 = Sparse24.of(choice)
-                pruned = prune(dense, inputs, choice.pattern, choice.sparsity, choice.allocation, sparse24)
+            if finetune is not None:
+                pruned = recount(dense, inputs, trained, choice.pattern, sparse24)
+            elif plan is None:
+                pruned = prune_step(dense, choice.pattern, choice.sparsity)
             else:
                 applied = apply_recipe(plan, dense, inputs, calib, choice, folder, progress)
                 pruned, choice, versions = applied.pruned, applied.choice, applied.versions
             settled = settle(dense, pruned, inputs, choice, folder, progress)
+            if finetune is not None:
+                settled = keep_trained(settled, pruned)
             proof = prove(dense, settled, inputs, folder, progress)
-            if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
+            if finetune is None and proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
                 settled = give_up(dense, settled, proof.measurement.comparison)
                 proof = prove(dense, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(dense), fingerprint(settled.pruned.model))
-        scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model))
+        scores = _scores(score, dense_score, _rate(score, settled.pruned.model, model, optional=finetune is not None))
         asked = None if plan is None else Recipe(plan.name, plan.text, calib_name)
-        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints, asked, versions)
+        training = None if finetune is None else (schedule, steps)
+        report = _report((name, input_name), settled, inputs, proof, scores, fingerprints, asked, training, versions)
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
 
@@ -127,6 +151,14 @@ def _recipe(
     return read_recipe(source, progress, name)
 
 
+def _prune_step(inputs: Example, choice: Choice, sparse24: Sparse24 | None) -> PruneStep:
+    def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
+        with _own_torch_state():
+            return prune(model, inputs, pattern, sparsity, choice.allocation, sparse24)
+
+    return prune_step
+
+
 def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     inputs = Example.of(example).on_cpu()
     require_runs(dense, inputs)
@@ -136,12 +168,17 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     return inputs
 
 
-def _rate(score: Score | None, own: nn.Module, model: nn.Module) -> float | None:
-    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there."""
+def _rate(score: Score | None, own: nn.Module, model: nn.Module, *, optional: bool = False) -> float | None:
+    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there.
+
+    Where it is `optional`, a score of None is none.
+    """
     if score is None:
         return None
     try:
         value = score(copy.deepcopy(own).to(_device(model)))
+        if value is None and optional:
+            return None
         value = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:
         raise InputError(
@@ -167,6 +204,7 @@ def _report(
     scores: Scores | None,
     fingerprints: Fingerprints,
     recipe: Recipe | None,
+    training: tuple[str, int] | None,
     versions: dict[str, str],
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
@@ -187,6 +225,8 @@ def _report(
             keep_all=choice.keep_all,
             input=names[1],
             recipe=recipe,
+            schedule="one-shot" if training is None else training[0],
+            steps=1 if training is None else training[1],
         ),
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
@@ -200,7 +240,7 @@ def _report(
         counters=proof.counters,
         check=proof.check,
         scores=scores,
-        reasons=(*explain(choice, proof, pruned), *cliff(scores)),
+        reasons=(*explain(choice, proof, pruned), *cliff(scores, trained=training is not None)),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,

@@ -296,7 +296,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with every default filled in."""
+    """What was asked for, with every default filled in; `schedule` and `steps` say how it was trained along, if it was."""
 
     model: str
     target: str
@@ -312,6 +312,8 @@ class Request:
     keep_all: bool = False
     input: str | None = None
     recipe: Recipe | None = None
+    schedule: str = "one-shot"
+    steps: int = 1
 
 
 @dataclass(frozen=True)

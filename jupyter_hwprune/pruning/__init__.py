@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,14 @@ SAMPLED = 1 << 16
 
 @dataclass(frozen=True)
 class Pruned:
+    """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank."""
+
     model: nn.Module
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
     returned: tuple[Returned, ...] = ()
+    keep: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -88,9 +91,10 @@ def prune(
     Raises PruneError when no layer fits the pattern, or when a channel cut cannot be proven right.
     """
     macs = count_macs(dense, example)
+    keep: Mapping[str, Tensor] = {}
     if isinstance(pattern, Channel):
         surgery = remove_channels(dense, example, pattern, sparsity, ranked_together=allocation == "global")
-        model = surgery.model
+        model, keep = surgery.model, surgery.keep
         small_macs = count_macs(copy.deepcopy(model).eval(), example)
         layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
     else:
@@ -102,7 +106,7 @@ def prune(
         raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
     _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
     totals = _totals(dense, model, macs, small_macs)
-    return Pruned(model, tuple(layers), tuple(skipped), totals)
+    return Pruned(model, tuple(layers), tuple(skipped), totals, keep=keep)
 
 
 def adopt(
@@ -134,6 +138,21 @@ def adopt(
     small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
     totals = _totals(dense, model, macs, small_macs)
     return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def recount(
+    dense: nn.Module, example: Example, pruned: Pruned, pattern: Pattern, sparse24: Sparse24 | None = None
+) -> Pruned:
+    """Describe `pruned` again after its weights were trained; where channels were removed, nothing can have changed."""
+    if isinstance(pattern, Channel):
+        return pruned
+    macs = count_macs(dense, example)
+    patterns = {weight_name(layer): pattern for layer in pruned.layers}
+    reasons = {layer.name: layer.reason for layer in pruned.skipped}
+    layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, sparse24)
+    small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
+    totals = _totals(dense, pruned.model, macs, small_macs)
+    return replace(pruned, layers=tuple(layers), skipped=tuple(skipped), totals=totals)
 
 
 def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs: dict[str, int]) -> Totals:
