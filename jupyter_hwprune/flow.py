@@ -17,8 +17,8 @@ from torch import nn
 from .choice import Choice, choose
 from .errors import InputError, first_line
 from .example import Example, require_runs
-from .proof import Proof, prove
 from .pattern import Pattern
+from .proof import Proof, prove
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle

@@ -296,7 +296,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with every default filled in; `schedule` and `steps` say how it was trained along, if it was."""
+    """What was asked for, with every default filled in; it was pruned in `steps`, in between by a fine-tune step."""
 
     model: str
     target: str

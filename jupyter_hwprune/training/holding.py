@@ -40,7 +40,7 @@ def held(model: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[None]:
 
     hooks = [register_optimizer_step_post_hook(zero_again)]
     hooks += [
-        parameter.register_hook(lambda grad, gone=gone: grad.masked_fill(gone.to(grad.device), 0))
+        parameter.register_hook(lambda grad, gone=gone: grad.masked_fill(gone.to(grad.device), 0))  # type: ignore[no-untyped-call]
         for parameter, gone in removed.items()
         if parameter.requires_grad
     ]
