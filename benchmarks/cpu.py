@@ -74,11 +74,11 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
     build, make_input = MODELS["mobilenet_v2"]
     model: nn.Module = build().eval()
     choice = choose("intel-cpu", toolchain=toolchain)
-    same = Settled(Pruned(model, (), (), Totals(0, 0, 0, 0), model), choice)
+    same = Settled(Pruned(model, (), (), Totals(0, 0, 0, 0)), choice)
     found = []
     for _ in range(runs):
         with private_folder() as folder:
-            proof = prove(same, Example.of(make_input(1)), folder, lambda *_: None)
+            proof = prove(model, same, Example.of(make_input(1)), folder, lambda *_: None)
         comparison = proof.measurement.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found

@@ -7,7 +7,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,20 @@ from .choice import Choice, choose
 from .errors import InputError, counted, first_line
 from .example import Example, require_runs
 from .proof import Proof, prove
-from .pruning import copy_modes, copy_of, fingerprint, prune
+from .pattern import Pattern
+from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
 from .pruning.calibration import Calibration
 from .pruning.method import Method, needs_inputs
 from .pruning.served import Sparse24
 from .rating import Settled, give_up, settle
 from .reasons import cliff, explain
-from .recipe import Asked, apply_recipe, read_recipe
+from .recipe import Asked as RecipeRead
+from .recipe import apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
 from .toolchains.process import Progress, new_folder, remove
+from .training import Finetune, PruneStep, Subject, keep_trained, train_along
+from .training.schedule import check_schedule, stages
 
 Score = Callable[[nn.Module], float]
 
@@ -51,6 +55,9 @@ def hwprune(
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
+    finetune: Finetune | None = None,
+    schedule: str = "one-shot",
+    steps: int = 1,
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
@@ -72,20 +79,24 @@ def hwprune(
     alone, wildcards too. `permute` lets input channels change places, so that n:m or blocks keep more.
 
     `dtype` is what a GPU runs both models in. A layer that gains nothing by its zeros gets its dense weights back,
-    where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `recipe` is a SparseML
-    recipe, a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds.
-    The model itself, its mode, and torch's random state stay as they are (but for what `score` draws).
+    where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy
+    that it is given, after each of the `steps` in which `schedule` prunes (one-shot, iterative, cubic): the zeros hold
+    whatever its optimisers do, its result is not looked at, and all layers stay pruned. `recipe` is a SparseML recipe,
+    a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds. The model
+    itself, its mode, and torch's random state stay as they are (but for what `score` and `finetune` draw).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
-    decided = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
-    plan = _recipe((recipe, recipe_name), decided | {"pattern": pattern, "sparsity": sparsity}, progress)
+    check_schedule(schedule, steps, trains=finetune is not None)
+    method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
+    asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
+    plan = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
     choice = choose(
         target,
         pattern=pattern,
         sparsity=sparsity,
-        **decided,
+        **method,
         toolchain=toolchain,
         dtype=dtype,
         keep_all=keep_all,
@@ -98,43 +109,76 @@ def hwprune(
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
         rate = None if score is None else partial(_rate, score, like=model)
-        dense_score = rate and rate(own)
+        dense_score = rate(own) if rate is not None and finetune is None else None
         with _own_torch_state():
             inputs = _inputs(own, example, choice)
-            versions = {}
-            if plan is None:
-                calibration, choice = _calibration(own, inputs, calib, choice)
-                method = Method.of(choice, calibration, rate)
-                layer_done = partial(progress, "prune")
-                sparse24 = Sparse24.of(choice)
-                pruned = prune(own, inputs, choice.pattern, choice.sparsity, method, sparse24, layer_done)
-            else:
+            start, choice = _start(own, inputs, choice)
+            calibration, choice = (None, choice) if plan else _calibration(start, inputs, calib, choice)
+        sparse24 = Sparse24.of(choice)
+        prune_step = _prune_step(inputs, Method.of(choice, calibration, rate), sparse24, progress)
+        if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
+            growing = stages(schedule, choice.pattern, choice.sparsity, steps)
+            trained = train_along(Subject(model, name, own, start), growing, prune_step, finetune, progress)
+            dense_score = rate and rate(own)
+        with _own_torch_state():
+            versions: dict[str, str] = {}
+            if plan is not None:
                 applied = apply_recipe(plan, own, inputs, calib, choice, folder, progress)
                 pruned, choice, versions = applied.pruned, applied.choice, applied.versions
-            settled = settle(pruned, inputs, choice, folder, progress)
-            proof = prove(settled, inputs, folder, progress)
-            if proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
-                settled = give_up(settled, proof.measurement.comparison)
-                proof = prove(settled, inputs, folder, progress)
+            elif finetune is not None:
+                pruned = recount(start, inputs, trained, choice.pattern, sparse24)
+            else:
+                pruned = prune_step(start, choice.pattern, choice.sparsity)
+            settled = settle(start, pruned, inputs, choice, folder, progress)
+            if finetune is not None:
+                settled = keep_trained(settled, pruned)
+            proof = prove(start, settled, inputs, folder, progress)
+            if finetune is None and proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
+                settled = give_up(start, settled, proof.measurement.comparison)
+                proof = prove(start, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         scores = _scores(score, dense_score, rate and rate(settled.pruned.model))
-        asked = None if plan is None else Recipe(plan.name, plan.text)
-        report = _report((name, input_name, calib_name), settled, inputs, proof, scores, fingerprints, asked, versions)
+        report = _report(
+            Asked(name, input_name, calib_name, plan, None if finetune is None else (schedule, steps)),
+            settled,
+            inputs,
+            proof,
+            scores,
+            fingerprints,
+            versions,
+        )
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
         return Run(finished, report, proof.files, folder)
 
 
-def _recipe(
-    recipe: tuple[str | Path | None, str | None], decided: Mapping[str, Any], progress: Progress
-) -> Asked | None:
+@dataclass(frozen=True)
+class Asked:
+    """What the user called things, and asked for beside the choice."""
+
+    model: str
+    input: str | None
+    calib: str | None
+    recipe: RecipeRead | None
+    training: tuple[str, int] | None
+
+
+def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
     """Read the recipe before anything else is done, and refuse what it decides itself."""
-    source, name = recipe
-    if source is None:
-        return None
-    for option, value in decided.items():
+    for option, value in asked.items():
         if value not in (None, "magnitude", "uniform", (), [], False):
-            raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
+            said = "a function" if callable(value) else value
+            raise InputError(
+                f"--{option} is {said}, and the recipe says itself what to remove, at once. Give one of the two."
+            )
     return read_recipe(source, progress, name)
+
+
+def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, Choice]:
+    """Return the dense model that is pruned: its channels in another order, where that was asked for."""
+    if not choice.permute:
+        return own, choice
+    model, said = reordered(own, inputs, choice.pattern)
+    return model, choice.remarked(said)
 
 
 def _calibration(dense: nn.Module, example: Example, calib: Any, choice: Choice) -> tuple[Calibration | None, Choice]:
@@ -150,7 +194,15 @@ def _calibration(dense: nn.Module, example: Example, calib: Any, choice: Choice)
     said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
     if calib is None:
         said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
-    return found, replace(choice, remarks=(*choice.remarks, said))
+    return found, choice.remarked(said)
+
+
+def _prune_step(inputs: Example, method: Method, sparse24: Sparse24 | None, progress: Progress) -> PruneStep:
+    def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
+        with _own_torch_state():
+            return prune(model, inputs, pattern, sparsity, method, sparse24, partial(progress, "prune"))
+
+    return prune_step
 
 
 def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
@@ -162,10 +214,15 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     return inputs
 
 
-def _rate(score: Score, own: nn.Module, *, like: nn.Module) -> float:
-    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there."""
+def _rate(score: Score, own: nn.Module, *, like: nn.Module) -> float | None:
+    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there.
+
+    A cell whose last expression is None gives no score.
+    """
     try:
         value = score(copy.deepcopy(own).to(_device(like)))
+        if value is None:
+            return None
         value = float(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:
         raise InputError(
@@ -184,20 +241,19 @@ def _scores(score: Score | None, dense: float | None, pruned: float | None) -> S
 
 
 def _report(
-    names: tuple[str, str | None, str | None],
+    asked: Asked,
     settled: Settled,
     inputs: Example,
     proof: Proof,
     scores: Scores | None,
     fingerprints: Fingerprints,
-    recipe: Recipe | None,
     versions: dict[str, str],
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=Request(
-            model=names[0],
+            model=asked.model,
             target=choice.target.name,
             toolchain=choice.stack.toolchain,
             device=choice.stack.device,
@@ -208,12 +264,13 @@ def _report(
             allocation=choice.allocation,
             dense=choice.dense,
             permute=choice.permute,
-            calib=names[2],
+            calib=asked.calib,
             threads=choice.threads,
             batch=inputs.batch,
             keep_all=choice.keep_all,
-            input=names[1],
-            recipe=recipe,
+            input=asked.input,
+            recipe=asked.recipe and Recipe(asked.recipe.name, asked.recipe.text),
+            **({} if asked.training is None else {"schedule": asked.training[0], "steps": asked.training[1]}),
         ),
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
@@ -228,7 +285,7 @@ def _report(
         check=proof.check,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores)),
+        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores, trained=asked.training is not None)),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,

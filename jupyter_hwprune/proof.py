@@ -74,7 +74,7 @@ class Proof:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def prove(settled: Settled, example: Example, folder: Path, progress: Progress) -> Proof:
+def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, progress: Progress) -> Proof:
     """Return what the toolchain measured, or why it did not.
 
     Raises ExportError when torch cannot export, MismatchError when the compiled model computes something else.
@@ -82,11 +82,11 @@ def prove(settled: Settled, example: Example, folder: Path, progress: Progress) 
     choice, pruned = settled.choice, settled.pruned
     if choice.obstacle is not None:
         return Proof(not_measured(choice, choice.obstacle), pruned.layers)
-    models = {"dense": pruned.base, "pruned": pruned.model}
+    models = {"dense": dense, "pruned": pruned.model}
     exported = write_cases(models, example, choice, folder, progress, written=settled.written)
 
     def write_dense(own: Choice, where: Path) -> dict[str, Case]:
-        return write_cases({"dense": pruned.base}, example, own, where, progress, written={})
+        return write_cases({"dense": dense}, example, own, where, progress, written={})
 
     baselines = Baselines(write_dense, choice, folder, progress)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .choice import Choice
 from .errors import MismatchError, counted
 from .example import Example
@@ -41,7 +43,9 @@ class Settled:
     written: Mapping[str, Case] = field(default_factory=dict)
 
 
-def settle(pruned: Pruned, example: Example, choice: Choice, folder: Path, progress: Progress) -> Settled:
+def settle(
+    dense: nn.Module, pruned: Pruned, example: Example, choice: Choice, folder: Path, progress: Progress
+) -> Settled:
     """Have the toolchain time each layer that it serves, where it can, and give losers their dense weights back.
 
     Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
@@ -49,7 +53,7 @@ def settle(pruned: Pruned, example: Example, choice: Choice, folder: Path, progr
     rated = served(pruned.layers, choice)
     if choice.obstacle is not None or not rated or not defines(choice.stack.toolchain, "rate"):
         return Settled(pruned, choice)
-    cases = write_cases({"dense": pruned.base, "pruned": pruned.model}, example, choice, folder, progress, written={})
+    cases = write_cases({"dense": dense, "pruned": pruned.model}, example, choice, folder, progress, written={})
     request = request_for("rate", choice, folder, cases, layers=rated)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
@@ -68,7 +72,7 @@ def settle(pruned: Pruned, example: Example, choice: Choice, folder: Path, progr
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     graphs = all(row.get("graphs", True) for row in rows.values())
     if returned:
-        pruned = restore(pruned, returned)
+        pruned = restore(dense, pruned, returned)
         del cases["pruned"]  # it is another model now
     return Settled(pruned, choice, plans, rated, graphs, cases)
 
@@ -78,7 +82,7 @@ def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
     return tuple(layer.name for layer in layers if choice.stack.toolchain in (layer.served_by or ()))
 
 
-def give_up(settled: Settled, slower: Comparison) -> Settled:
+def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     """Make every layer dense again where the whole model came out slower, and keep what was measured of it."""
     pruned, choice = settled.pruned, settled.choice
     gone = [
@@ -89,7 +93,7 @@ def give_up(settled: Settled, slower: Comparison) -> Settled:
         f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
         f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
     )
-    restored = restore(pruned, (*pruned.returned, *gone))
+    restored = restore(dense, pruned, (*pruned.returned, *gone))
     written = {name: case for name, case in settled.written.items() if name != "pruned"}
     return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)), written=written)
 

@@ -45,11 +45,14 @@ def explain_written(choice: Choice, proof: Proof) -> tuple[str, ...]:
     )
 
 
-def cliff(scores: Scores | None) -> tuple[str, ...]:
-    """Name the cliff where a score fell over it, at once and before any training."""
+def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
+    """Name the cliff where a score fell over it."""
     if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
         return ()
-    said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g} with no training after"
+    said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
+    if trained:
+        return (f"{said}, for all its training after. Train longer, prune in more --steps, or remove less.",)
+    said += " with no training after"
     return (f"{said}. Train the pruned copy, its zeros held, or remove less.",)
 
 

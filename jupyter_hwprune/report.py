@@ -318,7 +318,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with every default filled in; `calib` None where the example itself was looked at."""
+    """What was asked for, with every default filled in; `calib` None where the example itself was looked at.
+
+    It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
+    """
 
     model: str
     target: str
@@ -337,6 +340,8 @@ class Request:
     input: str | None = None
     calib: str | None = None
     recipe: Recipe | None = None
+    schedule: str = "one-shot"
+    steps: int = 1
 
 
 @dataclass(frozen=True)

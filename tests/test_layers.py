@@ -27,6 +27,7 @@ ORDER = (
     ("request",),
     ("recipe",),
     ("rating",),
+    ("training",),
     ("counters", "baselines"),
     ("proof",),
     ("reasons",),

@@ -59,6 +59,8 @@ def _values(shell: Any, option: str) -> list[str] | None:
             return sorted({stack.toolchain for target in TARGETS for stack in target.stacks})
         case "--dtype":
             return sorted({dtype for target in TARGETS for stack in target.stacks for dtype in stack.dtypes})
+        case "--schedule":
+            return ["one-shot", "iterative", "cubic"]
         case "--allocation":
             return list(get_args(Allocation))
         case "--importance":
@@ -69,6 +71,6 @@ def _values(shell: Any, option: str) -> list[str] | None:
             return list(tensors(own))
         case "--eval":
             return [name for name, value in own.items() if callable(value) and not name.startswith("_")]
-        case "-o" | "--threads" | "--batch" | "--sparsity" | "--timeout":
+        case "-o" | "--threads" | "--batch" | "--sparsity" | "--steps" | "--timeout":
             return []
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
 import shlex
 from argparse import Namespace
@@ -9,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from . import completion
+from .cell import Cell
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 from .progress import ProgressLine, without_traceback
 
@@ -26,7 +28,7 @@ ZOO_OPTIONS = {"--zoo", "--target", "--toolchain", "--threads", "--batch", "--ti
 @magics_class
 class HwpruneMagics(Magics):
     @no_var_expand
-    @line_magic
+    @line_cell_magic
     @magic_arguments()
     @argument(
         "words",
@@ -62,6 +64,8 @@ class HwpruneMagics(Magics):
     @argument("--threads", type=int, default=1, help="threads of the compiled model (default 1)")
     @argument("--batch", type=int, help="rows of the input (default: as the example has)")
     @argument("--eval", help="a score, higher is better: a function of the model, or an expression with its name")
+    @argument("--schedule", default="one-shot", help="with a cell: one-shot, iterative or cubic, how the share grows")
+    @argument("--steps", type=int, default=1, help="with a cell: how many times to prune, and to run it after")
     @argument("--recipe", help="a SparseML recipe that prunes: a file, or the name of a variable with its text")
     @argument("--zoo", help="instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis")
     @argument("--timeout", type=float, default=1800, help="seconds the toolchain may take (default 1800)")
@@ -70,19 +74,26 @@ class HwpruneMagics(Magics):
     @argument("--remove", action="store_true", help="setup: remove the environment")
     @argument("--python", help="setup: the interpreter to make the environment of")
     @argument("-o", dest="variable", help="also keep the result in this variable")
-    def hwprune(self, line: str) -> Any:
+    def hwprune(self, line: str, cell: str | None = None) -> Any:
         """Prune a copy of a model for a chip, and prove with the chip's own compiler what that bought.
 
         Returns a Run: `.model` is the pruned copy, `.report` the findings, `.artifacts` the compiler's files. With a
         `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
+        As `%%hwprune` it trains along: the cell is the fine-tune step, run after each pruning step with the model's
+        name for the pruned copy, whose zeros hold; and its last expression is the score, higher is better.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
         `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`,
-        `%hwprune merge run there.json`.
+        `%hwprune merge run there.json`; and
+        `%%hwprune net --schedule cubic --steps 3` over `train(net)` and `accuracy(net)`.
         """
+        __tracebackhide__ = True
         options = _parse(HwpruneMagics.hwprune.parser, line)
         if options is None:
             return None
+        if cell is not None and (options.zoo is not None or (options.words and options.words[0] in SUBCOMMANDS)):
+            form = "--zoo" if options.zoo is not None else options.words[0]
+            raise UsageError(f"%%hwprune prunes a model and trains it by its cell; {form} takes no cell: use %hwprune")
         if options.words and options.words[0] in SUBCOMMANDS:
             _refuse_options(options)
             found = self._subcommand(options)
@@ -95,7 +106,7 @@ class HwpruneMagics(Magics):
             return self._keep(self._zoo(options), options.variable, line)
         if len(options.words) > 1:
             raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
-        return self._keep(self._run(options), options.variable, line)
+        return self._keep(self._run(options, cell), options.variable, line)
 
     def _keep(self, found: Any, variable: str | None, line: str) -> Any:
         if variable:
@@ -163,7 +174,8 @@ class HwpruneMagics(Magics):
             progress.done(summary(shown.report))
         return shown
 
-    def _run(self, options: Namespace) -> Any:
+    def _run(self, options: Namespace, text: str | None) -> Any:
+        __tracebackhide__ = True
         from ..flow import hwprune
         from ..render import summary
 
@@ -171,29 +183,43 @@ class HwpruneMagics(Magics):
         name, model = find_model(namespace, options.words[0] if options.words else None)
         input_name, example = find_input(namespace, options.input)
         score = None if options.eval is None else scorer(namespace, options.eval, name)
-        with ProgressLine(self.shell) as progress, without_traceback():
-            run = hwprune(
-                model,
-                example,
-                pattern=options.pattern,
-                sparsity=options.sparsity,
-                importance=options.importance,
-                allocation=options.allocation,
-                dense=options.dense or (),
-                permute=options.permute,
-                dtype=options.dtype,
-                keep_all=options.keep_all,
-                score=score,
-                recipe=None if options.recipe is None else find_recipe(namespace, options.recipe),
-                calib=None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs"),
-                progress=progress,
-                name=name,
-                input_name=input_name,
-                recipe_name=options.recipe,
-                calib_name=options.calib,
-                **_judge(options),
-            )
-            progress.done(summary(run.report))
+        cell = None if text is None else Cell(self.shell, text, name, scores=score is None)
+        if cell is not None and score is None:
+            score = cell.as_score()
+        names = contextlib.nullcontext() if cell is None else cell.all_or_nothing()
+        try:
+            with ProgressLine(self.shell) as progress, without_traceback(), names:
+                run = hwprune(
+                    model,
+                    example,
+                    pattern=options.pattern,
+                    sparsity=options.sparsity,
+                    importance=options.importance,
+                    allocation=options.allocation,
+                    dense=options.dense or (),
+                    permute=options.permute,
+                    dtype=options.dtype,
+                    keep_all=options.keep_all,
+                    score=score,
+                    finetune=None if cell is None else cell.finetune,
+                    schedule=options.schedule,
+                    steps=options.steps,
+                    recipe=None if options.recipe is None else find_recipe(namespace, options.recipe),
+                    calib=None
+                    if options.calib is None
+                    else evaluate(namespace, options.calib, "the calibration inputs"),
+                    progress=progress,
+                    name=name,
+                    input_name=input_name,
+                    recipe_name=options.recipe,
+                    calib_name=options.calib,
+                    **_judge(options),
+                )
+                progress.done(summary(run.report))
+        except Exception as error:
+            if cell is not None and error is cell.raised:
+                raise error.with_traceback(cell.frames)  # noqa: B904 - with the user's own chain
+            raise
         return run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,16 @@ SAMPLED = 1 << 16
 
 @dataclass(frozen=True)
 class Pruned:
+    """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank."""
+
     model: nn.Module
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
-    base: nn.Module  # computes what the dense model does; its channels may stand in another order
     returned: tuple[Returned, ...] = ()
     sensitivity: Sensitivity | None = None
     remarks: tuple[str, ...] = ()
+    keep: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -79,6 +81,20 @@ def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     return pruned
 
 
+def reordered(dense: nn.Module, example: Example, pattern: Pattern) -> tuple[nn.Module, str]:
+    """Return a copy that computes the same with channels in an order that suits the pattern, and what that brings."""
+    assert isinstance(pattern, (NM, Block))
+    model = copy.deepcopy(dense)
+    permuted = permute_for(model, example, pattern)
+    if not permuted:
+        return dense, f"No channels could change places and leave the function as it is, so {pattern} gains nothing."
+    before, after = (sum(getattr(each, what) for each in permuted) for what in ("before", "after"))
+    return model, (
+        f"Channels changed places in {counted(len(permuted), 'set')}, the function staying the same: {pattern} keeps "
+        f"{after:.1%} of the magnitude there instead of {before:.1%}."
+    )
+
+
 def prune(
     dense: nn.Module,
     example: Example,
@@ -95,20 +111,15 @@ def prune(
     macs = count_macs(dense, example)
     if isinstance(pattern, Channel):
         return _without_channels(dense, example, pattern, sparsity, method, macs)
-    base, remarks = dense, []
-    if method.permute:
-        base = copy.deepcopy(dense)
-        remarks.append(_reordered(permute_for(base, example, pattern), pattern))
-    model = copy.deepcopy(base)
+    model = copy.deepcopy(dense)
     zeroes = zero_weights(model, pattern, sparsity, method, macs, sparse24, progress)
     _require_layers(zeroes.layers, zeroes.skipped, pattern)
     _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
-    if zeroes.raised:
-        remarks.append(_damped(zeroes.raised))
     small_macs = macs | {layer.name: layer.pruned_macs for layer in zeroes.layers if layer.pruned_macs is not None}
-    totals = _totals(base, model, macs, small_macs)
+    totals = _totals(dense, model, macs, small_macs)
     layers, skipped = tuple(zeroes.layers), tuple(zeroes.skipped)
-    return Pruned(model, layers, skipped, totals, base, sensitivity=zeroes.sensitivity, remarks=tuple(remarks))
+    remarks = (_damped(zeroes.raised),) if zeroes.raised else ()
+    return Pruned(model, layers, skipped, totals, sensitivity=zeroes.sensitivity, remarks=remarks)
 
 
 def _without_channels(
@@ -125,7 +136,8 @@ def _without_channels(
     layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
     _require_layers(layers, skipped, pattern)
     _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
-    return Pruned(model, tuple(layers), tuple(skipped), _totals(dense, model, macs, small_macs), dense)
+    totals = _totals(dense, model, macs, small_macs)
+    return Pruned(model, tuple(layers), tuple(skipped), totals, keep=surgery.keep)
 
 
 def _require_layers(layers: Sequence[Layer], skipped: Sequence[Skipped], pattern: Pattern) -> None:
@@ -139,16 +151,6 @@ def _damped(raised: dict[str, float]) -> str:
     return (
         f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
         f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would mend that."
-    )
-
-
-def _reordered(permuted: Sequence[Permuted], pattern: Pattern) -> str:
-    if not permuted:
-        return f"No input channels could change places without changing the function, so {pattern} keeps what it kept."
-    before, after = (sum(getattr(each, what) for each in permuted) for what in ("before", "after"))
-    return (
-        f"Channels changed places in {counted(len(permuted), 'set')}, the function staying the same: {pattern} keeps "
-        f"{after:.1%} of the magnitude instead of {before:.1%}."
     )
 
 
@@ -180,7 +182,22 @@ def adopt(
     _require_finite(model, example, "Remove less.")
     small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
     totals = _totals(dense, model, macs, small_macs)
-    return Pruned(model, tuple(layers), tuple(skipped), totals, dense)
+    return Pruned(model, tuple(layers), tuple(skipped), totals)
+
+
+def recount(
+    dense: nn.Module, example: Example, pruned: Pruned, pattern: Pattern, sparse24: Sparse24 | None = None
+) -> Pruned:
+    """Describe `pruned` again after its weights were trained; where channels were removed, nothing can have changed."""
+    if isinstance(pattern, Channel):
+        return pruned
+    macs = count_macs(dense, example)
+    patterns = {weight_name(layer): pattern for layer in pruned.layers}
+    reasons = {layer.name: layer.reason for layer in pruned.skipped}
+    layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, sparse24)
+    small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
+    totals = _totals(dense, pruned.model, macs, small_macs)
+    return replace(pruned, layers=tuple(layers), skipped=tuple(skipped), totals=totals)
 
 
 def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs: dict[str, int]) -> Totals:
@@ -193,9 +210,9 @@ def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
         raise PruneError(f"The pruned model's output holds NaN or infinite values. {cure}")
 
 
-def restore(pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
+def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
     """Give the layers `returned` their dense weights again, in a model in which pruning only zeroed weights."""
-    model, dense = copy.deepcopy(pruned.model), pruned.base
+    model = copy.deepcopy(pruned.model)
     names = {layer.name for layer in returned}
     gone = [layer for layer in pruned.layers if layer.name in names]
     with torch.no_grad():

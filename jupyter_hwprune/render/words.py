@@ -112,6 +112,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(
             ("outputs", f"those of {report.check.reference} within {errors}; tolerance {report.check.tolerance:g}")
         )
+    if request.schedule != "one-shot":
+        rows.append(("trained", f"after each of {counted(request.steps, 'step')}, {request.schedule}"))
     if report.scores is not None:
         rows.append(("score", f"{report.scores.dense:.4g} → {report.scores.pruned:.4g}  ({report.scores.expression})"))
     if report.typical_speedup is not None:

@@ -1,0 +1,109 @@
+"""The body of a `%%hwprune` cell: it is the fine-tune step, and its last expression the score."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Callable, Iterator
+from numbers import Real
+from types import TracebackType
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from ..errors import InputError
+
+NUMBER = "End the cell with an expression that gives one number, higher is better, such as accuracy({name})"
+
+
+class Cell:
+    """It runs in the user's own namespace, where the model's name means the pruned copy for as long.
+
+    So do functions of theirs that read the name, and magics within the cell such as `%time`. `raised` is what the
+    user's code has raised, with the traceback `frames` from the cell down.
+    """
+
+    def __init__(self, shell: Any, text: str, name: str, *, scores: bool) -> None:
+        if not name.isidentifier():
+            raise InputError(f"In the cell a name means the pruned copy, and {name} is none. Give it one: net = {name}")
+        self.shell, self.name, self.scores = shell, name, scores
+        source = shell.transform_cell(text)
+        number = getattr(shell.displayhook.exec_result, "execution_count", None) or shell.execution_count
+        file = shell.compile.cache(source, number, raw_code=text)  # so that tracebacks show the cell
+        try:
+            tree = shell.transform_ast(shell.compile.ast_parse(source, file))
+        except SyntaxError as error:
+            raise InputError(
+                f"The cell under %%hwprune cannot be read: {error.msg}, in its line {error.lineno}: {error.text}"
+            ) from None
+        if not tree.body:
+            raise UsageError("The cell under %%hwprune is the fine-tune step, and it is empty; %hwprune takes none")
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        self._body = shell.compile(tree, file, "exec")
+        self._last = None if last is None else shell.compile(ast.Expression(last.value), file, "eval")
+        self.expression = "" if last is None else ast.unparse(last.value)
+        self._says_name = last is not None and name in {n.id for n in ast.walk(last) if isinstance(n, ast.Name)}
+        self.value: Any = None
+        self.raised: BaseException | None = None
+        self.frames: TracebackType | None = None
+
+    def finetune(self, model: Any) -> None:
+        """Run the cell on the copy; raises InputError for a score that is none, and what the user's code raises."""
+        with self._meaning(model):
+            try:
+                exec(self._body, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S102 - the user's own cell
+                self.value = self._last and eval(self._last, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S307
+            except BaseException as error:
+                self.raised, self.frames = error, error.__traceback__ and error.__traceback__.tb_next
+                raise
+        if self.scores and self.value is not None:
+            self._check_score()
+
+    def as_score(self) -> Callable[[Any], Any]:
+        """Return the last expression as a score of any model: None where the cell's own value was None."""
+
+        def score(model: Any) -> Any:
+            if self.value is None or self._last is None:
+                return None
+            with self._meaning(model):
+                return eval(self._last, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S307
+
+        score.__name__ = self.expression
+        return score
+
+    def _check_score(self) -> None:
+        cure = NUMBER.format(name=self.name)
+        if not isinstance(self.value, Real) and getattr(self.value, "shape", None) not in ((), (1,)):
+            raise InputError(
+                f"The cell's last expression, {self.expression}, is its score, and gives a "
+                f"{type(self.value).__name__}. {cure}, or assign it to a name where no score is meant."
+            )
+        if not self._says_name:
+            raise InputError(
+                f"The cell's last expression, {self.expression}, is its score, and does not mention {self.name} by "
+                f"that name, so the dense model could not be scored by it. {cure}."
+            )
+
+    @contextlib.contextmanager
+    def _meaning(self, model: Any) -> Iterator[None]:
+        """Let the model's name mean the copy, and nothing else afterwards than before."""
+        namespace = self.shell.user_ns
+        own = namespace[self.name]
+        namespace[self.name] = model
+        try:
+            yield
+        finally:
+            namespace[self.name] = own
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Take back the names that the cell has bound where the run does not end well."""
+        namespace = self.shell.user_ns
+        before = dict(namespace)
+        try:
+            yield
+        except BaseException:
+            for name in set(namespace) - set(before):
+                del namespace[name]
+            namespace.update(before)
+            raise
