@@ -5,10 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import math
-from dataclasses import asdict
+import random
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from io import BytesIO
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from jupyter_hwprune.errors import InputError, PruneError
@@ -16,6 +21,7 @@ from jupyter_hwprune.example import Example
 from jupyter_hwprune.pruning.allocation import Curve, Point, Sensitivity, allocate, leave_dense
 from jupyter_hwprune.pruning.masks import keep_top
 from jupyter_hwprune.pruning.sensitivity import output_error, scan
+from jupyter_hwprune.render.sensitivity import picture, plotted, table
 from tests.networks import TwoOutputs, cnn, images
 
 LEVELS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -285,3 +291,73 @@ def test_allocation_by_a_scan_beats_uniform_on_inputs_that_it_never_saw() -> Non
     assert errors["scan"] is not None
     assert errors["uniform"] is not None
     assert errors["scan"] < 0.5 * errors["uniform"]
+
+
+def decoder(layers: int) -> Sensitivity:
+    source = random.Random(0)
+    scales = [10 ** source.uniform(-3, 0) for _ in range(layers)]
+    found = sensitivity(*[power(65536, scale, source.uniform(2, 5)) for scale in scales])
+    names = [f"model.layers.{i // 7}.part{i % 7}.proj" for i in range(layers)]
+    curves = [replace(curve, layer=name) for curve, name in zip(found.curves, names, strict=True)]
+    return replace(found, curves=tuple(curves), rows=64, passes=1 + 6 * layers)
+
+
+@pytest.mark.parametrize("layers", [1, 5, 168])
+def test_the_picture_has_its_size_whatever_the_number_of_layers(layers: int) -> None:
+    found = decoder(layers)
+    png = picture(found, allocate(found, 0.6))
+    image = Image.open(BytesIO(png))
+    assert image.size == (825, 441)
+    assert len(image.convert("RGB").getcolors() or []) > 5
+    assert len(png) < 36 * 1024
+
+
+def test_the_picture_leaves_pyplot_and_its_settings_alone() -> None:
+    code = (
+        "import sys, matplotlib; from jupyter_hwprune.pruning.allocation import Curve, Point, Sensitivity\n"
+        "from jupyter_hwprune.render.sensitivity import picture\n"
+        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}; was = settings()\n"
+        "picture(Sensitivity('score', (Curve('a', 8, (Point(0.5, 0.1), Point(0.9, 0.3))),)), {'a': 0.7})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and settings() == was"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_most_sensitive_layers_are_named_and_what_is_chosen_lies_on_their_lines() -> None:
+    found = decoder(30)
+    chosen = allocate(found, 0.6)
+    plot = plotted(found, chosen)
+    assert plot.log
+    ranks = [line.rank for line in plot.lines]
+    assert ranks == [None] * 18 + list(range(11, -1, -1))
+    worst = max(found.curves, key=lambda curve: curve.points[-1].error or 0)
+    assert plot.lines[-1].layer == worst.layer
+    for line in plot.lines:
+        assert line.chosen is not None
+        assert line.chosen[0] == chosen[line.layer]
+        assert line.chosen in zip(line.x, line.y, strict=True)
+        assert list(line.y) == sorted(line.y)
+
+
+def test_falling_scores_and_errors_that_are_no_numbers_are_drawn() -> None:
+    points = (Point(0.25, -0.01), Point(0.5, 0.0), Point(0.9, None))
+    found = Sensitivity("score", (Curve("$x_1$ <b>", 10, points), Curve("", 10, (Point(0.5, None),))), None, 6)
+    plot = plotted(found, {})
+    assert not plot.log
+    assert plot.low == -0.01
+    assert [line.broken for line in plot.lines] == [0.9, 0.5]
+    assert len(picture(found)) > 1000
+    html = table(found)
+    assert "not finite" in html
+    assert "$x_1$ &lt;b&gt;" in html
+    assert "chosen" not in html
+
+
+def test_the_table_has_a_row_for_each_layer_the_most_sensitive_first() -> None:
+    found = sensitivity(power(1000, 0.1), power(2000, 1.0), power(3000, 0.5))
+    html = table(found, allocate(found, 0.5) | {"2": 0.25})
+    order = [html.index(f'left">{name}</td>') for name in ("1", "2", "0")]
+    assert order == sorted(order)
+    assert "<b>25 %</b>" in html
+    assert "<script" not in html
+    assert len(table(decoder(168))) < 40_000

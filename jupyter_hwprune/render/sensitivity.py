@@ -1,0 +1,267 @@
+"""What a scan found, as a picture and as a table: each layer's error by its sparsity, and the sparsity chosen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from ..errors import counted
+from . import words
+from .png import FAINT, INK, PAPER, _compact
+
+if TYPE_CHECKING:
+    from ..pruning.allocation import Curve, Sensitivity
+
+NAMED = 12  # lines with a colour and a name; all others are grey
+GREY_LINES = 30  # more would be a grey field, and a large file
+FIRST_ROWS, MOST_ROWS, MOST_LEVELS = 12, 60, 8  # of the table
+SIZE_INCH = (8.6, 4.6)
+AXES = (0.085, 0.125, 0.66, 0.70)  # left, bottom, width, height: the names stand to the right
+NAME_WIDTH = 30
+GAP = 0.058  # between two names, as a share of the axes' height
+DECADES = 1.5  # errors that span more are drawn on a logarithmic axis
+DEEPEST = 6.0  # decades below the largest error are not drawn
+GREY = "#c3c7cc"
+# Okabe and Ito's palette without its yellow, which white paper swallows; dashed the second time round
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+FONT: dict[str, Any] = {"family": "DejaVu Sans", "usetex": False, "parse_math": False}
+LEFT, RIGHT = ' style="text-align:left"', ' style="text-align:right"'
+MEASURES = {"output error": "error of the outputs (mean square, relative)", "score": "drop of the score"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One layer as it is drawn: `rank` is its place among the most sensitive, None for the grey ones."""
+
+    layer: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    chosen: tuple[float, float] | None
+    broken: float | None  # the least sparsity at which the error was no number
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Plot:
+    lines: tuple[Line, ...]  # the least sensitive first, as they are drawn
+    log: bool
+    low: float
+    high: float
+
+
+def picture(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -> bytes:
+    """Return a PNG of all layers' curves, the most sensitive named, a dot at each sparsity in `chosen`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    plot = plotted(sensitivity, chosen or {})
+    figure = Figure(figsize=SIZE_INCH, dpi=96, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes(AXES, facecolor=PAPER)
+    _frame(axes, plot, sensitivity.measure)
+    every = _every(len(plot.lines) - NAMED)
+    for index, line in enumerate(plot.lines):
+        _line(axes, line, plot, curved=line.rank is not None or index % every == 0)
+    _names(axes, plot)
+    rest = max(0, len(plot.lines) - NAMED)
+    grey = f"{counted(rest, 'less sensitive layer')} in grey" + (f", one line in {every}" if every > 1 else "")
+    title = f"Each of {counted(len(plot.lines), 'layer')} pruned alone, all others dense"
+    how = [said(sensitivity), grey if rest else "", "●  chosen" if chosen else ""]
+    figure.text(0.02, 0.945, title, fontsize=10, color=INK, fontweight="bold", va="center", **FONT)
+    figure.text(0.02, 0.89, "; ".join(filter(None, how)), fontsize=7.5, color=INK, va="center", **FONT)
+    return _compact(figure)
+
+
+def table(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -> str:
+    """Return the same as script-free HTML: a row a layer, the most sensitive first, a column a sparsity."""
+    curves = by_sensitivity(sensitivity)
+    common = Counter(round(100 * point.sparsity) for curve in curves for point in curve.points)
+    levels = sorted(level for level, _ in common.most_common(MOST_LEVELS))
+    head = "".join(
+        f"<th{style}>{name}</th>"
+        for name, style in [("layer", LEFT), ("weights", RIGHT), *((f"{level} %", RIGHT) for level in levels)]
+    )
+    if chosen:
+        head += f"<th{RIGHT}>chosen</th>"
+    rows = [_row(curve, levels, chosen) for curve in curves[:MOST_ROWS]]
+    parts = [f"<p>{escape(MEASURES[sensitivity.measure])} with one layer pruned alone; {escape(said(sensitivity))}</p>"]
+    parts.append(_rows(head, rows[:FIRST_ROWS]))
+    if len(rows) > FIRST_ROWS:
+        rest = counted(len(rows) - FIRST_ROWS, "less sensitive layer")
+        parts.append(f"<details><summary>{rest}</summary>{_rows(head, rows[FIRST_ROWS:])}</details>")
+    if len(curves) > MOST_ROWS:
+        parts.append(f"<p>{counted(len(curves) - MOST_ROWS, 'layer')} less sensitive than these are not shown.</p>")
+    return "".join(parts)
+
+
+def said(sensitivity: Sensitivity) -> str:
+    """Say what the scan rests on."""
+    rows = "the user's score" if sensitivity.rows is None else f"{counted(sensitivity.rows, 'row')} of calibration data"
+    return f"{rows}, {sensitivity.passes:,} passes"
+
+
+def by_sensitivity(sensitivity: Sensitivity) -> list[Curve]:
+    """Return the curves, the one with the largest mean error first; what is no number is worse than all others."""
+
+    def badness(curve: Curve) -> tuple[int, float]:
+        errors = [point.error for point in curve.points if point.error is not None]
+        return len(curve.points) - len(errors), sum(errors) / max(1, len(errors))
+
+    return sorted(sensitivity.curves, key=badness, reverse=True)
+
+
+def plotted(sensitivity: Sensitivity, chosen: Mapping[str, float]) -> Plot:
+    """Reduce a scan to what is drawn."""
+    errors = sorted(p.error for c in sensitivity.curves for p in c.points if p.error is not None and p.error > 0)
+    high = errors[-1] if errors else 1.0
+    middle_low = errors[len(errors) // 20] if errors else high
+    log = high / middle_low > 10**DECADES
+    floor = max(errors[0] if errors else high, high * 10**-DEEPEST)
+    low = floor / 1.5 if log else min([0.0, *(p.error for c in sensitivity.curves for p in c.points if p.error)])
+    lines = [
+        _reduced(curve, rank if rank < NAMED else None, chosen.get(curve.layer), low if log else None)
+        for rank, curve in enumerate(by_sensitivity(sensitivity))
+    ]
+    return Plot(tuple(reversed(lines)), log, low, high * 1.5 if log else high * 1.06)
+
+
+def _reduced(curve: Curve, rank: int | None, chosen: float | None, floor: float | None) -> Line:
+    points = [(p.sparsity, p.error) for p in curve.points if p.error is not None]
+    broken = min((p.sparsity for p in curve.points if p.error is None), default=None)
+    points = [(0.0, 0.0), *points] if floor is None else [(x, max(y, floor)) for x, y in points]
+    dot = None
+    if chosen is not None and points:
+        dot = (chosen, _on_line(points, chosen, floor))
+        points = sorted({*points, dot})
+    return Line(curve.layer, tuple(x for x, _ in points), tuple(y for _, y in points), dot, broken, rank)
+
+
+def _on_line(points: Sequence[tuple[float, float]], at: float, floor: float | None) -> float:
+    """Return the height of a drawn line; left of its first point it falls with the square, as small errors do."""
+    if at <= points[0][0]:
+        height = points[0][1] * (at / points[0][0]) ** 2 if points[0][0] else 0.0
+        return max(height, floor or 0.0)
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if at <= x1:
+            part = (at - x0) / (x1 - x0)
+            return y0 + part * (y1 - y0) if floor is None else math.exp(math.log(y0) + part * math.log(y1 / y0))
+    return points[-1][1]
+
+
+def _frame(axes: Any, plot: Plot, measure: str) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_yscale("log" if plot.log else "linear")
+    axes.set_ylim(plot.low, plot.high)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    axes.grid(visible=True, color="#e8eaed", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=7.5, colors=FAINT, length=2, labelfontfamily="DejaVu Sans")
+    for side, spine in axes.spines.items():
+        spine.set(color=FAINT, linewidth=0.6, visible=side in {"left", "bottom"})
+    axes.set_xlabel("sparsity of that layer", fontsize=8, color=INK, **FONT)
+    axes.set_ylabel(MEASURES[measure], fontsize=8, color=INK, **FONT)
+
+
+def _every(grey: int) -> int:
+    return max(1, -(-grey // GREY_LINES))
+
+
+def _line(axes: Any, line: Line, plot: Plot, *, curved: bool) -> None:
+    colour, dashes = _style(line.rank)
+    grey = line.rank is None
+    width, order = (0.6, 1) if grey else (1.6, 3)
+    if curved:
+        axes.plot(line.x, line.y, color=colour, linewidth=width, linestyle=dashes, zorder=order)
+    if line.chosen is not None:
+        size = 10 if grey else 34
+        edge = GREY if grey else PAPER
+        axes.scatter(
+            *line.chosen, s=size, color=colour, edgecolors=edge, linewidths=0.8, zorder=2 if grey else 4, clip_on=False
+        )
+    if line.broken is not None:
+        axes.scatter(line.broken, plot.high, s=26, marker="x", color=colour, linewidths=1.4, zorder=4, clip_on=False)
+
+
+def _names(axes: Any, plot: Plot) -> None:
+    """Write each name beside its line's end, moved apart where two would meet, the upper line's above."""
+    span = (lambda y: math.log(max(y, plot.low) / plot.low)) if plot.log else (lambda y: y - plot.low)
+    full = span(plot.high)
+    ends = []
+    for line in plot.lines:
+        if line.rank is not None:
+            end = span(line.y[-1]) / full if line.broken is None and line.y else 1.0
+            ends.append((end, line))
+    ends.sort(key=lambda end: (end[0], -(end[1].rank or 0)))
+    shared = _shared([line.layer for line in plot.lines])
+    for place, (end, line) in zip(_apart([end for end, _ in ends]), ends, strict=True):
+        colour, dashes = _style(line.rank)
+        x = line.x[-1] if line.broken is None and line.x else line.broken
+        axes.plot(
+            [x, 1.02, 1.045],
+            [end, place, place],
+            color=colour,
+            linewidth=0.9,
+            linestyle=dashes,
+            transform=axes.transAxes,
+            clip_on=False,
+            zorder=2,
+        )
+        name = words.middle_cut(line.layer[shared:], NAME_WIDTH)
+        axes.text(1.052, place, name, fontsize=7, color=INK, va="center", transform=axes.transAxes, **FONT)
+
+
+def _apart(wanted: Sequence[float]) -> list[float]:
+    """Move places, given in rising order, as little upwards as keeps them GAP apart; then down again from the top."""
+    places: list[float] = []
+    for want in wanted:
+        places.append(max(want, places[-1] + GAP) if places else max(want, 0.0))
+    top = 1.02
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = min(places[index], top)
+        top = places[index] - GAP
+    return places
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Return the length of the modules' names that all layers begin with: they say nothing in a narrow margin."""
+    if max(map(len, names)) <= NAME_WIDTH:
+        return 0
+    same = 0
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        same += len(parts[0]) + 1
+    return same
+
+
+def _style(rank: int | None) -> tuple[str, str]:
+    if rank is None:
+        return GREY, "-"
+    return COLOURS[rank % len(COLOURS)], "-" if rank < len(COLOURS) else "--"
+
+
+def _row(curve: Curve, levels: Sequence[int], chosen: Mapping[str, float] | None) -> str:
+    errors = {round(100 * point.sparsity): point.error for point in curve.points}
+    cells = [
+        f"<td{LEFT}>{escape(words.middle_cut(curve.layer, 60))}</td>",
+        f"<td{RIGHT}>{words.count(curve.weights)}</td>",
+    ]
+    for level in levels:
+        said_here = "" if level not in errors else "not finite" if errors[level] is None else f"{errors[level]:.2g}"
+        cells.append(f"<td{RIGHT}>{said_here}</td>")
+    if chosen:
+        at = chosen.get(curve.layer)
+        cells.append(f"<td{RIGHT}><b>{'dense' if at is None else words.share(at)}</b></td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _rows(head: str, rows: Sequence[str]) -> str:
+    return (
+        '<div style="overflow-x:auto"><table style="white-space:nowrap;font-size:12px">'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
