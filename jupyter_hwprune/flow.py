@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,10 +15,10 @@ import torch
 from torch import nn
 
 from .choice import Choice, choose
-from .errors import InputError, counted, first_line
+from .errors import InputError, counted
 from .example import Example, require_runs
-from .proof import Proof, prove
 from .pattern import Pattern
+from .proof import Proof, prove
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
 from .pruning.calibration import Calibration
 from .pruning.method import Method, needs_inputs
@@ -31,11 +29,10 @@ from .recipe import Asked as RecipeRead
 from .recipe import apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
+from .scoring import Score, Scorer, device_of
 from .toolchains.process import Progress, new_folder, remove
 from .training import Finetune, PruneStep, Subject, keep_trained, train_along
 from .training.schedule import check_schedule, stages
-
-Score = Callable[[nn.Module], float]
 
 
 def hwprune(
@@ -82,14 +79,14 @@ def hwprune(
     where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy
     that it is given, after each of the `steps` in which `schedule` prunes (one-shot, iterative, cubic): the zeros hold
     whatever its optimisers do, its result is not looked at, and all layers stay pruned. `recipe` is a SparseML recipe,
-    a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds. The model
-    itself, its mode, and torch's random state stay as they are (but for what `score` and `finetune` draw).
+    a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds. The
+    model itself, its mode, and torch's random state stay as they are (but for what `score` and `finetune` draw).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
     check_schedule(schedule, steps, trains=finetune is not None)
-    method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
+    method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
     plan = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
     choice = choose(
@@ -108,18 +105,20 @@ def hwprune(
         progress("prune", str(choice.pattern) if plan is None else plan.name)
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
-        rate = None if score is None else partial(_rate, score, like=model)
-        dense_score = rate(own) if rate is not None and finetune is None else None
+        scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
+        dense_score = None if scorer is None or finetune is not None else scorer(own)
         with _own_torch_state():
             inputs = _inputs(own, example, choice)
             start, choice = _start(own, inputs, choice)
-            calibration, choice = (None, choice) if plan else _calibration(start, inputs, calib, choice)
+            calibration = None
+            if plan is None:
+                calibration, choice = _calibration(start, inputs, calib, choice, scored=scorer is not None)
         sparse24 = Sparse24.of(choice)
-        prune_step = _prune_step(inputs, Method.of(choice, calibration, rate), sparse24, progress)
+        prune_step = _prune_step(inputs, Method.of(choice, calibration, scorer), sparse24, progress)
         if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
             growing = stages(schedule, choice.pattern, choice.sparsity, steps)
             trained = train_along(Subject(model, name, own, start), growing, prune_step, finetune, progress)
-            dense_score = rate and rate(own)
+            dense_score = None if scorer is None else scorer.maybe(own)
         with _own_torch_state():
             versions: dict[str, str] = {}
             if plan is not None:
@@ -137,9 +136,9 @@ def hwprune(
                 settled = give_up(start, settled, proof.measurement.comparison)
                 proof = prove(start, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
-        scores = _scores(score, dense_score, rate and rate(settled.pruned.model))
+        scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
         report = _report(
-            Asked(name, input_name, calib_name, plan, None if finetune is None else (schedule, steps)),
+            Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None),
             settled,
             inputs,
             proof,
@@ -147,7 +146,7 @@ def hwprune(
             fingerprints,
             versions,
         )
-        finished = copy_modes(model, settled.pruned.model).to(_device(model))
+        finished = copy_modes(model, settled.pruned.model).to(device_of(model))
         return Run(finished, report, proof.files, folder)
 
 
@@ -159,7 +158,9 @@ class Asked:
     input: str | None
     calib: str | None
     recipe: RecipeRead | None
-    training: tuple[str, int] | None
+    schedule: str
+    steps: int
+    trained: bool
 
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
@@ -181,8 +182,12 @@ def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, 
     return model, choice.remarked(said)
 
 
-def _calibration(dense: nn.Module, example: Example, calib: Any, choice: Choice) -> tuple[Calibration | None, Choice]:
+def _calibration(
+    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
+) -> tuple[Calibration | None, Choice]:
     """Return the inputs that the importance or the scan looks at, if they do, and say which those are."""
+    if choice.allocation == "sensitivity:score" and not scored:
+        raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     if not needs_inputs(choice):
         if calib is not None:
             raise InputError(
@@ -214,32 +219,6 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
     return inputs
 
 
-def _rate(score: Score, own: nn.Module, *, like: nn.Module) -> float | None:
-    """Ask the user's score about a copy, where the user's model lives: whatever it does to the copy stays there.
-
-    A cell whose last expression is None gives no score.
-    """
-    try:
-        value = score(copy.deepcopy(own).to(_device(like)))
-        if value is None:
-            return None
-        value = float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except Exception as error:
-        raise InputError(
-            f"The score could not be taken: {first_line(error)}. It has to be a function of the model, or an "
-            "expression with it, that gives one number, higher is better."
-        ) from error
-    if not math.isfinite(value):
-        raise InputError(f"The score of the model is {value}; a number is needed, higher is better.")
-    return value
-
-
-def _scores(score: Score | None, dense: float | None, pruned: float | None) -> Scores | None:
-    if score is None or dense is None or pruned is None:
-        return None
-    return Scores(str(getattr(score, "__name__", score)), dense, pruned)
-
-
 def _report(
     asked: Asked,
     settled: Settled,
@@ -260,7 +239,7 @@ def _report(
             dtype=choice.dtype or "",
             pattern=str(choice.pattern),
             sparsity=choice.sparsity,
-            importance=choice.importance if recipe is None else "recipe",
+            importance=choice.importance if asked.recipe is None else "recipe",
             allocation=choice.allocation,
             dense=choice.dense,
             permute=choice.permute,
@@ -269,8 +248,9 @@ def _report(
             batch=inputs.batch,
             keep_all=choice.keep_all,
             input=asked.input,
-            recipe=asked.recipe and Recipe(asked.recipe.name, asked.recipe.text),
-            **({} if asked.training is None else {"schedule": asked.training[0], "steps": asked.training[1]}),
+            recipe=None if asked.recipe is None else Recipe(asked.recipe.name, asked.recipe.text),
+            schedule=asked.schedule,
+            steps=asked.steps,
         ),
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
@@ -285,7 +265,7 @@ def _report(
         check=proof.check,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores, trained=asked.training is not None)),
+        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
         machine=proof.machine,
         versions=proof.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
@@ -306,10 +286,6 @@ def _dtype(model: nn.Module) -> str:
     for parameter in model.parameters():
         sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
     return sizes.most_common(1)[0][0] if sizes else "float32"
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 @contextlib.contextmanager

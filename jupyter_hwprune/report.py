@@ -285,27 +285,35 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What becomes of the model when this layer alone is pruned, at each of the scan's levels; None: it broke.
+class Point:
+    """What removing the share `sparsity` of one layer alone does to the model.
 
-    `chosen` is the share that the layer was given for it.
+    `error`: mean squared difference of the outputs over their mean square, or the dense score minus the score;
+    None where an output or the score was not finite.
     """
 
+    sparsity: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One layer's points, by rising sparsity; its weights go in groups of `group` (a block, a channel)."""
+
     layer: str
-    errors: tuple[float | None, ...]
-    chosen: float
+    weights: int
+    points: tuple[Point, ...]
+    group: int = 1
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A scan of the layers, each pruned alone at several `levels` of sparsity.
-
-    An error is the squared difference of the model's outputs relative to their square, or the score that was lost.
-    """
+    """What a scan found with `passes` passes over `rows` rows of the calibration data (None: with a score)."""
 
     measure: Literal["output error", "score"]
-    levels: tuple[float, ...]
     curves: tuple[Curve, ...]
+    rows: int | None = None
+    passes: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
 from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.channels import remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from tests.conftest import fingerprint
@@ -31,7 +32,7 @@ def test_the_pruned_network_is_smaller_and_the_dense_one_untouched(name: str, al
     model, x = build().eval(), make_input()
     before = fingerprint(model)
     dense_shapes = [t.shape for t in Example.of(x).outputs(model)]
-    result = prune(model, Example.of(x), Channel(4), 0.5, allocation)  # type: ignore[arg-type]
+    result = prune(model, Example.of(x), Channel(4), 0.5, Method(allocation=allocation))  # type: ignore[arg-type]
     assert total(result.model) < total(model)
     assert [t.shape for t in Example.of(x).outputs(result.model)] == dense_shapes
     assert fingerprint(model) == before
@@ -66,7 +67,7 @@ def test_it_computes_what_the_dense_network_computes_with_those_channels_at_zero
 @pytest.mark.parametrize("multiple", [1, 4, 8])
 def test_channels_left_are_a_multiple(multiple: int) -> None:
     build, make_input = ZOO["mobile"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), 0.4, "uniform")
+    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), 0.4)
     for layer in result.layers:
         if layer.pruned_shape[0] != layer.shape[0]:
             assert layer.pruned_shape[0] % multiple == 0
@@ -75,7 +76,7 @@ def test_channels_left_are_a_multiple(multiple: int) -> None:
 def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
     model = Residual().eval().requires_grad_(requires_grad=False)
     model.head.weight.requires_grad_()
-    result = prune(model, Example.of(torch.randn(1, 3, 16, 16)), Channel(4), 0.5, "uniform")
+    result = prune(model, Example.of(torch.randn(1, 3, 16, 16)), Channel(4), 0.5)
     assert total(result.model) < total(model)
     flags = {name: p.requires_grad for name, p in result.model.named_parameters()}
     assert flags == {name: name == "head.weight" for name in flags}
@@ -84,7 +85,7 @@ def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
 @pytest.mark.parametrize("fixed", [True, False])
 def test_attention_loses_whole_heads(fixed: bool) -> None:
     model = Transformer(fixed_heads=fixed).eval()
-    pruned = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, "uniform").model
+    pruned = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5).model
     attention = pruned.get_submodule("attention")
     assert isinstance(attention, Attention)
     assert attention.num_heads == 2
@@ -94,7 +95,7 @@ def test_attention_loses_whole_heads(fixed: bool) -> None:
 
 def test_heads_that_nothing_names_are_left_whole_rather_than_torn() -> None:
     model = Transformer(named=False).eval()
-    result = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.4, "uniform")
+    result = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.4)
     pruned_rows = {layer.name: layer.pruned_shape[0] for layer in result.layers}
     for name in ("attention.q", "attention.k", "attention.v"):
         assert pruned_rows.get(name, 32) == 32
@@ -110,7 +111,7 @@ def test_tied_weights_stay_tied() -> None:
 
 def test_the_outputs_channels_are_not_ours() -> None:
     build, make_input = ZOO["two_outputs"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(4), 0.5, "uniform")
+    result = prune(build().eval(), Example.of(make_input()), Channel(4), 0.5)
     reasons = {skipped.name: skipped.reason for skipped in result.skipped}
     rows = {layer.name: (layer.shape[0], layer.pruned_shape[0]) for layer in result.layers}
     assert rows["features"] == (16, 16)
@@ -119,7 +120,7 @@ def test_the_outputs_channels_are_not_ours() -> None:
 
 def test_nothing_to_remove_is_said_and_not_silent() -> None:
     with pytest.raises(PruneError, match=r"No channel of this model can be removed.*model's output"):
-        prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5, "uniform")
+        prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5)
     with pytest.raises(PruneError, match="leaves its 8 channels whole"):
         prune(
             nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(),
@@ -133,7 +134,7 @@ def test_nothing_to_remove_is_said_and_not_silent() -> None:
 def test_the_same_model_is_pruned_alike_each_time() -> None:
     build, make_input = ZOO["mobile"]
     model, x = build().eval(), make_input()
-    first, second = (prune(model, Example.of(x), Channel(4), 0.5, "uniform").model for _ in range(2))
+    first, second = (prune(model, Example.of(x), Channel(4), 0.5).model for _ in range(2))
     assert fingerprint(first) == fingerprint(second)
 
 
@@ -141,7 +142,7 @@ def test_the_same_model_is_pruned_alike_each_time() -> None:
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_a_gated_unit_loses_the_share_that_was_asked_for(sparsity: float, multiple: int) -> None:
     build, make_input = ZOO["gated"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), sparsity, "uniform")
+    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), sparsity)
     rows = {layer.name: layer.pruned_shape for layer in result.layers}
     left = round(32 * (1 - sparsity))
     assert rows == {"inner": (2 * left, 8), "out": (8, left)}
@@ -152,7 +153,7 @@ def test_a_gated_unit_loses_the_share_that_was_asked_for(sparsity: float, multip
 def test_what_the_output_cannot_show_is_not_taken_for_proof(tokens: int, silent: bool) -> None:
     """One token, or a branch that ends in zeros, lets torn heads pass unseen; the proof looks through both."""
     model, x = HiddenHeads(silent=silent).eval(), torch.randn(2, tokens, 8)
-    pruned = prune(model, Example.of(x), Channel(), 0.5, "uniform").model
+    pruned = prune(model, Example.of(x), Channel(), 0.5).model
     for name in ("q", "k", "v"):  # each of the four heads stands in every row count that the code can view
         assert pruned.get_parameter(f"{name}.weight").shape[0] == 32
 
@@ -198,5 +199,5 @@ def test_what_the_library_stumbles_on_is_left_whole_or_refused_in_plain_words(
 ) -> None:
     model = build().eval()
     with contextlib.suppress(PruneError):
-        pruned = prune(model, Example.of(torch.randn(x)), Channel(), 0.5, "uniform").model
+        pruned = prune(model, Example.of(torch.randn(x)), Channel(), 0.5).model
         assert total(pruned) < total(model)

@@ -102,12 +102,12 @@ def test_inputs_that_say_nothing_are_no_reason_to_fail(trained: nn.Module) -> No
     report = hwprune(trained, torch.zeros(4, 64), pattern="2:4", importance="second-order", **UNMEASURED).report
     assert [layer.name for layer in report.layers] == ["0", "2", "4"]
     assert all(layer.valid for layer in report.layers)
-    assert any("damping was raised" in reason for reason in report.reasons)
 
 
 def test_a_convolution_in_groups_is_solved_with_the_inputs_of_each_group() -> None:
     model = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(32, 8, 3)).eval()
-    x, fresh = torch.randn(16, 16, 8, 8), torch.randn(16, 16, 8, 8)
+    mix = torch.randn(16, 4)  # channels that say much the same, as real ones do
+    x, fresh = (torch.einsum("ck,nkhw->nchw", mix, torch.randn(16, 4, 8, 8)) for _ in range(2))
     runs = {
         importance: hwprune(model, x, pattern="2:4", importance=importance, **UNMEASURED)
         for importance in ("magnitude", "second-order")

@@ -16,7 +16,7 @@ ORDER = (
     ("report",),
     ("merging",),
     ("target",),
-    ("example", "ranges"),
+    ("example", "ranges", "scoring"),
     ("toolchains",),
     ("choice",),
     ("pruning",),

@@ -18,7 +18,6 @@ from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .method import MAGNITUDE, Method
-from .permutation import Permuted, permute_for
 from .picture import draw
 from .served import Sparse24
 from .weights import describe_zeros, zero_weights
@@ -83,6 +82,8 @@ def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
 
 def reordered(dense: nn.Module, example: Example, pattern: Pattern) -> tuple[nn.Module, str]:
     """Return a copy that computes the same with channels in an order that suits the pattern, and what that brings."""
+    from .permutation import permute_for
+
     assert isinstance(pattern, (NM, Block))
     model = copy.deepcopy(dense)
     permuted = permute_for(model, example, pattern)

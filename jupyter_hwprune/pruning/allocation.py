@@ -5,48 +5,15 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Literal
 
 from ..errors import InputError, PruneError
+from ..report import Curve, Sensitivity
 
 STEP = 0.01  # of sparsity: how finely a curve is read between the points of the scan
 POWER = 2.0  # of a curve below its first point, where the scan has one point alone
 UNUSABLE = 10.0  # a layer whose outputs were not finite counts as so many times the worst finite error
-
-
-@dataclass(frozen=True)
-class Point:
-    """What removing the share `sparsity` of one layer alone does to the model.
-
-    `error`: mean squared difference of the outputs over their mean square, or the dense score minus the score;
-    None where an output or the score was not finite.
-    """
-
-    sparsity: float
-    error: float | None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One layer's points, by rising sparsity; its weights go in groups of `group` (a block, a channel)."""
-
-    layer: str
-    weights: int
-    points: tuple[Point, ...]
-    group: int = 1
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What a scan found with `passes` passes over `rows` rows of the calibration data (None: with a score)."""
-
-    measure: Literal["output error", "score"]
-    curves: tuple[Curve, ...]
-    rows: int | None = None
-    passes: int = 0
 
 
 def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, float] = (0.0, 0.98)) -> dict[str, float]:

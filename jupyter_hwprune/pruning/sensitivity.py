@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..example import Example
-from .allocation import Curve, Point, Sensitivity
+from ..report import Curve, Point, Sensitivity
 
 LEVELS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 ROWS = 64  # of the calibration data in each pass

@@ -92,15 +92,25 @@ def _shares(
     """Return what each layer loses, and the scan that this rests on, where one was asked for."""
     if not method.allocation.startswith("sensitivity") or not fitting:
         return None, {name: sparsity for name, _, _ in fitting}
-    layers = {name: layer for name, layer, _ in fitting}
+    layers = {name: (layer, weight.numel()) for name, layer, weight in fitting}
+    group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
 
-    def prune_one(trial: nn.Module, name: str, share: float) -> None:
-        weight = trial.get_parameter(f"{name}.weight".lstrip("."))
-        apply(weight, layers[name], masked(magnitude(as_matrix(weight.detach(), layers[name])), pattern, share))
+    def prune_one(trial: nn.Module, name: str, share: float) -> float:
+        weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name][0]
+        keep = masked(magnitude(as_matrix(weight.detach(), layer)), pattern, share)
+        apply(weight, layer, keep)
+        return 1 - int(keep.sum()) / keep.numel()
 
-    score = method.score if method.allocation == "sensitivity:score" else None
     assert method.calibration is not None
-    found = scan(model, list(layers), prune_one, method.calibration.batches, score=score, progress=progress)
+    found = scan(
+        model,
+        {name: size for name, (_, size) in layers.items()},
+        prune_one,
+        method.calibration.batches,
+        score=method.score if method.allocation == "sensitivity:score" else None,
+        groups=dict.fromkeys(layers, group),
+        progress=lambda done, passes: progress(f"scan, pass {done} of {passes}"),
+    )
     return found, allocate(found, sparsity)
 
 

@@ -15,8 +15,9 @@ from .importance import activation, magnitude
 from .layers import as_matrix, from_matrix, groups_of
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
 from .method import Method
-from .sequential import Statistics, layer_by_layer
+from .sequential import layer_by_layer
 from .solver import solve
+from .statistics import Statistics
 
 Zeros = NM | Block | Unstructured
 Fitting = Sequence[tuple[str, nn.Module, nn.Parameter]]

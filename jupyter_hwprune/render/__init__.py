@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..report import MIME_TYPE, Report
-from . import html, png, words
+from . import html, png, sensitivity, words
 from .fit import fit
 from .text import render as text
 
@@ -35,9 +35,11 @@ def mimebundle(report: Report) -> dict[str, Any]:
 
 def _bundle(small: Report) -> dict[str, Any]:
     picture = png.render(small, PNG_BYTES)
+    scan = small.sensitivity
+    plot = None if scan is None or not scan.curves else sensitivity.picture(scan, html.chosen(small))
     bundle = {
         "text/plain": text(small),
-        "text/html": html.render(small, picture),
+        "text/html": html.render(small, picture, plot),
         MIME_TYPE: json.loads(small.to_json()),
     }
     if picture is not None:

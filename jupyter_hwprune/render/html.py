@@ -10,7 +10,7 @@ from html import escape
 
 from ..errors import counted
 from ..report import Layer, Report
-from . import words
+from . import sensitivity, words
 
 FIRST_LAYERS = 12
 MOST_LAYERS = 40  # the others are in the report
@@ -21,18 +21,30 @@ COLUMNS = ("layer", "weight", "pattern", "removed", "MACs", "time, µs", "", "va
 LEFT = ' style="text-align:left"'
 
 
-def render(report: Report, picture: bytes | None) -> str:
-    """Return the page; `picture` is the PNG of the masks, shown below the table."""
+def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> str:
+    """Return the page; `picture` is the PNG of the masks, shown below the table, and `plot` that of the scan."""
     parts = [_verdict(report), _facts(report), _layers(report)]
     if picture is not None:
-        data = base64.b64encode(picture).decode("ascii")
-        alt = f"Density tiles and mask corners of the pruned layers, {words.what(report)}"
-        style = "max-width:100%;height:auto;margin-top:8px"
-        parts.append(f'<img alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">')
+        parts.append(_image(picture, f"Density tiles and mask corners of the pruned layers, {words.what(report)}"))
+    if plot is not None and report.sensitivity is not None:
+        shown = _image(plot, f"What pruning each layer alone does to the model, {words.what(report)}")
+        shown += sensitivity.table(report.sensitivity, chosen(report))
+        parts.append(f"<details open><summary>how sensitive each layer is</summary>{shown}</details>")
     parts.append(_folded("dense again, since they gained nothing", words.returned(report), len(report.returned)))
     parts.append(_folded("left dense, and why", words.left_dense(report.skipped), len(report.skipped)))
     parts += [f"<p>{escape(said)}</p>" for said in report.omitted]
     return f'<div style="max-width:1200px">{"".join(parts)}</div>'
+
+
+def chosen(report: Report) -> dict[str, float]:
+    """Return the share that each layer lost in the end; layers left dense are not in it."""
+    return {layer.name: layer.sparsity for layer in report.layers}
+
+
+def _image(png: bytes, alt: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    style = "max-width:100%;height:auto;margin-top:8px"
+    return f'<img alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
 def _verdict(report: Report) -> str:

@@ -15,7 +15,7 @@ from . import words
 from .png import FAINT, INK, PAPER, _compact
 
 if TYPE_CHECKING:
-    from ..pruning.allocation import Curve, Sensitivity
+    from ..report import Curve, Sensitivity
 
 NAMED = 12  # lines with a colour and a name; all others are grey
 GREY_LINES = 30  # more would be a grey field, and a large file

@@ -103,6 +103,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     rows += counters(report)
     rows.append(("weights", removed(report.totals.weights, report.totals.pruned_weights)))
     rows += layer_errors(report)
+    rows += most_sensitive(report)
     rows += served(report)
     rows += compressed(report)
     if report.totals.macs is not None and report.totals.pruned_macs is not None:
@@ -209,6 +210,16 @@ def layer_errors(report: Report) -> list[tuple[str, str]]:
     middle, most = (f"{_three_digits(100 * each)} %" for each in (median(errors.values()), errors[worst]))
     said = f"median {middle}, worst {most} in {middle_cut(worst, 40)}"
     return [("layer error", f"{said}: squared, of the layer's squared output on the calibration inputs")]
+
+
+def most_sensitive(report: Report) -> list[tuple[str, str]]:
+    """Name the layers that the model can least do without, where they were scanned."""
+    if report.sensitivity is None:
+        return []
+    shares = {layer.name: layer.sparsity for layer in report.layers}
+    least = sorted(report.sensitivity.curves, key=lambda curve: shares.get(curve.layer, 0.0))[:4]
+    named = ", ".join(f"{middle_cut(curve.layer, 40)} {share(shares.get(curve.layer, 0.0))}" for curve in least)
+    return [("sensitivity", f"each layer was scanned alone by its {report.sensitivity.measure}; least goes of {named}")]
 
 
 def served(report: Report) -> list[tuple[str, str]]:
