@@ -80,7 +80,7 @@ def _label_tensors(model: nn.Module, labels: Labels, used: set[str]) -> dict[str
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
             reason = (
-                f"it belongs to {name or 'an'} nn.MultiheadAttention, which has one width for its heads and for what it "
+                f"it belongs to the nn.MultiheadAttention {name or 'itself'}, which has one width for its heads and for what it "
                 "reads and cannot lose either; separate q, k and v Linear layers can be cut"
             )
             for own, _ in module.named_parameters():

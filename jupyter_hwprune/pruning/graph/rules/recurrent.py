@@ -36,6 +36,7 @@ def recurrent(at: Site) -> Outcome:
             feeding = Factor(np.tile(unit, directions), True)
         _feed(at, feeding, own[0], units if i >= directions else x.shape[last])
         at.labels.join(_row(own[1], 1), unit)
+        at.labels.read += [f.labels.ravel() for tensor in own[:2] if (f := tensor.on(1)) is not None]
         for tensor in own:
             at.labels.join(_row(tensor, 0).reshape(GATES[kind], units), unit)
     for state in states:
