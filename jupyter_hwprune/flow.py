@@ -26,6 +26,7 @@ from .reasons import cliff, explain
 from .recipe import Asked, apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
+from .saved.structure import structure_of
 from .toolchains.process import Progress, new_folder, remove
 from .training import Finetune, PruneStep, Subject, keep_trained, train_along
 from .training.schedule import check_schedule, stages
@@ -128,7 +129,7 @@ def hwprune(
         training = None if finetune is None else (schedule, steps)
         report = _report((name, input_name), settled, inputs, proof, scores, fingerprints, asked, training, versions)
         finished = copy_modes(model, settled.pruned.model).to(_device(model))
-        return Run(finished, report, proof.files, folder)
+        return Run(finished, report, proof.files, folder, structure_of(dense, finished, settled.pruned.keep))
 
 
 def _recipe(
