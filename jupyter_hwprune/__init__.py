@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .provision import setup
     from .ranges import layer_ranges
     from .report import Report
-    from .run import Run, Shown
+    from .run import Run, Shown, load
     from .simulation import simulate
     from .survey import doctor, targets
 
@@ -27,6 +27,7 @@ __all__ = [
     "doctor",
     "hwprune",
     "layer_ranges",
+    "load",
     "merge",
     "setup",
     "simulate",
@@ -41,6 +42,7 @@ _HOMES = {
     "doctor": "survey",
     "hwprune": "flow",
     "layer_ranges": "ranges",
+    "load": "run",
     "merge": "merging",
     "setup": "provision",
     "simulate": "simulation",

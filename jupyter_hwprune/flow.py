@@ -29,6 +29,7 @@ from .recipe import Asked as RecipeRead
 from .recipe import apply_recipe, read_recipe
 from .report import Fingerprints, Recipe, Report, Request, Scores
 from .run import Run
+from .saved.structure import structure_of
 from .scoring import Score, Scorer, device_of
 from .toolchains.process import Progress, new_folder, remove
 from .training import Finetune, PruneStep, Subject, keep_trained, train_along
@@ -147,7 +148,7 @@ def hwprune(
             versions,
         )
         finished = copy_modes(model, settled.pruned.model).to(device_of(model))
-        return Run(finished, report, proof.files, folder)
+        return Run(finished, report, proof.files, folder, structure_of(start, finished, settled.pruned.keep))
 
 
 @dataclass(frozen=True)

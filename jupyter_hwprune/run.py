@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from .errors import InputError, first_line
+from .pruning import copy_modes
 from .recipe.write import recipe_text
 from .render import mimebundle, summary, text
 from .report import Report
-from .toolchains.process import remove
+from .saved import read, rebuild, save
+from .saved.structure import Structure
+from .toolchains.process import new_folder, remove
 
 
 class Shown:
@@ -38,8 +43,16 @@ class Run(Shown):
     The files lie in a temporary folder that goes with this object: copy what is to stay.
     """
 
-    def __init__(self, model: nn.Module, report: Report, artifacts: Mapping[str, Path], folder: Path) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        report: Report,
+        artifacts: Mapping[str, Path],
+        folder: Path,
+        structure: Structure | None = None,
+    ) -> None:
         self.model = model
+        self._structure = structure
         super().__init__(report)
         self.artifacts = dict(artifacts)
         kept = set(self.artifacts.values())
@@ -47,6 +60,14 @@ class Run(Shown):
             if path not in kept and path.name not in {f"{k.name}.data" for k in kept}:
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model's weights, its masks and its report to a folder, which `load` reads; no code goes with them.
+
+        An earlier run there is replaced once this one is written. Raises InputError where the folder holds anything
+        else, or cannot be written.
+        """
+        save(folder, self.model, self.report, self._structure)
 
     def to_sparseml(self, path: str | Path | None = None) -> str:
         """Return a SparseML recipe that makes the same zeros in the dense model in one shot, and write it to `path`.
@@ -60,3 +81,21 @@ class Run(Shown):
             except OSError as error:
                 raise InputError(f"The recipe cannot be written to {path}: {first_line(error)}.") from error
         return text
+
+
+def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] = "saved") -> Run:
+    """Return the run that `Run.save` wrote, its model rebuilt from a copy of the dense `model`, which code has made.
+
+    With "own" the recipe is applied to another model of the same kind, which keeps its own weights under the same
+    masks and cuts. The report is the saved one, and there are no artifacts. Raises ReportError for a folder that is
+    damaged or of another version, InputError for a model that does not fit.
+    """
+    if weights not in {"saved", "own"}:
+        raise InputError(f'weights is {weights!r}; it is "saved", or "own" for those of the model given.')
+    if not isinstance(model, nn.Module):
+        raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
+    recipe, report = read(folder)
+    own = copy.deepcopy(model).cpu()
+    rebuild(folder, recipe, own, with_saved_weights=weights == "saved")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return Run(copy_modes(model, own).to(device), report, {}, new_folder(), recipe.structure)

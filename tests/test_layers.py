@@ -32,6 +32,7 @@ ORDER = (
     ("proof",),
     ("reasons",),
     ("render",),
+    ("saved",),
     ("run",),
     ("provision", "smoke", "simulation", "meters"),
     ("survey", "flow", "modelzoo"),

@@ -1,0 +1,245 @@
+"""A run as a folder without code in it: the weights, the zeros as bits, and a recipe in JSON.
+
+| file                | holds                                                                                    |
+|---------------------|------------------------------------------------------------------------------------------|
+| weights.safetensors | the pruned model's state, tensors with several names once                                |
+| masks.safetensors   | of each weight that holds zeros which of it are kept: a bit a weight, 1 = kept           |
+| recipe.json         | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import codec
+from ..errors import InputError, ReportError, first_line
+from ..pruning import weight_name
+from ..report import Report, to_data
+from ..toolchains.process import remove
+from .structure import Structure, cut, misfits, named_tensors, shared_names
+
+FORMAT, VERSION = "jupyter-hwprune run", 1
+RECIPE, WEIGHTS, MASKS = "recipe.json", "weights.safetensors", "masks.safetensors"
+LARGEST_RECIPE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class File:
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the folder says of itself; `package` is the version of this package that wrote it."""
+
+    package: str
+    structure: Structure
+    files: dict[str, File]
+
+
+def save(folder: str | Path, model: nn.Module, report: Report, structure: Structure | None) -> None:
+    """Write the folder beside its place, and move it there when it is whole.
+
+    Raises InputError where it cannot be written, or where something else is there.
+    """
+    if structure is None:
+        raise InputError(
+            "This run removed single positions inside its weights, and no whole rows and columns of them, which the "
+            "recipe cannot say. Keep the model itself: torch.save(run.model, path)."
+        )
+    target = Path(folder).expanduser().absolute()
+    _require_free(target)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir()
+        _write(aside, WEIGHTS, _state(model))
+        _write(aside, MASKS, _masks(model, report))
+        (aside / RECIPE).write_text(_recipe_text(aside, report, structure), encoding="utf-8")
+        for name in (WEIGHTS, MASKS):  # which safetensors writes for this user's eyes only
+            (aside / name).chmod((aside / RECIPE).stat().st_mode)
+        _move(aside, target)
+    except _failures() as error:
+        raise InputError(
+            f"The run cannot be saved in {folder}: {first_line(error)}. Nothing was left there; choose a folder that "
+            "can be written, on a disk with room for the model."
+        ) from error
+    finally:
+        remove(aside)
+
+
+def _require_free(target: Path) -> None:
+    """Refuse a place that holds anything else than an earlier run, which may be replaced."""
+    try:
+        if not target.exists():
+            return
+        names = {path.name for path in target.iterdir()}
+        if not names or (names <= {RECIPE, WEIGHTS, MASKS} and _read_json(target).get("format") == FORMAT):
+            return
+    except (OSError, ReportError) as error:
+        raise InputError(f"The run cannot be saved in {target}: {first_line(error)}. Choose another folder.") from None
+    raise InputError(f"{target} holds other files than a saved run, which stay as they are. Choose another folder.")
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    shared, persistent = shared_names(model), model.state_dict().keys()
+    named = ((name, tensor) for name, tensor in named_tensors(model) if name in persistent and name not in shared)
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
+
+
+def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
+    """Return of each weight that was zeroed the bits of its mask. -> uint8 [weights / 8, rounded up]."""
+    zeroed = [weight_name(layer) for layer in report.layers if layer.shape == layer.pruned_shape]
+    kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in zeroed}
+    return {name: torch.from_numpy(np.packbits(keep)) for name, keep in kept.items()}
+
+
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), folder / name, metadata={"format": "pt"})
+
+
+def _recipe_text(folder: Path, report: Report, structure: Structure) -> str:
+    from .. import __version__
+
+    files = {name: File((folder / name).stat().st_size, _sha256(folder / name)) for name in (WEIGHTS, MASKS)}
+    content = codec.unstructure(Recipe(__version__, structure, files)) | {"report": to_data(report)}
+    head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+    return json.dumps(head | {"content": content}, allow_nan=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _move(aside: Path, target: Path) -> None:
+    """Put the folder in its place; an earlier run there goes only once this one has taken it."""
+    if not target.exists():
+        aside.rename(target)
+        return
+    earlier = aside.with_name(f"{aside.name}.earlier")
+    target.rename(earlier)
+    try:
+        aside.rename(target)
+    except OSError:
+        earlier.rename(target)
+        raise
+    remove(earlier)
+
+
+def read(folder: str | Path) -> tuple[Recipe, Report]:
+    """Read the recipe; raises ReportError when it is missing, damaged, or of another version."""
+    data = _read_json(Path(folder).expanduser())
+    if data.get("format") != FORMAT or data.get("version") != VERSION:
+        found = f"{str(data.get('format'))[:40]} {str(data.get('version'))[:20]}"
+        raise ReportError(
+            f"{folder} says that it is {found}; this package reads {FORMAT} {VERSION}. Install the jupyter-hwprune "
+            "that wrote it, or save the run again."
+        )
+    content = data.get("content")
+    if not isinstance(content, dict) or data.get("sha256") != _digest(content):
+        raise _damaged(folder, RECIPE, "its content is not what its checksum says")
+    report = Report.from_json(json.dumps(content.pop("report", None)))
+    try:
+        return codec.structure(content, Recipe), report
+    except ReportError as error:
+        raise _damaged(folder, RECIPE, str(error).partition(": ")[2].rstrip(".")) from None
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / RECIPE
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_RECIPE_BYTES + 1)
+    except OSError as error:
+        raise ReportError(f"There is no saved run in {folder}: {first_line(error)}.") from None
+    if len(raw) > LARGEST_RECIPE_BYTES:
+        raise _damaged(folder, RECIPE, f"it is larger than {LARGEST_RECIPE_BYTES >> 20} MiB")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, RECIPE, f"it is not JSON ({first_line(error)})") from None
+    if not isinstance(data, dict):
+        raise _damaged(folder, RECIPE, "it is no object")
+    return data
+
+
+def _damaged(folder: str | Path, name: str, why: str) -> ReportError:
+    return ReportError(f"The saved run in {folder} is damaged: of {name}, {why}. Copy it again, or save the run again.")
+
+
+def rebuild(folder: str | Path, recipe: Recipe, model: nn.Module, *, with_saved_weights: bool) -> None:
+    """Make the dense `model` the pruned one in place: with the weights that were saved, or its own under the masks.
+
+    Raises InputError where it does not fit, and ReportError for a damaged file.
+    """
+    unlike = misfits(model, recipe.structure)
+    if unlike:
+        more = f", and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise InputError(
+            f"This model is not of the kind that was pruned: {'; '.join(unlike[:3])}{more}. Give the dense model as it "
+            "was then, built by the same code with the same sizes."
+        )
+    cut(model, recipe.structure)
+    if with_saved_weights:
+        shared = shared_names(model)
+        with _opened(folder, WEIGHTS, recipe) as file:
+            persistent = {name for name in model.state_dict() if name not in shared}
+            own = {name: tensor for name, tensor in named_tensors(model) if name in persistent}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if shapes != {name: tuple(tensor.shape) for name, tensor in own.items()}:
+                raise _damaged(folder, WEIGHTS, "its tensors are not those of the recipe")
+            for name, tensor in own.items():
+                tensor.data = file.get_tensor(name)
+        return
+    with _opened(folder, MASKS, recipe) as file, torch.no_grad():
+        weights = dict(model.named_parameters())
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            bits = file.get_tensor(name)
+            if name not in weights or bits.dtype != torch.uint8 or bits.shape != (-(-weights[name].numel() // 8),):
+                raise _damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
+            keep = np.unpackbits(bits.numpy(), count=weights[name].numel()).astype(bool)
+            weights[name].masked_fill_(~torch.from_numpy(keep).reshape(weights[name].shape), 0)
+
+
+@contextlib.contextmanager
+def _opened(folder: str | Path, name: str, recipe: Recipe) -> Iterator[Any]:
+    """Open a file of tensors once its size and its checksum are the recipe's."""
+    from safetensors import safe_open
+
+    path = Path(folder).expanduser() / name
+    try:
+        written = recipe.files.get(name)
+        if written is None:
+            raise _damaged(folder, RECIPE, f"it says nothing of {name}")
+        if path.stat().st_size != written.bytes:
+            raise _damaged(folder, name, f"{path.stat().st_size} bytes are there and {written.bytes} were written")
+        if _sha256(path) != written.sha256:
+            raise _damaged(folder, name, "its content is not what its checksum says")
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except _failures() as error:
+        raise _damaged(folder, name, f"it cannot be read ({first_line(error)})") from None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from safetensors import SafetensorError
+
+    return (OSError, SafetensorError)

@@ -1,0 +1,153 @@
+"""What a pruned network has less of than the dense one, as plain data, and the same cut made in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Dims:
+    """A tensor's dense shape, and of each dimension the positions kept; None where none of it was removed."""
+
+    shape: tuple[int, ...]
+    kept: tuple[tuple[int, ...] | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kept is None:
+            return
+        if len(self.kept) != len(self.shape):
+            raise ValueError(f"a tensor of {len(self.shape)} dimensions has kept positions for {len(self.kept)}")
+        for size, kept in zip(self.shape, self.kept, strict=True):
+            if kept is None:
+                continue
+            if not kept or kept[0] < 0 or kept[-1] >= size or any(a >= b for a, b in pairwise(kept)):
+                raise ValueError(f"positions kept of {size} are to be at least one, within them, and ascending")
+
+    def of(self, dense: Tensor) -> Tensor:
+        """Take what is kept of a dense tensor."""
+        for dim, kept in enumerate(self.kept or ()):
+            if kept is not None:
+                dense = dense.index_select(dim, torch.tensor(kept, device=dense.device))
+        return dense.contiguous()
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A module's own count that follows its shapes, such as a number of heads; a single number is a tuple of one."""
+
+    module: str
+    name: str
+    dense: tuple[int, ...]
+    pruned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Every tensor of the state by name; the counts that differ; of tensors with several names, their first."""
+
+    tensors: dict[str, Dims]
+    attributes: tuple[Attribute, ...] = ()
+    shared: dict[str, str] = field(default_factory=dict)
+
+
+def structure_of(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Structure | None:
+    """Describe a cut by its masks `keep`; None where what was kept is no grid of positions along each dimension."""
+    persistent = dense.state_dict().keys()
+    tensors = {}
+    for name, tensor in named_tensors(dense):
+        if name in keep:
+            dims = _grid(keep[name])
+            if dims is None:
+                return None
+            tensors[name] = dims
+        elif name in persistent:
+            tensors[name] = Dims(tuple(tensor.shape))
+    return Structure(tensors, tuple(_changed(dense, pruned, keep)), shared_names(dense))
+
+
+def _grid(mask: Tensor) -> Dims | None:
+    kept = []
+    for dim, size in enumerate(mask.shape):
+        positions = mask.movedim(dim, 0).reshape(size, -1).any(dim=1).nonzero().flatten().tolist()
+        kept.append(None if len(positions) == size else tuple(positions))
+    full = Dims(tuple(mask.shape), tuple(kept))
+    return full if full.of(mask).all() and full.of(mask).numel() == int(mask.sum()) else None
+
+
+def _changed(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[Attribute]:
+    """Yield the counts that differ in modules which hold tensors that were cut, themselves or further down."""
+    around = {name[:end] for name in keep for end, letter in enumerate(name) if letter == "."} | {""}
+    for name, module in dense.named_modules():
+        if name not in around or not keep:
+            continue
+        own = vars(pruned.get_submodule(name))
+        for attribute, value in vars(module).items():
+            before, after = _counts(value), _counts(own.get(attribute))
+            if before is not None and after is not None and before != after:
+                yield Attribute(name, attribute, before, after)
+
+
+def _counts(value: object) -> tuple[int, ...] | None:
+    if type(value) is int:
+        return (value,)
+    if isinstance(value, (tuple, list)) and all(type(each) is int for each in value):
+        return tuple(value)
+    return None
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield every parameter and buffer under each of its names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def shared_names(model: nn.Module) -> dict[str, str]:
+    """Return for each further name of a parameter or buffer its first."""
+    first: dict[int, str] = {}
+    named = [(name, first.setdefault(id(tensor), name)) for name, tensor in named_tensors(model)]
+    return {name: other for name, other in named if name != other}
+
+
+def misfits(model: nn.Module, structure: Structure) -> list[str]:
+    """Say what of a dense model is not as the structure's was: nothing where the cut can be made in it."""
+    own = dict(named_tensors(model))
+    said = [f"it has no {name}" for name in structure.tensors if name not in own]
+    said += [f"{name} was not there" for name in model.state_dict() if name in own and name not in structure.tensors]
+    said += [
+        f"{name} is {tuple(own[name].shape)} and was {dims.shape}"
+        for name, dims in structure.tensors.items()
+        if name in own and tuple(own[name].shape) != dims.shape
+    ]
+    if not said and shared_names(model) != structure.shared:
+        said.append("other weights of it are shared")
+    modules = dict(model.named_modules())
+    for each in structure.attributes:
+        value = _counts(vars(modules[each.module]).get(each.name)) if each.module in modules else None
+        if value != each.dense or len(each.pruned) != len(each.dense):
+            said.append(f"{each.module}.{each.name} is {value} and was {each.dense}")
+    return said
+
+
+def cut(model: nn.Module, structure: Structure) -> None:
+    """Make the cut in a dense model that fits, in place; tied tensors that are cut alike stay tied."""
+    made: dict[tuple[int, Dims], Tensor] = {}
+    originals = list(named_tensors(model))  # held, so that their ids stay their own
+    for name, original in originals:
+        dims = structure.tensors.get(name)
+        if dims is None or dims.kept is None:
+            continue
+        if (id(original), dims) not in made:
+            small = dims.of(original.detach())
+            is_parameter = isinstance(original, nn.Parameter)
+            made[id(original), dims] = nn.Parameter(small, original.requires_grad) if is_parameter else small
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, made[id(original), dims])
+    for each in structure.attributes:
+        module = model.get_submodule(each.module)
+        value = vars(module)[each.name]
+        setattr(module, each.name, each.pruned[0] if isinstance(value, int) else type(value)(each.pruned))
