@@ -1,13 +1,12 @@
-"""What may be chosen for one group of columns, given the values it would take were all of it kept.
+"""What is decided for one group of columns, given its free values: those it would take were all of it kept.
 
-Such a group has free values t [m] in each row and a curvature A [m, m]: values q cost (t - q) A (t - q)^T. Patterns that
-share out a layer's weights have a price for each one kept, at which the right number of them is worth keeping.
+In each row, a group has free values t [m] and a curvature A [m, m]: values q instead cost (t - q) A (t - q)^T.
 """
 
 from __future__ import annotations
 
-from itertools import combinations, product
-from math import comb, gcd
+from itertools import combinations
+from math import comb
 from typing import Protocol
 
 import torch
@@ -15,152 +14,78 @@ from torch import Tensor
 
 from ...pattern import NM, Block, Unstructured
 from ..masks import keep_n_of_m, keep_top
+from .budget import Budget
 
 MOST_SUBSETS = 128
-TOGETHER = 4  # columns of an unstructured layer that are decided together
+SAMPLE = 64  # rows from which a price is taken
 
 
 class Choices(Protocol):
     size: int  # columns in a group
-    again: bool  # whether deciding a group again lowers the error
+    largest_first: bool  # whether to decide the groups with the most energy in their inputs first, or last
+    again: bool  # whether deciding a group anew lowers the error
 
-    def prepare(self, curvature: Tensor, dense: Tensor) -> None:
-        """Get ready for a sweep over groups with these curvatures [G, m, m]; `dense` is the layer's [D, K]."""
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+        """Get ready for a sweep: curvature [G, m, m] of the groups, base and pull [D, K] as the sweep starts."""
 
     def choose(self, group: int, free: Tensor) -> Tensor:
         """Return the pruned values of a group, from its free ones. [m, K] -> [m, K]."""
 
-    def keep(self) -> Tensor:
-        """Return the mask of the last sweep with the exact count. -> bool [D, K]."""
+    def keep(self, pruned: Tensor) -> Tensor:
+        """Return the mask of the last sweep, which made `pruned` [D, K], with the exact count. -> bool [D, K]."""
 
 
 def choices_for(pattern: NM | Block | Unstructured, sparsity: float, outputs: int, width: int) -> Choices:
-    if isinstance(pattern, Block):
-        blocks = outputs * width // (pattern.rows * pattern.columns)
-        return Blocks(pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
-    if isinstance(pattern, Unstructured):
-        size = gcd(width, TOGETHER)
-        return Priced(
-            torch.tensor(list(product((0.0, 1.0), repeat=size))), max(1, round((1 - sparsity) * outputs * width))
-        )
-    if comb(pattern.m, pattern.n) > MOST_SUBSETS:
-        return Ranked(pattern.n, pattern.m)
-    return Subsets(
-        torch.tensor(
-            [[float(i in kept) for i in range(pattern.m)] for kept in combinations(range(pattern.m), pattern.n)]
-        )
-    )
+    if isinstance(pattern, NM):
+        return (Subsets if comb(pattern.m, pattern.n) <= MOST_SUBSETS else Ranked)(pattern.n, pattern.m)
+    rows, columns = (pattern.rows, pattern.columns) if isinstance(pattern, Block) else (1, 1)
+    return Blocks(rows, columns, max(1, round((1 - sparsity) * (outputs * width // (rows * columns)))))
 
 
 class Subsets:
-    """Compare all ways to keep a part of the group, with the values that are best then."""
+    """Compare all ways to keep n of the group's m weights, each with the values that are best then."""
 
-    again = True
+    largest_first, again = True, True
 
-    def __init__(self, subsets: Tensor) -> None:
-        self.subsets = subsets  # [S, m], 1.0 = kept
-        self.size = subsets.shape[1]
+    def __init__(self, n: int, m: int) -> None:
+        self.size = m
+        self.subsets = torch.tensor([[i in kept for i in range(m)] for kept in combinations(range(m), n)])  # [S, m]
 
-    def prepare(self, curvature: Tensor, dense: Tensor) -> None:
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
         count, size = self.subsets.shape
-        kept = torch.diag_embed(self.subsets)  # [S, m, m]
+        identity, kept = torch.eye(size), torch.diag_embed(self.subsets.float())  # [S, m, m]
         every = curvature[:, None]  # [G, 1, m, m]
-        solvable = kept @ every @ kept + torch.eye(size) - kept
-        self.values = torch.cholesky_solve(kept @ every, torch.linalg.cholesky(solvable))  # best values = values @ free
-        removed = torch.eye(size) - self.values
+        solvable = kept @ every @ kept + identity - kept
+        values = torch.cholesky_solve(kept @ every, torch.linalg.cholesky(solvable))  # best values = values @ free
+        removed = identity - values
         self.costs = (removed.mT @ every @ removed).reshape(-1, count, size * size)  # [G, S, m * m]
-        self.values = self.values.reshape(-1, count * size, size)
-        self.chosen = torch.empty(len(curvature), dense.shape[1], dtype=torch.long)  # [G, K]
+        self.values = values.reshape(-1, count * size, size)
+        self.kept = torch.empty(base.shape, dtype=torch.bool)
 
     def choose(self, group: int, free: Tensor) -> Tensor:
         size, rows = free.shape
         pairs = (free[:, None] * free).reshape(size * size, rows)
-        best = self._costs(group, pairs).argmin(0)
-        self.chosen[group] = best
+        best = (self.costs[group] @ pairs).min(0).indices  # [K]; argmin is many times slower along this axis
+        self.kept[group * size : (group + 1) * size] = self.subsets.t()[:, best]
         candidates = (self.values[group] @ free).reshape(-1, size, rows)  # [S, m, K]
         return candidates.gather(0, best.expand(1, size, rows))[0]
 
-    def _costs(self, group: int, pairs: Tensor) -> Tensor:
-        return self.costs[group] @ pairs  # [S, K]
-
-    def keep(self) -> Tensor:
-        kept = self.subsets.bool()[self.chosen]  # [G, K, m]
-        return kept.mT.reshape(-1, kept.shape[1])
-
-
-class Priced(Subsets):
-    """All subsets, each at the price of the weights it keeps."""
-
-    def __init__(self, subsets: Tensor, count: int) -> None:
-        super().__init__(subsets)
-        self.count = count
-        self.scores: Tensor | None = None
-
-    def prepare(self, curvature: Tensor, dense: Tensor) -> None:
-        super().prepare(curvature, dense)
-        self.diagonal = curvature.diagonal(dim1=1, dim2=2)[..., None]  # [G, m, 1]
-        if self.scores is None:
-            self.scores = dense.square() * self.diagonal.reshape(-1, 1)
-        self.prices = price(self.scores, self.count) * self.subsets.sum(1, keepdim=True)  # [S, 1]
-
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        assert self.scores is not None
-        torch.mul(free.square(), self.diagonal[group], out=self.scores[group * self.size : (group + 1) * self.size])
-        return super().choose(group, free)
-
-    def _costs(self, group: int, pairs: Tensor) -> Tensor:
-        return torch.addmm(self.prices, self.costs[group], pairs)
-
-    def keep(self) -> Tensor:
-        assert self.scores is not None
-        return keep_top(self.scores, self.count)
-
-
-class Blocks:
-    """Keep a block of rows by columns whole, or remove it whole, whichever is cheaper at the price of one kept."""
-
-    again = True
-
-    def __init__(self, rows: int, columns: int, count: int) -> None:
-        self.rows, self.size, self.count = rows, columns, count
-        self.scores: Tensor | None = None
-
-    def prepare(self, curvature: Tensor, dense: Tensor) -> None:
-        self.curvature = curvature
-        if self.scores is None:
-            grouped = dense.reshape(len(curvature), self.size, -1)
-            self.scores = torch.stack(
-                [self._costs(*each) for each in zip(curvature, grouped, strict=True)]
-            )  # [G, K/rows]
-        self.price = price(self.scores, self.count)
-
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        assert self.scores is not None
-        self.scores[group] = self._costs(self.curvature[group], free)
-        kept = (self.scores[group] >= self.price).repeat_interleave(self.rows)
-        return torch.where(kept, free, 0.0)
-
-    def _costs(self, curvature: Tensor, free: Tensor) -> Tensor:
-        """Return what it costs to remove each block of rows of a group [m, K]. -> [K/rows]."""
-        return ((curvature @ free) * free).sum(0).reshape(-1, self.rows).sum(1)
-
-    def keep(self) -> Tensor:
-        assert self.scores is not None
-        return keep_top(self.scores, self.count).repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1)
+    def keep(self, pruned: Tensor) -> Tensor:
+        return self.kept
 
 
 class Ranked:
     """Keep the n of m whose removal alone would cost most: for groups with too many subsets to compare."""
 
-    again = False
+    largest_first, again = True, False
 
     def __init__(self, n: int, m: int) -> None:
         self.n, self.size = n, m
 
-    def prepare(self, curvature: Tensor, dense: Tensor) -> None:
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(curvature))
         self.weights = inverse.diagonal(dim1=1, dim2=2).reciprocal()[..., None]  # [G, m, 1]
-        self.kept = torch.empty(dense.shape, dtype=torch.bool)
+        self.kept = torch.empty(base.shape, dtype=torch.bool)
 
     def choose(self, group: int, free: Tensor) -> Tensor:
         scores = free.square() * self.weights[group]
@@ -168,10 +93,43 @@ class Ranked:
         self.kept[group * self.size : (group + 1) * self.size] = kept
         return torch.where(kept, free, 0.0)
 
-    def keep(self) -> Tensor:
+    def keep(self, pruned: Tensor) -> Tensor:
         return self.kept
 
 
-def price(scores: Tensor, count: int) -> Tensor:
-    """Return the `count`-th highest score."""
-    return torch.kthvalue(scores.flatten(), scores.numel() - count + 1).values
+class Blocks:
+    """Keep each block of rows by columns whose removal would cost more than the layer's price; a weight is 1 by 1."""
+
+    largest_first, again = False, True
+
+    def __init__(self, rows: int, columns: int, count: int) -> None:
+        self.rows, self.size, self.count = rows, columns, count
+
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+        self.curvature = curvature
+        step = max(1, base.shape[1] // self.rows // SAMPLE)
+        own, pulled = (whole.unflatten(1, (-1, self.rows))[:, ::step].flatten(1) for whole in (base, pull))
+        free = own + pulled / curvature.diagonal(dim1=1, dim2=2).reshape(-1, 1)
+        expected = self._costs(curvature, free.unflatten(0, (-1, self.size)))  # [G, sample]
+        self.kept = torch.empty(len(curvature), base.shape[1] // self.rows, dtype=torch.bool)  # [G, K/rows]
+        self.budget = Budget(expected, self.count, self.kept.numel())
+
+    def choose(self, group: int, free: Tensor) -> Tensor:
+        kept = self.budget.spend(group, self._costs(self.curvature[group], free))
+        self.kept[group] = kept
+        return torch.where(kept if self.rows == 1 else kept.repeat_interleave(self.rows), free, 0.0)
+
+    def _costs(self, curvature: Tensor, free: Tensor) -> Tensor:
+        """Return what it costs to remove each block of rows of a group. [.., m, m], [.., m, K] -> [.., K/rows]."""
+        if self.size == self.rows == 1:
+            return (free.square() * curvature).squeeze(-2)
+        return ((curvature @ free) * free).sum(-2).unflatten(-1, (-1, self.rows)).sum(-1)
+
+    def keep(self, pruned: Tensor) -> Tensor:
+        kept = self.kept
+        if self.budget.left:  # off by a few of the last group
+            removable = self._costs(self.curvature, pruned.unflatten(0, (-1, self.size)))
+            kept = keep_top(removable, self.count)
+        if self.size == self.rows == 1:
+            return kept
+        return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1)

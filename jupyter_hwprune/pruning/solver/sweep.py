@@ -22,7 +22,7 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
     blocks = torch.stack([factor[i : i + size, i : i + size] for i in range(0, width, size)])  # [G, m, m]
     curvature = blocks @ blocks.mT if lower else blocks
     inverse = torch.linalg.solve_triangular(blocks.mT, torch.eye(size), upper=True) if lower else _inverse(blocks)
-    choices.prepare(curvature, base)
+    choices.prepare(curvature, base, pull)
     change = torch.empty_like(base)  # base - pruned [D, K]
 
     def decide(start: int, stop: int) -> None:
