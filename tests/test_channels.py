@@ -103,9 +103,7 @@ def test_heads_that_nothing_names_are_left_whole_rather_than_torn() -> None:
 
 
 def test_tied_weights_stay_tied() -> None:
-    pruned = prune(
-        Transformer(tied=True).eval(), Example.of(torch.randint(0, 50, (1, 5))), Channel(8), 0.5, "uniform"
-    ).model
+    pruned = prune(Transformer(tied=True).eval(), Example.of(torch.randint(0, 50, (1, 5))), Channel(8), 0.5).model
     assert pruned.get_parameter("head.weight") is pruned.get_parameter("tokens.weight")
 
 
@@ -127,7 +125,6 @@ def test_nothing_to_remove_is_said_and_not_silent() -> None:
             Example.of(torch.randn(1, 8)),
             Channel(8),
             0.5,
-            "uniform",
         )
 
 
@@ -162,7 +159,7 @@ def test_equal_channels_ranked_together_lose_their_share_and_not_all() -> None:
     model = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3)).eval()
     for parameter in model.parameters():
         nn.init.constant_(parameter, 0.1)
-    result = prune(model, Example.of(torch.randn(1, 4, 9, 9)), Channel(), 0.5, "global")
+    result = prune(model, Example.of(torch.randn(1, 4, 9, 9)), Channel(), 0.5, Method(allocation="global"))
     left = sum(result.model.get_parameter(f"{name}.weight").shape[0] for name in ("0", "2"))
     assert left in {16, 17}  # equal scores go to one layer, as rounding has it, and the other keeps its one
 

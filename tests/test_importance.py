@@ -206,3 +206,46 @@ def test_channels_change_places_and_nothing_else_changes(trained: nn.Module, dig
     assert all(layer.valid for layer in runs[True].report.layers)
     assert runs[True].report.request.permute
     assert Example.of(x).outputs(runs[True].model)[0].shape == (len(x), 10)
+
+
+def accuracy(model: nn.Module, digits: tuple[Tensor, Tensor]) -> float:
+    x, y = digits
+    return float((model(x[1200:]).argmax(1) == y[1200:]).float().mean())
+
+
+def test_gradients_find_the_neurons_that_matter(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    options = UNMEASURED | {"pattern": "channel", "sparsity": 0.25, "score": lambda model: accuracy(model, digits)}
+    taylor = hwprune(trained, x[:8], importance="taylor", calib=[(x[:600], y[:600])], **options).report
+    plain = hwprune(trained, x[:8], **options).report
+    assert taylor.scores is not None
+    assert plain.scores is not None
+    assert taylor.scores.pruned > plain.scores.pruned
+    assert [layer.pruned_shape for layer in taylor.layers] == [(48, 64), (48, 48), (10, 48)]
+    assert taylor.request.importance == "taylor"
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "taylor"])
+def test_a_scan_of_channels_takes_more_where_less_is_lost(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], importance: str
+) -> None:
+    x, _ = digits
+    options = UNMEASURED | {"pattern": "channel", "sparsity": 0.5, "importance": importance, "calib": x[:512]}
+    even, uneven = (
+        hwprune(trained, x[:8], allocation=allocation, **options)
+        if allocation != "uniform" or importance != "magnitude"
+        else hwprune(trained, x[:8], **{key: value for key, value in options.items() if key != "calib"})
+        for allocation in ("uniform", "sensitivity")
+    )
+    assert uneven.report.sensitivity is not None
+    assert len(uneven.report.sensitivity.curves) == 2  # the two hidden layers; the third is the model's output
+    shapes = [layer.pruned_shape[0] for layer in uneven.report.layers]
+    assert shapes[0] != shapes[1]
+    assert drift(trained, uneven, x[1200:]) < drift(trained, even, x[1200:])
+    assert "how sensitive each layer is" in uneven._repr_mimebundle_()["text/html"]
+
+
+def test_channels_of_a_layer_named_dense_stay(trained: nn.Module) -> None:
+    run = hwprune(trained, torch.randn(2, 64), pattern="channel", sparsity=0.5, dense=["0"], **UNMEASURED)
+    assert {layer.name: layer.pruned_shape for layer in run.report.layers} == {"2": (32, 64), "4": (10, 32)}
+    assert [s.reason for s in run.report.skipped] == ["it was asked to stay dense (--dense)"]

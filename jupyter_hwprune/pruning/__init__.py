@@ -14,12 +14,14 @@ from ..errors import InputError, PruneError, counted, first_line
 from ..example import Example
 from ..pattern import NM, Block, Channel, Pattern, Unstructured
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
+from .allocation import leave_dense
 from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .method import MAGNITUDE, Method
 from .picture import draw
 from .served import Sparse24
+from .units import Rater
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
@@ -111,7 +113,7 @@ def prune(
     """
     macs = count_macs(dense, example)
     if isinstance(pattern, Channel):
-        return _without_channels(dense, example, pattern, sparsity, method, macs)
+        return _without_channels(dense, example, pattern, sparsity, method, macs, progress)
     model = copy.deepcopy(dense)
     zeroes = zero_weights(model, pattern, sparsity, method, macs, sparse24, progress)
     _require_layers(zeroes.layers, zeroes.skipped, pattern)
@@ -130,15 +132,27 @@ def _without_channels(
     sparsity: float,
     method: Method,
     macs: dict[str, int],
+    progress: Callable[[str], None],
 ) -> Pruned:
-    surgery = remove_channels(dense, example, pattern, sparsity, ranked_together=method.allocation == "global")
+    rater = Rater(dense, method, sparsity, progress)
+    surgery = remove_channels(
+        dense,
+        example,
+        pattern,
+        sparsity,
+        ranked_together=method.allocation == "global",
+        scores=rater.scores,
+        shares=rater.shares,
+        left_dense=leave_dense([name for name, _ in layers_with_weights(dense)], method.dense),
+    )
     model = surgery.model
     small_macs = count_macs(model, example)
     layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
     _require_layers(layers, skipped, pattern)
     _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
     totals = _totals(dense, model, macs, small_macs)
-    return Pruned(model, tuple(layers), tuple(skipped), totals, keep=surgery.keep)
+    found = rater.sensitivity
+    return Pruned(model, tuple(layers), tuple(skipped), totals, keep=surgery.keep, sensitivity=found)
 
 
 def _require_layers(layers: Sequence[Layer], skipped: Sequence[Skipped], pattern: Pattern) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from .graph.cut import slice_model
 from .masks import keep_top
 
 Scores = Callable[[Coupled], Mapping[str, Tensor]]  # set name -> [U], the worth of each unit
+Shares = Callable[[Coupled, Mapping[str, Tensor]], Mapping[str, float]]  # the share of its units that each set loses
+ASKED = "it was asked to stay dense (--dense)"
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,28 @@ def remove_channels(
     *,
     ranked_together: bool,
     scores: Scores | None = None,
+    shares: Shares | None = None,
+    left_dense: Collection[str] = (),
 ) -> Surgery:
     """Return a smaller copy of `dense`, proven equal to `dense` under the mask of the removed channels.
 
-    `scores` rates the units of each set, by default by magnitude. A set of channels whose removal cannot be proven is
-    left whole, with the reason. Raises PruneError when the graph cannot be read, or when nothing can be removed.
+    `scores` rates the units of each set, by default by magnitude, and `shares` says what each set loses, by default
+    `sparsity`. The modules `left_dense` keep all channels that they make. A set of channels whose removal cannot be
+    proven is left whole, with the reason. Raises PruneError when the graph cannot be read, or when nothing can be
+    removed.
     """
     example = longer_where_short(dense, example)
     traced = copy.deepcopy(dense).float()
     coupled = analyse(traced, example.as_float32())
-    reasons = dict(coupled.reasons)
+    asked = {each.name: each.makers for each in coupled.sets if not set(left_dense).isdisjoint(each.makers)}
+    reasons = coupled.reasons | {maker: ASKED for makers in asked.values() for maker in makers}
+    coupled = replace(coupled, sets=tuple(each for each in coupled.sets if each.name not in asked))
     rated = (scores or (lambda found: magnitudes(dense, found)))(coupled)
-    keep = _choose(coupled, rated, pattern, sparsity, ranked_together=ranked_together)
+    given = shares(coupled, rated) if shares else {each.name: sparsity for each in coupled.sets}
+    keep = _choose(coupled, rated, pattern, given, ranked_together=ranked_together)
     for each in coupled.sets:
         if each.name not in keep:
-            whole = f"{pattern} at {sparsity:.0%} leaves its {each.units} channels whole"
+            whole = f"{pattern} at {given[each.name]:.0%} leaves its {each.units} channels whole"
             reasons |= {maker: whole for maker in each.makers if maker not in reasons}
     if not keep:
         raise PruneError(_nothing(pattern, reasons))
@@ -121,17 +130,22 @@ class Bench:
 
 
 def _choose(
-    coupled: Coupled, rated: Mapping[str, Tensor], pattern: Channel, sparsity: float, *, ranked_together: bool
+    coupled: Coupled,
+    rated: Mapping[str, Tensor],
+    pattern: Channel,
+    shares: Mapping[str, float],
+    *,
+    ranked_together: bool,
 ) -> dict[str, Tensor]:
     """Return for each set that shrinks which units stay. -> name: bool [U]."""
     sets = coupled.sets
     if ranked_together and sets:
         relative = [rated[s.name] / rated[s.name].mean().clamp_min(1e-30) for s in sets]  # layers differ in scale
         units = torch.cat(relative)
-        together = keep_top(units, round((1 - sparsity) * len(units)))
+        together = keep_top(units, round((1 - next(iter(shares.values()))) * len(units)))
         wanted = [float(own.sum()) for own in torch.split(together, [each.units for each in sets])]
     else:
-        wanted = [(1 - sparsity) * each.units for each in sets]
+        wanted = [(1 - shares[each.name]) * each.units for each in sets]
     keep = {}
     for each, share in zip(sets, wanted, strict=True):
         groups = 1 if each.shares is None else int(each.shares.max()) + 1

@@ -11,6 +11,7 @@ from ..errors import PruneError
 from ..pattern import NM, Block, Unstructured
 from ..report import Layer, Sensitivity, Skipped
 from .allocation import allocate, leave_dense
+from .channels import ASKED
 from .compressed import compress
 from .importance import magnitude
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
@@ -20,8 +21,6 @@ from .picture import draw
 from .sensitivity import scan
 from .served import Sparse24, fits_two_of_four
 from .zeroing import Fitting, Zeroed, Zeros, apply, masked, zero
-
-ASKED = "it was asked to stay dense (--dense)"
 
 
 @dataclass(frozen=True)
