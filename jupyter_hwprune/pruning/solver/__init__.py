@@ -1,0 +1,98 @@
+"""One-shot pruning of one layer: which weights go, and what the others become, from its calibration inputs alone.
+
+The layer's error ||(W - Q)X||^2 is a quadratic in each row of Q with the one Hessian H = X^T X. A first sweep over the
+groups of columns removes weights while the columns not yet reached take up the error (SparseGPT, arXiv:2301.00774);
+further sweeps choose each group again with all others held, and conjugate gradients end at the least squares of the
+mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about six times the weight and three times the Gram
+matrix, in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import PruneError
+from ...pattern import NM, Block, Unstructured
+from .choices import Choices, choices_for
+from .hessian import damped
+from .least_squares import conjugate_gradients
+from .sweep import sweep
+
+Effort = Literal["quick", "full"]
+SWEEPS = 2  # further ones lower the error on the calibration inputs, and hardly that on others
+CG_STEPS = 4
+REFIT_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Solved:
+    """`damping` is the share of the Hessian's mean diagonal that was added to it, after raising it `raised` times."""
+
+    weight: Tensor  # [K, D] float32, 0.0 (never -0.0) where removed
+    keep: Tensor  # bool [K, D]
+    damping: float
+    raised: int
+    error: float  # ||(W - W')X||^2 / ||W X||^2 on the calibration inputs
+
+
+def solve(
+    weight: Tensor,
+    gram: Tensor,
+    pattern: NM | Block | Unstructured,
+    sparsity: float,
+    *,
+    damping: float = 0.01,
+    effort: Effort = "full",
+    taps: int = 1,
+) -> Solved:
+    """Prune `weight` [K, D] to the pattern, with the least error on inputs whose Gram matrix X^T X is `gram` [D, D].
+
+    D is `taps` times the input channels, channels last. `sparsity` is the share of weights (of blocks) removed, with
+    the exact count over the layer; n:m fixes its own. `effort` quick is the first sweep alone. Raises PruneError for a
+    Gram matrix that is not finite, or a width that the pattern does not divide.
+    """
+    outputs, width = weight.shape
+    unit = pattern.m if isinstance(pattern, NM) else pattern.columns if isinstance(pattern, Block) else 1
+    if (width // taps) % unit:
+        raise PruneError(f"Groups of {unit} do not divide the layer's {width // taps} inputs: leave it out.")
+    choices = choices_for(pattern, sparsity, outputs, width)
+    order = _order(gram, choices)  # [D]
+    hessian, factor, used, raised = damped(gram[order[:, None], order], damping)
+    dense = weight.detach().float().t()[order]  # [D, K]: a column of W is one run of memory
+    pruned = sweep(factor, dense, torch.zeros_like(dense), choices, lower=True)
+    for _ in range(SWEEPS - 1 if effort == "full" and choices.again else 0):
+        pruned = sweep(hessian, pruned, hessian @ (dense - pruned), choices)
+    keep = choices.keep(pruned)
+    pruned = torch.where(keep, pruned, 0.0)
+    if effort == "full":
+        pruned = conjugate_gradients(dense, pruned, keep, hessian, CG_STEPS)
+    back = order.argsort()
+    result = pruned[back].t().contiguous()  # [K, D]
+    return Solved(result, keep[back].t().contiguous(), used, raised, layer_error(weight, result, gram))
+
+
+def _order(gram: Tensor, choices: Choices) -> Tensor:
+    """Return the columns so that sweeps, from the last to the first, meet the groups in the order that suits them."""
+    energy = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
+    groups = energy.argsort(descending=not choices.largest_first, stable=True)
+    return (groups[:, None] * choices.size + torch.arange(choices.size)).flatten()
+
+
+def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
+    """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
+    hessian, _, _, _ = damped(gram, damping)
+    dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
+    start = torch.where(mask, dense, 0.0)
+    return conjugate_gradients(dense, start, mask, hessian, REFIT_STEPS).t().contiguous()
+
+
+def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
+    """Return ||(W - W')X||^2 / ||W X||^2, from the Gram matrix of X; 0 where the layer's output is 0 anyway."""
+    dense, other, products = weight.detach().float(), pruned.detach().float(), gram.detach().float()
+    removed = dense - other
+    whole = float(((dense @ products) * dense).sum(dtype=torch.float64))
+    return float(((removed @ products) * removed).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0
