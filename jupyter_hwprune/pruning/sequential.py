@@ -50,7 +50,7 @@ def layer_by_layer(
         modules = {name: layer for name, layer in modules.items() if name not in reasons}
     if not modules:
         return reasons
-    with _evaluation(model):
+    with evaluation(model):
         calls = trace(model, modules, calibration.batches)
         reasons |= {name: _reason_not_reached(model, name) for name in modules if name not in calls.calls}
         runs = replay(model, calibration.batches, calls) if resume else None
@@ -140,7 +140,7 @@ def _reason_not_reached(model: nn.Module, name: str) -> str:
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module) -> Iterator[None]:
     """Run in evaluation mode, without gradients and without torch's fused encoder layers, which call no layer."""
     modes = [(module, module.training) for module in model.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()
