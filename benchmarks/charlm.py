@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parents[1] / "build" / "charlm"
 CHARACTERS = 128
 CONTEXT = 128
 WIDTH, BLOCKS, HEADS = 256, 4, 4
-BATCH, STEPS, PEAK_RATE = 16, 700, 2e-3
-HELD_OUT = 64  # batches
+BATCH, STEPS = 16, 300
+SAMPLED, HELD_OUT = 64, 32  # batches
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Text:
     @classmethod
     def of_standard_library(cls) -> Text:
         """Read the sources; what is no ASCII becomes character 0."""
-        train, heldout = [], []
+        train: list[Tensor] = []
+        heldout: list[Tensor] = []
         for at, path in enumerate(sorted(Path(os.__file__).parent.glob("*.py"))):
             codes = [c if (c := ord(each)) < CHARACTERS else 0 for each in path.read_text("utf-8", errors="replace")]
             (heldout if at % 10 == 0 else train).append(torch.tensor(codes))
@@ -75,15 +76,21 @@ class CharLM(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(CHARACTERS, WIDTH)
         self.place = nn.Parameter(torch.zeros(CONTEXT, WIDTH))
+        self.near = nn.Conv1d(WIDTH, WIDTH, 4, groups=WIDTH, bias=False)  # the last characters, to learn spelling soon
         self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
         self.norm = nn.RMSNorm(WIDTH)
         self.head = nn.Linear(WIDTH, CHARACTERS, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens) + self.place[: tokens.shape[1]]  # [N, T, C]
+        x = self.embedded(tokens)
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))  # type: ignore[no-any-return]
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Return what the first block gets. [N, T] -> [N, T, C]."""
+        x = self.embed(tokens)
+        return x + self.near(F.pad(x.mT, (3, 0))).mT + self.place[: tokens.shape[1]]  # type: ignore[no-any-return]
 
 
 def prunable(model: CharLM) -> list[str]:
@@ -103,10 +110,10 @@ def trained(seed: int = 0, folder: Path = FOLDER) -> tuple[CharLM, list[Tensor],
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(model, str(path))
     generator = torch.Generator().manual_seed(seed)
-    sample = [windows(text.train, generator) for _ in range(HELD_OUT)]
+    sample = [windows(text.train, generator) for _ in range(SAMPLED)]
     spread = torch.linspace(0, len(text.heldout) - CONTEXT - 1, HELD_OUT * BATCH).long()  # the same for every seed
     heldout = text.heldout[spread[:, None] + torch.arange(CONTEXT + 1)]
-    return model.eval(), sample, list(heldout.split(BATCH))
+    return model.eval(), sample, list(torch.split(heldout, BATCH))
 
 
 def train(text: Tensor, seed: int) -> CharLM:
@@ -118,21 +125,29 @@ def train(text: Tensor, seed: int) -> CharLM:
         if parameter.ndim == 2:
             deep = name.endswith(("o.weight", "down.weight"))
             parameter.data.normal_(std=0.02 / math.sqrt(2 * BLOCKS) if deep else 0.02, generator=generator)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
+    matrices = [model.get_parameter(f"{name}.weight") for name in prunable(model)]
+    others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+    optimizers: tuple[torch.optim.Optimizer, ...] = (
+        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
+    )
+    rates = [torch.optim.lr_scheduler.LambdaLR(each, _share_of_peak) for each in optimizers]
     start = time.perf_counter()
     for step in range(STEPS):
-        warm, done = min(1.0, (step + 1) / 50), step / STEPS
-        optimizer.param_groups[0]["lr"] = PEAK_RATE * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
-        batch = windows(text, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, batch)
-        optimizer.zero_grad()
+            loss = loss_of(model, windows(text, generator))
+        model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.step()
+            rate.step()
         if step % 50 == 49:
             print(f"step {step + 1}: {loss.item():.3f} nats, {time.perf_counter() - start:.0f} s", flush=True)
     return model
+
+
+def _share_of_peak(step: int) -> float:
+    return min(1.0, (step + 1) / 20, 0.05 + 1.9 * (1 - step / STEPS))
 
 
 def windows(text: Tensor, generator: torch.Generator) -> Tensor:

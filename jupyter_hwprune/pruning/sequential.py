@@ -75,12 +75,9 @@ def layer_by_layer(
 def _gather(
     group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bool
 ) -> tuple[Statistics | None, list[str]]:
-    """Return the statistics of the layers' shared input, None where not finite, and the layers that did not share it."""
+    """Return the statistics of the layers' shared input, None where not finite, and who did not share it."""
     first = next(iter(group))
-    element = next(
-        (i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)),
-        None,
-    )
+    element = next((i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)), None)
     try:
         start = runs.start_of(element)
         found = _pass(group, runs, calls, start, gram=gram)
