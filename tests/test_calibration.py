@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,7 +19,7 @@ from jupyter_hwprune.pruning import statistics as statistics_module
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.layers import PRUNABLE, as_matrix
 from jupyter_hwprune.pruning.replay import replay
-from jupyter_hwprune.pruning.sequential import layer_by_layer
+from jupyter_hwprune.pruning.sequential import evaluation, layer_by_layer
 from jupyter_hwprune.pruning.statistics import Statistics
 from jupyter_hwprune.pruning.trace import trace
 from tests.conftest import fingerprint
@@ -197,18 +197,24 @@ class Transformer(nn.Module):
 def tiny_bert() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
-    config = BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32
-    )
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
     return BertForSequenceClassification(config)  # type: ignore[no-any-return]
 
 
 def tiny_gpt2() -> nn.Module:
-    """Its own projections are `Conv1D` of transformers, which are no Linear; the head is one."""
+    """Its projections are `Conv1D` of transformers; here each is the Linear that it amounts to."""
     from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.pytorch_utils import Conv1D
 
     config = GPT2Config(vocab_size=50, n_embd=16, n_layer=3, n_head=2, n_positions=32, tie_word_embeddings=False)
-    return GPT2LMHeadModel(config)  # type: ignore[no-any-return]
+    model = GPT2LMHeadModel(config)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Conv1D):
+            linear = nn.Linear(*module.weight.shape)
+            linear.weight, linear.bias = nn.Parameter(module.weight.detach().mT.clone()), module.bias
+            owner, _, own = name.rpartition(".")
+            setattr(model.get_submodule(owner), own, linear)
+    return model  # type: ignore[no-any-return]
 
 
 def tiny_llama() -> nn.Module:
@@ -358,7 +364,7 @@ def test_every_layer_sees_the_pruned_prefix(name: str) -> None:
         ("own_transformer", ["blocks.0", "blocks.1", "blocks.2"]),
         ("bert", [f"bert.encoder.layer.{i}" for i in range(3)]),
         ("gpt2", [f"transformer.h.{i}" for i in range(3)]),
-        ("llama", [f"model.layers.{i}" for i in range(3)]),
+        ("llama", ["model.layers.0", "model.layers.1", "model.layers.2", "lm_head"]),
         ("encoder", ["layers.0", "layers.1"]),
         ("cnn", ["0", "1", "4"]),
         ("unet", ["down.0", "down.1", "middle"]),
@@ -366,9 +372,8 @@ def test_every_layer_sees_the_pruned_prefix(name: str) -> None:
 )
 def test_passes_begin_at_the_block(name: str, blocks: list[str]) -> None:
     model, calibration = made(name)
-    model.eval()
     layers = {name: model.get_submodule(name) for name in prunable(model)}
-    with torch.no_grad():
+    with evaluation(model):
         calls = trace(model, layers, calibration.batches)
         runs = replay(model, calibration.batches, calls)
     places = [runs.elements.index(block) for block in blocks]
@@ -379,8 +384,8 @@ def test_passes_begin_at_the_block(name: str, blocks: list[str]) -> None:
 def test_no_pass_begins_where_more_is_read_than_the_block_before(name: str) -> None:
     model, calibration = made(name)
     layers = {name: model.get_submodule(name) for name in prunable(model)}
-    with torch.no_grad():
-        calls = trace(model.eval(), layers, calibration.batches)
+    with evaluation(model):
+        calls = trace(model, layers, calibration.batches)
         runs = replay(model, calibration.batches, calls)
     refused = [element for element, resumable in zip(runs.elements, runs.resumable, strict=True) if not resumable]
     inside = {"unet": ["up.0", "up.1"], "carrying": []}[name]
@@ -442,7 +447,7 @@ def test_a_layer_that_only_a_later_batch_reaches_is_visited_in_its_place() -> No
 
     model = Routing()
     found, reasons = visited(model, given(model, X, X + 3), act=lambda *_: None)
-    assert list(found) == ["router", "low", "high", "out"]
+    assert list(found) == ["router", "high", "low", "out"]
     assert found["low"].rows == found["high"].rows == 6
     assert found["out"].rows == 12
     assert list(reasons) == ["never"]

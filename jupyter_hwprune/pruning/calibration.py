@@ -186,7 +186,8 @@ def _binds(model: nn.Module, values: Iterable[Any]) -> bool:
 def _random_state_kept(value: Any) -> Iterator[None]:
     """Draw from the user's data without moving on their random state, nor that of a DataLoader's own generator."""
     generator = getattr(value, "generator", None)
-    own = generator.get_state() if isinstance(generator, torch.Generator) else None
+    own = generator if isinstance(generator, torch.Generator) else None
+    state = None if own is None else own.get_state()
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's, whatever they draw with
     try:
         with torch.random.fork_rng(devices=[]):
@@ -194,5 +195,5 @@ def _random_state_kept(value: Any) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
-        if own is not None:
-            generator.set_state(own)
+        if own is not None and state is not None:
+            own.set_state(state)

@@ -173,6 +173,8 @@ class _Cut:
                 if all(self._follows(trial, each) for each in range(at + 1, last + 1)):
                     elements = trial
                     resumable[at + 1 : at + 1] = [True] * (len(inner) - 1)
+                    if end < len(elements):  # the last part may return plainly what the whole wraps in an object
+                        resumable[end] = resumable[end] or self._follows(elements, end)
                     continue
                 refused.add(kind)
             at += 1

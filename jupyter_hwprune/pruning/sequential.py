@@ -50,7 +50,7 @@ def layer_by_layer(
         modules = {name: layer for name, layer in modules.items() if name not in reasons}
     if not modules:
         return reasons
-    with _evaluation(model):
+    with evaluation(model):
         calls = trace(model, modules, calibration.batches)
         reasons |= {name: _reason_not_reached(model, name) for name in modules if name not in calls.calls}
         runs = replay(model, calibration.batches, calls) if resume else None
@@ -75,12 +75,9 @@ def layer_by_layer(
 def _gather(
     group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bool
 ) -> tuple[Statistics | None, list[str]]:
-    """Return the statistics of the layers' shared input, None where not finite, and the layers that did not share it."""
+    """Return the statistics of the layers' shared input, None where not finite, and who did not share it."""
     first = next(iter(group))
-    element = next(
-        (i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)),
-        None,
-    )
+    element = next((i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)), None)
     try:
         start = runs.start_of(element)
         found = _pass(group, runs, calls, start, gram=gram)
@@ -140,7 +137,7 @@ def _reason_not_reached(model: nn.Module, name: str) -> str:
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module) -> Iterator[None]:
     """Run in evaluation mode, without gradients and without torch's fused encoder layers, which call no layer."""
     modes = [(module, module.training) for module in model.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()

@@ -6,7 +6,7 @@ what one output value is the product of: for a convolution the window under one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,8 +79,8 @@ def reason_too_wide(layer: nn.Module) -> str | None:
     if size <= GRAM_LIMIT_BYTES:
         return None
     return (
-        f"the Gram matrix of its {width} inputs would take {size / (1 << 30):.1f} GiB, and {GRAM_LIMIT_BYTES >> 30} GiB "
-        "is the most; use --importance activation, which needs their norms alone, or magnitude"
+        f"the Gram matrix of its {width} inputs would take {size / (1 << 30):.1f} GiB, and "
+        f"{GRAM_LIMIT_BYTES >> 30} GiB is the most; use --importance activation, which needs norms alone, or magnitude"
     )
 
 
@@ -88,7 +88,7 @@ def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """Yield a call's input as float32 vectors [groups, R, D], in pieces of at most about 64 MiB."""
     x: Tensor = (args[0] if args else kwargs["input"]).detach()
     if isinstance(layer, nn.Linear):
-        for piece in x.reshape(-1, x.shape[-1]).split(max(1, CHUNK_BYTES // (4 * x.shape[-1]))):
+        for piece in torch.split(x.reshape(-1, x.shape[-1]), max(1, CHUNK_BYTES // (4 * x.shape[-1]))):
             yield piece.float()[None]
         return
     conv = cast("nn.Conv2d", layer)
@@ -102,14 +102,16 @@ def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         x, strides, dilation = _padded(conv, x), conv.stride, conv.dilation
     for dim, (tap, step, gap) in enumerate(zip(taps, strides, dilation, strict=True), start=2):
         x = x.unfold(dim, gap * (tap - 1) + 1, step)  # [N, C, .., outputs, .., window]
-    x = x[(..., *(slice(None, None, gap) for gap in dilation))]  # [N, C, *outputs, *taps], a view
-    x = x.unflatten(1, (conv.groups, -1)).movedim(2, -1).movedim(1, 0)  # [g, N, *outputs, *taps, C/g]
+    x = x[_every(dilation)]  # [N, C, *outputs, *taps], a view
+    x = (
+        x.reshape(x.shape[0], conv.groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
+    )  # [g, N, *outputs, *taps, C/g]
     groups, width = shape_of(layer)
     flipped = tuple(range(-1 - len(taps), -1)) if isinstance(layer, TRANSPOSED) else ()
     line = max(1, 4 * groups * width * x.shape[3 : 2 + len(taps)].numel())
     image = line * x.shape[2]
-    for images in x.split(max(1, CHUNK_BYTES // max(1, image)), dim=1):
-        for piece in images.split(max(1, CHUNK_BYTES // line), dim=2):
+    for images in torch.split(x, max(1, CHUNK_BYTES // max(1, image)), dim=1):
+        for piece in torch.split(images, max(1, CHUNK_BYTES // line), dim=2):
             yield piece.flip(flipped).reshape(groups, -1, width).float()
 
 
@@ -131,7 +133,7 @@ def _spread(conv: nn.Conv2d, x: Tensor, output_size: Any) -> Tensor:
     spatial = x.shape[2:]
     stuffed = [(size - 1) * step + 1 for size, step in zip(spatial, conv.stride, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *stuffed)
-    spread[(..., *(slice(None, None, step) for step in conv.stride))] = x
+    spread[_every(conv.stride)] = x
     sides: list[int] = []
     for dim in reversed(range(len(spatial))):
         reach = conv.dilation[dim] * (conv.kernel_size[dim] - 1)
@@ -142,6 +144,11 @@ def _spread(conv: nn.Conv2d, x: Tensor, output_size: Any) -> Tensor:
         left = reach - padding
         sides += [left, output + reach - left - stuffed[dim]]
     return F.pad(spread, sides)
+
+
+def _every(steps: Sequence[int]) -> Any:
+    """Index every so many places of the last dimensions."""
+    return (..., *(slice(None, None, step) for step in steps))
 
 
 def _geometry(layer: nn.Module) -> tuple[Any, ...]:

@@ -1,0 +1,294 @@
+"""What pruning costs a small language model, ours and peers: `python -m benchmarks.perplexity --sparsegpt P --wanda P`.
+
+The paths are checkouts of github.com/IST-DASLab/sparsegpt and github.com/locuslab/wanda. All prune the same models of
+`benchmarks.charlm` with the same calibration sequences, in turn. Prints tables, writes JSON beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.charlm import CharLM, perplexity, prunable, trained
+from jupyter_hwprune.example import Example
+from jupyter_hwprune.pattern import NM, Block, Unstructured
+from jupyter_hwprune.pruning.calibration import Calibration
+from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top
+from jupyter_hwprune.pruning.sequential import layer_by_layer
+from jupyter_hwprune.pruning.solver import solve
+from jupyter_hwprune.pruning.statistics import Statistics
+
+RESULTS = Path(__file__).parent / "results" / "perplexity.json"
+CASES: tuple[tuple[NM | Block | Unstructured, float], ...] = (
+    (NM(2, 4), 0.5),
+    (NM(4, 8), 0.5),
+    (Unstructured(), 0.5),
+    (Unstructured(), 0.7),
+    (Block(16, 16), 0.5),
+)
+SEQUENCES = 128
+PACKAGES = ("jupyter-hwprune", "torch", "numpy", "transformers")
+OURS = "ours"
+
+Pattern = NM | Block | Unstructured
+Prune = Callable[[CharLM, list[Tensor], Pattern, float], None]  # in place, with calibration tokens [N, T] each
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    prune: Prune
+    blocks: bool  # whether it has a way of removing blocks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sparsegpt", type=Path, required=True)
+    parser.add_argument("--wanda", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2, help="models, each trained from another seed")
+    parser.add_argument("--samples", type=int, default=2, help="calibration samples for each model")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    contestants = list(all_contestants(options.sparsegpt, options.wanda))
+    runs = []
+    for seed in range(options.seeds):
+        model, batches, heldout = trained(seed)
+        count = SEQUENCES // len(batches[0])
+        dense = perplexity(model, heldout)
+        for sample in range(options.samples):
+            tokens = [batch[:, :-1] for batch in batches[sample * count : (sample + 1) * count]]
+            rows = measure(model, dense, tokens, heldout, contestants)
+            runs.append({"seed": seed, "sample": sample, "dense": dense, "rows": rows})
+    data = {**provenance(), "runs": runs}
+    shown = "\n".join([where(data), "", table(data), "", *verdicts(data)])
+    print(shown)
+    options.out.parent.mkdir(exist_ok=True)
+    options.out.write_text(json.dumps(data, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(shown + "\n")
+    print(f"Written to {options.out} and beside it")
+
+
+def measure(
+    model: CharLM, dense: float, tokens: list[Tensor], heldout: list[Tensor], contestants: list[Contestant]
+) -> list[dict[str, Any]]:
+    rows = []
+    for pattern, sparsity in CASES:
+        for each in contestants:
+            if isinstance(pattern, Block) and not each.blocks:
+                continue
+            pruned = copy.deepcopy(model)
+            start = time.process_time()
+            each.prune(pruned, tokens, pattern, sparsity)
+            seconds = time.process_time() - start
+            weights = [pruned.get_submodule(name).weight for name in prunable(pruned)]
+            zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)  # type: ignore[operator,union-attr,arg-type]
+            found = {"case": title(pattern, sparsity), "who": each.name, "seconds": seconds, "zeros": zeros}
+            rows.append(found | {"perplexity": perplexity(pruned, heldout)})
+            print(f"{dense:.3f}", *found.values(), f"{rows[-1]['perplexity']:.3f}", file=sys.stderr, flush=True)
+    return rows
+
+
+def title(pattern: Pattern, sparsity: float) -> str:
+    return str(pattern) if isinstance(pattern, NM) else f"{pattern}, {sparsity:.0%}"
+
+
+def all_contestants(sparsegpt: Path, wanda: Path) -> Iterator[Contestant]:
+    yield Contestant(OURS, ours, blocks=True)
+    yield Contestant("SparseGPT", reference_sparsegpt(sparsegpt), blocks=False)
+    yield Contestant("Wanda", reference_wanda(wanda), blocks=False)
+    yield Contestant("magnitude", by_magnitude, blocks=True)
+
+
+def ours(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+    def visit(_name: str, layer: nn.Module, seen: Statistics) -> None:
+        assert isinstance(layer, nn.Linear)
+        assert seen.gram is not None
+        layer.weight.data = solve(layer.weight, seen.gram[0], pattern, sparsity).weight
+
+    calibration = Calibration.of(tokens, model, Example.of(tokens[0]))
+    reasons = layer_by_layer(model, prunable(model), calibration, visit, gram=True)
+    assert not reasons, reasons
+
+
+def by_magnitude(model: CharLM, _tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+    for name in prunable(model):
+        weight: Tensor = model.get_submodule(name).weight.data  # type: ignore[assignment,union-attr]
+        scores = weight.abs()[:, None]  # [K, 1, C]
+        if isinstance(pattern, NM):
+            keep = keep_n_of_m(scores, pattern.n, pattern.m)
+        elif isinstance(pattern, Block):
+            blocks = scores.numel() // (pattern.rows * pattern.columns)
+            keep = keep_blocks(scores, pattern.rows, pattern.columns, round((1 - sparsity) * blocks))
+        else:
+            keep = keep_top(scores, round((1 - sparsity) * scores.numel()))
+        weight *= keep[:, 0]
+
+
+def reference_sparsegpt(path: Path) -> Prune:
+    """Prune as its `opt.py` does: one pass of a block for all its layers, each pruned, one more for the next block."""
+    with importable(path):
+        reference = import_module("sparsegpt")
+
+    def prune(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+        n, m = (pattern.m - pattern.n, pattern.m) if isinstance(pattern, NM) else (0, 0)  # it counts those removed
+
+        def finish(job: Any) -> None:
+            with patch("torch.cuda.synchronize"), redirect_stdout(io.StringIO()):
+                job.fasterprune(sparsity, prunen=n, prunem=m, percdamp=0.01, blocksize=128)
+
+        block_by_block(model, tokens, reference.SparseGPT, finish)
+
+    return prune
+
+
+def reference_wanda(path: Path) -> Prune:
+    """Prune as its `lib/prune.py` does, each row of a weight by itself, with its own statistics."""
+    with importable(path / "lib"):
+        reference = import_module("layerwrapper")
+
+    def prune(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+        def finish(job: Any) -> None:
+            weight = job.layer.weight.data
+            scores = weight.abs() * job.scaler_row.sqrt()  # [K, C]
+            if isinstance(pattern, NM):
+                groups = scores.unflatten(1, (-1, pattern.m))
+                lowest = groups.topk(pattern.m - pattern.n, largest=False).indices
+                keep = torch.ones_like(groups, dtype=torch.bool).scatter_(2, lowest, value=False).flatten(1)
+            else:
+                lowest = scores.sort(stable=True).indices[:, : int(scores.shape[1] * sparsity)]
+                keep = torch.ones_like(scores, dtype=torch.bool).scatter_(1, lowest, value=False)
+            weight *= keep
+
+        block_by_block(model, tokens, reference.WrappedGPT, finish)
+
+    return prune
+
+
+@torch.no_grad()
+def block_by_block(
+    model: CharLM, tokens: list[Tensor], wrap: Callable[[nn.Module], Any], finish: Callable[[Any], None]
+) -> None:
+    hidden = [model.embedded(batch) for batch in tokens]
+    for block in model.blocks:
+        jobs = {name: wrap(layer) for name, layer in block.named_modules() if isinstance(layer, nn.Linear)}
+        handles = [
+            job.layer.register_forward_hook(lambda _layer, inputs, output, job=job: job.add_batch(inputs[0], output))
+            for job in jobs.values()
+        ]
+        for x in hidden:
+            block(x)
+        for handle in handles:
+            handle.remove()
+        for job in jobs.values():
+            finish(job)
+        hidden = [block(x) for x in hidden]
+
+
+@contextmanager
+def importable(path: Path) -> Iterator[None]:
+    sys.path.insert(0, str(path.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
+
+
+def provenance() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "sequences": SEQUENCES,
+    }
+
+
+def where(data: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in data["versions"].items())
+    dense = [run["dense"] for run in data["runs"]]
+    return (
+        f"{data['cpu']}, one thread, {data['created']}; Python {data['python']}, {versions}. Perplexity of a character "
+        f"held out; {len({run['seed'] for run in data['runs']})} models, {len(data['runs'])} runs, each with "
+        f"{data['sequences']} calibration sequences of its own. Dense: {shown(dense)}. Seconds are CPU time, "
+        "calibration included; each cell is the median (min-max)."
+    )
+
+
+def table(data: dict[str, Any]) -> str:
+    columns = ("pattern", "who", "perplexity", "times the dense", "zeros", "seconds", "seconds by ours")
+    lines = [columns, tuple("---" for _ in columns)]
+    names = list(dict.fromkeys(row["who"] for run in data["runs"] for row in run["rows"]))
+    for case in dict.fromkeys(row["case"] for run in data["runs"] for row in run["rows"]):
+        for who in names:
+            own = cells(data, case, who)
+            if not own:
+                lines.append((case, who, "has none", "", "", "", ""))
+                continue
+            reference = cells(data, case, OURS)
+            lines.append(
+                (
+                    case,
+                    who,
+                    shown([row["perplexity"] for row in own]),
+                    shown([row["perplexity"] / row["dense"] for row in own]),
+                    f"{statistics.median(row['zeros'] for row in own):.2%}",
+                    shown([row["seconds"] for row in own], 2),
+                    shown([row["seconds"] / r["seconds"] for row, r in zip(own, reference, strict=True)], 2),
+                )
+            )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def verdicts(data: dict[str, Any]) -> list[str]:
+    lines = []
+    for case in dict.fromkeys(row["case"] for run in data["runs"] for row in run["rows"]):
+        reference = cells(data, case, OURS)
+        for who in dict.fromkeys(row["who"] for run in data["runs"] for row in run["rows"] if row["who"] != OURS):
+            own = cells(data, case, who)
+            if own:
+                ratios = [r["perplexity"] / row["perplexity"] for r, row in zip(reference, own, strict=True)]
+                won = sum(ratio < 1 for ratio in ratios)
+                word = "won" if won == len(ratios) else "lost" if won == 0 else "undecided"
+                lines.append(
+                    f"- {case}, against {who}: {word}, lower in {won} of {len(ratios)} runs; "
+                    f"perplexity {shown(ratios)} times theirs"
+                )
+    return lines
+
+
+def cells(data: dict[str, Any], case: str, who: str) -> list[dict[str, Any]]:
+    return [
+        row | {"dense": run["dense"]}
+        for run in data["runs"]
+        for row in run["rows"]
+        if row["case"] == case and row["who"] == who
+    ]
+
+
+def shown(values: list[float], digits: int = 3) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+if __name__ == "__main__":
+    main()
