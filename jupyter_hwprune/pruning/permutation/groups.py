@@ -1,4 +1,4 @@
-"""An order of input channels under which n:m, or blocks, lose less: search on a matrix of scores alone.
+"""An order of columns under which n:m loses less: search on a matrix of scores.
 
 n:m keeps n of every m neighbours, so who stands beside whom decides what is lost. The neighbourhood searched is large:
 take one column out of every group of m, and give each group one of them back, by an optimal assignment. What group g
@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ..errors import InputError
-from ..pattern import NM
+from ...errors import InputError
+from ...pattern import NM
 
 GROUPS_AT_ONCE = 256  # groups that exchange columns in one assignment; its cost grows with the square, or worse
 HEAT = 0.3  # noise on the first round's gains, in their own standard deviations
