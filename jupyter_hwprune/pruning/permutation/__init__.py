@@ -2,5 +2,6 @@
 
 from .blocks import cluster, retained_in_blocks
 from .groups import bound, retained, search
+from .network import Permuted, permute_for
 
-__all__ = ["bound", "cluster", "retained", "retained_in_blocks", "search"]
+__all__ = ["Permuted", "bound", "cluster", "permute_for", "retained", "retained_in_blocks", "search"]

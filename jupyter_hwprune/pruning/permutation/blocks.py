@@ -66,7 +66,7 @@ def arrange(
             step = _assign(_values(now, axes, pattern, sparsity), generator) if done else _gather(now, axes, pattern)
             orders[i] = orders[i][step]
             for axis in axes:
-                now[axis.matrix] = _moved(now[axis.matrix], axis, step)
+                now[axis.matrix] = move(now[axis.matrix], axis, step)
         found = _retained(now, pattern, sparsity)
         if found > most:
             best, most = list(orders), found
@@ -123,7 +123,8 @@ def _assign(values: Tensor, generator: torch.Generator) -> Tensor:
     return given
 
 
-def _moved(matrix: Tensor, axis: Axis, order: Tensor) -> Tensor:
+def move(matrix: Tensor, axis: Axis, order: Tensor) -> Tensor:
+    """Give the channels their new places: i takes what stood in order[i]."""
     source = torch.arange(matrix.shape[axis.dim])
     source[axis.positions.flatten()] = axis.positions[order].flatten()
     return matrix.index_select(axis.dim, source)
