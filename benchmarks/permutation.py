@@ -206,8 +206,8 @@ def notes(data: dict[str, Any]) -> list[str]:
     return [
         f"- {data['cpu']}, one thread; Python {data['python']}, {versions}. Medians over the runs, each its own seed.",
         "- apex: `accelerated_search_for_good_permutation` with its defaults: 8 columns at once, 100 escapes.",
-        "- It takes its CPU path without its CUDA kernels, which are not measured here. One change: `time`, a name that",
-        "  its `exhaustive_search` uses and lacks, was given to it.",
+        "- It takes its CPU path without its CUDA kernels, which are not measured here. One change: `time`, which",
+        "  its `exhaustive_search` uses and does not import, was given to it.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""An order of input channels under which n:m, or blocks, lose less: search on a matrix of scores alone.
+"""An order of columns under which n:m loses less: search on a matrix of scores.
 
 n:m keeps n of every m neighbours, so who stands beside whom decides what is lost. The neighbourhood searched is large:
 take one column out of every group of m, and give each group one of them back, by an optimal assignment. What group g
@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ..errors import InputError
-from ..pattern import NM
+from ...errors import InputError
+from ...pattern import NM
 
 GROUPS_AT_ONCE = 256  # groups that exchange columns in one assignment; its cost grows with the square, or worse
 HEAT = 0.3  # noise on the first round's gains, in their own standard deviations
@@ -28,10 +28,11 @@ FEWEST, MOST = 24, 2000  # rounds, whatever WORK says
 def search(scores: Tensor, pattern: NM, *, rounds: int | None = None, seed: int = 0) -> Tensor:
     """Find an order of columns so that n of every m neighbours keep most. [K, C] of >= 0 -> int64 [C].
 
-    Simulated annealing on assignments: noise on the gains fades to nothing over the rounds, by default as many as fit
-    a fixed amount of work (seconds for 1024 by 1024 on a core). The same seed finds the same order; no order is worse
-    than that given. Memory: two copies of the scores. Raises InputError where m does not divide C, or for scores below
-    zero. What is retained, as in Pool and Yu, "Channel Permutations for N:M Sparsity" (NeurIPS 2021).
+    Simulated annealing on assignments: noise on the gains fades to nothing over the rounds. By default those are as
+    many as fit a fixed amount of work (seconds on a core), on a sample of the rows where even a few would not. The same
+    seed finds the same order, and none is worse than that given. Memory: three copies of the scores. Raises InputError
+    where m does not divide C, or for scores below zero. What is retained, as in Pool and Yu, "Channel Permutations for
+    N:M Sparsity" (NeurIPS 2021).
     """
     _validate(scores, pattern)
     outputs, inputs = scores.shape
@@ -39,8 +40,14 @@ def search(scores: Tensor, pattern: NM, *, rounds: int | None = None, seed: int 
     identity = torch.arange(inputs)
     if groups < 2:
         return identity
-    columns = scores.detach().float().cpu().t().contiguous()  # [C, K]
-    rounds = _rounds(outputs, inputs, pattern) if rounds is None else rounds
+    own = scores.detach().float().cpu()
+    if rounds is None:
+        work = groups * min(groups, GROUPS_AT_ONCE) + 4 * pattern.n * inputs  # of a round, for each row
+        rounds = max(FEWEST, min(MOST, int(WORK / (work * outputs))))
+        rows = int(4 * WORK / (work * rounds))
+        if rows < outputs:
+            own = own[torch.randperm(outputs, generator=torch.Generator().manual_seed(seed))[:rows]]
+    columns = own.t().contiguous()  # [C, K]
     order = _anneal(columns, identity.reshape(groups, pattern.m).clone(), pattern.n, rounds, seed)
     return order if retained(scores, pattern, order) > retained(scores, pattern) else identity
 
@@ -68,13 +75,6 @@ def _validate(scores: Tensor, pattern: NM) -> None:
         )
     if scores.numel() and not float(scores.min()) >= 0:
         raise InputError("The scores hold values below zero, or NaN; give magnitudes, or another importance.")
-
-
-def _rounds(outputs: int, inputs: int, pattern: NM) -> int:
-    groups = inputs // pattern.m
-    exchange = groups * min(groups, GROUPS_AT_ONCE) * outputs
-    select = 4 * pattern.n * inputs * outputs
-    return max(FEWEST, min(MOST, int(WORK / (exchange + select))))
 
 
 def _anneal(columns: Tensor, order: Tensor, n: int, rounds: int, seed: int) -> Tensor:
