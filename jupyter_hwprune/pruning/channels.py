@@ -1,18 +1,25 @@
-"""Whole channels removed, with all that feeds on them: chosen here, cut by `coupling`, believed after `equivalence`."""
+"""Whole channels removed, with all that feeds on them: chosen here, cut by `graph`, believed after `equivalence`."""
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import PruneError, first_line
+from ..errors import PruneError
 from ..example import Example
 from ..pattern import Channel
-from .coupling import Candidate, Coupling, Cut
-from .equivalence import fault_of
+from .equivalence import Proof, longer_where_short
+from .graph import ChannelSet, Coupled, analyse
+from .graph.attributes import find_attributes, variants
+from .graph.cut import slice_model
 from .masks import keep_top
+
+Scores = Callable[[Coupled], Mapping[str, Tensor]]  # set name -> [U], the worth of each unit
 
 
 @dataclass(frozen=True)
@@ -25,89 +32,136 @@ class Surgery:
 
 
 def remove_channels(
-    dense: nn.Module, example: Example, pattern: Channel, sparsity: float, *, ranked_together: bool
+    dense: nn.Module,
+    example: Example,
+    pattern: Channel,
+    sparsity: float,
+    *,
+    ranked_together: bool,
+    scores: Scores | None = None,
 ) -> Surgery:
     """Return a smaller copy of `dense`, proven equal to `dense` under the mask of the removed channels.
 
-    A set of channels whose removal cannot be proven is left whole, with the reason. Raises PruneError when the graph
-    cannot be read, or when nothing can be removed.
+    `scores` rates the units of each set, by default by magnitude. A set of channels whose removal cannot be proven is
+    left whole, with the reason. Raises PruneError when the graph cannot be read, or when nothing can be removed.
     """
-    subject = Coupling(dense, example)
-    candidates, reasons = subject.candidates(pattern)
-    cuts = _cuts(candidates, sparsity, ranked_together=ranked_together)
-    for candidate in candidates:
-        if candidate.root not in {cut.root for cut in cuts}:
-            whole = f"{pattern} at {sparsity:.0%} leaves its {candidate.units.numel()} channels whole"
-            reasons |= dict.fromkeys(candidate.members, whole)
-    if not cuts:
+    example = longer_where_short(dense, example)
+    traced = copy.deepcopy(dense).float()
+    coupled = analyse(traced, example.as_float32())
+    reasons = dict(coupled.reasons)
+    rated = (scores or (lambda found: magnitudes(dense, found)))(coupled)
+    keep = _choose(coupled, rated, pattern, sparsity, ranked_together=ranked_together)
+    for each in coupled.sets:
+        if each.name not in keep:
+            whole = f"{pattern} at {sparsity:.0%} leaves its {each.units} channels whole"
+            reasons |= {maker: whole for maker in each.makers if maker not in reasons}
+    if not keep:
         raise PruneError(_nothing(pattern, reasons))
-
-    outcome = _attempt(subject, cuts)
+    bench = Bench(dense, coupled, Proof(traced, coupled, example))
+    outcome = bench.attempt(keep)
     if isinstance(outcome, str):
-        cuts, faults = _provable(dense, example, cuts)
-        members = {candidate.root: candidate.members for candidate in candidates}
-        for root, why in faults.items():
-            reasons |= dict.fromkeys(members[root], why)
-        if not cuts:
+        faults = bench.culprits(keep, outcome)
+        keep = {name: kept for name, kept in keep.items() if name not in faults}
+        makers = {each.name: each.makers for each in coupled.sets}
+        for name, why in faults.items():
+            reasons |= dict.fromkeys(makers[name], f"removing its channels cannot be proven right: {why}")
+        if not keep:
             raise PruneError(_nothing(pattern, reasons))
-        outcome = _attempt(Coupling(dense, example), cuts)
+        outcome = bench.attempt(keep)
         if isinstance(outcome, str):
             raise PruneError(
-                f"Channels removed from {', '.join(cut.root for cut in cuts)} together change what the model computes: "
+                f"Channels removed from {', '.join(keep)} together change what the model computes: "
                 f"{outcome}. Use a pattern that keeps the shapes, such as --pattern unstructured."
             )
-    model, keep = outcome
-    return Surgery(model, keep, reasons)
+    model, masks = outcome
+    return Surgery(model, masks, reasons)
 
 
-def _nothing(pattern: Channel, reasons: dict[str, str]) -> str:
+def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
+    """Score each unit by the L2 norm over all weights that would go with it (Li et al. 2016, arXiv:1608.08710)."""
+    squares = {
+        name: parameter.detach().float().square()
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if parameter.is_floating_point()
+    }
+    return {each.name: each.sums(squares).sqrt() for each in coupled.sets}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Makes cuts, and has them proven."""
+
+    dense: nn.Module
+    coupled: Coupled
+    proof: Proof
+
+    def attempt(self, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
+        """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
+        small, masks = slice_model(self.dense, self.coupled, keep)
+        fault = ""
+        for model in variants(small, find_attributes(self.dense, self.coupled, keep)):
+            found = self.proof.fault_of(model, keep, masks)
+            if found is None:
+                return model, masks
+            fault = fault or found
+        return fault
+
+    def culprits(self, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
+        """Find by halves the sets without which the others can be proven, each with what is wrong with it."""
+        names = list(keep)
+        if len(names) == 1:
+            return {names[0]: fault}
+        found: dict[str, str] = {}
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            part = {name: keep[name] for name in half}
+            outcome = self.attempt(part)
+            if isinstance(outcome, str):
+                found |= self.culprits(part, outcome)
+        return found or {name: fault for name in names[len(names) // 2 :]}
+
+
+def _choose(
+    coupled: Coupled, rated: Mapping[str, Tensor], pattern: Channel, sparsity: float, *, ranked_together: bool
+) -> dict[str, Tensor]:
+    """Return for each set that shrinks which units stay. -> name: bool [U]."""
+    sets = coupled.sets
+    if ranked_together and sets:
+        relative = [rated[s.name] / rated[s.name].mean().clamp_min(1e-30) for s in sets]  # layers differ in scale
+        units = torch.cat(relative)
+        together = keep_top(units, round((1 - sparsity) * len(units)))
+        wanted = [float(own.sum()) for own in torch.split(together, [each.units for each in sets])]
+    else:
+        wanted = [(1 - sparsity) * each.units for each in sets]
+    keep = {}
+    for each, share in zip(sets, wanted, strict=True):
+        groups = 1 if each.shares is None else int(each.shares.max()) + 1
+        step = _step(each, groups, pattern)
+        count = max(step, round(share / groups / step) * step)  # of each group
+        if count * groups < each.units:
+            keep[each.name] = _best(rated[each.name], each, groups, count)
+    return keep
+
+
+def _best(scores: Tensor, channels: ChannelSet, groups: int, count: int) -> Tensor:
+    """Keep the `count` best units of each group. [U] -> bool [U]."""
+    shares = torch.zeros(channels.units, dtype=torch.int64) if channels.shares is None else channels.shares
+    keep = torch.zeros(channels.units, dtype=torch.bool)
+    for group in range(groups):
+        members = (shares == group).nonzero().flatten()
+        order = scores[members].argsort(descending=True, stable=True)
+        keep[members[order[:count]]] = True
+    return keep
+
+
+def _step(channels: ChannelSet, groups: int, pattern: Channel) -> int:
+    """Return how many units a group keeps at least, so that every layer keeps a multiple of the pattern's channels."""
+    a_unit = {groups * slot.positions.shape[1] for slot in channels.slots}
+    return math.lcm(*(pattern.multiple // math.gcd(pattern.multiple, width) for width in a_unit))
+
+
+def _nothing(pattern: Channel, reasons: Mapping[str, str]) -> str:
     shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:4])
     return (
         f"No channel of this model can be removed with the pattern {pattern}. {shown or 'It has no layer to prune'}. "
         "Try a smaller multiple (--pattern channel), or a pattern that keeps the shapes (--pattern unstructured)."
     )
-
-
-def _attempt(subject: Coupling, cuts: list[Cut]) -> tuple[nn.Module, dict[str, Tensor]] | str:
-    """Make the cuts; return the smaller model and the mask, or why they cannot be trusted."""
-    try:
-        model, keep = subject.operate(cuts)
-    except Exception as error:  # noqa: BLE001 - the library stumbles in many ways, and each means the same
-        return f"torch-pruning cannot make the cut ({first_line(error)})"
-    return fault_of(subject.dense, subject.example, model, keep) or (model, keep)
-
-
-def _provable(dense: nn.Module, example: Example, cuts: list[Cut]) -> tuple[list[Cut], dict[str, str]]:
-    """Try each cut alone: return those that keep the function, and what is wrong with the others."""
-    good, faults = [], {}
-    for cut in cuts:
-        outcome = _attempt(Coupling(dense, example), [cut])
-        if isinstance(outcome, str):
-            faults[cut.root] = f"removing its channels cannot be proven right: {outcome}"
-        else:
-            good.append(cut)
-    return good, faults
-
-
-def _cuts(candidates: list[Candidate], sparsity: float, *, ranked_together: bool) -> list[Cut]:
-    if ranked_together and candidates:
-        relative = [c.scores / c.scores.mean().clamp_min(1e-30) for c in candidates]  # layers differ in scale
-        units = torch.cat(relative)
-        keep = keep_top(units, round((1 - sparsity) * len(units)))
-        kept = [float(own.sum()) for own in torch.split(keep, [len(scores) for scores in relative])]
-    else:
-        kept = [(1 - sparsity) * len(candidate.scores) for candidate in candidates]
-    cuts = []
-    for candidate, wanted in zip(candidates, kept, strict=True):
-        count = max(candidate.step, round(wanted / candidate.step) * candidate.step)
-        if count >= len(candidate.scores):
-            continue
-        order = candidate.scores.argsort(descending=True, stable=True)
-        removed = candidate.units[order[count:]].flatten().sort().values
-        heads = tuple(
-            (name, attribute, value)
-            for name in candidate.attention
-            for attribute, value in (("heads", count), ("width", count * candidate.units.shape[1]))
-        )
-        cuts.append(Cut(candidate.root, tuple(removed.tolist()), heads))
-    return cuts

@@ -1,7 +1,8 @@
 """Is the smaller model the dense one with channels masked out? The dense model under the mask is the reference.
 
-A removed channel's weights are zeros in the reference. A normalisation over channels is the one thing where zeros are
-not absence: its mean would count them. There the reference normalises over the channels that are left.
+The reference is the graph that the channels were read from, run node by node with zeros for the weights of removed
+channels. A normalisation over channels is the one thing where zeros are not absence: its mean would count them. There
+the reference normalises over the channels that are left.
 
 Both carry weights drawn at random for the proof. A model's own may hide a fault: a branch that ends in zeros, as many
 are initialised, lets anything before it pass.
@@ -11,103 +12,164 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Interpreter
+from torch.fx.node import Target
+from torch.utils import _pytree as pytree
 
 from ..errors import first_line
-from ..example import Example
+from ..example import Example, tensors_of
+from .graph import Coupled
+from .graph.attributes import alive_labels
+from .graph.cut import tensors_of_model
 
-OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
 LONGER = 4  # a sequence of one token cannot tell one attention head from another
 
 
-def fault_of(dense: nn.Module, example: Example, small: nn.Module, keep: dict[str, Tensor]) -> str | None:
-    """Return what is wrong with the smaller model, or None where it equals the dense one under the mask `keep`."""
-    try:
-        reference, own = copy.deepcopy(dense).float().eval(), copy.deepcopy(small).float().eval()
-        _draw_weights(reference, own, keep)
-        _mask(reference, own, keep)
-        fault = _difference(reference, own, example.as_float32())
-        if fault is None and (longer := _longer(example.as_float32(), reference)) is not None:
-            fault = _difference(reference, own, longer)
-    except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
-        return f"the smaller model does not run ({first_line(error)})"
-    return fault
+class Proof:
+    """The dense model with random weights, to hold smaller models against; the weights are drawn once."""
+
+    def __init__(self, dense: nn.Module, coupled: Coupled, example: Example) -> None:
+        self.coupled, self.example = coupled, example.as_float32()
+        self.weights = _draw_weights(dense)
+
+    def fault_of(self, small: nn.Module, keep: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> str | None:
+        """Return what is wrong with the smaller model, or None where it equals the dense one under its masks.
+
+        `keep` says which units of each set are left, and `masks` what that means for each tensor.
+        """
+        try:
+            own = copy.deepcopy(small).float().eval()
+            _load(own, self.weights, masks)
+            outputs = self.example.outputs(own)
+        except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
+            return f"the smaller model does not run ({first_line(error)})"
+        expected = self._expected(keep, masks)
+        if [t.shape for t in outputs] != [t.shape for t in expected]:
+            return "the model's output changes its shape"
+        difference = relative_difference(outputs, expected)
+        return None if difference <= TOLERANCE else f"its output is off by {difference:.1e} of its largest value"
+
+    def _expected(self, keep: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> list[Tensor]:
+        trace = self.coupled.analysis.trace
+        masked = {name: t * masks[name] if name in masks else t for name, t in self.weights.items()}
+        given = {place: masked[name] for place, name in trace.names.items()} | trace.constants
+        given |= dict(zip(trace.inputs, pytree.tree_leaves((self.example.args, self.example.kwargs)), strict=True))
+        placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
+        with torch.no_grad():
+            return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))
 
 
-def _difference(reference: nn.Module, own: nn.Module, example: Example) -> str | None:
-    expected = example.outputs(reference)
-    outputs = example.outputs(own)
-    if [t.shape for t in outputs] != [t.shape for t in expected]:
-        return "the model's output changes its shape"
-    difference = relative_difference(outputs, expected)
-    return None if difference <= TOLERANCE else f"its output is off by {difference:.1e} of its largest value"
+class MaskedDense(Interpreter):
+    """Runs the dense graph; what counts channels counts those that are left, and gives zeros for the others."""
+
+    def __init__(self, coupled: Coupled, keep: Mapping[str, Tensor]) -> None:
+        super().__init__(coupled.analysis.trace.graph)
+        self.alive, self.labels = alive_labels(coupled, keep), coupled.analysis.labels
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        value = self.labels.over_kept.get(n.name)
+        if value is None:
+            return super().run_node(n)
+        kept = {}  # axis -> positions that are left
+        for each in value.factors:
+            factor = self.labels.simplified(each)
+            alive = self.alive[self.labels.roots(factor.labels.ravel())]
+            if len(factor.axes) == 1 and not alive.all():
+                kept[factor.axes[0]] = torch.from_numpy(alive.nonzero()[0])
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        return _over_kept(n.target, args, kwargs, kept)
+
+    def call_function(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = super().call_function(target, args, kwargs)
+        if "_weight_norm" in str(target):  # of a row that is masked: nothing by a norm of nothing
+            return pytree.tree_map_only(Tensor, torch.nan_to_num, result)
+        return result
 
 
-def _draw_weights(reference: nn.Module, own: nn.Module, keep: dict[str, Tensor]) -> None:
-    """Give the reference random weights of a size that carries activations through, and `own` those that are kept."""
+def _over_kept(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kept: dict[int, Tensor]) -> Any:
+    x, *rest = args
+    name, rank = target.__name__.partition(".")[0], x.ndim
+    if name in {"layer_norm", "rms_norm"}:
+        normed = len(rest[0])
+        inner = {axis: index for axis, index in kept.items() if axis >= rank - normed}
+        own = [_selected(v, {a - rank + v.ndim: i for a, i in inner.items()}) if _is_tensor(v) else v for v in rest]
+        small = _selected(x, inner)
+        own[0] = list(small.shape[rank - normed :])
+        return _scattered(target(small, *own, **kwargs), x, inner)
+    if name == "group_norm":
+        inner = {axis: index for axis, index in kept.items() if axis == 1}
+        own = [_selected(v, {0: i for i in inner.values()}) if _is_tensor(v) else v for v in rest]
+        return _scattered(target(_selected(x, inner), *own, **kwargs), x, inner)
+    dims = {d % rank for d in ([rest[0]] if isinstance(rest[0], int) else rest[0])}
+    return target(_selected(x, {axis: index for axis, index in kept.items() if axis in dims}), *rest, **kwargs)
+
+
+def _selected(x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    for axis, index in kept.items():
+        x = x.index_select(axis, index)
+    return x
+
+
+def _scattered(y: Tensor, x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
+    for axis, index in kept.items():
+        shape = list(y.shape)
+        shape[axis] = x.shape[axis]
+        y = torch.zeros(shape).index_copy(axis, index, y)
+    return y
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _draw_weights(dense: nn.Module) -> dict[str, Tensor]:
+    """Give each tensor random values of a size that carries activations through; tables of the code's own stay."""
     generator = torch.Generator().manual_seed(0)
-    small = dict(own.named_parameters(remove_duplicate=False)) | dict(own.named_buffers())
+    drawn: dict[int, Tensor] = {}
+    weights = {}
+    for name, tensor in tensors_of_model(dense).items():
+        if id(tensor) not in drawn:
+            learnt = isinstance(tensor, nn.Parameter) or name.endswith(("running_mean", "running_var"))
+            drawn[id(tensor)] = _draw(name, tensor, generator) if learnt else tensor.detach().clone()
+            if tensor.is_floating_point():
+                drawn[id(tensor)] = drawn[id(tensor)].float()
+        weights[name] = drawn[id(tensor)]
+    return weights
+
+
+def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.detach().clone()
+    if tensor.ndim >= 2:
+        spread = math.sqrt(2 * tensor.shape[0] / tensor.numel())
+        return torch.randn(tensor.shape, generator=generator) * spread
+    if name.endswith(("bias", "running_mean")):
+        return torch.randn(tensor.shape, generator=generator) * 0.3
+    return torch.rand(tensor.shape, generator=generator) + 0.5
+
+
+def _load(small: nn.Module, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, tensor in (*reference.named_parameters(), *_statistics(reference)):
-            if not tensor.is_floating_point():
-                continue
-            if tensor.ndim >= 2:
-                spread = math.sqrt(2 * tensor.shape[0] / tensor.numel())
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
-            elif name.endswith(("bias", "running_mean")):
-                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
-            else:
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-        for name, tensor in (*reference.named_parameters(remove_duplicate=False), *_statistics(reference)):
-            kept = tensor[keep[name]].reshape(small[name].shape) if name in keep else tensor
-            small[name].copy_(kept)
+        for name, tensor in tensors_of_model(small).items():
+            dense = weights[name]
+            tensor.copy_(dense[masks[name]].reshape(tensor.shape) if name in masks else dense)
 
 
-def _statistics(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """Return the buffers that are learnt; others, such as tables of positions, mean what they say."""
-    return [(name, b) for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
-
-
-def _mask(reference: nn.Module, own: nn.Module, keep: dict[str, Tensor]) -> None:
-    tensors = dict(reference.named_parameters(remove_duplicate=False)) | dict(reference.named_buffers())
-    with torch.no_grad():
-        for name, mask in keep.items():
-            tensors[name].mul_(mask)
-    for name, module in list(reference.named_modules()):
-        if isinstance(module, OVER_CHANNELS) and f"{name}.weight" in keep:
-            kept = keep[f"{name}.weight"].nonzero().flatten()
-            stand_in = NormOverKept(own.get_submodule(name), kept, dim=1 if isinstance(module, nn.GroupNorm) else -1)
-            parent, _, last = name.rpartition(".")
-            setattr(reference.get_submodule(parent), last, stand_in)
-
-
-class NormOverKept(nn.Module):
-    """A normalisation of the smaller model, standing in the dense one: the removed channels come out as zeros."""
-
-    kept: Tensor  # [C'] positions
-
-    def __init__(self, small: nn.Module, kept: Tensor, dim: int) -> None:
-        super().__init__()
-        self.small, self.dim = small, dim
-        self.register_buffer("kept", kept)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.small(x.index_select(self.dim, self.kept))
-        return torch.zeros_like(x).index_copy(self.dim, self.kept, y)
-
-
-def _longer(example: Example, reference: nn.Module) -> Example | None:
-    """Return the example with more tokens than its one, or None where it has more or the model takes no more."""
+def longer_where_short(dense: nn.Module, example: Example) -> Example:
+    """Return the example with more tokens than its one, where it has one and the model takes more."""
     longer = example.lengthened(LONGER)
     if longer is None:
-        return None
+        return example
     try:
-        longer.outputs(reference)
+        longer.outputs(copy.deepcopy(dense).eval())
     except Exception:  # noqa: BLE001 - the second axis was no sequence after all, or its length is fixed
-        return None
+        return example
     return longer
 
 

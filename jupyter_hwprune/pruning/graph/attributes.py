@@ -1,0 +1,134 @@
+"""Integers that a module's code keeps of its sizes, such as its count of heads, and what they become after a cut.
+
+The graph says which sizes shrink inside each module. An attribute that equals such a size may mean it, or another of
+the same value that stays; the variants are ordered by likelihood, and the proof says which one is right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..layers import NORMALISATIONS, PRUNABLE
+from .labels import Value
+from .sets import Coupled
+
+KNOWN = (*PRUNABLE, *NORMALISATIONS, nn.Conv3d, nn.ConvTranspose3d, nn.Embedding, nn.PReLU, nn.RNNBase)
+SHRINKS = ("head", "inner", "split", "inter", "hidden", "exp", "ffn", "mlp")
+LARGEST_SEARCH = 64
+
+
+@dataclass(frozen=True)
+class Attribute:
+    module: str
+    name: str
+    place: int | None  # in a tuple or list
+    values: tuple[int, ...]  # the likely one first
+
+
+def variants(model: nn.Module, attributes: list[Attribute]) -> Iterator[nn.Module]:
+    """Yield `model` itself with its attributes set in one way after another; equal modules get them alike."""
+    alike: dict[tuple[Any, ...], list[Attribute]] = defaultdict(list)
+    for attribute in attributes:
+        kind = type(model.get_submodule(attribute.module))
+        alike[kind, attribute.name, attribute.place, len(attribute.values)].append(attribute)
+    groups = list(alike.values())
+    choices = itertools.product(*(range(len(group[0].values)) for group in groups))
+    if len(groups) > 8:  # too many to try them all: each by itself, then two together
+        sizes = [len(group[0].values) for group in groups]
+        few = [[], *([i] for i in range(len(groups))), *map(list, itertools.combinations(range(len(groups)), 2))]
+        choices = iter([tuple(min(1, sizes[i] - 1) if i in chosen else 0 for i in range(len(groups))) for chosen in few])
+    ranked = sorted(itertools.islice(choices, 1 << 12), key=lambda choice: sum(1 for c in choice if c))
+    for choice in ranked[:LARGEST_SEARCH]:
+        for index, group in zip(choice, groups, strict=True):
+            for attribute in group:
+                _set(model.get_submodule(attribute.module), attribute, attribute.values[index])
+        yield model
+
+
+def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) -> list[Attribute]:
+    """List the integers of the model's modules that equal a size which shrinks inside them."""
+    shrunk, whole = _sizes(coupled, keep)
+    found = []
+    for path, module in dense.named_modules(remove_duplicate=False):
+        if isinstance(module, KNOWN) and not _affineless(module):
+            continue
+        for name, value in vars(module).items():
+            if name.startswith("_") or isinstance(value, bool):
+                continue
+            single = isinstance(value, int)
+            for place, number in enumerate([value] if single else value if isinstance(value, (tuple, list)) else []):
+                if type(number) is int and number > 1 and (news := shrunk[path].get(number)):
+                    likely = number not in whole[path] or any(word in name for word in SHRINKS)
+                    options = (*sorted(news), number) if likely else (number, *sorted(news))
+                    found.append(Attribute(path, name, None if single else place, options))
+    return found
+
+
+def _affineless(module: nn.Module) -> bool:
+    return isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and module.weight is None
+
+
+def _set(module: nn.Module, attribute: Attribute, value: int) -> None:
+    if attribute.place is None:
+        setattr(module, attribute.name, value)
+        return
+    held = getattr(module, attribute.name)
+    items = list(held)
+    items[attribute.place] = value
+    setattr(module, attribute.name, torch.Size(items) if isinstance(held, torch.Size) else type(held)(items))
+
+
+def _sizes(
+    coupled: Coupled, keep: Mapping[str, Tensor]
+) -> tuple[defaultdict[str, dict[int, set[int]]], defaultdict[str, set[int]]]:
+    """Return for each module the sizes that shrink in it, with what they become, and those that stay."""
+    alive = alive_labels(coupled, keep)
+    labels = coupled.analysis.labels
+    shrunk: defaultdict[str, dict[int, set[int]]] = defaultdict(dict)
+    whole: defaultdict[str, set[int]] = defaultdict(set)
+    for node in coupled.analysis.trace.graph.graph.nodes:
+        modules = [""] + [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        leaves = pytree.tree_leaves(
+            [coupled.analysis.values.get(n.name) for n in (node, *node.all_input_nodes)],
+            is_leaf=lambda v: isinstance(v, Value),
+        )
+        for value in leaves:
+            if not isinstance(value, Value):
+                continue
+            left = list(value.shape)
+            for each in value.factors:
+                factor = labels.simplified(each)
+                for axis in factor.axes[:1]:
+                    left[axis] = int(np.count_nonzero(alive[labels.roots(factor.labels)]))
+            for before, after in zip(value.shape, left, strict=True):
+                for path in modules:
+                    if before == after:
+                        whole[path].add(before)
+                    else:
+                        shrunk[path].setdefault(before, set()).add(after)
+    return shrunk, whole
+
+
+def alive_labels(coupled: Coupled, keep: Mapping[str, Tensor]) -> Any:
+    """Say for each joined label whether its unit stays. -> bool [labels]."""
+    analysis = coupled.analysis
+    alive = np.ones(len(analysis.labels._root), bool)  # noqa: SLF001 - as many as there are labels
+    for channels in coupled.sets:
+        kept = keep.get(channels.name)
+        if kept is None:
+            continue
+        slot = channels.slots[0]
+        value = analysis.tensors[slot.tensor].on(slot.dim)
+        assert value is not None
+        roots = analysis.labels.roots(value.labels.ravel())
+        alive[roots[slot.positions[~kept.cpu()].flatten().numpy()]] = False
+    return alive

@@ -1,0 +1,83 @@
+"""From a model and an example to its sets of channels, with the reasons for what stays whole."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from ...example import Example
+from ..layers import layers_with_weights
+from .analysis import Analysis, analyse_graph, pinned_roots
+from .cut import tensors_of_model
+from .sets import Coupled, find_sets
+from .trace import Trace, trace
+
+
+def analyse(model: nn.Module, example: Example) -> Coupled:
+    """Find the sets of channels that can be removed from `model`, which stays as it is.
+
+    Where a view spreads one axis over two, as heads by their width, one of them has to shrink: heads go whole, and of
+    groups the same places. The other choice is taken where it frees more. Raises PruneError when the graph cannot be read.
+    """
+    recorded = trace(model, example)
+    best = _coupled(model, recorded, ())
+    flipped: set[str] = set()
+    for view in _worth_flipping(best):
+        tried = _coupled(model, recorded, flipped | {view})
+        if _freed(tried) > _freed(best):
+            best, flipped = tried, flipped | {view}
+    return best
+
+
+def _coupled(model: nn.Module, recorded: Trace, flipped: Collection[str]) -> Coupled:
+    analysis = analyse_graph(model, recorded, flipped)
+    tensors = tensors_of_model(model)
+    order = {name: isinstance(tensor, nn.Parameter) for name, tensor in tensors.items()}
+    sets = find_sets(analysis, order)
+    makers = {name for each in sets for name in each.makers}
+    return Coupled(sets, _reasons(model, analysis, makers), analysis)
+
+
+def _worth_flipping(coupled: Coupled) -> list[str]:
+    """Return the views whose open choice ended in channels that all stay."""
+    analysis = coupled.analysis
+    pinned = pinned_roots(analysis.labels)
+    found = []
+    for factor in analysis.labels.spread:
+        roots = set(analysis.labels.roots(factor.labels).ravel().tolist())
+        if factor.view in analysis.labels.decided and (roots <= pinned.keys() or len(roots) == 1):
+            found.append(factor.view)
+    return list(dict.fromkeys(found))[:16]
+
+
+def _freed(coupled: Coupled) -> int:
+    """Count the weights that could go."""
+    total = 0
+    for each in coupled.sets:
+        for slot in each.slots:
+            if slot.parameter:
+                shape = coupled.analysis.tensors[slot.tensor].shape
+                numbers = 1
+                for size in shape:
+                    numbers *= size
+                total += numbers * slot.positions.numel() // shape[slot.dim]
+    return total
+
+
+def _reasons(model: nn.Module, analysis: Analysis, makers: Collection[str]) -> dict[str, str]:
+    """Say of each module with weights whose output channels are in no set why they stay."""
+    pinned = pinned_roots(analysis.labels)
+    reasons = {}
+    for name, module in layers_with_weights(model):
+        if name in makers:
+            continue
+        labels = [
+            factor.labels.ravel()
+            for own, _ in module.named_parameters()
+            for factor in analysis.tensors[f"{name}.{own}".lstrip(".")].factors
+            if factor.axes[0] == (1 if "transpose" in type(module).__name__.lower() else 0)
+        ]
+        found = [pinned[r] for each in labels for r in analysis.labels.roots(each[:1]).tolist() if r in pinned]
+        reasons[name] = found[0] if found else "its channels cannot go one by one"
+    return reasons
