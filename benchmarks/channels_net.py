@@ -83,9 +83,9 @@ def train(net: nn.Module, data: tuple[Tensor, Tensor], epochs: int, rate: float,
     net.train()
     for _ in range(epochs):
         seen = disturbed(images, source)
-        for rows in torch.randperm(len(labels), generator=source).split(32):
+        for rows in torch.randperm(len(labels), generator=source).tensor_split(batches):
             optimiser.zero_grad()
-            functional.cross_entropy(net(seen[rows]), labels[rows]).backward()
+            functional.cross_entropy(net(seen[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
     net.eval()

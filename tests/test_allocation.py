@@ -316,7 +316,8 @@ def test_the_picture_leaves_pyplot_and_its_settings_alone() -> None:
     code = (
         "import sys, matplotlib; from jupyter_hwprune.pruning.allocation import Curve, Point, Sensitivity\n"
         "from jupyter_hwprune.render.sensitivity import picture\n"
-        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}; was = settings()\n"
+        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
+        "was = settings()\n"
         "picture(Sensitivity('score', (Curve('a', 8, (Point(0.5, 0.1), Point(0.9, 0.3))),)), {'a': 0.7})\n"
         "assert 'matplotlib.pyplot' not in sys.modules and settings() == was"
     )

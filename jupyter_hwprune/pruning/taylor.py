@@ -122,10 +122,13 @@ def _value(output: Any, batch: Example, known: Any, loss: Loss | None, source: t
     else:
         value = random_projection(output, source)
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        what = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            without = "" if value.requires_grad else " without a gradient"
+            what = f"a tensor of shape {tuple(value.shape)}{without}"
         raise InputError(
-            f"Taylor importance takes the gradient of one number, and the model gives {what} that "
-            "has none. Is the model under no_grad, or its output an index? Use --importance magnitude."
+            f"Taylor importance needs a loss of one number with a gradient, and this model's is {what}. Does it run "
+            "under no_grad, or return indices? Give a loss, or use --importance magnitude."
         )
     if not bool(torch.isfinite(value)):
         raise InputError(
