@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import PruneError
 from ...pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
-from .hessian import damped
+from .hessian import damped, energy, lower_product
 from .least_squares import conjugate_gradients
 from .sweep import sweep
 
@@ -61,18 +61,49 @@ def solve(
         raise PruneError(f"Groups of {unit} do not divide the layer's {width // taps} inputs: leave it out.")
     choices = choices_for(pattern, sparsity, outputs, width)
     order = _order(gram, choices)  # [D]
-    hessian, factor, used, raised = damped(gram[order[:, None], order], damping)
-    dense = weight.detach().float().t()[order]  # [D, K]: a column of W is one run of memory
-    pruned = sweep(factor, dense, torch.zeros_like(dense), choices, lower=True)
-    for _ in range(SWEEPS - 1 if effort == "full" and choices.again else 0):
-        pruned = sweep(hessian, pruned, hessian @ (dense - pruned), choices)
-    keep = choices.keep(pruned)
-    pruned = torch.where(keep, pruned, 0.0)
+    hessian, factor, used, raised = damped(gram[order][:, order], damping)
+    dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
+    pull = torch.zeros_like(dense)
+    change = sweep(factor, dense, pull, choices, lower=True)
+    pruned, lost = dense - change, float(pull.square().sum())
     if effort == "full":
-        pruned = conjugate_gradients(dense, pruned, keep, hessian, CG_STEPS)
+        pull = lower_product(factor, pull)
+        if choices.again:
+            pruned -= sweep(hessian, pruned, pull, choices)
+            lost = float(((dense - pruned) * pull).sum())
+    keep, missed = choices.keep(pruned)
+    if missed:
+        pruned = pruned * keep
+        pull = hessian @ (dense - pruned)
+        lost = float(((dense - pruned) * pull).sum())
+    if effort == "full":
+        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, CG_STEPS)
+        lost -= gone
+    lost -= used * float((dense - pruned).square().sum())
+    whole = energy(dense, hessian) - used * float(dense.square().sum())
     back = order.argsort()
-    result = pruned[back].t().contiguous()  # [K, D]
-    return Solved(result, keep[back].t().contiguous(), used, raised, layer_error(weight, result, gram))
+    return Solved(
+        pruned[back].t().contiguous(),
+        keep[back].t().contiguous(),
+        used,
+        raised,
+        max(0.0, lost) / whole if whole > 0 else 0.0,
+    )
+
+
+def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
+    """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
+    hessian, _, _, _ = damped(gram, damping)
+    dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
+    start = torch.where(mask, dense, 0.0)
+    return conjugate_gradients(start, hessian @ (dense - start), mask, hessian, REFIT_STEPS)[0].t().contiguous()
+
+
+def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
+    """Return ||(W - W')X||^2 / ||W X||^2, from the Gram matrix of X; 0 where the layer's output is 0 anyway."""
+    dense, other, products = (each.detach().float() for each in (weight, pruned, gram))
+    whole = energy(dense.t(), products)
+    return energy((dense - other).t(), products) / whole if whole > 0 else 0.0
 
 
 def _order(gram: Tensor, choices: Choices) -> Tensor:
