@@ -23,8 +23,7 @@ from .least_squares import conjugate_gradients
 from .sweep import sweep
 
 Effort = Literal["quick", "full"]
-SWEEPS = 2  # further ones lower the error on the calibration inputs, and hardly that on others
-CG_STEPS = 4
+STEPS = 2  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
 REFIT_STEPS = 200
 
 
@@ -76,8 +75,8 @@ def solve(
         pruned = pruned * keep
         pull = hessian @ (dense - pruned)
         lost = float(((dense - pruned) * pull).sum())
-    if effort == "full":
-        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, CG_STEPS)
+    if missed or effort == "full":
+        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, STEPS)
         lost -= gone
     lost -= used * float((dense - pruned).square().sum())
     whole = energy(dense, hessian) - used * float(dense.square().sum())
@@ -108,22 +107,8 @@ def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
 
 def _order(gram: Tensor, choices: Choices) -> Tensor:
     """Return the columns so that sweeps, from the last to the first, meet the groups in the order that suits them."""
-    energy = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
-    groups = energy.argsort(descending=not choices.largest_first, stable=True)
+    energy_of_groups = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
+    groups = energy_of_groups.argsort(descending=not choices.largest_first, stable=True)
+    middle = len(groups) // 2  # met at the end, where weights worth about the price make up for a count that is off
+    groups = torch.cat([groups[middle : middle + 1], groups[:middle], groups[middle + 1 :]])
     return (groups[:, None] * choices.size + torch.arange(choices.size)).flatten()
-
-
-def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
-    """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
-    hessian, _, _, _ = damped(gram, damping)
-    dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
-    start = torch.where(mask, dense, 0.0)
-    return conjugate_gradients(dense, start, mask, hessian, REFIT_STEPS).t().contiguous()
-
-
-def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
-    """Return ||(W - W')X||^2 / ||W X||^2, from the Gram matrix of X; 0 where the layer's output is 0 anyway."""
-    dense, other, products = weight.detach().float(), pruned.detach().float(), gram.detach().float()
-    removed = dense - other
-    whole = float(((dense @ products) * dense).sum(dtype=torch.float64))
-    return float(((removed @ products) * removed).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0
