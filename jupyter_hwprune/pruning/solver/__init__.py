@@ -18,13 +18,12 @@ from torch import Tensor
 from ...errors import PruneError
 from ...pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
-from .hessian import damped
+from .hessian import damped, energy, lower_product
 from .least_squares import conjugate_gradients
 from .sweep import sweep
 
 Effort = Literal["quick", "full"]
-SWEEPS = 2  # further ones lower the error on the calibration inputs, and hardly that on others
-CG_STEPS = 4
+STEPS = 2  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
 REFIT_STEPS = 200
 
 
@@ -61,25 +60,34 @@ def solve(
         raise PruneError(f"Groups of {unit} do not divide the layer's {width // taps} inputs: leave it out.")
     choices = choices_for(pattern, sparsity, outputs, width)
     order = _order(gram, choices)  # [D]
-    hessian, factor, used, raised = damped(gram[order[:, None], order], damping)
-    dense = weight.detach().float().t()[order]  # [D, K]: a column of W is one run of memory
-    pruned = sweep(factor, dense, torch.zeros_like(dense), choices, lower=True)
-    for _ in range(SWEEPS - 1 if effort == "full" and choices.again else 0):
-        pruned = sweep(hessian, pruned, hessian @ (dense - pruned), choices)
-    keep = choices.keep(pruned)
-    pruned = torch.where(keep, pruned, 0.0)
+    hessian, factor, used, raised = damped(gram[order][:, order], damping)
+    dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
+    pull = torch.zeros_like(dense)
+    change = sweep(factor, dense, pull, choices, lower=True)
+    pruned, lost = dense - change, float(pull.square().sum())
     if effort == "full":
-        pruned = conjugate_gradients(dense, pruned, keep, hessian, CG_STEPS)
+        pull = lower_product(factor, pull)
+        if choices.again:
+            pruned -= sweep(hessian, pruned, pull, choices)
+            lost = float(((dense - pruned) * pull).sum())
+    keep, missed = choices.keep(pruned)
+    if missed:
+        pruned = pruned * keep
+        pull = hessian @ (dense - pruned)
+        lost = float(((dense - pruned) * pull).sum())
+    if missed or effort == "full":
+        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, STEPS)
+        lost -= gone
+    lost -= used * float((dense - pruned).square().sum())
+    whole = energy(dense, hessian) - used * float(dense.square().sum())
     back = order.argsort()
-    result = pruned[back].t().contiguous()  # [K, D]
-    return Solved(result, keep[back].t().contiguous(), used, raised, layer_error(weight, result, gram))
-
-
-def _order(gram: Tensor, choices: Choices) -> Tensor:
-    """Return the columns so that sweeps, from the last to the first, meet the groups in the order that suits them."""
-    energy = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
-    groups = energy.argsort(descending=not choices.largest_first, stable=True)
-    return (groups[:, None] * choices.size + torch.arange(choices.size)).flatten()
+    return Solved(
+        pruned[back].t().contiguous(),
+        keep[back].t().contiguous(),
+        used,
+        raised,
+        max(0.0, lost) / whole if whole > 0 else 0.0,
+    )
 
 
 def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
@@ -87,12 +95,20 @@ def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
     hessian, _, _, _ = damped(gram, damping)
     dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
     start = torch.where(mask, dense, 0.0)
-    return conjugate_gradients(dense, start, mask, hessian, REFIT_STEPS).t().contiguous()
+    return conjugate_gradients(start, hessian @ (dense - start), mask, hessian, REFIT_STEPS)[0].t().contiguous()
 
 
 def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
     """Return ||(W - W')X||^2 / ||W X||^2, from the Gram matrix of X; 0 where the layer's output is 0 anyway."""
-    dense, other, products = weight.detach().float(), pruned.detach().float(), gram.detach().float()
-    removed = dense - other
-    whole = float(((dense @ products) * dense).sum(dtype=torch.float64))
-    return float(((removed @ products) * removed).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0
+    dense, other, products = (each.detach().float() for each in (weight, pruned, gram))
+    whole = energy(dense.t(), products)
+    return energy((dense - other).t(), products) / whole if whole > 0 else 0.0
+
+
+def _order(gram: Tensor, choices: Choices) -> Tensor:
+    """Return the columns so that sweeps, from the last to the first, meet the groups in the order that suits them."""
+    energy_of_groups = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
+    groups = energy_of_groups.argsort(descending=not choices.largest_first, stable=True)
+    middle = len(groups) // 2  # met at the end, where weights worth about the price make up for a count that is off
+    groups = torch.cat([groups[middle : middle + 1], groups[:middle], groups[middle + 1 :]])
+    return (groups[:, None] * choices.size + torch.arange(choices.size)).flatten()

@@ -7,37 +7,32 @@ from torch import Tensor
 
 from ..masks import keep_top
 
-REPRICED = 12  # the price is set anew after each such share of the groups to come
+REPRICED = 6  # the price is set anew after each such share of the groups to come
 
 
 class Budget:
-    """Keep what is worth its price, which is the same for all groups, so that the count is spent at the last of them.
+    """Find the price, the same for all groups, at which a layer keeps `count` of its `total`.
 
     The groups come in falling order, `expected` [G, sample] of their scores. Those that come differ from them: each
     group takes up the error of the ones before it. So what is left is priced anew on the way, by what is still to come.
     """
 
     def __init__(self, expected: Tensor, count: int, total: int) -> None:
-        self.expected = expected
-        self.left = count
-        self.a_group = total // len(expected)
-        self.next = len(expected) - 1
+        self.expected, self.left, self.a_group = expected, count, total // len(expected)
+        self.priced = self.due = len(expected)
 
-    def spend(self, group: int, scores: Tensor) -> Tensor:
-        """Return which of a group's scores are worth keeping. [n] -> bool [n]."""
-        if group == 0:
-            kept = keep_top(scores, max(0, self.left))
+    def spend(self, group: int, scores: Tensor, kept: Tensor) -> None:
+        """Write which of a group's scores [n] are worth keeping into `kept` [G, n], beside the groups behind it."""
+        if group < self.due or group == 0:
+            self.left -= int(kept[group + 1 : self.priced].count_nonzero())
+            self.priced, self.due = group + 1, group - group // REPRICED
+            self.now = self._price(group + 1)
+        if group:
+            torch.ge(scores, self.now, out=kept[group])
         else:
-            if group <= self.next:
-                self.next = group - 1 - group // REPRICED
-                self.price = self._price(group + 1)
-            kept = scores >= self.price
-        self.left -= int(kept.count_nonzero())
-        return kept
+            kept[0] = keep_top(scores, max(0, self.left))
 
     def _price(self, groups: int) -> float:
         ahead = self.expected[:groups].flatten()
         worth = round(self.left / (groups * self.a_group) * ahead.numel())
-        if worth <= 0:
-            return torch.inf
-        return float(torch.kthvalue(ahead, max(1, ahead.numel() - worth + 1)).values)
+        return float(torch.kthvalue(ahead, max(1, ahead.numel() - worth + 1)).values) if worth > 0 else torch.inf

@@ -5,9 +5,9 @@ In each row, a group has free values t [m] and a curvature A [m, m]: values q in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import combinations
 from math import comb
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,43 +17,48 @@ from ..masks import keep_n_of_m, keep_top
 from .budget import Budget
 
 MOST_SUBSETS = 128
-SAMPLE = 64  # rows from which a price is taken
-
-
-class Choices(Protocol):
-    size: int  # columns in a group
-    largest_first: bool  # whether to decide the groups with the most energy in their inputs first, or last
-    again: bool  # whether deciding a group anew lowers the error
-
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
-        """Get ready for a sweep: curvature [G, m, m] of the groups, base and pull [D, K] as the sweep starts."""
-
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        """Return the pruned values of a group, from its free ones. [m, K] -> [m, K]."""
-
-    def keep(self, pruned: Tensor) -> Tensor:
-        """Return the mask of the last sweep, which made `pruned` [D, K], with the exact count. -> bool [D, K]."""
+SAMPLE = 32  # rows from which a layer's price is taken
 
 
 def choices_for(pattern: NM | Block | Unstructured, sparsity: float, outputs: int, width: int) -> Choices:
     if isinstance(pattern, NM):
         return (Subsets if comb(pattern.m, pattern.n) <= MOST_SUBSETS else Ranked)(pattern.n, pattern.m)
-    rows, columns = (pattern.rows, pattern.columns) if isinstance(pattern, Block) else (1, 1)
-    return Blocks(rows, columns, max(1, round((1 - sparsity) * (outputs * width // (rows * columns)))))
+    if isinstance(pattern, Block):
+        blocks = outputs * width // (pattern.rows * pattern.columns)
+        return Blocks(pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
+    return Weights(max(1, round((1 - sparsity) * outputs * width)))
 
 
-class Subsets:
+class Choices(ABC):
+    size: int  # columns in a group
+    largest_first = False  # whether the groups with the most energy in their inputs are decided first, or last
+    again = True  # whether deciding a group anew, with all others held, lowers the error
+
+    @abstractmethod
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+        """Get ready for a sweep: curvature [G, m, m] of the groups, base and pull [D, K] as the sweep starts."""
+
+    @abstractmethod
+    def choose(self, group: int, free: Tensor) -> Tensor:
+        """Return the pruned values of a group, from its free ones. [m, K] -> [m, K]."""
+
+    @abstractmethod
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
+        """Return the mask [D, K] of the sweep that made `pruned`, and whether it differs, to have the exact count."""
+
+
+class Subsets(Choices):
     """Compare all ways to keep n of the group's m weights, each with the values that are best then."""
 
-    largest_first, again = True, True
+    largest_first = True
 
     def __init__(self, n: int, m: int) -> None:
         self.size = m
-        self.subsets = torch.tensor([[i in kept for i in range(m)] for kept in combinations(range(m), n)])  # [S, m]
+        self.subsets = torch.tensor([[i in kept for kept in combinations(range(m), n)] for i in range(m)])  # [m, S]
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
-        count, size = self.subsets.shape
-        identity, kept = torch.eye(size), torch.diag_embed(self.subsets.float())  # [S, m, m]
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:  # noqa: ARG002
+        size, count = self.subsets.shape
+        identity, kept = torch.eye(size), torch.diag_embed(self.subsets.t().float())  # [S, m, m]
         every = curvature[:, None]  # [G, 1, m, m]
         solvable = kept @ every @ kept + identity - kept
         values = torch.cholesky_solve(kept @ every, torch.linalg.cholesky(solvable))  # best values = values @ free
@@ -64,25 +69,26 @@ class Subsets:
 
     def choose(self, group: int, free: Tensor) -> Tensor:
         size, rows = free.shape
-        pairs = (free[:, None] * free).reshape(size * size, rows)
+        pairs = (free[:, None] * free).view(size * size, rows)
         best = (self.costs[group] @ pairs).min(0).indices  # [K]; argmin is many times slower along this axis
-        self.kept[group * size : (group + 1) * size] = self.subsets.t()[:, best]
-        candidates = (self.values[group] @ free).reshape(-1, size, rows)  # [S, m, K]
+        torch.index_select(self.subsets, 1, best, out=self.kept[group * size : (group + 1) * size])
+        candidates = (self.values[group] @ free).view(-1, size, rows)  # [S, m, K]
         return candidates.gather(0, best.expand(1, size, rows))[0]
 
-    def keep(self, pruned: Tensor) -> Tensor:
-        return self.kept
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
+        return self.kept, False
 
 
-class Ranked:
+class Ranked(Choices):
     """Keep the n of m whose removal alone would cost most: for groups with too many subsets to compare."""
 
-    largest_first, again = True, False
+    largest_first = True
+    again = False
 
     def __init__(self, n: int, m: int) -> None:
         self.n, self.size = n, m
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:  # noqa: ARG002
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(curvature))
         self.weights = inverse.diagonal(dim1=1, dim2=2).reciprocal()[..., None]  # [G, m, 1]
         self.kept = torch.empty(base.shape, dtype=torch.bool)
@@ -91,45 +97,64 @@ class Ranked:
         scores = free.square() * self.weights[group]
         kept = keep_n_of_m(scores.t().contiguous(), self.n, self.size).t()
         self.kept[group * self.size : (group + 1) * self.size] = kept
-        return torch.where(kept, free, 0.0)
+        return free * kept
 
-    def keep(self, pruned: Tensor) -> Tensor:
-        return self.kept
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
+        return self.kept, False
 
 
-class Blocks:
-    """Keep each block of rows by columns whose removal would cost more than the layer's price; a weight is 1 by 1."""
+class Weights(Choices):
+    """Keep each weight whose removal would cost at least the layer's price."""
 
-    largest_first, again = False, True
+    size = 1
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+        self.curvature = curvature.flatten()  # [D]
+        self.scales: list[float] = self.curvature.tolist()
+        step = max(1, base.shape[1] // SAMPLE)
+        free = base[:, ::step] + pull[:, ::step] / self.curvature[:, None]
+        self.kept = torch.empty(base.shape, dtype=torch.bool)
+        self.budget = Budget(free.square() * self.curvature[:, None], self.count, base.numel())
+
+    def choose(self, group: int, free: Tensor) -> Tensor:
+        self.budget.spend(group, free[0].square() * self.scales[group], self.kept)
+        return free * self.kept[group]
+
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
+        return settle(self.kept, pruned.square() * self.curvature[:, None], self.count)
+
+
+class Blocks(Choices):
+    """Keep each block of rows by columns whose removal would cost at least the layer's price."""
 
     def __init__(self, rows: int, columns: int, count: int) -> None:
         self.rows, self.size, self.count = rows, columns, count
 
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
         self.curvature = curvature
-        step = max(1, base.shape[1] // self.rows // SAMPLE)
-        own, pulled = (whole.unflatten(1, (-1, self.rows))[:, ::step].flatten(1) for whole in (base, pull))
-        free = own + pulled / curvature.diagonal(dim1=1, dim2=2).reshape(-1, 1)
-        expected = self._costs(curvature, free.unflatten(0, (-1, self.size)))  # [G, sample]
-        self.kept = torch.empty(len(curvature), base.shape[1] // self.rows, dtype=torch.bool)  # [G, K/rows]
-        self.budget = Budget(expected, self.count, self.kept.numel())
+        diagonal = curvature.diagonal(dim1=1, dim2=2).reshape(-1, 1)  # [D, 1]
+        expected = self._costs(curvature, (base + pull / diagonal).unflatten(0, (-1, self.size)))  # [G, K/rows]
+        self.kept = torch.empty(expected.shape, dtype=torch.bool)
+        self.budget = Budget(expected, self.count, expected.numel())
 
     def choose(self, group: int, free: Tensor) -> Tensor:
-        kept = self.budget.spend(group, self._costs(self.curvature[group], free))
-        self.kept[group] = kept
-        return torch.where(kept if self.rows == 1 else kept.repeat_interleave(self.rows), free, 0.0)
+        self.budget.spend(group, self._costs(self.curvature[group], free), self.kept)
+        return free * self.kept[group].repeat_interleave(self.rows)
 
     def _costs(self, curvature: Tensor, free: Tensor) -> Tensor:
         """Return what it costs to remove each block of rows of a group. [.., m, m], [.., m, K] -> [.., K/rows]."""
-        if self.size == self.rows == 1:
-            return (free.square() * curvature).squeeze(-2)
         return ((curvature @ free) * free).sum(-2).unflatten(-1, (-1, self.rows)).sum(-1)
 
-    def keep(self, pruned: Tensor) -> Tensor:
-        kept = self.kept
-        if self.budget.left:  # off by a few of the last group
-            removable = self._costs(self.curvature, pruned.unflatten(0, (-1, self.size)))
-            kept = keep_top(removable, self.count)
-        if self.size == self.rows == 1:
-            return kept
-        return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1)
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
+        costs = self._costs(self.curvature, pruned.unflatten(0, (-1, self.size)))
+        kept, missed = settle(self.kept, costs, self.count)
+        return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
+
+
+def settle(kept: Tensor, costs: Tensor, count: int) -> tuple[Tensor, bool]:
+    """Bring a mask that the price left a few off to its exact count, by what each weight, or block, costs to remove."""
+    missed = int(kept.count_nonzero()) != count
+    return (keep_top(costs, count) if missed else kept), missed

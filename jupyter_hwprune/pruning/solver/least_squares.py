@@ -6,27 +6,31 @@ import torch
 from torch import Tensor
 
 TINY = 1e-30
+CONVERGED = 1e-13
 
 
-def conjugate_gradients(dense: Tensor, start: Tensor, keep: Tensor, hessian: Tensor, steps: int) -> Tensor:
-    """Minimise (W - Q)^T H (W - Q) over the entries kept, each column of [D, K] (a neuron) by itself.
+def conjugate_gradients(start: Tensor, pull: Tensor, keep: Tensor, hessian: Tensor, steps: int) -> tuple[Tensor, float]:
+    """Minimise the error over the entries kept, and return them with how much of it went: tr (W - Q)^T H (W - Q).
 
+    start, keep [D, K], each column (a neuron) by itself; pull = H (W - start) [D, K], which is overwritten.
     Preconditioned by the diagonal; each step is one product with the Hessian for all neurons.
     """
     scale = hessian.diagonal().reciprocal()[:, None]  # [D, 1]
+    kept = keep.to(start.dtype)
     pruned = start.clone()
-    residual = (hessian @ (dense - pruned)).mul_(keep)  # [D, K]
+    residual = pull.mul_(kept)  # [D, K]
     direction = residual * scale
     slope = (residual * direction).sum(0)  # [K]
-    first = slope.clone()
+    first, gone = slope, 0.0
     for _ in range(steps):
-        ahead = (hessian @ direction).mul_(keep)
+        ahead = (hessian @ direction).mul_(kept)
         length = slope / (direction * ahead).sum(0).clamp_min(TINY)
+        gone += float((length * slope).sum(dtype=torch.float64))
         pruned.addcmul_(direction, length)
         residual.addcmul_(ahead, length, value=-1)
         scaled = torch.mul(residual, scale, out=ahead)
         before, slope = slope, (residual * scaled).sum(0)
-        if bool((slope <= 1e-13 * first).all()):
+        if bool((slope <= CONVERGED * first).all()):
             break
         direction.mul_(slope / before.clamp_min(TINY)).add_(scaled)
-    return pruned
+    return pruned, gone

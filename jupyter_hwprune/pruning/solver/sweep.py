@@ -9,21 +9,21 @@ from .choices import Choices
 
 
 def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower: bool = False) -> Tensor:
-    """Decide all groups, the last columns first, and return the pruned weight [D, K]; `pull` [D, K] is used up.
+    """Decide all groups, the last columns first, and return base minus the pruned weight, [D, K].
 
     With the Hessian as `factor` and pull = H (W - base), each group gets its best choice with all others held (block
-    coordinate descent). With the Hessian's `lower` Cholesky factor, base = W and no pull, the columns still to come are
-    free to take up the error: (W - Q) L splits by columns, so this is SparseGPT's sweep without an inverse.
+    coordinate descent). With the Hessian's `lower` Cholesky factor L, base = W and no pull, the columns still to come
+    are free to take up the error: the layer's error is ||L^T (W - Q)||^2, a sum over columns, so this is SparseGPT's
+    sweep without an inverse. `pull` [D, K] is overwritten by its value afterwards: H (W - Q), or L^T (W - Q).
 
     Halves are decided one after the other and exchange their error in one product, so nearly all of the work is large
     products.
     """
     width, size = len(base), choices.size
-    blocks = torch.stack([factor[i : i + size, i : i + size] for i in range(0, width, size)])  # [G, m, m]
-    curvature = blocks @ blocks.mT if lower else blocks
-    inverse = torch.linalg.solve_triangular(blocks.mT, torch.eye(size), upper=True) if lower else _inverse(blocks)
-    choices.prepare(curvature, base, pull)
-    change = torch.empty_like(base)  # base - pruned [D, K]
+    blocks = torch.stack([factor[i : i + size, i : i + size] for i in range(0, width, size)]).mT  # [G, m, m]
+    inverse = torch.linalg.solve_triangular(blocks, torch.eye(size), upper=True) if lower else blocks.inverse()
+    choices.prepare(blocks.mT @ blocks if lower else blocks, base, pull)
+    change = torch.empty_like(base)
 
     def decide(start: int, stop: int) -> None:
         if stop - start == 1:
@@ -40,8 +40,5 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
             pull[right].addmm_(factor[left, right].mT, change[left])
 
     decide(0, width // size)
-    return base - change
-
-
-def _inverse(blocks: Tensor) -> Tensor:
-    return torch.cholesky_inverse(torch.linalg.cholesky(blocks))
+    pull.unflatten(0, (-1, size)).baddbmm_(blocks, change.unflatten(0, (-1, size)))
+    return change
