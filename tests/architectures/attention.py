@@ -285,5 +285,5 @@ ATTENTION = {
         AloneMha, series(), refused="nn.MultiheadAttention attention.*separate q, k and v"
     ),
     "torch_transformer_encoder": Entry(TorchEncoder, series(), 0.2),
-    "torch_transformer_decoder": Entry(TorchDecoder, lambda: (ids()(), torch.randn(2, 5, 32)), 0.15),
+    "torch_transformer_decoder": Entry(TorchDecoder, lambda: (ids()(), torch.randn(2, 5, 32)), 0.12),
 }

@@ -142,7 +142,7 @@ class UnknownOperator(nn.Module):
 SEQUENCE = {
     "lstm_stacked_bidirectional": Entry(Lstm, ids(), 0.5),
     "gru": Entry(Gru, series(), 0.6),
-    "gru_given_state": Entry(GivenState, series(), 0.2),
+    "gru_given_state": Entry(GivenState, series(), 0.15),
     "mamba": Entry(Mamba, series(), 0.4, plain=False),
     "chunk_and_gate": Entry(ChunkGate, series(), 0.4, plain=False),
     "glu": Entry(glu, lambda: torch.randn(2, 6, 10), 0.5),
