@@ -93,13 +93,14 @@ def test_attention_loses_whole_heads(fixed: bool) -> None:
     assert kept == 2
 
 
-def test_heads_that_nothing_names_are_left_whole_rather_than_torn() -> None:
+def test_heads_that_nothing_names_go_whole_too() -> None:
     model = Transformer(named=False).eval()
-    result = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.4)
-    pruned_rows = {layer.name: layer.pruned_shape[0] for layer in result.layers}
-    for name in ("attention.q", "attention.k", "attention.v"):
-        assert pruned_rows.get(name, 32) == 32
-    assert pruned_rows["up"] < 64
+    result = remove_channels(
+        model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False
+    )
+    for name in ("attention.q.weight", "attention.k.weight", "attention.v.weight"):
+        by_head = result.keep[name].any(1).reshape(4, 8).float().mean(1)
+        assert sorted(by_head.tolist()) == [0, 0, 1, 1]
 
 
 def test_tied_weights_stay_tied() -> None:

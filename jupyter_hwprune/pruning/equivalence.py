@@ -59,7 +59,9 @@ class Proof:
         trace = self.coupled.analysis.trace
         masked = {name: t * masks[name] if name in masks else t for name, t in self.weights.items()}
         given = {place: masked[name] for place, name in trace.names.items()} | trace.constants
-        given |= dict(zip(trace.inputs, pytree.tree_leaves((self.example.args, self.example.kwargs)), strict=True))
+        leaves = pytree.tree_leaves((self.example.args, self.example.kwargs))
+        held = [leaf for leaf in leaves if not trace.only_tensors or _is_tensor(leaf)]
+        given |= dict(zip(trace.inputs, held, strict=True))
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
             return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))

@@ -56,7 +56,7 @@ def variants(model: nn.Module, attributes: list[Attribute]) -> Iterator[nn.Modul
 
 def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) -> list[Attribute]:
     """List the integers of the model's modules that equal a size which shrinks inside them."""
-    shrunk, whole = _sizes(coupled, keep)
+    shrunk, whole = _sizes(dense, coupled, keep)
     found = []
     for path, module in dense.named_modules(remove_duplicate=False):
         if isinstance(module, KNOWN) and not _affineless(module):
@@ -88,15 +88,17 @@ def _set(module: nn.Module, attribute: Attribute, value: int) -> None:
 
 
 def _sizes(
-    coupled: Coupled, keep: Mapping[str, Tensor]
+    dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]
 ) -> tuple[defaultdict[str, dict[int, set[int]]], defaultdict[str, set[int]]]:
     """Return for each module the sizes that shrink in it, with what they become, and those that stay."""
     alive = alive_labels(coupled, keep)
-    labels = coupled.analysis.labels
+    labels, recorded = coupled.analysis.labels, coupled.analysis.trace.only_tensors  # a record names no modules
+    paths = [path for path, _ in dense.named_modules(remove_duplicate=False)]
     shrunk: defaultdict[str, dict[int, set[int]]] = defaultdict(dict)
     whole: defaultdict[str, set[int]] = defaultdict(set)
     for node in coupled.analysis.trace.graph.graph.nodes:
-        modules = [""] + [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        stack = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        modules = ["", *stack] if stack or not recorded else list(paths)
         leaves = pytree.tree_leaves(
             [coupled.analysis.values.get(n.name) for n in (node, *node.all_input_nodes)],
             is_leaf=lambda v: isinstance(v, Value),

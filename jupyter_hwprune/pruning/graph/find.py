@@ -22,11 +22,12 @@ def analyse(model: nn.Module, example: Example) -> Coupled:
     """
     recorded = trace(model, example)
     best = _coupled(model, recorded, ())
+    views = _worth_flipping(best)
     flipped: set[str] = set()
-    for view in _worth_flipping(best):
-        tried = _coupled(model, recorded, flipped | {view})
+    for group in ([views] if len(views) > 1 else []) + [[view] for view in views]:
+        tried = _coupled(model, recorded, flipped ^ set(group))
         if _freed(tried) > _freed(best):
-            best, flipped = tried, flipped | {view}
+            best, flipped = tried, flipped ^ set(group)
     return best
 
 

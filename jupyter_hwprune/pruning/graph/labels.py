@@ -186,8 +186,21 @@ class Labels:
             for _, other in work:
                 theirs = set(other.axes)
                 if own & theirs and own != theirs and len(own) >= len(theirs):
-                    return place, self.decide(factor, sorted(own - theirs), sorted(own & theirs), reason)
+                    return place, self._settled(factor, own - theirs, own & theirs, reason)
         return None
+
+    def _settled(self, factor: Factor, apart: set[int], shared: set[int], reason: str) -> Factor | None:
+        """Give up, of a head and its width, the width: the axis along which the labels run fastest."""
+        inner = min(factor.axes, key=lambda axis: _step(factor.labels, axis))
+        if inner in shared and factor.view not in self.decided:
+            return self.decide(factor, [inner], sorted(apart), reason)
+        return self.decide(factor, sorted(apart), sorted(shared), reason)
+
+
+def _step(labels: Array, axis: int) -> float:
+    """Return how far apart neighbouring labels are along an axis, repeats aside."""
+    along = np.unique(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)[:, 0])
+    return float(along[-1] - along[0]) / max(1, len(along) - 1)
 
 
 def aligned(value: Value, axes: Sequence[int], rank: int) -> Value:

@@ -121,7 +121,9 @@ def _alike(analysis: Analysis, places: list[_Place]) -> list[_Found]:
     roots, slot, position = roots[free], slot[free], position[free]
     ordered = np.lexsort((position, slot, roots))
     roots, slot, position = roots[ordered], slot[ordered], position[ordered]
-    starts = np.flatnonzero(np.r_[True, roots[1:] != roots[:-1]]) if len(roots) else np.empty(0, np.int64)
+    if not len(roots):
+        return []
+    starts = np.flatnonzero(np.r_[True, roots[1:] != roots[:-1]])
     alike: dict[bytes, list[int]] = {}
     ends = np.r_[starts[1:], len(roots)]
     for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):

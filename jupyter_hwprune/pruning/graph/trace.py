@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 from ...errors import PruneError, first_line
-from ...example import Example
+from ...example import Example, tensors_of
 from ...quiet import quiet
 
 
@@ -23,22 +25,34 @@ class Trace:
     graph: GraphModule
     names: dict[str, str]  # placeholder -> the parameter or buffer that it stands for
     constants: dict[str, Tensor]  # placeholder -> a tensor made in the model's code
-    inputs: tuple[str, ...]  # placeholders of the example's own tensors, in order
+    inputs: tuple[str, ...]  # placeholders of what the example holds, in order
+    only_tensors: bool = False  # and of nothing else in it
 
 
 def trace(model: nn.Module, example: Example) -> Trace:
-    """Record the graph of a copy of `model`; raises PruneError with what stood in the way."""
+    """Record the graph of a copy of `model`; raises PruneError with what stood in the way.
+
+    torch.export comes first. Where a branch on a tensor's value stops it, the run of this very example is recorded.
+    """
     own = copy.deepcopy(model).eval()
     with _plain_attention(), quiet(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(own, example.args, example.kwargs, strict=False)
+            return _exported(own, example)
+        except Exception as error:  # noqa: BLE001 - it stumbles in many ways, and each means the same
+            stumbled = error
+        try:
+            return _recorded(own, example)
         except Exception as error:
             raise PruneError(
-                f"torch.export cannot read this model's graph, in which channels are followed ({first_line(error)}). "
-                "Make its forward free of branches on the values of tensors, or use a pattern that keeps the shapes, "
-                "such as --pattern unstructured."
-            ) from error
+                "torch.export cannot read this model's graph, in which channels are followed "
+                f"({first_line(stumbled)}), nor can one run of it be recorded ({first_line(error)}). Make its forward "
+                "free of what they name, or use a pattern that keeps the shapes, such as --pattern unstructured."
+            ) from stumbled
+
+
+def _exported(own: nn.Module, example: Example) -> Trace:
+    program = torch.export.export(own, example.args, example.kwargs, strict=False)
     names, constants, inputs = {}, {}, []
     for spec in program.graph_signature.input_specs:
         placeholder = getattr(spec.arg, "name", "")
@@ -49,6 +63,23 @@ def trace(model: nn.Module, example: Example) -> Trace:
         else:
             inputs.append(placeholder)
     return Trace(program.graph_module, names, constants, tuple(inputs))
+
+
+def _recorded(own: nn.Module, example: Example) -> Trace:
+    tensors = dict(own.named_parameters()) | dict(own.named_buffers())
+    leaves, structure = pytree.tree_flatten((example.args, example.kwargs))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+    def run(own_tensors: dict[str, Tensor], given: list[Tensor]) -> list[Tensor]:
+        filled = dict(zip(places, given, strict=True))
+        args, kwargs = pytree.tree_unflatten([filled.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
+        return tensors_of(torch.func.functional_call(own, own_tensors, args, kwargs))
+
+    record = make_fx(run, tracing_mode="real", pre_dispatch=True, _error_on_data_dependent_ops=False)
+    graph = record(tensors, [leaves[i] for i in places])
+    placeholders = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
+    names = dict(zip(placeholders, tensors, strict=False))
+    return Trace(graph, names, {}, tuple(placeholders[len(tensors) :]), only_tensors=True)
 
 
 @contextlib.contextmanager

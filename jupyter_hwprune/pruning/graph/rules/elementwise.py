@@ -89,7 +89,7 @@ def reduce_sum(at: Site) -> Outcome:
 def reduce_whole(at: Site) -> Outcome:
     if isinstance(at.get("other"), Value):  # the larger of two tensors
         return at.meet(at.tensors, "all")
-    if normalises(at.node):
+    if at.get("keepdim") and _scales(at.node, at.node.args[0]):
         at.labels.over_kept[at.node.name] = at.x
         return _reduced(at, lambda _: True, "")
     return _reduced(at, lambda _: False, "depends on how many channels there are, and on all of them")
@@ -106,12 +106,8 @@ def cumulative(at: Site) -> Outcome:
     return at.passed(at.x, axes, zero=True, what="runs along its channels")
 
 
-def normalises(node: Node) -> bool:
-    """Say whether a mean or variance is that of a normalisation, which is taken over the channels that are there."""
-    return bool(node.args[2:] and node.args[2]) | bool(node.kwargs.get("keepdim")) and _scales(node, node.args[0])
-
-
 def _scales(node: Node, source: object) -> bool:
+    """Say whether a mean or variance is that of a normalisation, which is taken over the channels that are there."""
     for user in node.users:
         operator = _plain(user)
         centres = operator == "sub" and user.args[0] is source

@@ -1,0 +1,290 @@
+"""Which networks of tests/architectures are cut correctly, by us and by torch-pruning: `python -m benchmarks.zoo`.
+
+    python -m benchmarks.zoo --peer-python PATH    # an interpreter with torch, transformers and torch-pruning
+
+Half of each set of channels goes. Every network is a process of its own with a minute's limit, and both sides are held
+to one standard: the smaller model computes what the dense one does with zeros for what was removed, normalisations
+counting what is left. torch-pruning is used as its README says: MagnitudePruner, output layers ignored, heads declared
+where attention is, its modules' counts of heads set afterwards. Its operation runs on a copy whose weights are their
+own positions, so that what is left says which of the dense values survived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from tests.architectures import ARCHITECTURES
+from tests.architectures.reference import masked, unsettle
+
+RESULTS = Path(__file__).parent / "results" / "zoo.json"
+LIMIT_S = 60
+TOLERANCE = 1e-4
+PROJECTIONS = ("q", "k", "v", "query", "key", "value", "q_proj", "k_proj", "v_proj", "qkv", "attn")
+HEAD_WIDTHS = ("head_dim", "attention_head_size")
+HEAD_COUNTS = ("num_heads", "heads", "n_head", "num_attention_heads")
+WIDTHS = ("all_head_size", "split_size")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer-python", type=Path, help="the interpreter that has torch-pruning")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(child(*options.child)))
+        return
+    rows = []
+    for name in ARCHITECTURES:
+        row = {"network": name, "ours": in_child(Path(sys.executable), "ours", name)}
+        if options.peer_python:
+            row["torch_pruning"] = in_child(options.peer_python, "torch-pruning", name)
+        rows.append(row)
+        print(name, *(f"{who}: {found['verdict']}" for who, found in row.items() if who != "network"), file=sys.stderr)
+    data = {**provenance(options.peer_python), "limit_s": LIMIT_S, "rows": rows}
+    shown = "\n".join([where(data), "", table(rows), "", *counts(rows)])
+    print(shown)
+    options.out.parent.mkdir(exist_ok=True)
+    options.out.write_text(json.dumps(data, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(shown + "\n")
+    print(f"Written to {options.out} and beside it")
+
+
+def in_child(python: Path, who: str, name: str) -> dict[str, Any]:
+    command = [str(python), "-m", "benchmarks.zoo", "--child", who, name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        run = subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT_S, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return {"verdict": "no end", "detail": f"not done after {LIMIT_S} s"}
+    if run.returncode:
+        lines = run.stderr.decode(errors="replace").strip().splitlines()
+        return {"verdict": "raised", "detail": lines[-1] if lines else f"exit {run.returncode}"}
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+def child(who: str, name: str) -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    entry = ARCHITECTURES[name]
+    model, example = entry.build().eval(), entry.example()
+    unsettle(model)
+    operate = ours if who == "ours" else torch_pruning
+    with redirect_stdout(sys.stderr):
+        small_one = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+        operate(small_one, torch.randn(2, 8))  # what a library loads at its first use is no part of the time
+        start = time.perf_counter()
+        try:
+            small, keep = operate(model, example)
+        except Exception as error:  # noqa: BLE001 - that it raised, and how, is the result
+            verdict = "clear error" if type(error).__name__ == "PruneError" else "raised"
+            return {"verdict": verdict, "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        seconds = time.perf_counter() - start
+        return {**judged(model, small, keep, example), "seconds": round(seconds, 2)}
+
+
+def ours(model: nn.Module, example: Any) -> tuple[nn.Module, dict[str, Tensor]]:
+    from jupyter_hwprune.example import Example
+    from jupyter_hwprune.pattern import Channel
+    from jupyter_hwprune.pruning.channels import remove_channels
+
+    surgery = remove_channels(model, Example.of(example), Channel(), 0.5, ranked_together=False)
+    return surgery.model, surgery.keep
+
+
+def torch_pruning(model: nn.Module, example: Any) -> tuple[nn.Module, dict[str, Tensor]]:
+    import torch_pruning as tp
+
+    own = copy.deepcopy(model)
+    heads = head_counts(own)
+    pruner = tp.pruner.MagnitudePruner(
+        own,
+        example,
+        importance=tp.importance.MagnitudeImportance(),
+        pruning_ratio=0.5,
+        ignored_layers=output_layers(own, example),
+        num_heads=dict(heads),
+        prune_num_heads=bool(heads),
+        prune_head_dims=not heads,
+        head_pruning_ratio=0.5,
+    )
+    for _, tensor in floating(own):
+        tensor.data = positions(tensor)
+    pruner.step()
+    for module in own.modules():  # as its examples for transformers do
+        layer = next((getattr(module, p) for p in PROJECTIONS if getattr(module, p, None) in pruner.num_heads), None)
+        if layer is not None:
+            for attribute in (a for a in HEAD_COUNTS if isinstance(getattr(module, a, None), int)):
+                setattr(module, attribute, pruner.num_heads[layer])
+            for attribute in (a for a in WIDTHS if isinstance(getattr(module, a, None), int)):
+                setattr(module, attribute, pruner.num_heads[layer] * head_width(module))
+    return own, restore(own, model)
+
+
+def head_counts(model: nn.Module) -> dict[nn.Module, int]:
+    """Return each projection of an attention that names its heads' width, with its count of heads."""
+    found = {}
+    for module in model.modules():
+        for name in PROJECTIONS:
+            layer = getattr(module, name, None)
+            if isinstance(layer, nn.Linear) and head_width(module):
+                parts = 3 if name in {"qkv", "attn"} else 1
+                found[layer] = layer.out_features // parts // head_width(module)
+    return found
+
+
+def head_width(module: nn.Module) -> int:
+    return next((int(getattr(module, a)) for a in HEAD_WIDTHS if isinstance(getattr(module, a, None), int)), 0)
+
+
+def output_layers(model: nn.Module, example: Any) -> list[nn.Module]:
+    """Return the layers whose output is an output of the model."""
+    made: dict[int, tuple[nn.Module, Tensor]] = {}
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            made[id(output)] = module, output
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
+    outputs = outputs_of(model, example)
+    for hook in hooks:
+        hook.remove()
+    return [made[id(tensor)][0] for tensor in outputs if id(tensor) in made]
+
+
+def floating(model: nn.Module) -> list[tuple[str, Tensor]]:
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    return [(name, tensor) for name, tensor in named if tensor.ndim and tensor.is_floating_point()]
+
+
+def positions(tensor: Tensor) -> Tensor:
+    """Return the elements' numbers, which float32 holds exactly up to 2^24. [..] -> [..]."""
+    return torch.arange(tensor.numel(), dtype=torch.float32).reshape(tensor.shape)
+
+
+def restore(small: nn.Module, dense: nn.Module) -> dict[str, Tensor]:
+    """Replace positions by the dense values that stood there; return the mask of each tensor that shrank."""
+    keep, originals = {}, dict(floating(dense))
+    for name, tensor in floating(small):
+        index = tensor.detach().long()
+        original = originals[name].detach()
+        if index.numel() < original.numel():
+            keep[name] = torch.zeros(original.numel(), dtype=torch.bool).index_fill(0, index.flatten(), 1)
+            keep[name] = keep[name].reshape(original.shape)
+    values = {name: originals[name].detach().flatten()[tensor.detach().long()] for name, tensor in floating(small)}
+    for name, tensor in floating(small):
+        tensor.data = values[name]
+    return keep
+
+
+def judged(model: nn.Module, small: nn.Module, keep: dict[str, Tensor], example: Any) -> dict[str, Any]:
+    before, after = (sum(p.numel() for p in each.parameters()) for each in (model, small))
+    gone = round(1 - after / before, 3)
+    if not gone:
+        return {"verdict": "left whole in silence", "gone": 0.0}
+    try:
+        outputs, dense = outputs_of(small.eval(), example), outputs_of(model, example)
+    except Exception as error:  # noqa: BLE001 - a model that was returned and does not run
+        return {"verdict": "wrong", "gone": gone, "detail": f"does not run: {' '.join(str(error).split())[:200]}"}
+    if [t.shape for t in outputs] != [t.shape for t in dense]:
+        return {"verdict": "wrong", "gone": gone, "detail": "the output changes its shape"}
+    off = difference(outputs, outputs_of(masked(model, small, keep), example))
+    if not off <= TOLERANCE:
+        return {"verdict": "wrong", "gone": gone, "detail": f"its output is off by {off:.0e} of its largest value"}
+    return {"verdict": "correct", "gone": gone}
+
+
+def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
+    with torch.no_grad():
+        if isinstance(example, dict):
+            output = model(**example)
+        else:
+            output = model(*example) if isinstance(example, tuple) else model(example)
+    leaves = pytree.tree_leaves(dict(output) if isinstance(output, dict) else output)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def difference(actual: list[Tensor], expected: list[Tensor]) -> float:
+    return max(float((a - e).abs().max() / e.abs().max()) for a, e in zip(actual, expected, strict=True))
+
+
+def provenance(peer: Path | None) -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    versions = {"torch": torch.__version__, "transformers": installed("transformers")}
+    if peer is not None:
+        ask = "from importlib.metadata import version; print(version('torch-pruning'))"
+        versions["torch-pruning"] = subprocess.check_output([str(peer), "-c", ask], text=True).strip()  # noqa: S603
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"created": created, "cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()} | {
+        "versions": versions
+    }
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def where(data: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {found or 'not installed'}" for name, found in data["versions"].items())
+    return (
+        f"{data['cpu']}, {data['cores']} cores that others used as well, one thread, {data['created']}; Python "
+        f"{data['python']}, {versions}. Half of each set of channels; gone: share of all weights. Seconds are one wall "
+        "clock each, with reading the graph, the cut and, of ours, its proof."
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| network | ours | gone | s | torch-pruning | gone | s |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        cells = [cell for who in ("ours", "torch_pruning") for cell in shown(row.get(who))]
+        lines.append(f"| {row['network']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shown(found: dict[str, Any] | None) -> tuple[str, str, str]:
+    if found is None:
+        return "not run", "", ""
+    detail = found.get("detail", "").replace("|", "/")
+    gone = found.get("gone")
+    return (
+        f"{found['verdict']}: {detail[:110]}" if detail else found["verdict"],
+        "" if gone is None else f"{gone:.0%}",
+        f"{found['seconds']:.2f}" if "seconds" in found else "",
+    )
+
+
+def counts(rows: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for who in ("ours", "torch_pruning"):
+        found = Counter(row[who]["verdict"] for row in rows if who in row)
+        if found:
+            total = ", ".join(f"{verdict} {count}" for verdict, count in found.most_common())
+            lines.append(f"- {who.replace('_', '-')}, of {len(rows)}: {total}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
