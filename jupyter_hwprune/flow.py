@@ -76,7 +76,7 @@ def hwprune(
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
-    check_schedule(schedule, steps, trains=finetune is not None)
+    check_schedule(schedule, steps, finetune)
     if finetune is not None and recipe is not None:
         raise InputError(
             "A recipe prunes at once, by its own patterns, and no fine-tune step goes with it. Use --pattern."

@@ -148,12 +148,15 @@ def line(report: Report) -> str:
         "pattern": None if recipe else request.pattern,
         "sparsity": None if recipe else f"{request.sparsity:g}",
         "dtype": request.dtype,
+        "schedule": request.schedule if request.schedule != "one-shot" else None,
+        "steps": str(request.steps) if request.schedule != "one-shot" else None,
         "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
         "batch": str(request.batch),
     }
     said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
     flag = " --keep-all" if request.keep_all else ""
-    return f"%hwprune {shlex.quote(request.model)} {said}{flag} -o run"
+    cell = "%" if request.schedule != "one-shot" else ""  # the same cell goes under it
+    return f"{cell}%hwprune {shlex.quote(request.model)} {said}{flag} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:
