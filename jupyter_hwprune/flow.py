@@ -86,7 +86,7 @@ def hwprune(
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
     """
-    check_schedule(schedule, steps, trains=finetune is not None)
+    check_schedule(schedule, steps, finetune)
     method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
     plan = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)

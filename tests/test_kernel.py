@@ -41,8 +41,10 @@ class Kernel:
             messages.append(message)
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-        reply = self.client.get_shell_msg(timeout=10)
-        return reply["content"], messages
+        while True:  # a slow start leaves answers to earlier questions behind
+            reply = self.client.get_shell_msg(timeout=10)
+            if reply["parent_header"].get("msg_id") == request:
+                return reply["content"], messages
 
     def value(self, expression: str) -> str:
         _, messages = self.run(expression)

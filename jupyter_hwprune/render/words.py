@@ -153,13 +153,16 @@ def line(report: Report) -> str:
         "sparsity": None if recipe else f"{request.sparsity:g}",
         "dtype": request.dtype,
         "importance": request.importance if request.importance not in {"magnitude", "recipe"} else None,
+        "schedule": request.schedule if request.schedule != "one-shot" else None,
+        "steps": str(request.steps) if request.schedule != "one-shot" else None,
         "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
         "batch": str(request.batch),
     }
     said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
     said += "".join(f" --dense {shlex.quote(name)}" for name in request.dense)
     flags = " --permute" * request.permute + " --keep-all" * request.keep_all
-    return f"%hwprune {shlex.quote(request.model)} {said}{flags} -o run"
+    cell = "%" if request.schedule != "one-shot" else ""  # the same cell goes under it
+    return f"{cell}%hwprune {shlex.quote(request.model)} {said}{flags} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:

@@ -25,13 +25,14 @@ from torch import Tensor, nn
 from .. import codec
 from ..errors import InputError, ReportError, first_line
 from ..pruning import weight_name
-from ..report import Report, to_data
+from ..report import Layer, Report, to_data
 from ..toolchains.process import remove
 from .structure import Structure, cut, misfits, named_tensors, shared_names
 
 FORMAT, VERSION = "jupyter-hwprune run", 1
 RECIPE, WEIGHTS, MASKS = "recipe.json", "weights.safetensors", "masks.safetensors"
 LARGEST_RECIPE_BYTES = 1 << 28
+ROUNDING = 1e-6  # of the sparsities in a report
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
             "This run removed single positions inside its weights, and no whole rows and columns of them, which the "
             "recipe cannot say. Keep the model itself: torch.save(run.model, path)."
         )
+    _require_as_reported(model, report, structure)
     target = Path(folder).expanduser().absolute()
     _require_free(target)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
@@ -92,6 +94,24 @@ def _require_free(target: Path) -> None:
     raise InputError(f"{target} holds other files than a saved run, which stay as they are. Choose another folder.")
 
 
+def _require_as_reported(model: nn.Module, report: Report, structure: Structure) -> None:
+    """Refuse a model that was changed since in a way that makes the report untrue."""
+    own = dict(named_tensors(model))
+    odd = [name for name, dims in structure.tensors.items() if name not in own or own[name].shape != dims.pruned_shape]
+    if not odd:
+        odd = [
+            name
+            for name, layer in _zeroed(report).items()
+            if 1 - int(own[name].count_nonzero()) / own[name].numel() < layer.sparsity - ROUNDING
+        ]
+    if odd:
+        raise InputError(
+            f"The model is not the one that the report describes any more ({', '.join(odd[:4])}): its zeros or its "
+            "shapes have gone since, as in training that does not hold them. Run it again, with the training as the "
+            "cell under %%hwprune, or as finetune=."
+        )
+
+
 def _state(model: nn.Module) -> dict[str, Tensor]:
     shared, persistent = shared_names(model), model.state_dict().keys()
     named = ((name, tensor) for name, tensor in named_tensors(model) if name in persistent and name not in shared)
@@ -100,9 +120,12 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
     """Return of each weight that was zeroed the bits of its mask. -> uint8 [weights / 8, rounded up]."""
-    zeroed = [weight_name(layer) for layer in report.layers if layer.shape == layer.pruned_shape]
-    kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in zeroed}
+    kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in _zeroed(report)}
     return {name: torch.from_numpy(np.packbits(keep)) for name, keep in kept.items()}
+
+
+def _zeroed(report: Report) -> dict[str, Layer]:
+    return {weight_name(layer): layer for layer in report.layers if layer.shape == layer.pruned_shape}
 
 
 def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -138,7 +161,7 @@ def _move(aside: Path, target: Path) -> None:
     target.rename(earlier)
     try:
         aside.rename(target)
-    except OSError:
+    except BaseException:
         earlier.rename(target)
         raise
     remove(earlier)
@@ -154,7 +177,7 @@ def read(folder: str | Path) -> tuple[Recipe, Report]:
             "that wrote it, or save the run again."
         )
     content = data.get("content")
-    if not isinstance(content, dict) or data.get("sha256") != _digest(content):
+    if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # also where a number was changed
         raise _damaged(folder, RECIPE, "its content is not what its checksum says")
     report = Report.from_json(json.dumps(content.pop("report", None)))
     try:
@@ -174,6 +197,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, RECIPE, f"it is larger than {LARGEST_RECIPE_BYTES >> 20} MiB")
     try:
         data = json.loads(raw)
+        _digest(data)  # what is nested too deep to be written was no run of ours
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, RECIPE, f"it is not JSON ({first_line(error)})") from None
     if not isinstance(data, dict):

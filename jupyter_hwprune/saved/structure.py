@@ -28,6 +28,11 @@ class Dims:
             if not kept or kept[0] < 0 or kept[-1] >= size or any(a >= b for a, b in pairwise(kept)):
                 raise ValueError(f"positions kept of {size} are to be at least one, within them, and ascending")
 
+    @property
+    def pruned_shape(self) -> tuple[int, ...]:
+        kept = self.kept or (None,) * len(self.shape)
+        return tuple(size if own is None else len(own) for size, own in zip(self.shape, kept, strict=True))
+
     def of(self, dense: Tensor) -> Tensor:
         """Take what is kept of a dense tensor."""
         for dim, kept in enumerate(self.kept or ()):

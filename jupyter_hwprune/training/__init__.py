@@ -121,7 +121,7 @@ def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tenso
             if name in keep:
                 tensor.zero_()
                 tensor[keep[name]] = small[name].flatten()
-            else:
+            elif name in small and small[name].shape == tensor.shape:  # a cache may have grown, which is no state
                 tensor.copy_(small[name])
     return whole
 
@@ -129,13 +129,14 @@ def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tenso
 def _finetuned(
     subject: Subject, model: nn.Module, keep: Mapping[str, Tensor], finetune: Finetune, number: int
 ) -> nn.Module:
-    """Run the fine-tune step on a copy where the user's model lives and in its modes; return what became of it."""
+    """Run the fine-tune step on `model`, where the user's lives and in its modes; return a copy of its result."""
     device = next((parameter.device for parameter in subject.own.parameters()), torch.device("cpu"))
-    training = copy_modes(subject.own, copy.deepcopy(model)).to(device)
+    shapes = _shapes(model)
+    training = copy_modes(subject.own, model).to(device)
     with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep):
         finetune(training)
+    _require_same_structure(shapes, _shapes(training))
     trained = copy.deepcopy(training).cpu().eval()  # names that the user bound to theirs are no way into ours
-    _require_same_structure(model, trained)
     for name, tensor in (*trained.named_parameters(), *trained.named_buffers()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
@@ -147,10 +148,13 @@ def _finetuned(
     return trained
 
 
-def _require_same_structure(before: nn.Module, after: nn.Module) -> None:
-    shapes, own = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in (before, after))
-    if shapes != own:
-        odd = sorted(name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name))
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _require_same_structure(before: Mapping[str, tuple[int, ...]], after: Mapping[str, tuple[int, ...]]) -> None:
+    if before != after:
+        odd = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         raise InputError(
             f"The fine-tune step changed the network itself ({', '.join(odd[:4])}): the same tensors in the same "
             "shapes are needed for the next pruning step. Undo parametrizations and replaced layers at its end."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from ..errors import InputError
 from ..pattern import NM, Pattern
@@ -34,20 +34,21 @@ def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
     return (*(final * share for share in done), final)
 
 
-def check_schedule(schedule: Any, steps: Any, *, trains: bool) -> Schedule:
+def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
     """Raise InputError unless the schedule exists, its steps are a whole number, and something trains in between."""
+    if finetune is not None and not callable(finetune):
+        raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
     if schedule not in get_args(Schedule):
         raise InputError(f"There is no schedule {schedule!r}. It is one-shot, iterative or cubic.")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise InputError(f"--steps is {steps!r}; a whole number is needed, from 1 to {MOST_STEPS}.")
     if schedule == "one-shot" and steps > 1:
         raise InputError(f"--steps is {steps}, and one-shot has one step. Use --schedule iterative or cubic.")
-    if schedule != "one-shot" and not trains:
+    if schedule != "one-shot" and finetune is None:
         raise InputError(
             f"The schedule {schedule} prunes in steps with training after each, and there is no fine-tune step. Write "
             "it as the cell under %%hwprune, or give finetune=, a function that trains the model it is given."
         )
-    return cast("Schedule", schedule)
 
 
 def stages(schedule: str, pattern: Pattern, sparsity: float, steps: int) -> tuple[Stage, ...]:
