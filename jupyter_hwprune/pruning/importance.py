@@ -18,7 +18,7 @@ def channel_magnitude(weight: Tensor, dim: int) -> Tensor:
 
 
 def activation(weight: Tensor, norms: Tensor) -> Tensor:
-    """Score each weight by its absolute value times the L2 norm of its input (Wanda, Sun et al. 2023, arXiv:2306.11695).
+    """Score each weight by its absolute value times the L2 norm of its input (Sun et al. 2023, arXiv:2306.11695).
 
     weight [.., D], norms [D] over the calibration inputs -> float32 [.., D].
     """

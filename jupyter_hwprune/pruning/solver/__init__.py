@@ -63,12 +63,12 @@ def solve(
     hessian, factor, used, raised = damped(gram[order][:, order], damping)
     dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
     pull = torch.zeros_like(dense)
-    change = sweep(factor, dense, pull, choices, lower=True)
-    pruned, lost = dense - change, float(pull.square().sum())
+    pruned = sweep(factor, dense, pull, choices, lower=True)
+    lost = float(pull.square().sum())
     if effort == "full":
         pull = lower_product(factor, pull)
         if choices.again:
-            pruned -= sweep(hessian, pruned, pull, choices)
+            pruned = sweep(hessian, pruned, pull, choices)
             lost = float(((dense - pruned) * pull).sum())
     keep, missed = choices.keep(pruned)
     if missed:
@@ -107,7 +107,7 @@ def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
 
 def _order(gram: Tensor, choices: Choices) -> Tensor:
     """Return the columns so that sweeps, from the last to the first, meet the groups in the order that suits them."""
-    energy_of_groups = gram.diagonal().unflatten(0, (-1, choices.size)).sum(1)
+    energy_of_groups = gram.diagonal().reshape(-1, choices.size).sum(1)
     groups = energy_of_groups.argsort(descending=not choices.largest_first, stable=True)
     middle = len(groups) // 2  # met at the end, where weights worth about the price make up for a count that is off
     groups = torch.cat([groups[middle : middle + 1], groups[:middle], groups[middle + 1 :]])

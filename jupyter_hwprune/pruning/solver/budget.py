@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..masks import keep_top
-
 REPRICED = 6  # the price is set anew after each such share of the groups to come
 
 
@@ -21,16 +19,17 @@ class Budget:
         self.expected, self.left, self.a_group = expected, count, total // len(expected)
         self.priced = self.due = len(expected)
 
-    def spend(self, group: int, scores: Tensor, kept: Tensor) -> None:
-        """Write which of a group's scores [n] are worth keeping into `kept` [G, n], beside the groups behind it."""
+    def price(self, group: int, kept: Tensor) -> float:
+        """Return the least score worth keeping in this group; what is not 0 in `kept` [D, K] behind it has been kept.
+
+        The groups are of as many rows of `kept` each.
+        """
         if group < self.due or group == 0:
-            self.left -= int(kept[group + 1 : self.priced].count_nonzero())
+            size = len(kept) // len(self.expected)
+            self.left -= int(kept[(group + 1) * size : self.priced * size].count_nonzero())
             self.priced, self.due = group + 1, group - group // REPRICED
             self.now = self._price(group + 1)
-        if group:
-            torch.ge(scores, self.now, out=kept[group])
-        else:
-            kept[0] = keep_top(scores, max(0, self.left))
+        return self.now
 
     def _price(self, groups: int) -> float:
         ahead = self.expected[:groups].flatten()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import combinations
-from math import comb
+from math import comb, sqrt
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ class Choices(ABC):
         """Get ready for a sweep: curvature [G, m, m] of the groups, base and pull [D, K] as the sweep starts."""
 
     @abstractmethod
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        """Return the pruned values of a group, from its free ones. [m, K] -> [m, K]."""
+    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+        """Write the pruned values of a group, from its free ones [m, K], into `pruned` [m, K]."""
 
     @abstractmethod
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
@@ -67,13 +67,13 @@ class Subsets(Choices):
         self.values = values.reshape(-1, count * size, size)
         self.kept = torch.empty(base.shape, dtype=torch.bool)
 
-    def choose(self, group: int, free: Tensor) -> Tensor:
+    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
         size, rows = free.shape
         pairs = (free[:, None] * free).view(size * size, rows)
         best = (self.costs[group] @ pairs).min(0).indices  # [K]; argmin is many times slower along this axis
         torch.index_select(self.subsets, 1, best, out=self.kept[group * size : (group + 1) * size])
         candidates = (self.values[group] @ free).view(-1, size, rows)  # [S, m, K]
-        return candidates.gather(0, best.expand(1, size, rows))[0]
+        torch.gather(candidates, 0, best.expand(1, size, rows), out=pruned[None])
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         return self.kept, False
@@ -93,11 +93,11 @@ class Ranked(Choices):
         self.weights = inverse.diagonal(dim1=1, dim2=2).reciprocal()[..., None]  # [G, m, 1]
         self.kept = torch.empty(base.shape, dtype=torch.bool)
 
-    def choose(self, group: int, free: Tensor) -> Tensor:
+    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
         scores = free.square() * self.weights[group]
         kept = keep_n_of_m(scores.t().contiguous(), self.n, self.size).t()
         self.kept[group * self.size : (group + 1) * self.size] = kept
-        return free * kept
+        pruned.copy_(torch.where(kept, free, 0.0))
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         return self.kept, False
@@ -113,15 +113,19 @@ class Weights(Choices):
 
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
         self.curvature = curvature.flatten()  # [D]
-        self.scales: list[float] = self.curvature.tolist()
+        self.scales: list[float] = self.curvature.sqrt().tolist()
         step = max(1, base.shape[1] // SAMPLE)
         free = base[:, ::step] + pull[:, ::step] / self.curvature[:, None]
-        self.kept = torch.empty(base.shape, dtype=torch.bool)
+        self.kept = torch.zeros(base.shape, dtype=torch.bool)
         self.budget = Budget(free.square() * self.curvature[:, None], self.count, base.numel())
 
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        self.budget.spend(group, free[0].square() * self.scales[group], self.kept)
-        return free * self.kept[group]
+    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+        price = self.budget.price(group, self.kept)
+        if group:
+            torch.hardshrink(free, sqrt(price) / self.scales[group], out=pruned)
+        else:
+            pruned.copy_(torch.where(keep_top(free.abs(), self.budget.left), free, 0.0))
+        self.kept[group] = pruned[0]  # what is not 0
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
         return settle(self.kept, pruned.square() * self.curvature[:, None], self.count)
@@ -136,20 +140,24 @@ class Blocks(Choices):
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
         self.curvature = curvature
         diagonal = curvature.diagonal(dim1=1, dim2=2).reshape(-1, 1)  # [D, 1]
-        expected = self._costs(curvature, (base + pull / diagonal).unflatten(0, (-1, self.size)))  # [G, K/rows]
+        free = (base + pull / diagonal).reshape(len(curvature), self.size, -1)  # [G, m, K]
+        expected = self._costs(curvature, free)  # [G, K/rows]
         self.kept = torch.empty(expected.shape, dtype=torch.bool)
         self.budget = Budget(expected, self.count, expected.numel())
 
-    def choose(self, group: int, free: Tensor) -> Tensor:
-        self.budget.spend(group, self._costs(self.curvature[group], free), self.kept)
-        return free * self.kept[group].repeat_interleave(self.rows)
+    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+        costs = self._costs(self.curvature[group], free)
+        price = self.budget.price(group, self.kept)
+        self.kept[group] = costs >= price if group else keep_top(costs, self.budget.left)
+        pruned.copy_(torch.where(self.kept[group].repeat_interleave(self.rows), free, 0.0))
 
     def _costs(self, curvature: Tensor, free: Tensor) -> Tensor:
         """Return what it costs to remove each block of rows of a group. [.., m, m], [.., m, K] -> [.., K/rows]."""
-        return ((curvature @ free) * free).sum(-2).unflatten(-1, (-1, self.rows)).sum(-1)
+        costs = ((curvature @ free) * free).sum(-2)  # [.., K]
+        return costs.reshape(*costs.shape[:-1], -1, self.rows).sum(-1)
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
-        costs = self._costs(self.curvature, pruned.unflatten(0, (-1, self.size)))
+        costs = self._costs(self.curvature, pruned.reshape(-1, self.size, pruned.shape[1]))
         kept, missed = settle(self.kept, costs, self.count)
         return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
 

@@ -9,7 +9,7 @@ from ...errors import PruneError
 
 RAISE = 10.0
 LEAST = 1e-6
-MOST = 1e3
+MOST = 1.0
 PANEL = 256
 
 
@@ -24,7 +24,7 @@ def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
             "The products of the layer's calibration inputs hold NaN or infinite values, so no second-order solution "
             "exists. Calibrate with inputs for which the model's activations are finite, in float32."
         )
-    mean = float(products.diagonal().mean(dtype=torch.float64))
+    mean = abs(float(products.diagonal().mean(dtype=torch.float64)))
     hessian = products / mean if mean > 0 else torch.eye(len(products))
     share, added, raised = damping, 0.0, 0
     while True:

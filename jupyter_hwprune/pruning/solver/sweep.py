@@ -9,7 +9,7 @@ from .choices import Choices
 
 
 def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower: bool = False) -> Tensor:
-    """Decide all groups, the last columns first, and return base minus the pruned weight, [D, K].
+    """Decide all groups, the last columns first, and return the pruned weight [D, K].
 
     With the Hessian as `factor` and pull = H (W - base), each group gets its best choice with all others held (block
     coordinate descent). With the Hessian's `lower` Cholesky factor L, base = W and no pull, the columns still to come
@@ -20,16 +20,20 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
     products.
     """
     width, size = len(base), choices.size
-    blocks = torch.stack([factor[i : i + size, i : i + size] for i in range(0, width, size)]).mT  # [G, m, m]
+    count = width // size
+    blocks = factor.reshape(count, size, count, size).diagonal(dim1=0, dim2=2).permute(2, 1, 0)  # [G, m, m], each .T
     inverse = torch.linalg.solve_triangular(blocks, torch.eye(size), upper=True) if lower else blocks.inverse()
-    choices.prepare(blocks.mT @ blocks if lower else blocks, base, pull)
-    change = torch.empty_like(base)
+    curvature = blocks.mT @ blocks if lower else blocks  # [G, m, m]
+    choices.prepare(curvature, base, pull)
+    pruned, change = torch.empty_like(base), torch.empty_like(base)
 
     def decide(start: int, stop: int) -> None:
         if stop - start == 1:
             own = slice(start * size, stop * size)
-            free = torch.addmm(base[own], inverse[start], pull[own])  # the group's best values were all kept [m, K]
-            torch.sub(base[own], choices.choose(start, free), out=change[own])
+            held, chosen = base[own], pruned[own]
+            free = torch.addmm(held, inverse[start], pull[own])  # the group's best values were all of it kept [m, K]
+            choices.choose(start, free, chosen)
+            torch.sub(held, chosen, out=change[own])
             return
         middle = (start + stop) // 2
         left, right = slice(start * size, middle * size), slice(middle * size, stop * size)
@@ -39,6 +43,6 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
         if not lower:
             pull[right].addmm_(factor[left, right].mT, change[left])
 
-    decide(0, width // size)
-    pull.unflatten(0, (-1, size)).baddbmm_(blocks, change.unflatten(0, (-1, size)))
-    return change
+    decide(0, count)
+    pull.view(count, size, -1).baddbmm_(blocks, change.view(count, size, -1))
+    return pruned
