@@ -67,8 +67,8 @@ def test_the_cell_trains_the_copy_and_its_last_expression_scores(user: Any) -> N
     scores = run.report.scores
     assert scores is not None
     assert scores.expression == "accuracy(net)"
-    assert scores.pruned == pytest.approx(float(user.user_ns["accuracy"](run.model)))
-    assert scores.dense == pytest.approx(float(user.user_ns["accuracy"](cnn_of(net))))
+    assert scores.pruned == pytest.approx(user.user_ns["accuracy"](run.model).item())
+    assert scores.dense == pytest.approx(user.user_ns["accuracy"](cnn_of(net)).item())
     assert scores.pruned > scores.dense  # three steps of training on the very rows that it scores
     assert run.report.request.schedule == "iterative"
     assert float((run.model.get_parameter("1.0.weight") == 0).float().mean()) == pytest.approx(0.8, abs=0.001)
