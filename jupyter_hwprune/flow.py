@@ -179,7 +179,7 @@ def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, 
     """Return the dense model that is pruned: its channels in another order, where that was asked for."""
     if not choice.permute:
         return own, choice
-    model, said = reordered(own, inputs, choice.pattern)
+    model, said = reordered(own, inputs, choice.pattern, choice.sparsity)
     return model, choice.remarked(said)
 
 

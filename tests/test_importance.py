@@ -198,7 +198,7 @@ def test_channels_change_places_and_nothing_else_changes(trained: nn.Module, dig
         permute: hwprune(trained, x[:64], pattern="2:4", permute=permute, **UNMEASURED) for permute in (False, True)
     }
     kept = {
-        permute: sum(float(p.abs().sum()) for p in run.model.parameters() if p.ndim == 2)
+        permute: sum(float(p.detach().abs().sum()) for p in run.model.parameters() if p.ndim == 2)
         for permute, run in runs.items()
     }
     assert kept[True] > kept[False]

@@ -19,6 +19,7 @@ from .channels import remove_channels
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .macs import count_macs
 from .method import MAGNITUDE, Method
+from .permutation import permute_for
 from .picture import draw
 from .served import Sparse24
 from .units import Rater
@@ -82,19 +83,22 @@ def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     return pruned
 
 
-def reordered(dense: nn.Module, example: Example, pattern: Pattern) -> tuple[nn.Module, str]:
-    """Return a copy that computes the same with channels in an order that suits the pattern, and what that brings."""
-    from .permutation import permute_for
+def reordered(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float) -> tuple[nn.Module, str]:
+    """Return a copy that computes the same with channels in an order that suits the pattern, and what that brings.
 
+    Raises PruneError where the model's graph cannot be read.
+    """
     assert isinstance(pattern, (NM, Block))
     model = copy.deepcopy(dense)
-    permuted = permute_for(model, example, pattern)
-    if not permuted:
-        return dense, f"No channels could change places and leave the function as it is, so {pattern} gains nothing."
-    before, after = (sum(getattr(each, what) for each in permuted) for what in ("before", "after"))
+    permuted = permute_for(model, example, pattern, sparsity=sparsity)
+    moved = [each for each in permuted if each.reason is None]
+    if not moved:
+        why = next((each.reason for each in permuted), None) or "no layer reads channels that may change places"
+        return dense, f"No channels changed places for {pattern}: {why}."
+    total, before, after = (sum(getattr(each, what) for each in moved) for what in ("total", "before", "after"))
     return model, (
-        f"Channels changed places in {counted(len(permuted), 'set')}, the function staying the same: {pattern} keeps "
-        f"{after:.1%} of the magnitude there instead of {before:.1%}."
+        f"Channels changed places in {counted(len(moved), 'set')}, the function staying the same: of the magnitude "
+        f"there {pattern} keeps {after / total:.1%} instead of {before / total:.1%}."
     )
 
 
