@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -78,3 +79,20 @@ def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     assert zeros["measurement"]["comparison"]["verdict"] == "no measurable gain"
     page = (ROOT / "build" / "00_quickstart.html").read_text()
     assert "NO MEASURABLE GAIN" in page
+
+
+def test_the_tutorial_of_importance_mends_scans_trains_and_keeps() -> None:
+    _, outputs = run_notebook("01_which_weights_go")
+    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in outputs]
+    scores = ast.literal_eval(next(text for text in texts if text.startswith("{'magnitude'")))
+    assert scores["second-order"] > scores["magnitude"] + 0.1
+    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    scanned, trained = reports
+    assert len(scanned["sensitivity"]["curves"]) == 3
+    assert len({layer["sparsity"] for layer in scanned["layers"]}) == 3
+    assert (trained["request"]["schedule"], trained["request"]["steps"]) == ("cubic", 3)
+    assert trained["scores"]["pruned"] > trained["scores"]["dense"] - 0.05
+    assert [layer["pruned_shape"] for layer in trained["layers"]] == [[32, 64], [32, 32], [10, 32]]
+    assert texts[-1] == "True"  # what was loaded scores as what was saved
+    page = (ROOT / "build" / "01_which_weights_go.html").read_text()
+    assert "how sensitive each layer is" in page
