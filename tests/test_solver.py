@@ -124,7 +124,7 @@ def test_2_of_4_comes_near_the_best_of_all_masks(seed: int) -> None:
     groups = [[c in pair for c in range(4)] for pair in combinations(range(4), 2)]
     masks = torch.tensor([[*a, *b] for a, b in product(groups, groups)])  # [36, 8]
     rows = [
-        min(error_of(row, refit(row, mask[None], gram, DAMPING), gram) for mask in masks) for row in weight.split(1)
+        min(error_of(row, refit(row, mask[None], gram, DAMPING), gram) for mask in masks) for row in weight[:, None]
     ]
     best = sum(rows) / error_of(weight, torch.zeros_like(weight), gram)
     assert best * 0.999 < solve(weight, gram, NM(2, 4), 0.5).error < 1.5 * best

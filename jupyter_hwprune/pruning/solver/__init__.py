@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import PruneError
 from ...pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
-from .hessian import damped, energy, lower_product
+from .hessian import damped, dot, energy, lower_product
 from .least_squares import conjugate_gradients
 from .sweep import sweep
 
@@ -64,25 +64,26 @@ def solve(
     dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
     pull = torch.zeros_like(dense)
     pruned = sweep(factor, dense, pull, choices, lower=True)
-    lost = float(pull.square().sum())
+    lost = dot(pull, pull)
     if effort == "full":
         pull = lower_product(factor, pull)
         if choices.again:
             pruned = sweep(hessian, pruned, pull, choices)
-            lost = float(((dense - pruned) * pull).sum())
+            lost = dot(dense - pruned, pull)
     keep, missed = choices.keep(pruned)
     if missed:
-        pruned = pruned * keep
+        pruned *= keep
         pull = hessian @ (dense - pruned)
-        lost = float(((dense - pruned) * pull).sum())
+        lost = dot(dense - pruned, pull)
     if missed or effort == "full":
         pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, STEPS)
         lost -= gone
-    lost -= used * float((dense - pruned).square().sum())
-    whole = energy(dense, hessian) - used * float(dense.square().sum())
+    removed = dense - pruned
+    lost -= used * dot(removed, removed)
+    whole = energy(dense, hessian) - used * dot(dense, dense)
     back = order.argsort()
     return Solved(
-        pruned[back].t().contiguous(),
+        pruned[back].t().contiguous().add_(0.0),  # -0.0 to 0.0
         keep[back].t().contiguous(),
         used,
         raised,
