@@ -3,7 +3,7 @@
 The layer's error ||(W - Q)X||^2 is a quadratic in each row of Q with the one Hessian H = X^T X. A first sweep over the
 groups of columns removes weights while the columns not yet reached take up the error (SparseGPT, arXiv:2301.00774);
 further sweeps choose each group again with all others held, and conjugate gradients end at the least squares of the
-mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about six times the weight and three times the Gram
+mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about eight times the weight and three times the Gram
 matrix, in float32.
 """
 
@@ -60,8 +60,8 @@ def solve(
         raise PruneError(f"Groups of {unit} do not divide the layer's {width // taps} inputs: leave it out.")
     choices = choices_for(pattern, sparsity, outputs, width)
     order = _order(gram, choices)  # [D]
-    hessian, factor, used, raised = damped(gram[order][:, order], damping)
-    dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
+    hessian, factor, used, raised = damped(gram.index_select(0, order).index_select(1, order), damping)
+    dense = weight.detach().float().t().contiguous().index_select(0, order)  # [D, K]: each column one run of memory
     pull = torch.zeros_like(dense)
     pruned = sweep(factor, dense, pull, choices, lower=True)
     lost = dot(pull, pull)
@@ -76,15 +76,14 @@ def solve(
         pull = hessian @ (dense - pruned)
         lost = dot(dense - pruned, pull)
     if missed or effort == "full":
-        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, STEPS)
-        lost -= gone
+        lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS)
     removed = dense - pruned
     lost -= used * dot(removed, removed)
     whole = energy(dense, hessian) - used * dot(dense, dense)
     back = order.argsort()
     return Solved(
-        pruned[back].t().contiguous().add_(0.0),  # -0.0 to 0.0
-        keep[back].t().contiguous(),
+        pruned.index_select(0, back).t().contiguous().add_(0.0),  # -0.0 to 0.0
+        keep.index_select(0, back).t().contiguous(),
         used,
         raised,
         max(0.0, lost) / whole if whole > 0 else 0.0,
@@ -95,8 +94,9 @@ def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
     """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
     hessian, _, _, _ = damped(gram, damping)
     dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
-    start = torch.where(mask, dense, 0.0)
-    return conjugate_gradients(start, hessian @ (dense - start), mask, hessian, REFIT_STEPS)[0].t().contiguous()
+    pruned = torch.where(mask, dense, 0.0)
+    conjugate_gradients(pruned, hessian @ (dense - pruned), mask, hessian, REFIT_STEPS)
+    return pruned.t().contiguous()
 
 
 def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
