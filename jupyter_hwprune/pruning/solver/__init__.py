@@ -65,17 +65,20 @@ def solve(
     pull = torch.zeros_like(dense)
     pruned = sweep(factor, dense, pull, choices, lower=True)
     lost = dot(pull, pull)
+    keep, stale = choices.keep(pruned)
     if effort == "full":
         pull = lower_product(factor, pull)
         if choices.again:
-            pruned = sweep(hessian, pruned, pull, choices)
-            lost = dot(dense - pruned, pull)
-    keep, missed = choices.keep(pruned)
-    if missed:
+            tried = sweep(hessian, pruned, pull, choices)
+            stale = (now := dot(dense - tried, pull)) >= lost  # a price can take away more than the sweep mends
+            if not stale:
+                pruned, lost = tried, now
+                keep, stale = choices.keep(tried)
+    if stale:
         pruned *= keep
         pull = hessian @ (dense - pruned)
         lost = dot(dense - pruned, pull)
-    if missed or effort == "full":
+    if stale or effort == "full":
         lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS)
     removed = dense - pruned
     lost -= used * dot(removed, removed)
