@@ -3,7 +3,7 @@
 The layer's error ||(W - Q)X||^2 is a quadratic in each row of Q with the one Hessian H = X^T X. A first sweep over the
 groups of columns removes weights while the columns not yet reached take up the error (SparseGPT, arXiv:2301.00774);
 further sweeps choose each group again with all others held, and conjugate gradients end at the least squares of the
-mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about six times the weight and three times the Gram
+mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about eight times the weight and three times the Gram
 matrix, in float32.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import PruneError
 from ...pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
-from .hessian import damped, energy, lower_product
+from .hessian import damped, dot, energy, lower_product
 from .least_squares import conjugate_gradients
 from .sweep import sweep
 
@@ -60,30 +60,33 @@ def solve(
         raise PruneError(f"Groups of {unit} do not divide the layer's {width // taps} inputs: leave it out.")
     choices = choices_for(pattern, sparsity, outputs, width)
     order = _order(gram, choices)  # [D]
-    hessian, factor, used, raised = damped(gram[order][:, order], damping)
-    dense = weight.detach().float().t().contiguous()[order]  # [D, K]: a column of W is one run of memory
+    hessian, factor, used, raised = damped(gram.index_select(0, order).index_select(1, order), damping)
+    dense = weight.detach().float().t().contiguous().index_select(0, order)  # [D, K]: each column one run of memory
     pull = torch.zeros_like(dense)
     pruned = sweep(factor, dense, pull, choices, lower=True)
-    lost = float(pull.square().sum())
+    lost = dot(pull, pull)
+    keep, stale = choices.keep(pruned)
     if effort == "full":
         pull = lower_product(factor, pull)
         if choices.again:
-            pruned = sweep(hessian, pruned, pull, choices)
-            lost = float(((dense - pruned) * pull).sum())
-    keep, missed = choices.keep(pruned)
-    if missed:
-        pruned = pruned * keep
+            tried = sweep(hessian, pruned, pull, choices)
+            stale = (now := dot(dense - tried, pull)) >= lost  # a price can take away more than the sweep mends
+            if not stale:
+                pruned, lost = tried, now
+                keep, stale = choices.keep(tried)
+    if stale:
+        pruned *= keep
         pull = hessian @ (dense - pruned)
-        lost = float(((dense - pruned) * pull).sum())
-    if missed or effort == "full":
-        pruned, gone = conjugate_gradients(pruned, pull, keep, hessian, STEPS)
-        lost -= gone
-    lost -= used * float((dense - pruned).square().sum())
-    whole = energy(dense, hessian) - used * float(dense.square().sum())
+        lost = dot(dense - pruned, pull)
+    if stale or effort == "full":
+        lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS)
+    removed = dense - pruned
+    lost -= used * dot(removed, removed)
+    whole = energy(dense, hessian) - used * dot(dense, dense)
     back = order.argsort()
     return Solved(
-        pruned[back].t().contiguous(),
-        keep[back].t().contiguous(),
+        pruned.index_select(0, back).t().contiguous().add_(0.0),  # -0.0 to 0.0
+        keep.index_select(0, back).t().contiguous(),
         used,
         raised,
         max(0.0, lost) / whole if whole > 0 else 0.0,
@@ -94,8 +97,9 @@ def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
     """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
     hessian, _, _, _ = damped(gram, damping)
     dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
-    start = torch.where(mask, dense, 0.0)
-    return conjugate_gradients(start, hessian @ (dense - start), mask, hessian, REFIT_STEPS)[0].t().contiguous()
+    pruned = torch.where(mask, dense, 0.0)
+    conjugate_gradients(pruned, hessian @ (dense - pruned), mask, hessian, REFIT_STEPS)
+    return pruned.t().contiguous()
 
 
 def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:

@@ -6,6 +6,7 @@ In each row, a group has free values t [m] and a curvature A [m, m]: values q in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import combinations
 from math import comb, sqrt
 
@@ -35,12 +36,12 @@ class Choices(ABC):
     again = True  # whether deciding a group anew, with all others held, lowers the error
 
     @abstractmethod
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
-        """Get ready for a sweep: curvature [G, m, m] of the groups, base and pull [D, K] as the sweep starts."""
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:
+        """Get ready for a sweep: curvature [G, m, m] of the groups; base, pull, pruned [D, K] as the sweep starts."""
 
     @abstractmethod
-    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
-        """Write the pruned values of a group, from its free ones [m, K], into `pruned` [m, K]."""
+    def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
+        """Write a group's pruned values [m, K] into `chosen`, its part of `pruned`, from its free ones [m, K]."""
 
     @abstractmethod
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
@@ -56,7 +57,7 @@ class Subsets(Choices):
         self.size = m
         self.subsets = torch.tensor([[i in kept for kept in combinations(range(m), n)] for i in range(m)])  # [m, S]
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:  # noqa: ARG002
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:  # noqa: ARG002
         size, count = self.subsets.shape
         identity, kept = torch.eye(size), torch.diag_embed(self.subsets.t().float())  # [S, m, m]
         every = curvature[:, None]  # [G, 1, m, m]
@@ -67,13 +68,13 @@ class Subsets(Choices):
         self.values = values.reshape(-1, count * size, size)
         self.kept = torch.empty(base.shape, dtype=torch.bool)
 
-    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+    def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         size, rows = free.shape
         pairs = (free[:, None] * free).view(size * size, rows)
         best = (self.costs[group] @ pairs).min(0).indices  # [K]; argmin is many times slower along this axis
         torch.index_select(self.subsets, 1, best, out=self.kept[group * size : (group + 1) * size])
         candidates = (self.values[group] @ free).view(-1, size, rows)  # [S, m, K]
-        torch.gather(candidates, 0, best.expand(1, size, rows), out=pruned[None])
+        torch.gather(candidates, 0, best.expand(1, size, rows), out=chosen[None])
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         return self.kept, False
@@ -88,16 +89,16 @@ class Ranked(Choices):
     def __init__(self, n: int, m: int) -> None:
         self.n, self.size = n, m
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:  # noqa: ARG002
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:  # noqa: ARG002
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(curvature))
         self.weights = inverse.diagonal(dim1=1, dim2=2).reciprocal()[..., None]  # [G, m, 1]
         self.kept = torch.empty(base.shape, dtype=torch.bool)
 
-    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+    def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         scores = free.square() * self.weights[group]
         kept = keep_n_of_m(scores.t().contiguous(), self.n, self.size).t()
         self.kept[group * self.size : (group + 1) * self.size] = kept
-        pruned.copy_(torch.where(kept, free, 0.0))
+        chosen.copy_(torch.where(kept, free, 0.0))
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         return self.kept, False
@@ -111,24 +112,23 @@ class Weights(Choices):
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:
         self.curvature = curvature.flatten()  # [D]
         self.scales: list[float] = self.curvature.sqrt().tolist()
         step = max(1, base.shape[1] // SAMPLE)
         free = base[:, ::step] + pull[:, ::step] / self.curvature[:, None]
-        self.kept = torch.zeros(base.shape, dtype=torch.bool)
+        self.pruned = pruned
         self.budget = Budget(free.square() * self.curvature[:, None], self.count, base.numel())
 
-    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
-        price = self.budget.price(group, self.kept)
+    def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
+        price = self.budget.price(group, self.pruned)
         if group:
-            torch.hardshrink(free, sqrt(price) / self.scales[group], out=pruned)
+            torch.hardshrink(free, sqrt(price) / self.scales[group], out=chosen)
         else:
-            pruned.copy_(torch.where(keep_top(free.abs(), self.budget.left), free, 0.0))
-        self.kept[group] = pruned[0]  # what is not 0
+            chosen.copy_(torch.where(keep_top(free.abs(), self.budget.left), free, 0.0))
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
-        return settle(self.kept, pruned.square() * self.curvature[:, None], self.count)
+        return settle(pruned != 0, lambda: pruned.square() * self.curvature[:, None], self.count)
 
 
 class Blocks(Choices):
@@ -137,7 +137,7 @@ class Blocks(Choices):
     def __init__(self, rows: int, columns: int, count: int) -> None:
         self.rows, self.size, self.count = rows, columns, count
 
-    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor) -> None:
+    def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:  # noqa: ARG002
         self.curvature = curvature
         diagonal = curvature.diagonal(dim1=1, dim2=2).reshape(-1, 1)  # [D, 1]
         free = (base + pull / diagonal).reshape(len(curvature), self.size, -1)  # [G, m, K]
@@ -145,11 +145,11 @@ class Blocks(Choices):
         self.kept = torch.empty(expected.shape, dtype=torch.bool)
         self.budget = Budget(expected, self.count, expected.numel())
 
-    def choose(self, group: int, free: Tensor, pruned: Tensor) -> None:
+    def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         costs = self._costs(self.curvature[group], free)
         price = self.budget.price(group, self.kept)
         self.kept[group] = costs >= price if group else keep_top(costs, self.budget.left)
-        pruned.copy_(torch.where(self.kept[group].repeat_interleave(self.rows), free, 0.0))
+        chosen.copy_(torch.where(self.kept[group].repeat_interleave(self.rows), free, 0.0))
 
     def _costs(self, curvature: Tensor, free: Tensor) -> Tensor:
         """Return what it costs to remove each block of rows of a group. [.., m, m], [.., m, K] -> [.., K/rows]."""
@@ -157,12 +157,12 @@ class Blocks(Choices):
         return costs.reshape(*costs.shape[:-1], -1, self.rows).sum(-1)
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
-        costs = self._costs(self.curvature, pruned.reshape(-1, self.size, pruned.shape[1]))
-        kept, missed = settle(self.kept, costs, self.count)
+        groups = pruned.reshape(-1, self.size, pruned.shape[1])
+        kept, missed = settle(self.kept, lambda: self._costs(self.curvature, groups), self.count)
         return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
 
 
-def settle(kept: Tensor, costs: Tensor, count: int) -> tuple[Tensor, bool]:
+def settle(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:
     """Bring a mask that the price left a few off to its exact count, by what each weight, or block, costs to remove."""
     missed = int(kept.count_nonzero()) != count
-    return (keep_top(costs, count) if missed else kept), missed
+    return (keep_top(costs(), count) if missed else kept), missed

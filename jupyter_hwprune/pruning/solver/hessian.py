@@ -67,7 +67,7 @@ def energy(weight: Tensor, hessian: Tensor) -> float:
     for start in range(0, len(weight), PANEL):
         own, below = slice(start, start + PANEL), slice(start + PANEL, None)
         half = torch.addmm(hessian[below, own].mT @ weight[below], hessian[own, own], weight[own], beta=2)
-        total += float(torch.dot(half.flatten(), weight[own].flatten()))
+        total += dot(half, weight[own])
     return total
 
 
@@ -78,3 +78,7 @@ def lower_product(factor: Tensor, other: Tensor) -> Tensor:
         stop = start + PANEL
         torch.mm(factor[start:stop, :stop], other[:stop], out=result[start:stop])
     return result
+
+
+def dot(one: Tensor, other: Tensor) -> float:
+    return float(torch.dot(one.flatten(), other.flatten()))

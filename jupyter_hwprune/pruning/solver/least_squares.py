@@ -9,15 +9,14 @@ TINY = 1e-30
 CONVERGED = 1e-13
 
 
-def conjugate_gradients(start: Tensor, pull: Tensor, keep: Tensor, hessian: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Minimise the error over the entries kept, and return them with how much of it went: tr (W - Q)^T H (W - Q).
+def conjugate_gradients(pruned: Tensor, pull: Tensor, keep: Tensor, hessian: Tensor, steps: int) -> float:
+    """Lower the error tr (W - Q)^T H (W - Q) over the entries kept of `pruned`, in place, and return by how much.
 
-    start, keep [D, K], each column (a neuron) by itself; pull = H (W - start) [D, K], which is overwritten.
+    pruned, keep [D, K], each column (a neuron) by itself; pull = H (W - pruned) [D, K], which is used up.
     Preconditioned by the diagonal; each step is one product with the Hessian for all neurons.
     """
     scale = hessian.diagonal().reciprocal()[:, None]  # [D, 1]
-    kept = keep.to(start.dtype)
-    pruned = start.clone()
+    kept = keep.to(pruned.dtype)
     residual = pull.mul_(kept)  # [D, K]
     direction = residual * scale
     slope = (residual * direction).sum(0)  # [K]
@@ -33,4 +32,4 @@ def conjugate_gradients(start: Tensor, pull: Tensor, keep: Tensor, hessian: Tens
         if bool((slope <= CONVERGED * first).all()):
             break
         direction.mul_(slope / before.clamp_min(TINY)).add_(scaled)
-    return pruned, gone
+    return gone

@@ -24,8 +24,8 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
     blocks = factor.reshape(count, size, count, size).diagonal(dim1=0, dim2=2).permute(2, 1, 0)  # [G, m, m], each .T
     inverse = torch.linalg.solve_triangular(blocks, torch.eye(size), upper=True) if lower else blocks.inverse()
     curvature = blocks.mT @ blocks if lower else blocks  # [G, m, m]
-    choices.prepare(curvature, base, pull)
     pruned, change = torch.empty_like(base), torch.empty_like(base)
+    choices.prepare(curvature, base, pull, pruned)
 
     def decide(start: int, stop: int) -> None:
         if stop - start == 1:
