@@ -24,7 +24,7 @@ CHARACTERS = 128
 CONTEXT = 128
 WIDTH, BLOCKS, HEADS = 256, 4, 4
 BATCH, STEPS = 16, 300
-SAMPLED, HELD_OUT = 64, 32  # batches
+SAMPLED, HELD_OUT = 64, 16  # batches
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,16 @@ def main() -> None:
             tokens = [batch[:, :-1] for batch in batches[sample * count : (sample + 1) * count]]
             rows = measure(model, dense, tokens, heldout, contestants)
             runs.append({"seed": seed, "sample": sample, "dense": dense, "rows": rows})
-    data = {**provenance(), "runs": runs}
+            write(options.out, {**provenance(), "runs": runs})  # so far, for the whole takes long
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
     shown = "\n".join([where(data), "", table(data), "", *verdicts(data)])
     print(shown)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(data, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(shown + "\n")
-    print(f"Written to {options.out} and beside it")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data, indent=1) + "\n")
+    path.with_suffix(".md").write_text(shown + "\n")
+    print(f"Written to {path} and beside it", flush=True)
 
 
 def measure(

@@ -15,11 +15,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from jupyter_hwprune.errors import InputError
 from jupyter_hwprune.example import Example
+from jupyter_hwprune.pattern import NM
 from jupyter_hwprune.pruning import statistics as statistics_module
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.layers import PRUNABLE, as_matrix
+from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.pruning.replay import replay
 from jupyter_hwprune.pruning.sequential import evaluation, layer_by_layer
+from jupyter_hwprune.pruning.solver import solve
 from jupyter_hwprune.pruning.statistics import Statistics
 from jupyter_hwprune.pruning.trace import trace
 from tests.conftest import fingerprint
@@ -484,7 +487,57 @@ def test_inputs_that_are_not_finite_are_a_reason() -> None:
     model = Dividing()
     found, reasons = visited(model, given(model, X))
     assert list(found) == ["one"]
-    assert "NaN or infinite" in reasons["two"]
+    assert "hold NaN or infinite" in reasons["two"]
+
+
+def test_a_model_that_is_one_layer_is_visited_too() -> None:
+    model = nn.Linear(8, 4)
+    found, reasons = visited(model, given(model, X))
+    assert reasons == {}
+    torch.testing.assert_close(found[""].gram, (X.T @ X)[None])
+
+
+def test_a_module_that_calls_itself_is_followed_to_its_end() -> None:
+    class Halving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) < 2:
+                return self.inner(x)  # type: ignore[no-any-return]
+            return self.last(torch.cat([self(x[::2]), self(x[1::2])]))  # type: ignore[no-any-return]
+
+    model = nn.Sequential(nn.Linear(8, 8), Halving())
+    found, _ = visited(model, given(model, X[:4]), act=lambda *_: None)
+    assert {name: seen.rows for name, seen in found.items()} == {"0": 4, "1.inner": 4, "1.last": 8}
+
+
+@pytest.mark.parametrize("name", ["own_transformer", "llama"])
+def test_with_the_solver_the_pruned_model_is_nearer_to_the_dense_than_by_magnitude(name: str) -> None:
+    dense, calibration = made(name)
+
+    def by_solver(_name: str, layer: nn.Module, seen: Statistics) -> None:
+        assert isinstance(layer, nn.Linear)
+        layer.weight.data = solve(layer.weight, seen.gram[0], NM(2, 4), 0.5).weight  # type: ignore[index]
+
+    def by_magnitude(_name: str, layer: nn.Module, _seen: Statistics) -> None:
+        assert isinstance(layer, nn.Linear)
+        layer.weight.data *= keep_n_of_m(layer.weight.data.abs()[:, None], 2, 4)[:, 0]
+
+    error = {}
+    for act in (by_solver, by_magnitude):
+        model, _ = made(name)
+        visited(model, calibration, act)
+        assert all(
+            ((model.get_submodule(layer).weight != 0).reshape(-1, 4).sum(1) <= 2).all()  # type: ignore[operator,union-attr]
+            for layer in prunable(model)
+        )
+        error[act] = sum(
+            float((batch.outputs(model.eval())[0] - batch.outputs(dense.eval())[0]).square().sum())
+            for batch in calibration.batches
+        )
+    assert error[by_solver] < 0.8 * error[by_magnitude]
 
 
 def state(model: nn.Module) -> list[Any]:

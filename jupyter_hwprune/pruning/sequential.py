@@ -65,7 +65,7 @@ def layer_by_layer(
                 if name in strangers:
                     continue
                 if statistics is None:
-                    reasons[name] = "its inputs hold NaN or infinite values for the calibration data"
+                    reasons[name] = "its inputs for the calibration data are empty, or hold NaN or infinite values"
                 else:
                     visit(name, modules[name], statistics)
             del statistics

@@ -31,8 +31,18 @@ class Trace:
 
     def within(self, name: str, outer: str) -> bool:
         """Say whether the module is only ever called on behalf of `outer`."""
-        callers = self.callers.get(name, set())
-        return bool(callers) and all(each == outer or self.within(each, outer) for each in callers)
+        waiting, known = list(self.callers.get(name, ())), {name}
+        if not waiting:
+            return False
+        while waiting:  # a module may call itself, straight or through others
+            each = waiting.pop()
+            if each == outer or each in known:
+                continue
+            known.add(each)
+            if not (callers := self.callers.get(each)):
+                return False
+            waiting += callers
+        return True
 
     def single_children(self, outer: str) -> list[str]:
         """Return the modules that `outer` calls, without those that are called more than once in all."""
@@ -73,10 +83,12 @@ def _trace_batch(model: nn.Module, layers: Mapping[str, nn.Module], batch: Examp
             return
         x = input_of(args, kwargs)
         shared = last is not None and last[0]() is x and last[1] == x._version  # noqa: SLF001
-        if found.calls[name] > 1:
+        if found.calls[name] > 1:  # it stays where it was first called, and shares its input with nobody
             last = None
-            found.groups = [rest for group in found.groups if (rest := [each for each in group if each != name])]
-            found.groups.append([name])
+            at = next(i for i, group in enumerate(found.groups) if name in group)
+            if len(found.groups[at]) > 1:
+                found.groups[at].remove(name)
+                found.groups.insert(at + 1, [name])
             return
         if shared and found.groups and same_rows(layers[found.groups[-1][0]], module):
             found.groups[-1].append(name)
