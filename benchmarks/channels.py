@@ -44,7 +44,7 @@ from jupyter_hwprune.pruning.taylor import taylor
 
 RESULTS = Path(__file__).parent / "results" / "channels.json"
 REPOSITORY = Path(__file__).parent.parent
-RATIOS = (0.25, 0.45, 0.6, 0.7, 0.8)
+RATIOS = (0.3, 0.5, 0.65, 0.8)
 FRACTIONS = (0.5, 0.33)  # of the dense latency
 BATCH = 32
 MULTIPLE = 8  # of channels, ours and the peer's
@@ -55,7 +55,7 @@ LEVELS = (0.25, 0.5, 0.75)
 ALLOCATIONS = {
     "magnitude": ("uniform", "global, relative", "sensitivity"),
     "taylor": ("uniform", "global, relative", "global", "sensitivity"),
-    "taylor of outputs": ("uniform", "sensitivity"),
+    "taylor of outputs": ("sensitivity",),
 }
 PACKAGES = ("jupyter-hwprune", "torch", "onnxruntime", "scikit-learn")
 
@@ -83,11 +83,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     started = time.perf_counter()
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        seeds = list(pool.map(partial(one_seed, options.peer_python), range(options.seeds)))
-    data = {**provenance(seeds), "minutes": round((time.perf_counter() - started) / 60, 1), "seeds": seeds}
     options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(data, indent=1) + "\n")
+    seeds: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for seed in pool.map(partial(one_seed, options.peer_python), range(options.seeds)):
+            seeds.append(seed)
+            minutes = round((time.perf_counter() - started) / 60, 1)
+            data = {**provenance(seeds), "minutes": minutes, "seeds": seeds}
+            options.out.write_text(json.dumps(data, indent=1) + "\n")
     shown = "\n".join([where(data), "", *tables(data), "", *errors(data)])
     print(shown)
     options.out.with_suffix(".md").write_text(shown + "\n")
