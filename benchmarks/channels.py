@@ -17,9 +17,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +37,26 @@ from jupyter_hwprune.example import Example
 from jupyter_hwprune.pruning.allocation import allocate
 from jupyter_hwprune.pruning.channels import magnitudes
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut
+from jupyter_hwprune.pruning.macs import count_macs
 from jupyter_hwprune.pruning.masks import keep_top
 from jupyter_hwprune.pruning.sensitivity import scan
 from jupyter_hwprune.pruning.taylor import taylor
 
 RESULTS = Path(__file__).parent / "results" / "channels.json"
 REPOSITORY = Path(__file__).parent.parent
-RATIOS = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8)
+RATIOS = (0.3, 0.5, 0.65, 0.8)
 FRACTIONS = (0.5, 0.33)  # of the dense latency
 BATCH = 32
 MULTIPLE = 8  # of channels, ours and the peer's
 EPOCHS, RATE = 30, 3e-3
-TUNING_EPOCHS, TUNING_RATE = 6, 1e-3
-ROUNDS, CALLS = 15, 3
+TUNING_EPOCHS, TUNING_RATE = 5, 1e-3
+ROUNDS, CALLS = 11, 2
 LEVELS = (0.25, 0.5, 0.75)
+ALLOCATIONS = {
+    "magnitude": ("uniform", "global, relative", "sensitivity"),
+    "taylor": ("uniform", "global, relative", "global", "sensitivity"),
+    "taylor of outputs": ("sensitivity",),
+}
 PACKAGES = ("jupyter-hwprune", "torch", "onnxruntime", "scikit-learn")
 
 Scores = Mapping[str, Tensor]
@@ -70,21 +79,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", type=Path, help="an interpreter with torch-pruning and scikit-learn")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time; all that is compared runs in one of them")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     started = time.perf_counter()
-    seeds = [one_seed(seed, options.peer_python) for seed in range(options.seeds)]
-    data = {**provenance(seeds), "minutes": round((time.perf_counter() - started) / 60, 1), "seeds": seeds}
+    options.out.parent.mkdir(exist_ok=True)
+    seeds: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for seed in pool.map(partial(one_seed, options.peer_python), range(options.seeds)):
+            seeds.append(seed)
+            minutes = round((time.perf_counter() - started) / 60, 1)
+            data = {**provenance(seeds), "minutes": minutes, "seeds": seeds}
+            options.out.write_text(json.dumps(data, indent=1) + "\n")
     shown = "\n".join([where(data), "", *tables(data), "", *errors(data)])
     print(shown)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(data, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(shown + "\n")
     print(f"Written to {options.out} and beside it")
 
 
-def one_seed(seed: int, peer_python: Path | None) -> dict[str, Any]:
+def one_seed(peer_python: Path | None, seed: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     training, held_out = digits(seed)
     dense = Net()
@@ -126,27 +140,34 @@ def ours(dense: Net, calib: tuple[Tensor, Tensor]) -> Iterator[tuple[str, float,
     for importance, scores in rated.items():
         sensitivity = scan(
             dense,
-            {each.name: weights_of(dense, each) for each in coupled.sets},
+            {each.name: macs_with(dense, coupled, each, calib[0][:1]) for each in coupled.sets},
             zero_lowest(coupled, scores),
             [example],
             LEVELS,
-            groups={each.name: weights_of(dense, each) // each.units for each in coupled.sets},
+            groups={each.name: macs_with(dense, coupled, each, calib[0][:1]) // each.units for each in coupled.sets},
             rows=CALIBRATED_ON,
         )
         for ratio in RATIOS:
             shares = {
                 "uniform": dict.fromkeys(scores, ratio),
-                "global": ranked_together(scores, ratio, relative=importance == "magnitude"),
+                "global, relative": ranked_together(scores, ratio, relative=True),
+                "global": ranked_together(scores, ratio, relative=False),
                 "sensitivity": allocate(sensitivity, ratio),
             }
-            for allocation, share in shares.items():
+            for allocation in ALLOCATIONS[importance]:
+                share = shares[allocation]
                 keep = {name: best(score, share[name]) for name, score in scores.items()}
                 small, _ = cut(dense, coupled, keep)
                 yield f"ours: {importance}, {allocation}", ratio, of_state(small.state_dict())
 
 
-def weights_of(model: nn.Module, channels: ChannelSet) -> int:
-    return int(channels.sums({name: torch.ones_like(p) for name, p in model.named_parameters()}).sum())
+def macs_with(dense: nn.Module, coupled: Coupled, channels: ChannelSet, image: Tensor) -> int:
+    """Return what a set costs: the multiplications that one of its units goes with, times its units."""
+    keep = torch.ones(channels.units, dtype=torch.bool)
+    keep[0] = False
+    small, _ = cut(dense, coupled, {channels.name: keep})
+    whole, less = (sum(count_macs(net, Example.of(image)).values()) for net in (dense, small))
+    return channels.units * (whole - less)
 
 
 def zero_lowest(coupled: Coupled, scores: Scores) -> Callable[[nn.Module, str, float], float]:
@@ -201,7 +222,7 @@ def widths(net: Net) -> tuple[int, ...]:
 
 def latencies(dense: Net, nets: dict[tuple[int, ...], Net]) -> dict[tuple[int, ...], float]:
     """Return each network's CPU time over the dense one's: the median over rounds, in which all take turns."""
-    exported = onnx_of(dense)
+    exported = onnx_of()
     shape = widths(dense)
     sessions = {key: session(exported, net) for key, net in {**nets, shape: dense}.items()}
     feed = {"x": torch.randn(BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(0)).numpy()}
@@ -226,7 +247,9 @@ def latencies(dense: Net, nets: dict[tuple[int, ...], Net]) -> dict[tuple[int, .
     }
 
 
-def onnx_of(net: Net) -> onnx.ModelProto:
+@cache
+def onnx_of() -> onnx.ModelProto:
+    net = Net().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 TRAINED_ON = 250
 CALIBRATED_ON = 128  # of those
+HELD_OUT = 1000
 NOISE = 0.25
 WIDTHS = {"stem": 32, "body.0": 64, "narrow.0": 48, "wide.0": 96}
 
@@ -57,7 +58,7 @@ def digits(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     labels = torch.tensor(bunch.target)
     source = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=source)
-    few, rest = order[:TRAINED_ON], order[TRAINED_ON:]
+    few, rest = order[:TRAINED_ON], order[TRAINED_ON:][:HELD_OUT]
     return (images[few], labels[few]), (disturbed(images[rest], source), labels[rest])
 
 

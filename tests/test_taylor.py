@@ -51,6 +51,8 @@ def trained() -> Trained:
     bunch = load_digits()
     x, y = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target)
     torch.manual_seed(0)
+    order = torch.randperm(len(y))
+    x, y = x[order], y[order]
     net = Digits()
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(6):
@@ -59,7 +61,7 @@ def trained() -> Trained:
             functional.cross_entropy(net(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     net.eval()
-    return Trained(net, analyse(net, Example.of(x[:2])), (x[:128], y[:128]), (x[600:900], y[600:900]))
+    return Trained(net, analyse(net, Example.of(x[:2])), (x[:128], y[:128]), (x[600:800], y[600:800]))
 
 
 def each_removed(model: nn.Module, coupled: Coupled, see: Callable[[nn.Module], float]) -> dict[str, Tensor]:
@@ -95,8 +97,8 @@ def test_scores_rank_units_as_the_held_out_loss_does_and_better_than_magnitude(t
     x, y = trained.unseen
     truth = each_removed(trained.net, trained.coupled, lambda net: float(functional.cross_entropy(net(x), y)))
     within, together = agreement(taylor(trained.net, trained.coupled, trained.batches, [trained.seen[1]]), truth)
-    assert within > 0.55
-    assert together > 0.75
+    assert within > 0.5
+    assert together > 0.8
     plain, plain_together = agreement(magnitudes(trained.net, trained.coupled), truth)
     assert within > plain + 0.1
     assert together > plain_together + 0.3
@@ -108,7 +110,7 @@ def test_without_labels_scores_rank_units_as_the_outputs_do(trained: Trained) ->
         dense = trained.net(x)
     truth = each_removed(trained.net, trained.coupled, lambda net: float((net(x) - dense).square().mean()))
     within, together = agreement(taylor(trained.net, trained.coupled, trained.batches), truth)
-    assert within > 0.8
+    assert within > 0.6
     assert together > 0.85
 
 
@@ -198,7 +200,7 @@ class Indices(nn.Linear):
 @pytest.mark.parametrize(
     ("model", "labels", "loss", "said"),
     [
-        (None, [torch.zeros(3, dtype=torch.long)], None, r"shape \(128, 10\) and labels of shape \(3,\)"),
+        (None, [torch.zeros(3, dtype=torch.long)], None, r"shape \(2, 10\) and labels of shape \(3,\)"),
         (None, [], None, "labels for 0 batches, and 1 batches"),
         (None, None, lambda *_: 1 / 0, "ZeroDivisionError"),
         (None, None, lambda out, _: out, r"is a tensor of shape \(2, 10\)\."),

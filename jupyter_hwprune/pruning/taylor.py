@@ -44,7 +44,7 @@ def taylor(
     """
     if labels is not None and len(labels) != len(batches):
         raise InputError(f"There are labels for {len(labels)} batches, and {len(batches)} batches. Give one for each.")
-    own = copy.deepcopy(model).eval()
+    own = copy.deepcopy(model).float().eval()
     names = dict(own.named_parameters(remove_duplicate=False))
     weights = [p for p in own.parameters() if p.is_floating_point()]
     for weight in weights:
@@ -54,7 +54,7 @@ def taylor(
     rows = 0
     for batch, known in _portions(batches, labels):
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            output = batch.through(own)
+            output = batch.as_float32().through(own)
             value = _value(output, batch, known, loss, source)
             gradients = torch.autograd.grad(value, weights, allow_unused=True)
         change = {  # of the loss, to first order, by each weight's removal; its sign is lost in the square
@@ -132,7 +132,7 @@ def _value(output: Any, batch: Example, known: Any, loss: Loss | None, source: t
         )
     if not bool(torch.isfinite(value)):
         raise InputError(
-            f"The loss for Taylor importance is {float(value)} on the calibration data; it has to be finite."
+            f"The loss for Taylor importance is {float(value.detach())} on the calibration data; it has to be finite."
         )
     return value.reshape(())
 
