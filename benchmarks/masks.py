@@ -1,7 +1,9 @@
-"""How fast 2:4 masks are made on this CPU, ours against peers: `python -m benchmarks.masks`.
+"""Time and memory of all masks of a whole transformer, ours against peers: `python -m benchmarks.masks`.
 
-Every round calls each contestant once, in a shuffled order, on the same weight; a ratio pairs the calls of one round.
-Each thread count gets a fresh process, and each memory figure one too. Prints tables, writes JSON beside them.
+Each measurement is a fresh process that builds the model, makes the masks of all its layers once, and keeps them; each
+round goes through all contestants in a shuffled order, and a ratio pairs the calls of one round. Times are CPU seconds
+of one thread. The limit is what the memory's bandwidth, measured in the same round, allows: every weight read once, one
+byte a weight written. Prints a table, writes JSON beside it; models that were not run keep their earlier rows.
 """
 
 from __future__ import annotations
@@ -12,14 +14,12 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -29,280 +29,239 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jupyter_hwprune.pruning.importance import magnitude
-from jupyter_hwprune.pruning.masks import keep_n_of_m
-
 RESULTS = Path(__file__).parent / "results" / "masks.json"
-SHAPES = ((4096, 4096), (14336, 4096))
-THREADS = (1, 2)
 PACKAGES = ("jupyter-hwprune", "torch", "numpy", "nvidia-modelopt")
-PEERS = "pip install -c constraints.txt -r benchmarks/peers.txt"
-COLUMNS = ("job", "shape", "threads", "who", "seconds", "min-max", "times ours", "min-max", "extra MB", "equal")
+MODELS = {  # width, width of keys and values, hidden width, decoder layers, dtype of the weights
+    "100M": (768, 256, 2560, 14, torch.float32),
+    "1B": (2048, 512, 8192, 16, torch.bfloat16),
+}
+MEGABYTE = 1e6
+COLUMNS = (
+    "model",
+    "masks",
+    "who",
+    "seconds",
+    "min-max",
+    "times ours",
+    "min-max",
+    "times the limit",
+    "peak MB",
+    "wrong",
+)
 
-Call = Callable[[], Tensor]  # what is timed; its result is not zero where a weight stays
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """`ready` takes the weight, does what is not timed, and returns the call that is."""
-
-    job: str  # "mask": a mask from a weight; "step": the pruned weight in its place
-    name: str
-    ready: Callable[[Tensor], Call]
+Call = Callable[[], list[Tensor]]  # what is timed: all masks; not zero where a weight stays
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--calm", type=float, default=0.1, help="wait until others keep fewer cores busy than this")
-    parser.add_argument("--patience", type=float, default=120, help="and for no longer than this many seconds")
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", default=sys.executable, help="a Python that has nvidia-modelopt, if not this one")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(child(*options.child)))
         return
-    blocks = [
-        measure(shape, threads, options.rounds, wait_for_calm(options.calm, options.patience))
-        for shape in SHAPES
-        for threads in THREADS
-    ]
-    weigh(blocks)
-    data = {**provenance(), "rounds": options.rounds, "blocks": blocks}
-    shown = "\n".join([where(data), "", table(data), "", *verdicts(data), "", *agreement(data), "", *notes(data)])
+    models = json.loads(options.out.read_text())["models"] if options.out.exists() else {}
+    for name in options.models:
+        models[name] = measure(name, options.rounds, options.peers)
+        data = {**provenance(), "models": {each: models[each] for each in MODELS if each in models}}
+        options.out.parent.mkdir(exist_ok=True)
+        options.out.write_text(json.dumps(data, indent=1) + "\n")
+    shown = "\n".join([table(data), "", *verdicts(data), "", *notes(data)])
     print(shown)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(data, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(shown + "\n")
     print(f"Written to {options.out} and beside it")
 
 
-def measure(shape: tuple[int, int], threads: int, rounds: int, others: float) -> dict[str, Any]:
-    """Time all contestants in one process."""
-    print(f"{shape}, threads: {threads}, cores busy before: {others:.2f}", file=sys.stderr, flush=True)
-    timed = in_child(threads, "time", *map(str, shape), str(rounds))
-    return {"shape": shape, "threads": threads, "cores_busy_before": others, "load_after": os.getloadavg()[0], **timed}
+def measure(model: str, rounds: int, peers: str) -> dict[str, Any]:
+    jobs = [(job, name) for job, names in CONTESTANTS.items() for name in names]
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {job: [] for job in jobs}
+    bandwidths = []
+    shuffled = random.Random(0)  # noqa: S311 - an order, not a secret
+    for _ in range(rounds):
+        bandwidths.append(in_child(sys.executable, model, "", "bandwidth")["bytes_per_s"])
+        for job in shuffled.sample(jobs, len(jobs)):
+            python = peers if job[1].startswith("modelopt") else sys.executable
+            rows[job].append(in_child(python, model, *job))
+            print(model, *job, rows[job][-1], file=sys.stderr, flush=True)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dtype": str(MODELS[model][-1]).removeprefix("torch."),
+        "weights": sum(weight.numel() for weight in weights_of(transformer(model, "meta"))),
+        "bandwidth_bytes_per_s": bandwidths,
+        "rows": [{"masks": job, "who": name, "runs": runs} for (job, name), runs in rows.items()],
+    }
 
 
-def weigh(blocks: list[dict[str, Any]]) -> None:
-    """Add each contestant's memory, measured in its own process, to the rows with the first number of threads."""
-    for block in blocks:
-        for row in block["rows"] if block["threads"] == THREADS[0] else ():
-            found = in_child(THREADS[0], "memory", *map(str, block["shape"]), row["job"], row["name"])
-            row["extra_mb"] = found["extra_mb"]
-
-
-def in_child(threads: int, *arguments: str) -> dict[str, Any]:
-    """Run this module in a fresh interpreter that never had another number of threads."""
-    command = [sys.executable, "-m", "benchmarks.masks", "--child", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603 - our own module
+def in_child(python: str, *arguments: str) -> dict[str, Any]:
+    """Run this module in a fresh interpreter; an error there is what its row says."""
+    command = [python, "-m", "benchmarks.masks", "--child", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603 - our own
+    if run.returncode:
+        return {"error": (run.stderr.strip().splitlines() or [f"ended by signal {-run.returncode}"])[-1]}
     answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return answer
 
 
-def child(what: str, rows: str, columns: str, *rest: str) -> dict[str, Any]:
-    torch.manual_seed(0)
-    weight = torch.randn(int(rows), int(columns))
+def child(model_name: str, job: str, name: str) -> dict[str, Any]:
+    if name == "bandwidth":
+        return {"bytes_per_s": copy_bandwidth()}
     with redirect_stdout(sys.stderr), torch.no_grad():
-        if what == "time":
-            return time_all(weight, int(rest[0]))
-        job, name = rest
-        return {"extra_mb": extra_megabytes(weight, next(c for c in contestants() if (c.job, c.name) == (job, name)))}
+        CONTESTANTS[job][name](nn.Sequential(nn.Linear(64, 64)))()  # brings what a library loads once
+        model = transformer(model_name, "cpu")
+        first = [weight.clone() for weight in weights_of(model)[:7]]
+        gc.collect()
+        held = resident_bytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        call = CONTESTANTS[job][name](model)
+        start = time.process_time()
+        masks = call()
+        seconds = time.process_time() - start
+        peak = resident_bytes("VmHWM") - held
+        return {"seconds": seconds, "peak_mb": peak / MEGABYTE, "wrong": wrong(first, masks, job)}
 
 
-def time_all(weight: Tensor, rounds: int) -> dict[str, Any]:
-    present = list(contestants())
-    results = {c: c.ready(weight)() != 0 for c in present}  # also the call that warms up
-    rows: list[dict[str, Any]] = []
-    for c in present:
-        ours = next(results[other] for other in present if other.job == c.job)
-        rows.append({"job": c.job, "name": c.name, "seconds": [], "agreement": compare(weight, ours, results[c])})
-    del results
-    rounded = weight[:1024].bfloat16().float()  # as many a checkpoint comes, and full of ties
-    for row, c in zip(rows, present, strict=True):
-        row["agreement_bfloat16"] = compare(rounded, keep_n_of_m(rounded.abs(), 2, 4), c.ready(rounded)() != 0)
-    shuffled = random.Random(0)  # noqa: S311 - an order, not a secret
-    for _ in range(rounds):
-        for i in shuffled.sample(range(len(present)), len(present)):
-            rows[i]["seconds"].append(seconds(present[i].ready(weight)))
-    return {
-        "rows": rows,
-        "torch_threads": torch.get_num_threads(),
-        "ties": [share_of_ties(w) for w in (weight, rounded)],
-    }
+def copy_bandwidth() -> float:
+    """Return the bytes a second, read and written, of the best of several copies too large for any cache."""
+    source = torch.ones(1 << 28)  # 1 GiB
+    target = torch.ones_like(source)
+    best = float("inf")
+    for _ in range(5):
+        start = time.process_time()
+        target.copy_(source)
+        best = min(best, time.process_time() - start)
+    return 2 * source.numel() * source.element_size() / best
 
 
-def seconds(call: Call) -> float:
-    gc.collect()
-    start = time.perf_counter()
-    kept = call()
-    taken = time.perf_counter() - start
-    del kept  # outside the clock, for all alike
-    return taken
+def resident_bytes(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) * 1024
 
 
-def extra_megabytes(weight: Tensor, contestant: Contestant) -> float:
-    """Return how far one call lifts the process's peak over what it held with the weight and the model there.
+def transformer(name: str, device: str) -> nn.Sequential:
+    """Build the linear layers of a Llama-like decoder, all in memory; each decoder layer holds the first one's values.
 
-    The first call, on a small weight, brings what a library loads once. The peak counts from the start of the process,
-    and importing took less than a call on these shapes does.
+    Drawing a billion values would take longer than anything measured here, and no contestant looks at two layers.
     """
-    contestant.ready(torch.randn(64, 64))()
-    call = contestant.ready(weight)
-    gc.collect()
-    held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held) / 1e6
+    width, keys, hidden, depth, dtype = MODELS[name]
+    shapes = [(width, width), (width, keys), (width, keys), (width, width), (width, hidden), (width, hidden)]
+    shapes.append((hidden, width))
+    layers = [nn.Linear(i, o, bias=False, device="meta") for _ in range(depth) for i, o in shapes]
+    if device != "meta":
+        generator = torch.Generator().manual_seed(0)
+        drawn = [torch.randn(o, i, generator=generator, dtype=torch.float32).to(dtype) for i, o in shapes]
+        for i, layer in enumerate(layers):
+            layer.weight = nn.Parameter(drawn[i % len(shapes)].clone())
+    return nn.Sequential(*layers)
 
 
-def compare(weight: Tensor, ours: Tensor, other: Tensor) -> dict[str, Any]:
-    """Count equal entries and, of the groups that differ, those where the other mask keeps less, or more, than ours."""
-    differs = (ours != other).reshape(-1, 4).any(dim=1)
-    groups = weight.reshape(-1, 4)[differs].abs().double()
-    gained = (groups * other.reshape(-1, 4)[differs]).sum(dim=1) - (groups * ours.reshape(-1, 4)[differs]).sum(dim=1)
-    return {
-        "equal_entries": float((ours == other).double().mean()),
-        "groups": ours.numel() // 4,
-        "groups_not_2_of_4": int((other.reshape(-1, 4).sum(dim=1) != 2).sum()),
-        "groups_that_differ": int(differs.sum()),
-        "kept_less": int((gained < 0).sum()),
-        "kept_more": int((gained > 0).sum()),
-        "largest_loss": float(-gained.min()) if len(gained) else 0.0,
-    }
+def weights_of(model: nn.Module) -> list[Tensor]:
+    return [weight.detach() for weight in model.parameters()]
 
 
-def share_of_ties(weight: Tensor) -> float:
-    """Return the share of groups whose second and third magnitude are the same number: two masks are right there."""
-    ordered = weight.abs().reshape(-1, 4).sort(dim=1).values
-    return float((ordered[:, 1] == ordered[:, 2]).double().mean())
+def wrong(weights: list[Tensor], masks: list[Tensor], job: str) -> int:
+    """Count the groups without 2 kept or, unstructured, the layers without half kept, or where less magnitude stays."""
+    faults = 0
+    for weight, mask in zip(weights, masks, strict=False):
+        keep, size = mask != 0, weight.abs().float()
+        if job == "2:4":
+            best = size.view(-1, 4).topk(2, dim=1).values.sum(dim=1)
+            kept = (size * keep).view(-1, 4).sum(dim=1)
+            faults += int(((keep.view(-1, 4).sum(dim=1) != 2) | (kept < best * (1 - 1e-6))).sum())
+        else:
+            half = weight.numel() // 2
+            lowest_kept, highest_gone = size[keep].min(), size[~keep].max()
+            faults += int(int(keep.count_nonzero()) != half or bool(lowest_kept < highest_gone))
+    return faults
 
 
-def contestants() -> Iterator[Contestant]:
-    """Give ours first for each job, then torch by itself, then the peers that are installed."""
-    yield Contestant("mask", "ours: keep_n_of_m", lambda w: lambda: keep_n_of_m(w.abs(), 2, 4))
-    yield Contestant("step", "ours: magnitude, keep_n_of_m, apply", our_step)
-    yield Contestant("mask", "reference: topk, scatter", lambda w: lambda: mask_by_topk(w))
-    yield Contestant("step", "reference: topk, scatter, apply", topk_step)
-    yield from torch_ao()
-    yield from modelopt()
+def ours(job: str) -> Callable[[nn.Module], Call]:
+    def ready(model: nn.Module) -> Call:
+        masks = import_module("jupyter_hwprune.pruning.masks")
+        magnitude = import_module("jupyter_hwprune.pruning.importance").magnitude
+
+        def keep(weight: Tensor) -> Tensor:
+            scores = magnitude(weight)
+            made: Tensor = (
+                masks.keep_n_of_m(scores, 2, 4) if job == "2:4" else masks.keep_top(scores, scores.numel() // 2)
+            )
+            return made
+
+        return lambda: [keep(weight) for weight in weights_of(model)]
+
+    return ready
 
 
-def our_step(weight: Tensor) -> Call:
-    own = weight.clone()
+def plain_torch(job: str) -> Callable[[nn.Module], Call]:
+    """What one would write by hand: topk and scatter."""
 
-    def call() -> Tensor:
-        keep = keep_n_of_m(magnitude(own), 2, 4)
-        return own.copy_(torch.where(keep, own, 0.0))
+    def keep(weight: Tensor) -> Tensor:
+        scores = weight.abs()
+        groups = scores.view(-1, 4) if job == "2:4" else scores.view(1, -1)
+        kept = groups.topk(groups.shape[1] // 2, dim=1, sorted=False).indices
+        return torch.zeros(groups.shape, dtype=torch.bool).scatter_(1, kept, value=True).view(weight.shape)
+
+    return lambda model: lambda: [keep(weight) for weight in weights_of(model)]
+
+
+def weight_norm_sparsifier(model: nn.Module) -> Call:
+    """Give the masks as the sparsifier leaves them on the prepared model; preparing is not timed."""
+    pruning = import_module("torch.ao.pruning")
+    sparsifier = pruning.WeightNormSparsifier(1.0, sparse_block_shape=(1, 4), zeros_per_block=2, norm=1)
+    sparsifier.prepare(model, [{"tensor_fqn": name} for name, _ in list(model.named_parameters())])
+
+    def call() -> list[Tensor]:
+        sparsifier.step()
+        return [group["module"].parametrizations.weight[0].mask for group in sparsifier.groups]
 
     return call
 
 
-def mask_by_topk(weight: Tensor) -> Tensor:
-    groups = weight.abs().view(-1, 4)
-    kept = groups.topk(2, dim=1, sorted=False).indices
-    return torch.zeros(groups.shape, dtype=torch.bool).scatter_(1, kept, value=True).view(weight.shape)
+def l1_unstructured(model: nn.Module) -> Call:
+    prune = import_module("torch.nn.utils.prune")
+
+    def call() -> list[Tensor]:
+        for layer in model.children():
+            prune.l1_unstructured(layer, "weight", amount=0.5)
+        return [layer.get_buffer("weight_mask") for layer in model.children()]
+
+    return call
 
 
-def topk_step(weight: Tensor) -> Call:
-    own = weight.clone()
-    return lambda: own.mul_(mask_by_topk(own))
+def modelopt(model: nn.Module) -> Call:
+    sparsity = import_module("modelopt.torch.sparsity")
+
+    def call() -> list[Tensor]:
+        pruned = sparsity.sparsify(model, "sparse_magnitude")
+        return [layer.get_buffer("_weight_mask") for layer in pruned.children()]
+
+    return call
 
 
-def modelopt() -> Iterator[Contestant]:
-    """Give modelopt's mask and what its users call."""
-    try:
-        sparsity = import_module("modelopt.torch.sparsity")
-        asp = import_module("modelopt.torch.sparsity.weight_sparsity.magnitude")
-    except ImportError:
-        return
-
-    def step(weight: Tensor) -> Call:
-        model = layer(weight)
-
-        def call() -> Tensor:
-            pruned: Tensor = sparsity.export(sparsity.sparsify(model, "sparse_magnitude"))[0].weight
-            return pruned
-
-        return call
-
-    yield Contestant("mask", "modelopt: create_asp_mask", lambda w: lambda: asp.create_asp_mask(w, "2:4 sparsity"))
-    yield Contestant("step", "modelopt: sparsify, export", step)
-
-
-def torch_ao() -> Iterator[Contestant]:
-    """Give torch's own sparsifier: its mask (set on the layer it was prepared for), and all that its users call."""
-    try:
-        pruning = import_module("torch.ao.pruning")
-    except ImportError:
-        return
-
-    def prepared(model: nn.Sequential) -> Any:
-        sparsifier = pruning.WeightNormSparsifier(1.0, sparse_block_shape=(1, 4), zeros_per_block=2, norm=1)
-        sparsifier.prepare(model, [{"tensor_fqn": "0.weight"}])
-        return sparsifier
-
-    def mask(weight: Tensor) -> Call:
-        model = layer(weight)
-        sparsifier = prepared(model)
-
-        def call() -> Tensor:
-            sparsifier.step()
-            made: Tensor = sparsifier.groups[0]["module"].parametrizations.weight[0].mask
-            return made
-
-        return call
-
-    def step(weight: Tensor) -> Call:
-        model = layer(weight)
-
-        def call() -> Tensor:
-            sparsifier = prepared(model)
-            sparsifier.step()
-            sparsifier.squash_mask()
-            pruned: Tensor = model[0].get_parameter("weight")
-            return pruned
-
-        return call
-
-    yield Contestant("mask", "torch.ao: WeightNormSparsifier.step", mask)
-    yield Contestant("step", "torch.ao: prepare, step, squash_mask", step)
-
-
-def layer(weight: Tensor) -> nn.Sequential:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight.clone())
-    return nn.Sequential(linear)
-
-
-def wait_for_calm(calm: float, patience: float) -> float:
-    """Wait until the others on this machine rest, and return how many cores they keep busy then."""
-    deadline = time.monotonic() + patience
-    while (others := cores_busy()) > calm and time.monotonic() < deadline:
-        pass
-    return others
-
-
-def cores_busy(over: float = 2.0) -> float:
-    """Return the cores in use while this process sleeps; a load average would count our own past for a minute."""
-
-    def idle() -> float:
-        resting, waiting = map(int, Path("/proc/stat").read_text().split()[4:6])
-        return (resting + waiting) / os.sysconf("SC_CLK_TCK")
-
-    before, start = idle(), time.monotonic()
-    time.sleep(over)
-    return max(0.0, (os.cpu_count() or 1) - (idle() - before) / (time.monotonic() - start))
+CONTESTANTS: dict[str, dict[str, Callable[[nn.Module], Call]]] = {  # ours first for each kind of masks
+    "2:4": {
+        "ours": ours("2:4"),
+        "topk, scatter": plain_torch("2:4"),
+        "torch.ao: WeightNormSparsifier.step": weight_norm_sparsifier,
+        "modelopt: sparsify, sparse_magnitude": modelopt,
+    },
+    "50 % unstructured": {
+        "ours": ours("50 % unstructured"),
+        "topk, scatter": plain_torch("50 % unstructured"),
+        "torch.nn.utils.prune: l1_unstructured": l1_unstructured,
+    },
+}
 
 
 def provenance() -> dict[str, Any]:
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: installed(name) for name in PACKAGES},
-        "weight": "torch.randn, float32, seed 0",
     }
 
 
@@ -318,107 +277,65 @@ def installed(name: str) -> str | None:
         return None
 
 
-def ratios(block: dict[str, Any], row: dict[str, Any]) -> list[float]:
+def table(data: dict[str, Any]) -> str:
+    rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
+    for name, model in data["models"].items():
+        for row in model["rows"]:
+            errors = [run["error"] for run in row["runs"] if "error" in run]
+            values = (errors[0][:60], *[""] * 6) if errors else cells(model, row)
+            rows.append((name, row["masks"], row["who"], *values))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def cells(model: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
+    times = [run["seconds"] for run in row["runs"]]
+    limits = [seconds / limit(model, each) for seconds, each in zip(times, model["bandwidth_bytes_per_s"], strict=True)]
+    against = spread(ratios(model, row), 2) if row["who"] != "ours" else ("1", "")
+    peak = statistics.median(run["peak_mb"] for run in row["runs"])
+    faults = row["runs"][0]["wrong"]
+    return (*spread(times, 2), *against, f"{statistics.median(limits):.1f}", f"{peak:.0f}", str(faults))
+
+
+def limit(model: dict[str, Any], bandwidth: float) -> float:
+    """Return the seconds that moving the weights in and the masks out takes."""
+    size = torch.finfo(getattr(torch, model["dtype"])).bits // 8
+    return float(model["weights"] * (size + 1) / bandwidth)
+
+
+def ratios(model: dict[str, Any], row: dict[str, Any]) -> list[float]:
     """Return how many times as long as ours a row took, in each round."""
-    ours = next(other["seconds"] for other in block["rows"] if other["job"] == row["job"])
-    return [theirs / own for theirs, own in zip(row["seconds"], ours, strict=True)]
+    own = next(each for each in model["rows"] if each["masks"] == row["masks"])
+    return [theirs["seconds"] / our["seconds"] for theirs, our in zip(row["runs"], own["runs"], strict=True)]
 
 
 def spread(values: list[float], digits: int) -> tuple[str, str]:
     return f"{statistics.median(values):.{digits}f}", f"{min(values):.{digits}f}-{max(values):.{digits}f}"
 
 
-def where(data: dict[str, Any]) -> str:
-    """Say on what machine, with which versions, and when."""
-    versions = ", ".join(f"{name} {found or 'not installed'}" for name, found in data["versions"].items())
-    others = [block["cores_busy_before"] for block in data["blocks"]]
-    loads = [block["load_after"] for block in data["blocks"]]
-    return (
-        f"{data['cpu']}, {data['cores']} cores, {data['rounds']} rounds, {data['created']}; cores others kept busy "
-        f"before each block {min(others):.2f}-{max(others):.2f}, load after it {min(loads):.1f}-{max(loads):.1f} (this "
-        f"run's own included); Python {data['python']}, {versions}. "
-        f"Weight: {data['weight']}. Seconds are medians of the wall clock."
-    )
-
-
-def table(data: dict[str, Any]) -> str:
-    rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
-    for job in ("mask", "step"):
-        for block in data["blocks"]:
-            rows += [cells(block, row) for row in block["rows"] if row["job"] == job]
-            if data["versions"]["nvidia-modelopt"] is None:
-                rows.append((job, *place(block), "modelopt", f"not installed: `{PEERS}`", "", "", "", "", ""))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def cells(block: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
-    digits = 3 if statistics.median(row["seconds"]) > 0.1 else 4
-    return (
-        row["job"],
-        *place(block),
-        row["name"],
-        *spread(row["seconds"], digits),
-        *(spread(ratios(block, row), 2) if not row["name"].startswith("ours") else ("1", "")),
-        f"{row['extra_mb']:.0f}" if "extra_mb" in row else "",
-        f"{row['agreement']['equal_entries']:.7%}",
-    )
-
-
-def place(block: dict[str, Any]) -> tuple[str, str]:
-    return "x".join(map(str, block["shape"])), str(block["threads"])
-
-
 def verdicts(data: dict[str, Any]) -> Iterator[str]:
-    """Set the fastest peer, and the reference, against ours for each job, shape and number of threads."""
-    for job in ("mask", "step"):
-        for block in data["blocks"]:
-            reference = [row for row in block["rows"] if row["job"] == job and row["name"].startswith("reference")]
-            ours = [row for row in block["rows"] if row["job"] == job and row["name"].startswith("ours")]
-            peers = [row for row in block["rows"] if row["job"] == job and row not in [*reference, *ours]]
-            fastest = sorted(peers, key=lambda row: statistics.median(row["seconds"]))[:1]
-            shape, threads = place(block)
-            against = "; ".join(verdict(block, row) for row in [*fastest, *reference])
-            yield f"- {job}, {shape}, threads: {threads}: {against}"
-
-
-def verdict(block: dict[str, Any], row: dict[str, Any]) -> str:
-    found = ratios(block, row)
-    middle, width = spread(found, 2)
-    holds = "holds" if statistics.median(found) >= 1 else "fails"
-    wins = sum(ratio >= 1 for ratio in found)
-    return f"{row['name']} takes {middle} times ours ({width}): >= 1 {holds}, in {wins} of {len(found)} rounds"
-
-
-def agreement(data: dict[str, Any]) -> Iterator[str]:
-    """Account for every group in which a mask is not ours."""
-    for block in data["blocks"]:
-        if block["threads"] == THREADS[0]:
-            shape, _ = place(block)
-            yield from accounted(block, "agreement", f"{shape}, float32", block["ties"][0])
-            yield from accounted(block, "agreement_bfloat16", f"{shape}, bfloat16 values", block["ties"][1])
-
-
-def accounted(block: dict[str, Any], key: str, weight: str, ties: float) -> Iterator[str]:
-    yield f"- {weight}: the second and the third magnitude are equal in {ties:.5%} of the groups, and either may stay."
-    found = {row["name"]: row[key] for row in block["rows"]}
-    same = [name for name, each in found.items() if not each["groups_that_differ"]]
-    yield f"  - no group differs from ours: {'; '.join(same) if len(same) < len(found) else 'all of them'}"
-    for name, each in found.items():
-        if name not in same:
-            loss = f" (by {each['largest_loss']:.1e} at most)" if each["kept_less"] else ""
-            yield (
-                f"  - {name}: {each['groups_that_differ']} of {each['groups']} groups differ from ours; of those it "
-                f"keeps less magnitude in {each['kept_less']}{loss} and more in {each['kept_more']}; "
-                f"{each['groups_not_2_of_4']} groups are not 2 of 4"
-            )
+    """Set the fastest and the smallest of the others against ours, for each model and kind of masks."""
+    for name, model in data["models"].items():
+        for kind in CONTESTANTS:
+            rows = [row for row in model["rows"] if row["masks"] == kind and not any("error" in r for r in row["runs"])]
+            if len(rows) > 1 and rows[0]["who"] == "ours":
+                fastest = min(rows[1:], key=lambda row: statistics.median(ratios(model, row)))
+                ratio = statistics.median(ratios(model, fastest))
+                said = "won" if ratio >= 1 else "LOST"
+                yield f"- {name}, {kind}: the fastest other, {fastest['who']}, takes {ratio:.2f} times our time: {said}"
 
 
 def notes(data: dict[str, Any]) -> Iterator[str]:
-    yield "- mask: from the weight to a mask. step: from a model to its pruned weight, its copy not counted."
-    yield "- times ours: paired within each round. extra MB: one call's peak over what was held before it, one thread."
-    yield "- equal: share of entries that are kept, or dropped, as by ours for the same job."
-    if data["versions"]["nvidia-modelopt"] is None:
-        yield f"- For the missing peer: `{PEERS}`"
+    versions = ", ".join(f"{name} {found or 'not installed'}" for name, found in data["versions"].items())
+    yield f"- {data['cpu']}, {data['cores']} cores; Python {data['python']}, {versions}."
+    for name, model in data["models"].items():
+        copied, widest = spread([each / 1e9 for each in model["bandwidth_bytes_per_s"]], 1)
+        least = limit(model, statistics.median(model["bandwidth_bytes_per_s"]))
+        yield (
+            f"- {name}: {model['weights'] / 1e6:.0f} million weights in {model['dtype']}; runs of each: "
+            f"{len(model['rows'][0]['runs'])}; copying moves {copied} GB/s ({widest}), so the limit is {least:.3f} s."
+        )
+    yield "- peak MB: what making and holding all masks adds to the process with the model in it."
+    yield "- wrong: in the first decoder layer, groups or weights without the exact count, or that keep less magnitude."
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,3 +47,23 @@ def test_blocks_are_kept_whole_and_counted_exactly() -> None:
 def test_a_constant_layer_loses_its_share_and_not_the_whole() -> None:
     assert int(keep_top(torch.ones(10, 10), 30).sum()) == 30
     assert int(keep_n_of_m(torch.ones(10, 8), 2, 4).sum()) == 40
+
+
+@pytest.mark.parametrize("kind", ["spread", "ties", "sorted", "misleading", "one value"])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.5, 0.999])
+def test_the_highest_of_many_are_exact_whatever_a_sample_of_them_shows(kind: str, share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(600, 512, generator=generator)
+    if kind == "ties":
+        scores = (scores * 20).round()
+    if kind == "sorted":
+        scores = scores.flatten().sort().values.reshape(600, 512)
+    if kind == "misleading":
+        scores.view(-1)[::5] += 1  # the sample is every fifth, and sees no other
+    if kind == "one value":
+        scores.fill_(0.5)
+    count = round(share * scores.numel())
+    keep = keep_top(scores, count)
+    order = scores.flatten().argsort(descending=True, stable=True)
+    assert keep.shape == scores.shape
+    assert torch.equal(keep.flatten().nonzero().flatten(), order[:count].sort().values)

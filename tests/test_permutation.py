@@ -182,7 +182,7 @@ def test_one_order_serves_all_readers_of_a_residual_stream() -> None:
     assert set(stream.layers) == {"attention.q", "attention.k", "attention.v", "up", "head"}
 
     def kept(source: nn.Module) -> float:
-        return sum(retained(source.get_submodule(n).weight.detach().abs(), NM(2, 4)) for n in stream.layers)  # type: ignore[operator, union-attr]
+        return sum(retained(source.get_parameter(f"{n}.weight").detach().abs(), NM(2, 4)) for n in stream.layers)
 
     assert stream.before == pytest.approx(kept(dense))
     assert stream.after == pytest.approx(kept(model))
@@ -200,7 +200,7 @@ def test_scores_of_the_callers_decide() -> None:
 
     [first, *_] = permute_for(model, example, NM(2, 4), score, rounds=20)
     assert asked == ["1.0", "4"]  # the first convolution has 3 input channels
-    assert first.total == pytest.approx(float(model.get_submodule("1.0").weight.detach().pow(2).sum()), rel=1e-5)  # type: ignore[operator, union-attr]
+    assert first.total == pytest.approx(float(model.get_parameter("1.0.weight").detach().pow(2).sum()), rel=1e-5)
 
 
 def test_channels_in_groups_with_others_are_left_and_said() -> None:

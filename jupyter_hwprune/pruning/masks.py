@@ -11,23 +11,57 @@ import torch
 from torch import Tensor
 
 WIDE_GROUP = 16  # above this many weights a group, a sort is cheaper than comparing all pairs
-GROUPS_AT_ONCE = 1 << 15
+SAMPLED = 1 << 16
+AT_ONCE = 1 << 15
 """torch does operations on up to so many elements in the thread that asks for them. Larger ones wait at the barriers of
 its own pool, tens of times longer as soon as another program has one of the cores."""
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:
-    """Keep the `count` highest of all scores, whatever their shape. [..] -> bool [..]."""
+    """Keep the `count` highest of all scores, whatever their shape. [..] -> bool [..].
+
+    A sample brackets the lowest score that is kept, and only what lies within the bracket is ranked; where the sample
+    misled, everything is. The count is exact either way.
+    """
     flat = scores.flatten()
-    keep = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
-    if count >= flat.numel():
-        return ~keep.reshape(scores.shape)
-    if count > 0:
-        threshold = torch.kthvalue(flat, flat.numel() - count + 1).values
-        keep = flat > threshold
-        ties = (flat == threshold).nonzero().flatten()
-        keep[ties[: count - int(keep.sum())]] = True
+    if count <= 0 or count >= flat.numel():
+        return torch.full(scores.shape, count > 0, dtype=torch.bool, device=scores.device)
+    keep, near = _split_at(flat, *_bracket(flat, count))
+    missing = count - int(keep.count_nonzero())
+    if not 0 <= missing <= len(near):
+        keep, near = _split_at(flat, -torch.inf, torch.inf)
+        missing = count
+    if missing:
+        values = flat[near]
+        threshold = torch.kthvalue(values, len(near) - missing + 1).values
+        higher = near[values > threshold]
+        keep[higher] = True
+        keep[near[values == threshold][: missing - len(higher)]] = True
     return keep.reshape(scores.shape)
+
+
+def _bracket(flat: Tensor, count: int) -> tuple[float, float]:
+    """Guess two scores between which the `count`-th highest is, from some that are spread evenly."""
+    if flat.numel() < 4 * SAMPLED:
+        return -torch.inf, torch.inf
+    sample = flat[:: flat.numel() // SAMPLED | 1].sort(descending=True).values  # odd: not the same columns in each row
+    middle, margin = count / flat.numel() * len(sample), 4 * len(sample) ** 0.5
+    low, high = min(len(sample) - 1, int(middle + margin)), max(0, int(middle - margin))
+    return float(sample[low]), float(sample[high])
+
+
+def _split_at(flat: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Say which scores are above `high`, and where those from `low` to `high` are. [N] -> bool [N], int64 [..]."""
+    keep = torch.empty(flat.numel(), dtype=torch.bool, device=flat.device)
+    starts = range(0, flat.numel(), AT_ONCE)
+
+    def split(start: int) -> Tensor:
+        part, above = flat[start : start + AT_ONCE], keep[start : start + AT_ONCE]
+        torch.gt(part, high, out=above)
+        return ((part >= low) ^ above).nonzero().flatten() + start
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return keep, torch.cat(list(pool.map(split, starts)))
 
 
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
@@ -38,7 +72,7 @@ def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     groups = scores.reshape(-1, m)  # [groups, m]
     keep = torch.empty(groups.shape, dtype=torch.bool, device=scores.device)
     choose = _keep_by_sorting if m > WIDE_GROUP else _keep_by_comparing
-    portions = zip(torch.split(groups, GROUPS_AT_ONCE), torch.split(keep, GROUPS_AT_ONCE), strict=True)
+    portions = zip(torch.split(groups, AT_ONCE), torch.split(keep, AT_ONCE), strict=True)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for _ in pool.map(lambda portion: choose(portion[0], portion[1], n), portions):
             pass  # an error in a portion is raised here
