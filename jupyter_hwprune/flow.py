@@ -98,7 +98,7 @@ def hwprune(
         progress("prune", str(choice.pattern) if plan is None else plan.name)
         dense = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(dense))
-        dense_score = _rate(score, dense, model) if finetune is None else None
+        dense_score = _rate(score, dense, model, optional=finetune is not None)
         with _own_torch_state():
             inputs = _inputs(dense, example, choice)
             sparse24 = Sparse24.of(choice)
@@ -106,7 +106,8 @@ def hwprune(
         if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
             growing = stages(schedule, choice.pattern, choice.sparsity, steps)
             trained = train_along(Subject(model, name, dense), growing, prune_step, finetune, progress)
-            dense_score = _rate(score, dense, model, optional=True)
+            if dense_score is None:  # a cell knows its score only once it has run
+                dense_score = _rate(score, dense, model, optional=True)
         with _own_torch_state():
             versions = {}
             if finetune is not None:
