@@ -107,7 +107,7 @@ def hwprune(
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
-        dense_score = None if scorer is None or finetune is not None else scorer(own)
+        dense_score = None if scorer is None else scorer.maybe(own)
         with _own_torch_state():
             inputs = _inputs(own, example, choice)
             start, choice = _start(own, inputs, choice)
@@ -119,7 +119,8 @@ def hwprune(
         if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
             growing = stages(schedule, choice.pattern, choice.sparsity, steps)
             trained = train_along(Subject(model, name, own, start), growing, prune_step, finetune, progress)
-            dense_score = None if scorer is None else scorer.maybe(own)
+            if scorer is not None and dense_score is None:  # a cell knows its score only once it has run
+                dense_score = scorer.maybe(own)
         with _own_torch_state():
             versions: dict[str, str] = {}
             if plan is not None:

@@ -423,6 +423,31 @@ def test_the_users_own_model_may_teach() -> None:
     assert not torch.equal(run.model.get_buffer("0.1.running_mean"), model.get_buffer("0.1.running_mean"))
 
 
+class Counting(nn.Linear):
+    """It counts its runs in a buffer, and binds its last input to another."""
+
+    runs: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(32, 64)
+        self.register_buffer("runs", torch.tensor(0))
+        self.register_buffer("last", torch.zeros(4, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        self.last = x.detach()
+        return super().forward(x)
+
+
+def test_buffers_of_the_users_own_model_are_theirs() -> None:
+    model, x = nn.Sequential(Counting(), nn.Linear(64, 4)), torch.randn(4, 32)
+    mark, last = fingerprint(model), model.get_buffer("0.last")
+    trained(model, lambda _own: model(x), x, pattern="unstructured")
+    assert fingerprint(model) == mark
+    assert model.get_buffer("0.runs") == 0
+    assert model.get_buffer("0.last") is last
+
+
 def diverge(model: nn.Module) -> None:
     model.get_parameter("0.weight").data.fill_(float("inf"))
 

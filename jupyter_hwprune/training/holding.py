@@ -66,6 +66,7 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
     `before` is a copy of `own`. Raises InputError when the model was, or would have been, trained itself.
     """
     parameters = {id(parameter) for parameter in own.parameters()}
+    buffers = _buffers(own)  # `before` has run since, which may have moved its own
     grads = {name: None if p.grad is None else p.grad.clone() for name, p in own.named_parameters()}
     modes = {module: module.training for module in own.modules()}
     stopped: list[str] = []
@@ -80,7 +81,7 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
         yield
     finally:
         hook.remove()
-        changed = _give_back(own, before)
+        changed = _give_back(own, before, buffers)
         for parameter_name, parameter in own.named_parameters():
             parameter.grad = grads[parameter_name]
         for module, training in modes.items():
@@ -97,17 +98,29 @@ def _wrong_model(name: str, how: str) -> InputError:
     )
 
 
-def _give_back(own: nn.Module, before: nn.Module) -> list[str]:
+Buffers = list[tuple[nn.Module, str, Tensor, Tensor]]
+
+
+def _buffers(model: nn.Module) -> Buffers:
+    """Return of each buffer its module, its name there, itself, and its values."""
+    named = ((module, *each) for module in model.modules() for each in module._buffers.items())  # noqa: SLF001
+    return [(module, name, buffer, buffer.clone()) for module, name, buffer in named if buffer is not None]
+
+
+def _give_back(own: nn.Module, before: nn.Module, buffers: Buffers) -> list[str]:
     """Restore parameters and buffers; return the names of the parameters that had changed."""
     changed = []
-    originals = dict(before.named_parameters()) | dict(before.named_buffers())
+    originals = dict(before.named_parameters())
     with torch.no_grad():
-        for name, tensor in (*own.named_parameters(), *own.named_buffers()):
-            original = originals[name].to(tensor.device)
-            if not _same(tensor, original):
-                tensor.copy_(original)
-                if isinstance(tensor, nn.Parameter):
-                    changed.append(name)
+        for name, parameter in own.named_parameters():
+            original = originals[name].to(parameter.device)
+            if not _same(parameter, original):
+                parameter.copy_(original)
+                changed.append(name)
+        for module, name, buffer, values in buffers:
+            if not _same(buffer, values):
+                buffer.copy_(values)
+            module._buffers[name] = buffer  # noqa: SLF001
     return changed
 
 
