@@ -94,9 +94,7 @@ def test_attention_loses_whole_heads(fixed: bool) -> None:
 
 def test_heads_that_nothing_names_go_whole_too() -> None:
     model = Transformer(named=False).eval()
-    result = remove_channels(
-        model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False
-    )
+    result = remove_channels(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False)
     for name in ("attention.q.weight", "attention.k.weight", "attention.v.weight"):
         by_head = result.keep[name].any(1).reshape(4, 8).float().mean(1)
         assert sorted(by_head.tolist()) == [0, 0, 1, 1]

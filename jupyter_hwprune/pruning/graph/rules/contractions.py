@@ -71,7 +71,9 @@ def einsum(at: Site) -> Outcome:
             at.labels.pin_value(t, f"{at.name} takes a diagonal")
         return Value(at.shape)
     number = {c: i for i, c in enumerate(dict.fromkeys(c for term in terms for c in term))}
-    return at.contract(at["tensors"], [[number[c] for c in term] for term in terms], [number[c] for c in letters(output)])
+    return at.contract(
+        at["tensors"], [[number[c] for c in term] for term in terms], [number[c] for c in letters(output)]
+    )
 
 
 def attention(at: Site) -> Outcome:

@@ -64,9 +64,7 @@ def where(at: Site) -> Outcome:
     sides = [at.get("self"), at.get("other")]
     if all(isinstance(side, Value) for side in sides):
         zero = {f.axes: f.zero for f in at.meet(sides, "all").factors}
-        return Value(
-            merged.shape, tuple(type(f)(f.labels, zero.get(f.axes, False), f.view) for f in merged.factors)
-        )
+        return Value(merged.shape, tuple(type(f)(f.labels, zero.get(f.axes, False), f.view) for f in merged.factors))
     return merged
 
 
@@ -83,7 +81,9 @@ def copy_into(at: Site) -> Outcome:
 
 def reduce_sum(at: Site) -> Outcome:
     """Sum over axes: a masked zero adds nothing, so that its absence changes nothing either."""
-    return _reduced(at, lambda factor_zero: factor_zero, "adds up channels, of which one that is gone would not be zero")
+    return _reduced(
+        at, lambda factor_zero: factor_zero, "adds up channels, of which one that is gone would not be zero"
+    )
 
 
 def reduce_whole(at: Site) -> Outcome:

@@ -350,7 +350,9 @@ def pad(at: Site) -> Outcome:
     constant = "constant" in at.node.target.__name__ or at.get("mode", "reflect") == "constant"  # type: ignore[union-attr]
     zero = constant and not at.get("value")
     factors = []
-    for factor in at.labels.pin_value(at.x, f"{at.name} mirrors its channels", _padded(amounts, rank, constant)).factors:
+    for factor in at.labels.pin_value(
+        at.x, f"{at.name} mirrors its channels", _padded(amounts, rank, constant)
+    ).factors:
         labels = factor.labels
         for axis in factor.axes:
             i = 2 * (rank - 1 - axis)
@@ -382,7 +384,8 @@ RULES: dict[str, Callable[[Site], Outcome]] = {
         reshape,
     ),
     **dict.fromkeys(
-        ("permute", "transpose", "t", "movedim", "mT", "swapaxes", "swapdims", "adjoint", "numpy_T", "moveaxis"), permute
+        ("permute", "transpose", "t", "movedim", "mT", "swapaxes", "swapdims", "adjoint", "numpy_T", "moveaxis"),
+        permute,
     ),
     **dict.fromkeys(("expand", "broadcast_to"), expand),
     "expand_as": expand_as,
