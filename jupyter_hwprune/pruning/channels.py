@@ -118,7 +118,7 @@ class Bench:
             outcome = self.attempt(part)
             if isinstance(outcome, str):
                 found |= self.culprits(part, outcome)
-        return found or {name: fault for name in names[len(names) // 2 :]}
+        return found or dict.fromkeys(names[len(names) // 2 :], fault)
 
 
 def _choose(

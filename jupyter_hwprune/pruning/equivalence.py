@@ -131,7 +131,7 @@ def _over_kept(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kept:
         return _scattered(target(small, *own, **kwargs), x, inner)
     if name == "group_norm":
         inner = {axis: index for axis, index in kept.items() if axis == 1}
-        own = [_selected(v, {0: i for i in inner.values()}) if _is_tensor(v) else v for v in rest]
+        own = [_selected(v, {a - 1: i for a, i in inner.items()}) if _is_tensor(v) else v for v in rest]
         return _scattered(target(_selected(x, inner), *own, **kwargs), x, inner)
     dims = {d % rank for d in ([rest[0]] if isinstance(rest[0], int) else rest[0])}
     return target(_selected(x, {axis: index for axis, index in kept.items() if axis in dims}), *rest, **kwargs)

@@ -117,8 +117,8 @@ class TemporalConv(nn.Module):
         for i, layer in enumerate(self.convs):
             y = functional.relu(layer(functional.pad(x, (2 * 2**i, 0))))
             x = y if i == 0 else x + y
-        y = self.head(x[..., -1])
-        return y
+        logits: Tensor = self.head(x[..., -1])
+        return logits
 
 
 class MlpNorm(nn.Sequential):

@@ -41,7 +41,7 @@ def variants(model: nn.Module, attributes: list[Attribute]) -> Iterator[nn.Modul
         kind = type(model.get_submodule(attribute.module))
         alike[kind, attribute.name, attribute.place, len(attribute.values)].append(attribute)
     groups = list(alike.values())
-    choices = itertools.product(*(range(len(group[0].values)) for group in groups))
+    choices: Iterator[tuple[int, ...]] = itertools.product(*(range(len(group[0].values)) for group in groups))
     if len(groups) > 8:  # too many to try them all: each by itself, then two together
         sizes = [len(group[0].values) for group in groups]
         few = [[], *([i] for i in range(len(groups))), *map(list, itertools.combinations(range(len(groups)), 2))]

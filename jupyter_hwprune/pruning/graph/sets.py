@@ -71,7 +71,7 @@ class Coupled:
 
 
 def find_sets(analysis: Analysis, order: Mapping[str, bool]) -> tuple[ChannelSet, ...]:
-    """Gather the labels that may go into sets of like units. `order` names the tensors, and says which are parameters."""
+    """Gather the labels that may go into sets of like units. `order` says of all tensors if they are parameters."""
     while True:
         places = _places(analysis, order)
         sets = _alike(analysis, places)

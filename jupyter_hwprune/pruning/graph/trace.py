@@ -44,7 +44,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
             stumbled = error
         try:
             return _recorded(own, example)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             raise PruneError(
                 "torch.export cannot read this model's graph, in which channels are followed "
                 f"({first_line(stumbled)}), nor can one run of it be recorded ({first_line(error)}). Make its forward "

@@ -63,7 +63,7 @@ def _spread(at: Site, factor: Factor) -> Factor:
         if bool((factor.labels == first).all()) and first.size > 1:
             factor = replace(factor, labels=first)
     if len(factor.axes) > 1:
-        factor = replace(factor, view=factor.view if factor.view else at.node.name)
+        factor = replace(factor, view=factor.view or at.node.name)
         at.labels.spread.append(factor)
     return factor
 
@@ -287,8 +287,7 @@ def im2col(at: Site) -> Outcome:
 
 
 def _multiplied(at: Site, axis: int, times: int) -> Value:
-    rest = [a for a in range(len(at.x.shape)) if a not in {axis}]
-    kept = at.labels.pin_value(at.x, f"{at.name} needs all of these places", [a for a in rest if a > axis])
+    kept = at.labels.pin_value(at.x, f"{at.name} needs all of these places", range(axis + 1, len(at.x.shape)))
     return Value(at.shape, tuple(replace(f, labels=np.repeat(f.labels, times, axis)) for f in kept.factors))
 
 
