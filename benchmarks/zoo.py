@@ -2,8 +2,8 @@
 
     python -m benchmarks.zoo --peer-python PATH    # an interpreter with torch, transformers and torch-pruning
 
-Half of each set of channels goes. Every network is a process of its own with a minute of processor time, and both sides are
-held to one standard: the smaller model computes what the dense one does with zeros for what was removed, normalisations
+Half of each set of channels goes. Every network is a process of its own with a minute of processor time, and
+both sides are held to one standard: the smaller model computes what the dense one does with zeros for what was removed, normalisations
 counting what is left. torch-pruning is used as its README says: MagnitudePruner, output layers ignored, heads declared
 where attention is, its modules' counts of heads set afterwards. Its operation runs on a copy whose weights are their
 own positions, so that what is left says which of the dense values survived.
@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
+        with redirect_stdout(sys.stderr):  # what a library loads at its first use is no part of the time
+            SIDES[options.child](nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(2, 8))
         print(json.dumps({name: in_fork(options.child, name) for name in ARCHITECTURES}))
         return
     found = {"ours": in_child(Path(sys.executable), "ours")}
@@ -101,10 +103,8 @@ def child(who: str, name: str) -> dict[str, Any]:
     entry = ARCHITECTURES[name]
     model, example = entry.build().eval(), entry.example()
     unsettle(model)
-    operate = ours if who == "ours" else torch_pruning
+    operate = SIDES[who]
     with redirect_stdout(sys.stderr):
-        small_one = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
-        operate(small_one, torch.randn(2, 8))  # what a library loads at its first use is no part of the time
         start = time.process_time()
         try:
             small, keep = operate(model, example)
@@ -151,6 +151,9 @@ def torch_pruning(model: nn.Module, example: Any) -> tuple[nn.Module, dict[str, 
             for attribute in (a for a in WIDTHS if isinstance(getattr(module, a, None), int)):
                 setattr(module, attribute, pruner.num_heads[layer] * head_width(module))
     return own, restore(own, model)
+
+
+SIDES = {"ours": ours, "torch-pruning": torch_pruning}
 
 
 def head_counts(model: nn.Module) -> dict[nn.Module, int]:
@@ -264,8 +267,8 @@ def where(data: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {found or 'not installed'}" for name, found in data["versions"].items())
     return (
         f"{data['cpu']}, {data['cores']} cores that others used as well, one thread, {data['created']}; Python "
-        f"{data['python']}, {versions}. Half of each set of channels; gone: share of all weights. Seconds are processor "
-        "time: reading the graph, the cut and, of ours, its proof. A network has a minute of it."
+        f"{data['python']}, {versions}. Half of each set of channels; gone: share of all weights. Seconds are "
+        "processor time: reading the graph, the cut and, of ours, its proof. A network has a minute of it."
     )
 
 

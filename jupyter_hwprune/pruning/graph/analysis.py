@@ -18,20 +18,9 @@ from .rules import RULES, Site
 from .rules.elementwise import pointwise
 from .trace import Trace
 
-VIEWS = {
-    "view",
-    "slice",
-    "select",
-    "narrow",
-    "transpose",
-    "permute",
-    "unsqueeze",
-    "squeeze",
-    "split",
-    "chunk",
-    "unbind",
-}
-VIEWS |= {"t", "getitem"}
+VIEWS = frozenset(
+    ("view", "slice", "select", "narrow", "transpose", "permute", "unsqueeze", "squeeze", "split", "chunk", "unbind")
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +82,8 @@ def _label_tensors(model: nn.Module, labels: Labels, used: set[str]) -> dict[str
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
             reason = (
-                f"it belongs to the nn.MultiheadAttention {name or 'itself'}, which has one width for its heads and for "
-                "what it reads and cannot lose either; separate q, k and v Linear layers can be cut"
+                f"it belongs to the nn.MultiheadAttention {name or 'itself'}, which has one width for its heads and "
+                "for what it reads and cannot lose either; separate q, k and v Linear layers can be cut"
             )
             for own, _ in module.named_parameters():
                 labels.pin_value(tensors[f"{name}.{own}".lstrip(".")], reason)
@@ -133,7 +122,11 @@ def _write_back(node: Node, outcome: Value, values: dict[str, Any]) -> None:
     target: Any = node.args[0]
     zero = all(f.zero for f in outcome.factors)
     values[target.name] = outcome
-    while isinstance(target, Node) and str(getattr(target.target, "__name__", "")).partition(".")[0] in VIEWS:
+    while isinstance(target, Node) and str(getattr(target.target, "__name__", "")).partition(".")[0] in {
+        *VIEWS,
+        "t",
+        "getitem",
+    }:
         target = target.args[0]
         value = values[target.name]
         changed = [v.zeroed(zero) for v in value] if isinstance(value, list) else value.zeroed(zero)
