@@ -2,11 +2,11 @@
 
     python -m benchmarks.zoo --peer-python PATH    # an interpreter with torch, transformers and torch-pruning
 
-Half of each set of channels goes. Every network is a process of its own with a minute of processor time, and
-both sides are held to one standard: the smaller model computes what the dense one does with zeros for what was removed, normalisations
-counting what is left. torch-pruning is used as its README says: MagnitudePruner, output layers ignored, heads declared
-where attention is, its modules' counts of heads set afterwards. Its operation runs on a copy whose weights are their
-own positions, so that what is left says which of the dense values survived.
+Half of each set of channels goes. Every network is a process of its own with a minute of processor time, and both sides
+are held to one standard: the smaller model computes what the dense one does with zeros for what was removed,
+normalisations counting what is left. torch-pruning is used as its README says: MagnitudePruner, output layers ignored,
+heads declared where attention is, its modules' counts of heads set afterwards. Its operation runs on a copy whose
+weights are their own positions, so that what is left says which of the dense values survived.
 """
 
 from __future__ import annotations
