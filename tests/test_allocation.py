@@ -18,10 +18,11 @@ from torch import nn
 
 from jupyter_hwprune.errors import InputError, PruneError
 from jupyter_hwprune.example import Example
-from jupyter_hwprune.pruning.allocation import Curve, Point, Sensitivity, allocate, leave_dense
+from jupyter_hwprune.pruning.allocation import allocate, leave_dense
 from jupyter_hwprune.pruning.masks import keep_top
 from jupyter_hwprune.pruning.sensitivity import output_error, scan
 from jupyter_hwprune.render.sensitivity import picture, plotted, table
+from jupyter_hwprune.report import Curve, Point, Sensitivity
 from tests.networks import TwoOutputs, cnn, images
 
 LEVELS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -314,7 +315,7 @@ def test_the_picture_has_its_size_whatever_the_number_of_layers(layers: int) -> 
 
 def test_the_picture_leaves_pyplot_and_its_settings_alone() -> None:
     code = (
-        "import sys, matplotlib; from jupyter_hwprune.pruning.allocation import Curve, Point, Sensitivity\n"
+        "import sys, matplotlib; from jupyter_hwprune.report import Curve, Point, Sensitivity\n"
         "from jupyter_hwprune.render.sensitivity import picture\n"
         "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
         "was = settings()\n"

@@ -14,9 +14,9 @@ from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
 from jupyter_hwprune.pruning import prune
-from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.channels import remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
+from jupyter_hwprune.pruning.method import Method
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Attention, HiddenHeads, Residual, Transformer
 
@@ -95,9 +95,7 @@ def test_attention_loses_whole_heads(fixed: bool) -> None:
 
 def test_heads_that_nothing_names_go_whole_too() -> None:
     model = Transformer(named=False).eval()
-    result = remove_channels(
-        model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False
-    )
+    result = remove_channels(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False)
     for name in ("attention.q.weight", "attention.k.weight", "attention.v.weight"):
         by_head = result.keep[name].any(1).reshape(4, 8).float().mean(1)
         assert sorted(by_head.tolist()) == [0, 0, 1, 1]

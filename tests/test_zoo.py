@@ -21,10 +21,12 @@ from torch import nn
 
 from jupyter_hwprune import Report, zoo
 from jupyter_hwprune.errors import HwpruneError, InputError, MismatchError, ToolchainError
+from jupyter_hwprune.example import Example
 from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
 from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
 from jupyter_hwprune.proof import TIMING
+from jupyter_hwprune.pruning import prune
 from jupyter_hwprune.quiet import quiet
 from jupyter_hwprune.toolchains import environments
 from tests import networks
@@ -448,11 +450,10 @@ def test_every_kind_of_weight_is_read_along_its_input_channels(tmp_path: Path) -
 @pytest.mark.parametrize(("pattern", "sparsity"), [("2:4", 0.5), ("16x16", 0.75), ("unstructured", 0.8)])
 def test_the_pattern_is_recognised_from_the_weights(tmp_path: Path, pattern: str, sparsity: float) -> None:
     from jupyter_hwprune.pattern import parse_pattern
-    from jupyter_hwprune.pruning.weights import zero_weights
 
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
-    zero_weights(model, parse_pattern(pattern), sparsity, "uniform", {})  # type: ignore[arg-type]
-    _, weights = weights_in(tmp_path / "mlp.onnx", model.eval(), torch.randn(2, 64))
+    model, x = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).eval(), torch.randn(2, 64)
+    pruned = prune(model, Example.of(x), parse_pattern(pattern), sparsity).model
+    _, weights = weights_in(tmp_path / "mlp.onnx", pruned, x)
     assert [layer.pattern for layer in describe(weights)[0]] == [pattern] * 2
     assert str(pattern_of(torch.rand(64, 1, 64) > 0.97)) == "unstructured"
 

@@ -52,8 +52,9 @@ def remove_channels(
     removed.
     """
     example = longer_where_short(dense, example)
-    traced = copy.deepcopy(dense).float()
-    coupled = analyse(traced, example.as_float32())
+    narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
+    plain = copy.deepcopy(dense).float() if narrow else dense
+    coupled = analyse(plain, example.as_float32())
     asked = {each.name: each.makers for each in coupled.sets if not set(left_dense).isdisjoint(each.makers)}
     reasons = coupled.reasons | {maker: ASKED for makers in asked.values() for maker in makers}
     coupled = replace(coupled, sets=tuple(each for each in coupled.sets if each.name not in asked))
@@ -66,7 +67,7 @@ def remove_channels(
             reasons |= {maker: whole for maker in each.makers if maker not in reasons}
     if not keep:
         raise PruneError(_nothing(pattern, reasons))
-    bench = Bench(dense, coupled, Proof(traced, coupled, example))
+    bench = Bench(dense, coupled, Proof(plain, coupled, example))
     outcome = bench.attempt(keep)
     if isinstance(outcome, str):
         faults = bench.culprits(keep, outcome)
@@ -88,12 +89,12 @@ def remove_channels(
 
 def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
     """Score each unit by the L2 norm over all weights that would go with it (Li et al. 2016, arXiv:1608.08710)."""
-    squares = {
-        name: parameter.detach().float().square()
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if parameter.is_floating_point()
-    }
-    return {each.name: each.sums(squares).sqrt() for each in coupled.sets}
+    weights = {name: p.detach() for name, p in model.named_parameters(remove_duplicate=False) if p.is_floating_point()}
+    scores = {}
+    for each in coupled.sets:  # one set at a time, for the sake of memory
+        own = {slot.tensor for slot in each.slots} & weights.keys()
+        scores[each.name] = each.sums({name: weights[name].float().square() for name in own}).sqrt()
+    return scores
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class Bench:
     def attempt(self, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
         """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
         small, masks = slice_model(self.dense, self.coupled, keep)
-        fault = ""
+        proof, fault = self.proof.under(keep), ""
         for model in variants(small, find_attributes(self.dense, self.coupled, keep)):
-            found = self.proof.fault_of(model, keep, masks)
+            found = proof.fault_of(model)
             if found is None:
                 return model, masks
             fault = fault or found
@@ -126,7 +127,7 @@ class Bench:
             outcome = self.attempt(part)
             if isinstance(outcome, str):
                 found |= self.culprits(part, outcome)
-        return found or {name: fault for name in names[len(names) // 2 :]}
+        return found or dict.fromkeys(names[len(names) // 2 :], fault)
 
 
 def _choose(

@@ -11,8 +11,10 @@ are initialised, lets anything before it pass.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ from ..errors import first_line
 from ..example import Example, tensors_of
 from .graph import Coupled
 from .graph.attributes import alive_labels
-from .graph.cut import tensors_of_model
+from .graph.cut import kept_along, tensors_of_model
 
 TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
 LONGER = 4  # a sequence of one token cannot tell one attention head from another
@@ -38,33 +40,56 @@ class Proof:
         self.coupled, self.example = coupled, example.as_float32()
         self.weights = _draw_weights(dense)
 
-    def fault_of(self, small: nn.Module, keep: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> str | None:
-        """Return what is wrong with the smaller model, or None where it equals the dense one under its masks.
+    def under(self, keep: Mapping[str, Tensor]) -> MaskProof:
+        """Fix which units of each set are left."""
+        return MaskProof(self, keep, kept_along(self.coupled, keep))
 
-        `keep` says which units of each set are left, and `masks` what that means for each tensor.
-        """
+
+@dataclass(frozen=True)
+class MaskProof:
+    """What the dense model computes without some of its channels."""
+
+    proof: Proof
+    keep: Mapping[str, Tensor]
+    along: Mapping[str, Mapping[int, Tensor]]  # tensor: {dim: bool [n]}
+
+    def fault_of(self, small: nn.Module) -> str | None:
+        """Return what is wrong with the smaller model, or None where it equals the dense one under the mask."""
         try:
-            own = copy.deepcopy(small).float().eval()
-            _load(own, self.weights, masks)
-            outputs = self.example.outputs(own)
+            outputs = self.proof.example.outputs(self._with_drawn_weights(small))
         except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
             return f"the smaller model does not run ({first_line(error)})"
-        expected = self._expected(keep, masks)
-        if [t.shape for t in outputs] != [t.shape for t in expected]:
+        if [t.shape for t in outputs] != [t.shape for t in self._expected]:
             return "the model's output changes its shape"
-        difference = relative_difference(outputs, expected)
+        difference = relative_difference(outputs, self._expected)
         return None if difference <= TOLERANCE else f"its output is off by {difference:.1e} of its largest value"
 
-    def _expected(self, keep: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> list[Tensor]:
-        trace = self.coupled.analysis.trace
-        masked = {name: t * masks[name] if name in masks else t for name, t in self.weights.items()}
-        given = {place: masked[name] for place, name in trace.names.items()} | trace.constants
-        leaves = pytree.tree_leaves((self.example.args, self.example.kwargs))
+    def _with_drawn_weights(self, small: nn.Module) -> nn.Module:
+        memo: dict[int, Tensor] = {}
+        for name, tensor in tensors_of_model(small).items():
+            values = self.proof.weights[name]
+            for dim, kept in self.along.get(name, {}).items():
+                values = values.index_select(dim, kept.nonzero().flatten())
+            if id(tensor) not in memo:
+                memo[id(tensor)] = nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values.clone()
+        return copy.deepcopy(small, memo).eval()
+
+    @functools.cached_property
+    def _expected(self) -> list[Tensor]:
+        trace = self.proof.coupled.analysis.trace
+        given = {place: self._masked(name) for place, name in trace.names.items()} | trace.constants
+        leaves = pytree.tree_leaves((self.proof.example.args, self.proof.example.kwargs))
         held = [leaf for leaf in leaves if not trace.only_tensors or _is_tensor(leaf)]
         given |= dict(zip(trace.inputs, held, strict=True))
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
-            return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))
+            return tensors_of(MaskedDense(self.proof.coupled, self.keep).run(*(given[name] for name in placeholders)))
+
+    def _masked(self, name: str) -> Tensor:
+        values = self.proof.weights[name].clone()
+        for dim, kept in self.along.get(name, {}).items():
+            values.index_fill_(dim, (~kept).nonzero().flatten(), 0)
+        return values
 
 
 class MaskedDense(Interpreter):
@@ -106,7 +131,7 @@ def _over_kept(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kept:
         return _scattered(target(small, *own, **kwargs), x, inner)
     if name == "group_norm":
         inner = {axis: index for axis, index in kept.items() if axis == 1}
-        own = [_selected(v, {0: i for i in inner.values()}) if _is_tensor(v) else v for v in rest]
+        own = [_selected(v, {a - 1: i for a, i in inner.items()}) if _is_tensor(v) else v for v in rest]
         return _scattered(target(_selected(x, inner), *own, **kwargs), x, inner)
     dims = {d % rank for d in ([rest[0]] if isinstance(rest[0], int) else rest[0])}
     return target(_selected(x, {axis: index for axis, index in kept.items() if axis in dims}), *rest, **kwargs)
@@ -150,17 +175,10 @@ def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor.detach().clone()
     if tensor.ndim >= 2:
         spread = math.sqrt(2 * tensor.shape[0] / tensor.numel())
-        return torch.randn(tensor.shape, generator=generator) * spread
+        return torch.empty(tensor.shape).normal_(0, spread, generator=generator)
     if name.endswith(("bias", "running_mean")):
         return torch.randn(tensor.shape, generator=generator) * 0.3
     return torch.rand(tensor.shape, generator=generator) + 0.5
-
-
-def _load(small: nn.Module, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in tensors_of_model(small).items():
-            dense = weights[name]
-            tensor.copy_(dense[masks[name]].reshape(tensor.shape) if name in masks else dense)
 
 
 def longer_where_short(dense: nn.Module, example: Example) -> Example:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .entry import Entry, conv, images, pooled
+from .entry import Entry, conv, images, linear_conv, pooled
 
 
 class Vgg(nn.Sequential):
@@ -20,8 +20,8 @@ class Vgg(nn.Sequential):
 class BasicBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv(c_in, c_out, stride=stride), *conv(c_out, c_out)[:2])
-        self.shortcut = nn.Sequential(*conv(c_in, c_out, 1, stride)[:2]) if stride > 1 else nn.Identity()
+        self.body = nn.Sequential(conv(c_in, c_out, stride=stride), *linear_conv(c_out, c_out))
+        self.shortcut = nn.Sequential(*linear_conv(c_in, c_out, 1, stride)) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.body(x) + self.shortcut(x))
@@ -45,9 +45,9 @@ class Bottleneck(nn.Module):
     def __init__(self, c_in: int, width: int, groups: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv(c_in, width, 1), conv(width, width, groups=groups), *conv(width, 4 * width, 1)[:2]
+            conv(c_in, width, 1), conv(width, width, groups=groups), *linear_conv(width, 4 * width, 1)
         )
-        self.shortcut = nn.Sequential(*conv(c_in, 4 * width, 1)[:2])
+        self.shortcut = nn.Sequential(*linear_conv(c_in, 4 * width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.body(x) + self.shortcut(x))
@@ -92,7 +92,8 @@ class Inception(nn.Module):
 
 class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        y: Tensor = super().forward(x.permute(0, 2, 3, 1))
+        return y.permute(0, 3, 1, 2)
 
 
 class ConvNextBlock(nn.Module):

@@ -12,7 +12,11 @@ from .entry import Entry, conv, images, pooled, signals, vectors
 class AttentionGate(nn.Module):
     def __init__(self, skip: int, below: int, inner: int) -> None:
         super().__init__()
-        self.skip, self.below, self.score = nn.Conv2d(skip, inner, 1), nn.Conv2d(below, inner, 1), nn.Conv2d(inner, 1, 1)
+        self.skip, self.below, self.score = (
+            nn.Conv2d(skip, inner, 1),
+            nn.Conv2d(below, inner, 1),
+            nn.Conv2d(inner, 1, 1),
+        )
 
     def forward(self, skip: Tensor, below: Tensor) -> Tensor:
         return skip * torch.sigmoid(self.score(functional.relu(self.skip(skip) + self.below(below))))
@@ -41,7 +45,11 @@ class UNet(nn.Module):
 class SuperResolution(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.expand = nn.Conv2d(3, 16, 5, padding=2), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 32, 3, padding=1)
+        self.a, self.b, self.expand = (
+            nn.Conv2d(3, 16, 5, padding=2),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Conv2d(16, 32, 3, padding=1),
+        )
         self.shuffle, self.act, self.out = nn.PixelShuffle(2), nn.PReLU(16), nn.Conv2d(8, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +67,11 @@ class FeaturePyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = conv(3, 16), conv(16, 32, stride=2)
-        self.side_a, self.side_b, self.smooth = nn.Conv2d(16, 16, 1), nn.Conv2d(32, 16, 1), nn.Conv2d(16, 4, 3, padding=1)
+        self.side_a, self.side_b, self.smooth = (
+            nn.Conv2d(16, 16, 1),
+            nn.Conv2d(32, 16, 1),
+            nn.Conv2d(16, 4, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         a = self.a(x)
@@ -105,14 +117,20 @@ class TemporalConv(nn.Module):
         for i, layer in enumerate(self.convs):
             y = functional.relu(layer(functional.pad(x, (2 * 2**i, 0))))
             x = y if i == 0 else x + y
-        y = self.head(x[..., -1])
-        return y
+        logits: Tensor = self.head(x[..., -1])
+        return logits
 
 
 class MlpNorm(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
-            nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ELU(), nn.Linear(32, 4)
+            nn.Linear(8, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Linear(32, 32),
+            nn.BatchNorm1d(32),
+            nn.ELU(),
+            nn.Linear(32, 4),
         )
 
 

@@ -44,5 +44,10 @@ def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, groups: int = 
     return nn.Sequential(layer, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
+def linear_conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """A convolution and its normalisation, without what follows."""
+    return list(conv(c_in, c_out, kernel, stride))[:2]
+
+
 def pooled(x: Tensor) -> Tensor:
     return x.mean((2, 3))

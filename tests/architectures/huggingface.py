@@ -21,7 +21,9 @@ def bert() -> nn.Module:
 def gpt2() -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=4, n_positions=16, use_cache=False, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        vocab_size=50, n_embd=32, n_layer=2, n_head=4, n_positions=16, use_cache=False, bos_token_id=0, eos_token_id=0
+    )
     model: nn.Module = GPT2LMHeadModel(config)
     return model
 

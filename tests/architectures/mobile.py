@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .entry import Entry, conv, images, pooled
+from .entry import Entry, conv, images, linear_conv, pooled
 
 
 class InvertedResidual(nn.Module):
@@ -14,7 +14,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         self.up, self.depthwise = conv(width, hidden, 1), conv(hidden, hidden, groups=hidden)
         self.gate = SqueezeExcite(hidden) if gated else nn.Identity()
-        self.down = nn.Sequential(*conv(hidden, width, 1)[:2])
+        self.down = nn.Sequential(*linear_conv(hidden, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down(self.gate(self.depthwise(self.up(x))))

@@ -18,7 +18,9 @@ from .rules import RULES, Site
 from .rules.elementwise import pointwise
 from .trace import Trace
 
-VIEWS = frozenset("view slice select narrow transpose permute unsqueeze squeeze split chunk unbind getitem t".split())
+VIEWS = frozenset(
+    ("view", "slice", "select", "narrow", "transpose", "permute", "unsqueeze", "squeeze", "split", "chunk", "unbind")
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def _label_tensors(model: nn.Module, labels: Labels, used: set[str]) -> dict[str
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
             reason = (
-                f"it belongs to the nn.MultiheadAttention {name or 'itself'}, which has one width for its heads and for what it "
-                "reads and cannot lose either; separate q, k and v Linear layers can be cut"
+                f"it belongs to the nn.MultiheadAttention {name or 'itself'}, which has one width for its heads and "
+                "for what it reads and cannot lose either; separate q, k and v Linear layers can be cut"
             )
             for own, _ in module.named_parameters():
                 labels.pin_value(tensors[f"{name}.{own}".lstrip(".")], reason)
@@ -116,11 +118,15 @@ def _unknown(site: Site, node: Node) -> Any:
 
 
 def _write_back(node: Node, outcome: Value, values: dict[str, Any]) -> None:
-    """An operator that works in place changes what it was given, and what that is a view of."""
+    """Carry over what an operator did in place to the tensor it was given, and to what that is a view of."""
     target: Any = node.args[0]
     zero = all(f.zero for f in outcome.factors)
     values[target.name] = outcome
-    while isinstance(target, Node) and str(getattr(target.target, "__name__", "")).partition(".")[0] in VIEWS:
+    while isinstance(target, Node) and str(getattr(target.target, "__name__", "")).partition(".")[0] in {
+        *VIEWS,
+        "t",
+        "getitem",
+    }:
         target = target.args[0]
         value = values[target.name]
         changed = [v.zeroed(zero) for v in value] if isinstance(value, list) else value.zeroed(zero)
@@ -131,7 +137,7 @@ def _given(node: Node, values: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments by name, defaults among them, and tensors as what is known of them."""
     args, kwargs = pytree.tree_map_only(Node, lambda n: values[n.name], (tuple(node.args), dict(node.kwargs)))
     if not isinstance(node.target, OpOverload):
-        return dict(enumerate(args)) | kwargs
+        return {str(i): arg for i, arg in enumerate(args)} | dict(kwargs)
     schema = node.target._schema.arguments  # noqa: SLF001 - the only place that names an operator's arguments
     given = {a.name: a.default_value for a in schema if a.has_default_value()}
     given |= dict(zip((a.name for a in schema), args, strict=False))

@@ -41,11 +41,13 @@ def variants(model: nn.Module, attributes: list[Attribute]) -> Iterator[nn.Modul
         kind = type(model.get_submodule(attribute.module))
         alike[kind, attribute.name, attribute.place, len(attribute.values)].append(attribute)
     groups = list(alike.values())
-    choices = itertools.product(*(range(len(group[0].values)) for group in groups))
+    choices: Iterator[tuple[int, ...]] = itertools.product(*(range(len(group[0].values)) for group in groups))
     if len(groups) > 8:  # too many to try them all: each by itself, then two together
         sizes = [len(group[0].values) for group in groups]
         few = [[], *([i] for i in range(len(groups))), *map(list, itertools.combinations(range(len(groups)), 2))]
-        choices = iter([tuple(min(1, sizes[i] - 1) if i in chosen else 0 for i in range(len(groups))) for chosen in few])
+        choices = iter(
+            [tuple(min(1, sizes[i] - 1) if i in chosen else 0 for i in range(len(groups))) for chosen in few]
+        )
     ranked = sorted(itertools.islice(choices, 1 << 12), key=lambda choice: sum(1 for c in choice if c))
     for choice in ranked[:LARGEST_SEARCH]:
         for index, group in zip(choice, groups, strict=True):

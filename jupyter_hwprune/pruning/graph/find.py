@@ -18,7 +18,8 @@ def analyse(model: nn.Module, example: Example) -> Coupled:
     """Find the sets of channels that can be removed from `model`, which stays as it is.
 
     Where a view spreads one axis over two, as heads by their width, one of them has to shrink: heads go whole, and of
-    groups the same places. The other choice is taken where it frees more. Raises PruneError when the graph cannot be read.
+    groups the same places. The other choice is taken where it frees more. Raises PruneError when the graph cannot be
+    read.
     """
     recorded = trace(model, example)
     best = _coupled(model, recorded, ())

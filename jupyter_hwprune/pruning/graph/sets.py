@@ -23,6 +23,7 @@ class Slot:
     positions: Tensor  # int64 [U, k], the indices along `dim` that belong to each unit
     reads: bool = False  # the dimension is summed over where the tensor is used: an input of the layer
     parameter: bool = True
+    tied: bool = False  # another name of a tensor that has a slot already
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,10 @@ class ChannelSet:
         A weight that stands in two dimensions of the set is counted for both of its units; a tied one once.
         """
         total = torch.zeros(self.units, dtype=torch.float32)
-        seen: set[tuple[int, int]] = set()
         for slot in self.slots:
-            value = values.get(slot.tensor) if slot.parameter else None
-            if value is None or (id(value), slot.dim) in seen:
+            value = values.get(slot.tensor) if slot.parameter and not slot.tied else None
+            if value is None:
                 continue
-            seen.add((id(value), slot.dim))
             others = [d for d in range(value.ndim) if d != slot.dim]
             along = value.sum(dim=others, dtype=torch.float32) if others else value.float()  # [n]
             total += along[slot.positions.to(along.device)].sum(dim=1).to(total.device)
@@ -72,7 +71,7 @@ class Coupled:
 
 
 def find_sets(analysis: Analysis, order: Mapping[str, bool]) -> tuple[ChannelSet, ...]:
-    """Gather the labels that may go into sets of like units. `order` names the tensors, and says which are parameters."""
+    """Gather the labels that may go into sets of like units. `order` says of all tensors if they are parameters."""
     while True:
         places = _places(analysis, order)
         sets = _alike(analysis, places)
@@ -89,6 +88,7 @@ class _Place:
     roots: Array  # [n]
     reads: bool
     parameter: bool
+    tied: bool
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,14 @@ class _Found:
 def _places(analysis: Analysis, order: Mapping[str, bool]) -> list[_Place]:
     labels = analysis.labels
     read = np.unique(np.concatenate(labels.read)) if labels.read else np.empty(0, np.int64)
-    found = []
+    found, seen = [], set()
     for name, parameter in order.items():
+        tied = id(analysis.tensors[name]) in seen
+        seen.add(id(analysis.tensors[name]))
         for factor in analysis.tensors[name].factors:
             own = factor.labels.ravel()
             reads = bool(np.isin(own[:1], read)[0])
-            found.append(_Place(name, factor.axes[0], labels.roots(own), reads, parameter))
+            found.append(_Place(name, factor.axes[0], labels.roots(own), reads, parameter, tied))
     return found
 
 
@@ -139,7 +141,7 @@ def _alike(analysis: Analysis, places: list[_Place]) -> list[_Found]:
         if len(units) < 2 or not any(places[i].parameter for i in np.unique(own)):
             continue
         slots = tuple(
-            Slot(p.tensor, p.dim, torch.from_numpy(table[:, own == i].copy()), p.reads, p.parameter)
+            Slot(p.tensor, p.dim, torch.from_numpy(table[:, own == i].copy()), p.reads, p.parameter, p.tied)
             for i in np.unique(own)
             for p in (places[i],)
         )

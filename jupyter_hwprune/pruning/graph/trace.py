@@ -34,7 +34,8 @@ def trace(model: nn.Module, example: Example) -> Trace:
 
     torch.export comes first. Where a branch on a tensor's value stops it, the run of this very example is recorded.
     """
-    own = copy.deepcopy(model).eval()
+    shared = {id(parameter): parameter for parameter in model.parameters()}  # which no run changes
+    own = copy.deepcopy(model, shared).eval()
     with _plain_attention(), quiet(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -43,7 +44,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
             stumbled = error
         try:
             return _recorded(own, example)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             raise PruneError(
                 "torch.export cannot read this model's graph, in which channels are followed "
                 f"({first_line(stumbled)}), nor can one run of it be recorded ({first_line(error)}). Make its forward "

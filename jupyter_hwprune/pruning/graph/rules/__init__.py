@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from . import contractions, elementwise, norms, recurrent, shapes, spatial
+from . import contractions, elementwise, joins, norms, parts, recurrent, shapes, spatial
 from .site import Outcome, Site
 
 RULES: Mapping[str, Callable[[Site], Outcome]] = {
     **elementwise.RULES,
     **shapes.RULES,
+    **parts.RULES,
+    **joins.RULES,
     **contractions.RULES,
     **spatial.RULES,
     **norms.RULES,

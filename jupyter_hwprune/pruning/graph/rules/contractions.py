@@ -71,11 +71,13 @@ def einsum(at: Site) -> Outcome:
             at.labels.pin_value(t, f"{at.name} takes a diagonal")
         return Value(at.shape)
     number = {c: i for i, c in enumerate(dict.fromkeys(c for term in terms for c in term))}
-    return at.contract(at["tensors"], [[number[c] for c in term] for term in terms], [number[c] for c in letters(output)])
+    return at.contract(
+        at["tensors"], [[number[c] for c in term] for term in terms], [number[c] for c in letters(output)]
+    )
 
 
 def attention(at: Site) -> Outcome:
-    """q [.., T, D], k [.., S, D], v [.., S, E] -> [.., T, E]; 1/sqrt(D) is in it, and so D stays."""
+    """Attend: q [.., T, D], k [.., S, D], v [.., S, E] -> [.., T, E]; 1/sqrt(D) is in it, and so D stays."""
     q, k, v = at["query"], at["key"], at["value"]
     rank = len(q.shape)
     whole = f"{at.name} scales by the width of a head"
@@ -118,7 +120,7 @@ def embedding(at: Site) -> Outcome:
 
 
 def convolution(at: Site) -> Outcome:
-    """x [B, C, ..] and weight [K, C/g, ..] -> [B, K, ..]; transposed, the weight is [C, K/g, ..]."""
+    """Convolve x [B, C, ..] with weight [K, C/g, ..] -> [B, K, ..]; transposed, the weight is [C, K/g, ..]."""
     x, weight, groups = at["input"], at["weight"], int(at.get("groups") or 1)
     transposed = "transpose" in at.node.target.__name__ or bool(at.get("transposed"))  # type: ignore[union-attr]
     rank, spatial = len(x.shape), len(weight.shape) - 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch.fx import Node
 
@@ -10,12 +11,19 @@ from ..labels import Value
 from .site import Outcome, Site
 
 KEEP_ZERO = (
-    "abs alias asin atan ceil celu clone contiguous conj data detach detach_ dropout elu erf expm1 feature_dropout floor "
-    "fix gelu hardshrink hardswish hardtanh leaky_relu lift_fresh_copy log1p mish nan_to_num neg positive relu relu6 "
-    "round rrelu selu sgn sign silu sin sinh softshrink sqrt square tan tanh tanhshrink to _to_copy trunc type_as view_as_real "
-    "resolve_conj resolve_neg _conj real float half bfloat16 double numpy_T pin_memory requires_grad_ threshold"
-).split()
+    "_conj", "_to_copy", "abs", "alias", "asin", "atan", "bfloat16", "ceil", "celu", "clone", "conj", "contiguous",
+    "data", "detach", "double", "dropout", "elu", "erf", "expm1", "feature_dropout", "fix", "float", "floor",
+    "gelu", "half", "hardshrink", "hardswish", "hardtanh", "leaky_relu", "lift_fresh_copy", "log1p", "mish",
+    "nan_to_num", "neg", "pin_memory", "positive", "relu", "relu6", "requires_grad_", "resolve_conj", "resolve_neg",
+    "round", "rrelu", "selu", "sgn", "sign", "silu", "sin", "sinh", "softshrink", "sqrt", "square", "tan", "tanh",
+    "tanhshrink", "to", "trunc", "type_as",
+)  # fmt: skip
 """f(0) = 0, and what is no change at all."""
+
+WHOLE = (
+    "all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "max", "mean", "median", "min", "mode", "prod",
+    "std", "var", "var_mean",
+)  # fmt: skip
 
 
 def pointwise(at: Site) -> Outcome:
@@ -24,9 +32,8 @@ def pointwise(at: Site) -> Outcome:
 
 
 def keep_zero(at: Site) -> Outcome:
-    clamp = at.get("min_val", 0) or at.get("threshold", 0) or at.get("value", 0)  # of hardtanh and threshold
-    bounded = isinstance(clamp, (int, float)) and clamp > 0
-    return at.x.zeroed(not bounded)
+    least = at.get("min_val")  # of hardtanh
+    return at.x.zeroed(least is None or least <= 0)
 
 
 def clamp(at: Site) -> Outcome:
@@ -46,7 +53,7 @@ def divide(at: Site) -> Outcome:
     if isinstance(numerator, Value):
         zero = at.meet([numerator], "any")
         kept = {f.axes for f in zero.factors if f.zero}
-        return Value(merged.shape, tuple(type(f)(f.labels, f.axes in kept, f.view) for f in merged.factors))
+        return Value(merged.shape, tuple(replace(f, zero=f.axes in kept) for f in merged.factors))
     return merged
 
 
@@ -64,9 +71,7 @@ def where(at: Site) -> Outcome:
     sides = [at.get("self"), at.get("other")]
     if all(isinstance(side, Value) for side in sides):
         zero = {f.axes: f.zero for f in at.meet(sides, "all").factors}
-        return Value(
-            merged.shape, tuple(type(f)(f.labels, zero.get(f.axes, False), f.view) for f in merged.factors)
-        )
+        return Value(merged.shape, tuple(replace(f, zero=zero.get(f.axes, False)) for f in merged.factors))
     return merged
 
 
@@ -78,12 +83,14 @@ def masked_fill(at: Site) -> Outcome:
 def copy_into(at: Site) -> Outcome:
     merged = at.meet([at["self"], at["src"]], "never")
     zero = {f.axes for f in at["src"].factors if f.zero} if len(at["src"].shape) == len(merged.shape) else set()
-    return Value(merged.shape, tuple(type(f)(f.labels, f.axes in zero, f.view) for f in merged.factors))
+    return Value(merged.shape, tuple(replace(f, zero=f.axes in zero) for f in merged.factors))
 
 
 def reduce_sum(at: Site) -> Outcome:
     """Sum over axes: a masked zero adds nothing, so that its absence changes nothing either."""
-    return _reduced(at, lambda factor_zero: factor_zero, "adds up channels, of which one that is gone would not be zero")
+    return _reduced(
+        at, lambda factor_zero: factor_zero, "adds up channels, of which one that is gone would not be zero"
+    )
 
 
 def reduce_whole(at: Site) -> Outcome:
@@ -124,7 +131,7 @@ def _plain(node: Node) -> str:
 
 
 def of_nothing(at: Site) -> Outcome:
-    """A constant that is the same everywhere: of whatever size the code gives it, which the proof will show."""
+    """Label a constant that is the same everywhere: of whatever size the code gives it, which the proof will show."""
     return at.labels.of_shape(at.shape, zero=at.node.target.__name__.startswith(("zeros", "new_zeros")))  # type: ignore[union-attr]
 
 
@@ -162,7 +169,7 @@ def _shrunk(value: Value, shape: tuple[int, ...], outside: list[int]) -> Value:
     if len(shape) == len(value.shape):
         return Value(shape, value.factors)
     factors = tuple(
-        type(f)(f.labels.reshape([f.labels.shape[axis] for axis in outside]), f.zero, f.view) for f in value.factors
+        replace(f, labels=f.labels.reshape([f.labels.shape[axis] for axis in outside])) for f in value.factors
     )
     return Value(shape, factors)
 
@@ -178,11 +185,7 @@ RULES: dict[str, Callable[[Site], Outcome]] = {
     "masked_fill": masked_fill,
     "copy": copy_into,
     **dict.fromkeys(("sum", "linalg_vector_norm", "norm"), reduce_sum),
-    **dict.fromkeys(
-        ("mean", "var", "std", "var_mean", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "logsumexp")
-        + ("any", "all", "median", "mode"),
-        reduce_whole,
-    ),
+    **dict.fromkeys(WHOLE, reduce_whole),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "sort", "topk", "argsort"), over_axis),
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "roll", "flip"), cumulative),
     **dict.fromkeys(("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty"), of_nothing),

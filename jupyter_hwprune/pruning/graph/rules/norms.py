@@ -12,7 +12,7 @@ from .site import Outcome, Site
 
 
 def batch_norm(at: Site) -> Outcome:
-    """x [B, C, ..] with statistics, weight and bias [C]."""
+    """Normalise x [B, C, ..] with statistics, weight and bias [C]."""
     x = at["input"]
     rank = len(x.shape)
     x = at.labels.pin_value(x, f"{at.name} needs all of these places", [a for a in range(rank) if a > 1])
@@ -53,12 +53,12 @@ def layer_norm(at: Site) -> Outcome:
 
 
 def group_norm(at: Site) -> Outcome:
-    """x [B, C, ..]: each group keeps as many channels as the others."""
+    """Normalise x [B, C, ..] in groups: each group keeps as many channels as the others."""
     x, groups = at["input"], at["num_groups"]
     rank = len(x.shape)
     x = at.labels.pin_value(x, f"{at.name} needs all of these places", [a for a in range(rank) if a > 1])
     factor = x.on(1)
-    if factor is not None and factor.axes == (1,) and 1 < groups:
+    if factor is not None and factor.axes == (1,) and groups > 1:
         at.labels.shares.append((factor.labels.reshape(groups, -1), at.name))
     at.labels.over_kept[at.node.name] = x
     own = [at.get(k) for k in ("weight", "bias")]
@@ -67,12 +67,12 @@ def group_norm(at: Site) -> Outcome:
 
 
 def weight_norm(at: Site) -> Outcome:
-    """v [K, C, ..] and g [K, 1, ..]: g v / |v|, to which a masked zero adds nothing."""
+    """Scale v [K, C, ..] by g [K, 1, ..]: g v / |v|, to which a masked zero adds nothing."""
     return at.meet([at["v"], at["g"]], "any")
 
 
 def glu(at: Site) -> Outcome:
-    """The first half of an axis times the sigmoid of the second."""
+    """Multiply the first half of an axis by the sigmoid of the second."""
     axis, x = at.axis(default=-1), at.x
     size = x.shape[axis] // 2
     factors = []

@@ -1,4 +1,4 @@
-"""Views, permutations, slices, joins: they act on the arrays of labels as they do on the tensors."""
+"""Views, permutations, repeats: they act on the arrays of labels as they do on the tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..labels import Array, Factor, Value, aligned
+from ..labels import Factor, Value, aligned
 from .site import Outcome, Site
 
 LARGEST = 1 << 24  # labels of one view
@@ -35,7 +35,7 @@ def reshaped(at: Site, value: Value, shape: tuple[int, ...]) -> Value:
         array = np.broadcast_to(factor.labels, spread).reshape(
             [size if i in new_axes else 1 for i, size in enumerate(shape)]
         )
-        factors.append(_spread(at, replace(factor, labels=array)))
+        factors.append(spread_over(at, replace(factor, labels=array)))
     return _apart(at, Value(shape, tuple(factors)))
 
 
@@ -56,14 +56,14 @@ def _blocks(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, ran
         yield range(first_i, i), range(first_j, j)
 
 
-def _spread(at: Site, factor: Factor) -> Factor:
+def spread_over(at: Site, factor: Factor) -> Factor:
     """Note a factor that came to stand on several axes, of which one only may shrink."""
     for axis in factor.axes:
         first = np.take(factor.labels, [0], axis)
         if bool((factor.labels == first).all()) and first.size > 1:
             factor = replace(factor, labels=first)
     if len(factor.axes) > 1:
-        factor = replace(factor, view=factor.view if factor.view else at.node.name)
+        factor = replace(factor, view=factor.view or at.node.name)
         at.labels.spread.append(factor)
     return factor
 
@@ -137,124 +137,6 @@ def repeat_interleave(at: Site) -> Outcome:
     return Value(at.shape, tuple(factors))
 
 
-def take(at: Site, value: Value, axis: int, index: slice | int, shape: tuple[int, ...]) -> Value:
-    """Take part of an axis: of one that is cut together with others, along those others only."""
-    factors: list[Factor] = []
-    for each in value.factors:
-        factor: Factor | None = each
-        if each.labels.shape[axis] > 1:
-            factor = at.labels.simplified(each)
-            others = [other for other in factor.axes if other != axis]
-            if axis in factor.axes and others:
-                reason = f"{at.name} takes part of an axis"
-                factor = (
-                    at.labels.drop(factor, axis, reason)
-                    if isinstance(index, int)
-                    else at.labels.decide(factor, [axis], others, reason)
-                )
-            elif axis in factor.axes and isinstance(index, int):
-                factor = at.labels.drop(factor, axis, f"{at.name} picks one of its channels by its place")
-        if factor is None:
-            continue
-        labels = factor.labels
-        if isinstance(index, int):
-            labels = np.take(labels, 0, axis)
-        elif labels.shape[axis] > 1:
-            labels = labels[(slice(None),) * axis + (index,)]
-        factors.append(replace(factor, labels=labels))
-    return Value(shape, tuple(factors))
-
-
-def select(at: Site) -> Outcome:
-    return take(at, at.x, at.axis(), 0, at.shape)
-
-
-def slices(at: Site) -> Outcome:
-    axis = at.axis()
-    size = at.x.shape[axis]
-    start, stop, step = (at.get(k) for k in ("start", "end", "step"))
-    if "length" in at.given:
-        stop = start + at["length"]
-    index = slice(*slice(start, stop, step or 1).indices(size))
-    length = at.shape[axis]
-    if length == size:
-        return at.x
-    if index.step != 1:
-        kept = at.labels.pin_value(at.x, f"{at.name} takes every so many of its channels", [axis])
-        return take(at, kept, axis, index, at.shape)
-    _share(at, axis, length, index.start)
-    return take(at, at.x, axis, index, at.shape)
-
-
-def pieces(at: Site) -> Outcome:
-    axis = at.axis()
-    found, start = [], 0
-    if len({shape[axis] for shape in at.shapes}) == 1:
-        _share(at, axis, at.shapes[0][axis], 0)
-    for shape in at.shapes:
-        found.append(take(at, at.x, axis, slice(start, start + shape[axis]), shape))
-        start += shape[axis]
-    return found
-
-
-def unbind(at: Site) -> Outcome:
-    return [take(at, at.x, at.axis(), 0, shape) for shape in at.shapes]
-
-
-def _share(at: Site, axis: int, length: int, start: int) -> None:
-    """Have equal pieces of an axis keep the same count, so that half of it stays half of it."""
-    size = at.x.shape[axis]
-    factor = at.x.on(axis)
-    if factor is not None and factor.axes == (axis,) and length < size and size % length == start % length == 0:
-        at.labels.shares.append((factor.labels.reshape(size // length, length), at.name))
-
-
-def cat(at: Site) -> Outcome:
-    parts = [part for part in at["tensors"] if part.shape != (0,)]
-    axis = at.axis(value=parts[0])
-    return _joined(at, parts, axis, at.shape)
-
-
-def stack(at: Site) -> Outcome:
-    rank = len(at.shape)
-    axis = int(at.get("dim") or 0) % rank
-    own = [i for i in range(rank) if i != axis]
-    return _joined(at, [aligned(part, own, rank) for part in at["tensors"]], axis, at.shape)
-
-
-def _joined(at: Site, parts: list[Value], axis: int, shape: tuple[int, ...]) -> Value:
-    along = [part.on(axis) for part in parts]
-    inner = {axis} | {a for f in along if f is not None for a in f.axes}  # what `_along` sees to
-    rest = [
-        Value(
-            tuple(1 if a in inner else size for a, size in enumerate(part.shape)),
-            tuple(f for f in part.factors if not inner & set(f.axes)),
-        )
-        for part in parts
-    ]
-    factors = [replace(factor, zero=all(zeros)) for factor, zeros in at.labels.merge(rest, (), at.name)]
-    if any(f is not None for f in along):
-        factors.append(_along(at, parts, along, axis))
-    return Value(shape, tuple(factors))
-
-
-def _along(at: Site, parts: list[Value], along: list[Factor | None], axis: int) -> Factor:
-    """Lay the labels on the joined axis end to end; a part without any gets some that stay."""
-    arrays: list[Array] = []
-    for part, factor in zip(parts, along, strict=True):
-        if factor is None:
-            labels = at.labels.fresh(part.shape[axis])
-            at.labels.pin(labels, f"{at.name} puts it beside channels that stay whole")
-            arrays.append(labels.reshape([-1 if i == axis else 1 for i in range(len(part.shape))]))
-        else:
-            arrays.append(factor.labels)
-    others = np.broadcast_shapes(*(tuple(1 if i == axis else n for i, n in enumerate(a.shape)) for a in arrays))
-    spread = [np.broadcast_to(a, [a.shape[axis] if i == axis else n for i, n in enumerate(others)]) for a in arrays]
-    present = [f for f in along if f is not None]
-    joined = Factor(np.concatenate(spread, axis), all(f.zero for f in present), next((f.view for f in present), ""))
-    return _spread(at, joined)
-
-
 def pixel_shuffle(at: Site) -> Outcome:
     """[.., C*r*r, H, W] -> [.., C, H*r, W*r]: the r*r channels that become one go together."""
     r, axis = at["upscale_factor"], len(at.shape) - 3
@@ -287,8 +169,7 @@ def im2col(at: Site) -> Outcome:
 
 
 def _multiplied(at: Site, axis: int, times: int) -> Value:
-    rest = [a for a in range(len(at.x.shape)) if a not in {axis}]
-    kept = at.labels.pin_value(at.x, f"{at.name} needs all of these places", [a for a in rest if a > axis])
+    kept = at.labels.pin_value(at.x, f"{at.name} needs all of these places", range(axis + 1, len(at.x.shape)))
     return Value(at.shape, tuple(replace(f, labels=np.repeat(f.labels, times, axis)) for f in kept.factors))
 
 
@@ -308,98 +189,21 @@ def _grouped_axis(at: Site, axis: int, split: tuple[int, int], keep: int) -> Val
     return Value(at.shape, (replace(factor, labels=first.reshape(along)),))
 
 
-def indexed(at: Site) -> Outcome:
-    """x[:, ids]: an axis that is read by number stays whole."""
-    listed = at["indices"]
-    indices = listed if isinstance(listed, (list, tuple)) else [listed]
-    by_number = [axis for axis, index in enumerate(indices) if isinstance(index, Value)]
-    kept = at.labels.pin_value(at.x, f"{at.name} reads its channels by their numbers", by_number)
-    for axis in by_number:
-        at.labels.pin_value(indices[axis], f"{at.name} reads by these")
-    width = len(np.broadcast_shapes(*(indices[axis].shape for axis in by_number)))
-    together = by_number == list(range(by_number[0], by_number[-1] + 1))
-    start = by_number[0] if together else 0
-    places = {axis: axis for axis in range(start)}
-    following = [axis for axis in range(len(at.x.shape)) if axis not in by_number and axis >= start]
-    places |= {axis: start + width + i for i, axis in enumerate(following)}
-    if len(at.shape) != len(at.x.shape) - len(by_number) + width:  # a mask of booleans
-        at.labels.pin_value(at.x, f"{at.name} reads its channels by a mask")
-        return Value(at.shape)
-    factors = []
-    for factor in kept.factors:
-        shape = [1] * len(at.shape)
-        for axis, place in places.items():
-            shape[place] = factor.labels.shape[axis]
-        factors.append(replace(factor, labels=factor.labels.reshape(shape)))
-    return Value(at.shape, tuple(factors))
-
-
-def gathered(at: Site) -> Outcome:
-    """index_select and the like: other axes pass where they are as long as before."""
-    axis = at.axis()
-    kept = at.labels.pin_value(at.x, f"{at.name} reads its channels by their numbers", [axis])
-    if at.node.target.__name__.startswith("index_select"):  # type: ignore[union-attr]
-        return Value(at.shape, kept.factors)
-    at.labels.pin_value(kept, f"{at.name} reads its channels by their numbers")
-    return Value(at.shape)
-
-
-def pad(at: Site) -> Outcome:
-    """Pad the last axes; where those have channels, what is put beside them stays."""
-    amounts, rank = list(at["pad"]), len(at.x.shape)
-    constant = "constant" in at.node.target.__name__ or at.get("mode", "reflect") == "constant"  # type: ignore[union-attr]
-    zero = constant and not at.get("value")
-    factors = []
-    for factor in at.labels.pin_value(at.x, f"{at.name} mirrors its channels", _padded(amounts, rank, constant)).factors:
-        labels = factor.labels
-        for axis in factor.axes:
-            i = 2 * (rank - 1 - axis)
-            before, after = (*amounts[i : i + 2], 0, 0)[:2]
-            ends = []
-            for count in (before, after):
-                end = at.labels.fresh(max(count, 0))
-                at.labels.pin(end, f"{at.name} puts it beside channels that stay whole")
-                shape = [labels.shape[a] if a != axis else len(end) for a in range(rank)]
-                ends.append(np.broadcast_to(end.reshape([-1 if a == axis else 1 for a in range(rank)]), shape))
-            labels = np.concatenate([ends[0], labels, ends[1]], axis)
-            labels = labels[(slice(None),) * axis + (slice(max(-before, 0), labels.shape[axis] - max(-after, 0)),)]
-        factors.append(_spread(at, replace(factor, labels=labels, zero=factor.zero and zero)))
-    return Value(at.shape, tuple(factors))
-
-
-def _padded(amounts: list[int], rank: int, constant: bool) -> list[int]:
-    return [] if constant else [rank - 1 - i // 2 for i in range(0, len(amounts), 2)]
-
-
-def unfold(at: Site) -> Outcome:
-    kept = at.passed(at.x, [at.axis("dimension")], zero=True, what="slides over its channels")
-    return Value(at.shape, aligned(kept, range(len(kept.shape)), len(at.shape)).factors)
-
-
 RULES: dict[str, Callable[[Site], Outcome]] = {
     **dict.fromkeys(
         ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as"),
         reshape,
     ),
     **dict.fromkeys(
-        ("permute", "transpose", "t", "movedim", "mT", "swapaxes", "swapdims", "adjoint", "numpy_T", "moveaxis"), permute
+        ("permute", "transpose", "t", "movedim", "mT", "swapaxes", "swapdims", "adjoint", "numpy_T", "moveaxis"),
+        permute,
     ),
     **dict.fromkeys(("expand", "broadcast_to"), expand),
     "expand_as": expand_as,
     **dict.fromkeys(("repeat", "tile"), repeat),
     "repeat_interleave": repeat_interleave,
-    "select": select,
-    **dict.fromkeys(("slice", "narrow"), slices),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), pieces),
-    "unbind": unbind,
-    **dict.fromkeys(("cat", "concat", "concatenate"), cat),
-    "stack": stack,
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
     "im2col": im2col,
-    "index": indexed,
-    **dict.fromkeys(("index_select", "gather", "take_along_dim"), gathered),
-    **dict.fromkeys(("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d"), pad),
-    "unfold": unfold,
 }

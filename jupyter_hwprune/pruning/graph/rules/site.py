@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -39,7 +39,8 @@ class Site:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         found = self.node.meta.get("val")
-        return [tuple(t.shape) for t in (found if isinstance(found, (list, tuple)) else [found]) if _is_tensor(t)]
+        listed = found if isinstance(found, (list, tuple)) else [found]
+        return [tuple(t.shape) for t in listed if isinstance(t, Tensor)]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,15 +58,16 @@ class Site:
         return [int(d) % rank for d in listed] if listed else list(range(rank))
 
     def meet(self, parts: Sequence[Value], zero: str) -> Value:
-        """Join tensors element by element, as broadcasting has them; `zero` says of which parts zeros stay: any, all."""
+        """Join tensors element by element, as broadcasting has them; `zero`: of which parts zeros stay (any, all)."""
         shape = self.shape
         spread = [aligned(p, range(len(shape) - len(p.shape), len(shape)), len(shape)) for p in parts]
-        rule = {"any": any, "all": all, "never": lambda _: False}[zero]
+        rules: dict[str, Callable[[tuple[bool, ...]], bool]] = {"any": any, "all": all, "never": lambda _: False}
+        rule = rules[zero]
         merged = self.labels.merge(spread, (), self.name)
-        return Value(shape, tuple(_with_zero(f, rule(zeros)) for f, zeros in merged))
+        return Value(shape, tuple(replace(f, zero=rule(zeros)) for f, zeros in merged))
 
     def contract(self, parts: Sequence[Value], letters: Sequence[Sequence[int]], output: Sequence[int]) -> Value:
-        """Multiply tensors and sum over the axes that are not in `output`, the axes of each being named by `letters`."""
+        """Multiply tensors and sum over the axes that are not in `output`; `letters` name the axes of each."""
         rank = 1 + max((axis for own in letters for axis in own), default=0)
         spread = [aligned(p, own, rank) for p, own in zip(parts, letters, strict=True)]
         summed = set(range(rank)) - set(output)
@@ -76,7 +78,7 @@ class Site:
         for factor, _ in self.labels.merge(spread, summed, self.name):
             if not set(factor.axes) & summed:
                 moved = factor.labels.transpose([*output, *sorted(summed)])
-                factors.append(_with_labels(factor, moved.reshape(moved.shape[: len(output)])))
+                factors.append(replace(factor, labels=moved.reshape(moved.shape[: len(output)])))
         sizes = [max(part.shape[axis] for part in spread) for axis in output]
         return Value(tuple(sizes), tuple(factors))
 
@@ -92,15 +94,3 @@ def _tensors(values: Iterable[Any]) -> Iterable[Value]:
             yield value
         elif isinstance(value, (list, tuple)):
             yield from _tensors(value)
-
-
-def _is_tensor(found: Any) -> bool:
-    return isinstance(found, Tensor)
-
-
-def _with_zero(factor: Any, zero: bool) -> Any:
-    return type(factor)(factor.labels, zero, factor.view)
-
-
-def _with_labels(factor: Any, labels: Any) -> Any:
-    return type(factor)(labels, factor.zero, factor.view)

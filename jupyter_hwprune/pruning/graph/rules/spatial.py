@@ -9,9 +9,10 @@ from ..labels import Value
 from .site import Outcome, Site
 
 NAMES = (
-    "max_pool adaptive_avg_pool adaptive_max_pool avg_pool lp_pool upsample_nearest _upsample_nearest_exact "
-    "upsample_linear upsample_bilinear upsample_bicubic upsample_trilinear _upsample_bilinear_aa _upsample_bicubic_aa"
-).split()
+    "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "upsample_nearest", "upsample_linear",
+    "_upsample_nearest_exact", "upsample_bilinear", "upsample_bicubic", "upsample_trilinear", "_upsample_bilinear_aa",
+    "_upsample_bicubic_aa", "_adaptive_avg_pool",
+)  # fmt: skip
 
 
 def over_places(at: Site) -> Outcome:
@@ -32,8 +33,5 @@ def grid_sample(at: Site) -> Outcome:
 RULES: dict[str, Callable[[Site], Outcome]] = {
     **{f"{name}{k}d": over_places for name in NAMES for k in (1, 2, 3)},
     **{f"{name}{k}d_with_indices": over_places for name in ("max_pool", "adaptive_max_pool") for k in (1, 2, 3)},
-    **{f"{name}2d": over_places for name in ("_adaptive_avg_pool", "_upsample_bilinear_aa")},
     "grid_sampler": grid_sample,
-    "upsample_linear1d": over_places,
-    "upsample_bilinear2d": over_places,
 }
