@@ -102,8 +102,8 @@ def measure(
             start = time.process_time()
             each.prune(pruned, tokens, pattern, sparsity)
             seconds = time.process_time() - start
-            weights = [pruned.get_submodule(name).weight for name in prunable(pruned)]
-            zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)  # type: ignore[operator,union-attr,arg-type]
+            weights = [pruned.get_parameter(f"{name}.weight") for name in prunable(pruned)]
+            zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
             found = {"case": title(pattern, sparsity), "who": each.name, "seconds": seconds, "zeros": zeros}
             rows.append(found | {"perplexity": perplexity(pruned, heldout)})
             print(f"{dense:.3f}", *found.values(), f"{rows[-1]['perplexity']:.3f}", file=sys.stderr, flush=True)
@@ -134,7 +134,7 @@ def ours(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float)
 
 def by_magnitude(model: CharLM, _tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
     for name in prunable(model):
-        weight: Tensor = model.get_submodule(name).weight.data  # type: ignore[assignment,union-attr]
+        weight = model.get_parameter(f"{name}.weight").data
         scores = weight.abs()[:, None]  # [K, 1, C]
         if isinstance(pattern, NM):
             keep = keep_n_of_m(scores, pattern.n, pattern.m)

@@ -36,7 +36,7 @@ def trained(digits: tuple[Tensor, Tensor]) -> nn.Module:
     for step in range(300):
         rows = torch.arange(step * 64, step * 64 + 64) % 1200
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+        nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model.eval()
 

@@ -26,7 +26,7 @@ from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
 from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
 from jupyter_hwprune.proof import TIMING
-from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.pruning import prune as make_zeros
 from jupyter_hwprune.quiet import quiet
 from jupyter_hwprune.toolchains import environments
 from tests import networks
@@ -452,7 +452,7 @@ def test_the_pattern_is_recognised_from_the_weights(tmp_path: Path, pattern: str
     from jupyter_hwprune.pattern import parse_pattern
 
     model, x = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).eval(), torch.randn(2, 64)
-    pruned = prune(model, Example.of(x), parse_pattern(pattern), sparsity).model
+    pruned = make_zeros(model, Example.of(x), parse_pattern(pattern), sparsity).model
     _, weights = weights_in(tmp_path / "mlp.onnx", pruned, x)
     assert [layer.pattern for layer in describe(weights)[0]] == [pattern] * 2
     assert str(pattern_of(torch.rand(64, 1, 64) > 0.97)) == "unstructured"

@@ -104,7 +104,7 @@ class ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 0.1))  # LayerScale
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y: Tensor = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         y = self.gamma * self.down(functional.gelu(self.up(y)))
         return x + y.permute(0, 3, 1, 2)
 
