@@ -137,14 +137,15 @@ def ours(dense: Net, calib: tuple[Tensor, Tensor]) -> Iterator[tuple[str, float,
         "taylor": taylor(dense, coupled, [example], [calib[1]]),
         "taylor of outputs": taylor(dense, coupled, [example]),
     }
+    costs = {each.name: macs_with(dense, coupled, each, calib[0][:1]) for each in coupled.sets}
     for importance, scores in rated.items():
         sensitivity = scan(
             dense,
-            {each.name: macs_with(dense, coupled, each, calib[0][:1]) for each in coupled.sets},
+            costs,
             zero_lowest(coupled, scores),
             [example],
             LEVELS,
-            groups={each.name: macs_with(dense, coupled, each, calib[0][:1]) // each.units for each in coupled.sets},
+            groups={each.name: costs[each.name] // each.units for each in coupled.sets},
             rows=CALIBRATED_ON,
         )
         for ratio in RATIOS:
