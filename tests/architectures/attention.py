@@ -148,11 +148,12 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.attention, self.feed = attention, FeedForward(width, 2 * width, gated=gated)
-        self.norm1, self.norm2 = norm(width), norm(width)  # type: ignore[call-arg]
+        self.norm1, self.norm2 = norm(width), norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.feed(self.norm2(x))
+        y: Tensor = x + self.feed(self.norm2(x))
+        return y
 
 
 class Language(nn.Module):

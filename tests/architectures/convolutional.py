@@ -105,8 +105,8 @@ class ConvNextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        y = self.gamma * self.down(functional.gelu(self.up(y)))
-        return x + y.permute(0, 3, 1, 2)
+        scaled: Tensor = self.gamma * self.down(functional.gelu(self.up(y)))
+        return x + scaled.permute(0, 3, 1, 2)
 
 
 def convnext() -> nn.Module:
