@@ -104,9 +104,9 @@ class ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 0.1))  # LayerScale
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        y = self.gamma * self.down(functional.gelu(self.up(y)))
-        return x + y.permute(0, 3, 1, 2)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        scaled: Tensor = self.gamma * self.down(functional.gelu(self.up(y)))
+        return x + scaled.permute(0, 3, 1, 2)
 
 
 def convnext() -> nn.Module:
