@@ -95,6 +95,11 @@ def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] 
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
     recipe, report = read(folder)
+    if weights == "own" and report.request.permute:
+        raise InputError(
+            f"The channels of the run in {folder} changed places (--permute) to suit its own weights, so its masks say "
+            "nothing of other weights. Prune this model by the same line instead."
+        )
     own = copy.deepcopy(model).cpu()
     rebuild(folder, recipe, own, with_saved_weights=weights == "saved")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

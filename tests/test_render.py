@@ -21,11 +21,13 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.render import mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
-from jupyter_hwprune.report import MIME_TYPE, Report, Scores, Skipped
+from jupyter_hwprune.report import MIME_TYPE, Curve, Point, Report, Scores, Sensitivity, Skipped
 from tests.reports import layer, report
 from tests.test_report import SMALL, UNKNOWN
 
 LIMIT = 256 * 1024
+POINTS = tuple(Point(share, share**3 / 7) for share in (0.25, 0.5, 0.7, 0.8, 0.9, 0.95))
+SCAN = Sensitivity("output error", tuple(Curve(f"layer{i}", 4096, POINTS) for i in range(168)), 64, 1009)
 
 
 def size(bundle: dict[str, Any]) -> int:
@@ -102,6 +104,15 @@ def test_what_is_unknown_says_so_and_is_never_zero() -> None:
         assert not re.search(r"\b0(\.0*)? (ms|us|µs)", shown)
 
 
+def test_a_scan_is_drawn_and_its_numbers_stand_below() -> None:
+    shown = mimebundle(dataclasses.replace(SMALL, sensitivity=dataclasses.replace(SCAN, curves=SCAN.curves[:3])))
+    page = Page(shown["text/html"])
+    assert page.tags.count("img") == 2
+    assert "how sensitive each layer is" in page.words
+    assert "least goes of" in shown["text/plain"]
+    assert Report.from_json(json.dumps(shown[MIME_TYPE])).sensitivity is not None
+
+
 def test_text_fits_a_terminal() -> None:
     wide = dataclasses.replace(SMALL, layers=(layer("a.very" * 30, 4096, 1024), *SMALL.layers))
     assert max(map(len, text(wide).splitlines())) <= 120
@@ -138,6 +149,7 @@ def test_a_billion_parameters_stay_small_and_draw_in_seconds() -> None:
         dataclasses.replace(SMALL, reasons=("'" * 1000,) * 100, versions={f"v{i}": "'" * 900 for i in range(20_000)}),
         dataclasses.replace(SMALL, chip="'" * 90_000, scores=Scores("'" * 100_000, 1.0, 1.0)),
         dataclasses.replace(SMALL, request=dataclasses.replace(SMALL.request, model="$x_{$ \ud800 模型")),
+        dataclasses.replace(report(tuple(layer(f"layer{i}", 64, 64) for i in range(168))), sensitivity=SCAN),
     ],
     ids=[
         "no layer",
@@ -149,6 +161,7 @@ def test_a_billion_parameters_stay_small_and_draw_in_seconds() -> None:
         "many quotes",
         "long chip",
         "odd letters",
+        "a scan of 168 layers",
     ],
 )
 def test_no_report_is_too_large(odd: Report) -> None:

@@ -456,3 +456,12 @@ def test_a_recipe_too_large_is_not_read(zeroed: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(saved, "LARGEST_RECIPE_BYTES", 1000)
     with pytest.raises(ReportError, match=r"recipe\.json, it is larger than"):
         load(zeroed, cnn())
+
+
+def test_masks_of_reordered_channels_say_nothing_of_other_weights(tmp_path: Path) -> None:
+    model, x = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)), torch.randn(4, 16)
+    run = hwprune(model, x, target=NOT_MEASURED, pattern="2:4", permute=True)
+    run.save(tmp_path / "run")
+    assert same_state(load(tmp_path / "run", model).model, run.model)
+    with pytest.raises(InputError, match="changed places"):
+        load(tmp_path / "run", model, weights="own")
