@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,18 @@ import torch
 from torch import nn
 
 from .choice import Choice, choose
-from .errors import InputError, counted
+from .errors import InputError
 from .example import Example, require_runs
 from .pattern import Pattern
-from .proof import Proof, prove
+from .proof import prove
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
-from .pruning.calibration import Calibration
-from .pruning.method import Method, needs_inputs
+from .pruning.method import Method, calibrated
 from .pruning.served import Sparse24
-from .rating import Settled, give_up, settle
-from .reasons import cliff, explain
+from .rating import give_up, settle
 from .recipe import Asked as RecipeRead
 from .recipe import apply_recipe, read_recipe
-from .report import Fingerprints, Recipe, Report, Request, Scores
+from .report import Fingerprints
+from .reporting import Asked, report_of_run
 from .run import Run
 from .saved.structure import structure_of
 from .scoring import Score, Scorer, device_of
@@ -113,7 +110,7 @@ def hwprune(
             start, choice = _start(own, inputs, choice)
             calibration = None
             if plan is None:
-                calibration, choice = _calibration(start, inputs, calib, choice, scored=scorer is not None)
+                calibration, choice = calibrated(start, inputs, calib, choice, scored=scorer is not None)
         sparse24 = Sparse24.of(choice)
         prune_step = _prune_step(inputs, Method.of(choice, calibration, scorer), sparse24, progress)
         if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
@@ -139,30 +136,10 @@ def hwprune(
                 proof = prove(start, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
-        report = _report(
-            Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None),
-            settled,
-            inputs,
-            proof,
-            scores,
-            fingerprints,
-            versions,
-        )
+        words = Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None)
+        report = report_of_run(words, settled, inputs.batch, proof, scores, fingerprints, versions)
         finished = copy_modes(model, settled.pruned.model).to(device_of(model))
         return Run(finished, report, proof.files, folder, structure_of(start, finished, settled.pruned.keep))
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user called things, and asked for beside the choice."""
-
-    model: str
-    input: str | None
-    calib: str | None
-    recipe: RecipeRead | None
-    schedule: str
-    steps: int
-    trained: bool
 
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
@@ -184,26 +161,6 @@ def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, 
     return model, choice.remarked(said)
 
 
-def _calibration(
-    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
-) -> tuple[Calibration | None, Choice]:
-    """Return the inputs that the importance or the scan looks at, if they do, and say which those are."""
-    if choice.allocation == "sensitivity:score" and not scored:
-        raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
-    if not needs_inputs(choice):
-        if calib is not None:
-            raise InputError(
-                "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, or a --recipe with SparseGPT or Wanda. Here nothing does."
-            )
-        return None, choice
-    found = Calibration.of(example if calib is None else calib, dense, example)
-    said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
-    if calib is None:
-        said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
-    return found, choice.remarked(said)
-
-
 def _prune_step(inputs: Example, method: Method, sparse24: Sparse24 | None, progress: Progress) -> PruneStep:
     def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
         with _own_torch_state():
@@ -219,60 +176,6 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
         inputs = inputs.rebatched(choice.batch)
         require_runs(dense, inputs)
     return inputs
-
-
-def _report(
-    asked: Asked,
-    settled: Settled,
-    inputs: Example,
-    proof: Proof,
-    scores: Scores | None,
-    fingerprints: Fingerprints,
-    versions: dict[str, str],
-) -> Report:
-    choice, pruned = settled.choice, settled.pruned
-    return Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        request=Request(
-            model=asked.model,
-            target=choice.target.name,
-            toolchain=choice.stack.toolchain,
-            device=choice.stack.device,
-            dtype=choice.dtype or "",
-            pattern=str(choice.pattern),
-            sparsity=choice.sparsity,
-            importance=choice.importance if asked.recipe is None else "recipe",
-            allocation=choice.allocation,
-            dense=choice.dense,
-            permute=choice.permute,
-            calib=asked.calib,
-            threads=choice.threads,
-            batch=inputs.batch,
-            keep_all=choice.keep_all,
-            input=asked.input,
-            recipe=None if asked.recipe is None else Recipe(asked.recipe.name, asked.recipe.text),
-            schedule=asked.schedule,
-            steps=asked.steps,
-        ),
-        chip=choice.target.chip,
-        typical_speedup=choice.target.typical_speedup,
-        totals=pruned.totals,
-        layers=proof.layers,
-        skipped=pruned.skipped,
-        returned=pruned.returned,
-        other_kernels=proof.other_kernels,
-        measurement=proof.measurement,
-        energy=proof.energy,
-        counters=proof.counters,
-        check=proof.check,
-        scores=scores,
-        sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
-        machine=proof.machine,
-        versions=proof.versions | {"torch": torch.__version__} | versions,
-        fingerprints=fingerprints,
-        baselines=proof.baselines,
-    )
 
 
 @contextlib.contextmanager

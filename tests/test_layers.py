@@ -31,6 +31,7 @@ ORDER = (
     ("counters", "baselines"),
     ("proof",),
     ("reasons",),
+    ("reporting",),
     ("render",),
     ("saved",),
     ("run",),

@@ -11,7 +11,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from ..errors import InputError, ToolchainError, counted
 from ..pattern import parse_pattern
 from ..proof import Proof, not_measured, prove_written
 from ..reasons import explain_written
-from ..report import Evidence, Fingerprints, Layer, Report, Request, Skipped, Totals
+from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals
+from ..reporting import compose, request_of
 from ..run import Shown
 from ..toolchains import HERE, environments, opset_of, takes_program
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
@@ -216,37 +216,16 @@ def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
 
 
 def _report(name: str, choice: Choice, batch: int, findings: Findings) -> Report:
-    proof = findings.proof
-    return Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        request=Request(
-            model=name,
-            target=choice.target.name,
-            toolchain=choice.stack.toolchain,
-            device=choice.stack.device,
-            dtype=choice.dtype or "",
-            pattern=str(choice.pattern),
-            sparsity=choice.sparsity,
-            importance="as it came",
-            allocation="as it came",
-            threads=choice.threads,
-            batch=batch,
-        ),
-        chip=choice.target.chip,
-        typical_speedup=choice.target.typical_speedup,
+    return compose(
+        choice,
+        request_of(choice, name, batch, importance="as it came", allocation="as it came"),
+        findings.proof,
         totals=findings.totals,
         layers=findings.layers,
         skipped=findings.skipped,
         returned=(),
-        other_kernels=proof.other_kernels,
-        measurement=proof.measurement,
-        energy=proof.energy,
-        counters=proof.counters,
-        check=proof.check,
         scores=None,
         reasons=findings.reasons,
-        machine=proof.machine,
-        versions=proof.versions | findings.versions,
+        versions=findings.proof.versions | findings.versions,
         fingerprints=findings.prints,
-        baselines=proof.baselines,
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from ..choice import Allocation, Choice, Importance
+from ..errors import InputError, counted
+from ..example import Example
 from .calibration import Calibration
 
 
@@ -30,5 +33,21 @@ class Method:
 MAGNITUDE = Method()
 
 
-def needs_inputs(choice: Choice) -> bool:
-    return choice.importance != "magnitude" or choice.allocation.startswith("sensitivity")
+def calibrated(
+    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
+) -> tuple[Calibration | None, Choice]:
+    """Return the inputs that the importance or the scan looks at, if they do, and the choice that says which."""
+    if choice.allocation == "sensitivity:score" and not scored:
+        raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
+    if choice.importance == "magnitude" and not choice.allocation.startswith("sensitivity"):
+        if calib is not None:
+            raise InputError(
+                "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
+                "sensitivity, or a --recipe with SparseGPT or Wanda. Here nothing does."
+            )
+        return None, choice
+    found = Calibration.of(example if calib is None else calib, dense, example)
+    said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
+    if calib is None:
+        said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
+    return found, choice.remarked(said)
