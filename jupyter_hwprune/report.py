@@ -173,7 +173,8 @@ class Layer:
     speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
     `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
     `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
-    `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output.
+    `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output
+    (about its mean, where the layer has a bias that makes up for that).
     """
 
     name: str

@@ -98,6 +98,28 @@ def test_calibration_inputs_come_in_every_usual_form(
     assert "by second-order" in str(run)
 
 
+@pytest.mark.parametrize("kind", ["linear", "grouped convolution"])
+def test_a_bias_makes_up_for_what_the_inputs_have_in_common(kind: str) -> None:
+    layer: nn.Module
+    layer, x = {
+        "linear": (nn.Linear(32, 16), 3 + torch.randn(256, 32)),  # as after a ReLU: far from zero on average
+        "grouped convolution": (nn.Conv2d(16, 8, 3, groups=2), 3 + torch.randn(16, 16, 6, 6)),
+    }[kind]
+    run = hwprune(nn.Sequential(layer).eval(), x, pattern="2:4", importance="second-order", **UNMEASURED)
+    over = [d for d in range(x.ndim) if d != 1]
+    before, after = layer(x), run.model(x)
+    torch.testing.assert_close(after.mean(over), before.mean(over), rtol=1e-3, atol=1e-4)
+    assert (after - before).square().mean() < 0.7 * before.var()
+
+
+def test_an_input_that_never_varies_is_left_to_the_bias() -> None:
+    x = torch.cat([torch.randn(64, 12), torch.full((64, 4), 7.0)], dim=1)
+    model = nn.Sequential(nn.Linear(16, 8)).eval()
+    run = hwprune(model, x, pattern="unstructured", sparsity=0.25, importance="second-order", **UNMEASURED)
+    assert int((run.model[0].weight[:, 12:] == 0).sum()) >= 24  # type: ignore[index,operator]
+    assert drift(model, run, x) < 1e-3
+
+
 def test_inputs_that_say_nothing_are_no_reason_to_fail(trained: nn.Module) -> None:
     report = hwprune(trained, torch.zeros(4, 64), pattern="2:4", importance="second-order", **UNMEASURED).report
     assert [layer.name for layer in report.layers] == ["0", "2", "4"]

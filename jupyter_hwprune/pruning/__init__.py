@@ -236,7 +236,11 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
     gone = [layer for layer in pruned.layers if layer.name in names]
     with torch.no_grad():
         for layer in gone:
-            model.get_parameter(weight_name(layer)).copy_(dense.get_parameter(weight_name(layer)))
+            own, before = (of.get_submodule(layer.name) for of in (model, dense))
+            for parameter, original in zip(
+                own.parameters(recurse=False), before.parameters(recurse=False), strict=True
+            ):
+                parameter.copy_(original)  # the bias too, which may have made up for weights that are back
     left = tuple(layer for layer in pruned.layers if layer.name not in names)
     totals = replace(
         pruned.totals,

@@ -18,16 +18,32 @@ from .layers import TRANSPOSED
 
 GRAM_LIMIT_BYTES = 2 << 30
 CHUNK_BYTES = 64 << 20
+CONSTANT = 1e-5  # of an input's square is variance, no more than float32 has rounded away
 PANEL = 512  # columns of one product; the half of a Gram matrix below its diagonal panels is mirrored, not computed
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Summed over `rows` input vectors: `norms` [groups, D] is the root of the diagonal of `gram` [groups, D, D]."""
+    """Summed over `rows` input vectors: `norms` [groups, D] is the root of the diagonal of `gram` [groups, D, D].
+
+    `means` [groups, D] are those of the inputs.
+    """
 
     rows: int
     norms: Tensor
+    means: Tensor
     gram: Tensor | None
+
+    def centred_gram(self) -> Tensor:
+        """Return the Gram matrix of the inputs less their means, which a bias can make up for. -> [groups, D, D].
+
+        An input that hardly varies is all mean: its row and column are zeros, and nothing is left of its rounding.
+        """
+        assert self.gram is not None
+        centred = torch.baddbmm(self.gram, self.means[:, :, None], self.means[:, None, :], alpha=-self.rows)
+        before, after = (each.diagonal(dim1=1, dim2=2) for each in (self.gram, centred))
+        constant = after <= CONSTANT * before  # [groups, D]
+        return centred.masked_fill_(constant[:, :, None] | constant[:, None, :], 0.0)
 
 
 class Accumulator:
@@ -38,10 +54,12 @@ class Accumulator:
         self.rows = 0
         groups, width = shape_of(layer)
         self.sums = torch.zeros((groups, width, width) if gram else (groups, width))
+        self.inputs = torch.zeros(groups, width)
 
     def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for rows in input_rows(self.layer, args, kwargs):  # [g, R, D]
             self.rows += rows.shape[1]
+            self.inputs += rows.sum(1)
             if self.sums.ndim == 2:
                 self.sums += rows.square().sum(1)
                 continue
@@ -52,11 +70,12 @@ class Accumulator:
 
     def statistics(self) -> Statistics:
         if self.sums.ndim == 2:
-            return Statistics(self.rows, self.sums.sqrt(), None)
+            return Statistics(self.rows, self.sums.sqrt(), self.inputs / max(self.rows, 1), None)
         for start in range(PANEL, self.sums.shape[1], PANEL):
             panel = slice(start, start + PANEL)
             self.sums[:, panel, :start] = self.sums[:, :start, panel].mT
-        return Statistics(self.rows, self.sums.diagonal(dim1=1, dim2=2).sqrt(), self.sums)
+        norms = self.sums.diagonal(dim1=1, dim2=2).sqrt()
+        return Statistics(self.rows, norms, self.inputs / max(self.rows, 1), self.sums)
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:

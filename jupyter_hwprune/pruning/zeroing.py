@@ -105,16 +105,24 @@ def _worth(weight: Tensor, layer: nn.Module, statistics: Statistics | None) -> T
 
 
 def _solved(weight: nn.Parameter, layer: nn.Module, statistics: Statistics, pattern: Zeros, sparsity: float) -> Zeroed:
-    """Solve each group of the layer by itself, for each has inputs of its own, and write the weight."""
+    """Solve each group of the layer by itself, for each has inputs of its own, and write the weight.
+
+    A bias takes over what the mean of the inputs gave by the weights that go, so that only what varies is solved for.
+    """
     matrix = as_matrix(weight.detach(), layer)  # [K, taps, C]
     k, taps, _ = matrix.shape
     groups = groups_of(layer)
-    assert statistics.gram is not None
+    bias = layer.bias
+    gram = statistics.gram if bias is None else statistics.centred_gram()
+    assert gram is not None
     rows = matrix.reshape(groups, k // groups, -1).float()
-    solved = [solve(rows[g], statistics.gram[g], pattern, sparsity, taps=taps) for g in range(groups)]
+    solved = [solve(rows[g], gram[g], pattern, sparsity, taps=taps) for g in range(groups)]
     result = torch.stack([each.weight for each in solved]).reshape(matrix.shape)
     keep = torch.stack([each.keep for each in solved]).reshape(matrix.shape)
     with torch.no_grad():
+        if isinstance(bias, Tensor):
+            gone = rows - result.reshape(rows.shape)  # [g, K/g, D]
+            bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
         weight.copy_(from_matrix(result, layer, weight.shape))
     error = sum(each.error for each in solved) / groups
     return Zeroed(keep, error, max(each.damping for each in solved), max(each.raised for each in solved))

@@ -212,7 +212,7 @@ def layer_errors(report: Report) -> list[tuple[str, str]]:
     worst = max(errors, key=lambda name: errors[name])
     middle, most = (f"{_three_digits(100 * each)} %" for each in (median(errors.values()), errors[worst]))
     said = f"median {middle}, worst {most} in {middle_cut(worst, 40)}"
-    return [("layer error", f"{said}: squared, of the layer's squared output on the calibration inputs")]
+    return [("layer error", f"{said}: squared, relative to the layer's own output on the calibration inputs")]
 
 
 def most_sensitive(report: Report) -> list[tuple[str, str]]:
