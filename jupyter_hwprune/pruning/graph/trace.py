@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,8 +36,8 @@ def trace(model: nn.Module, example: Example) -> Trace:
     """
     shared = {id(parameter): parameter for parameter in model.parameters()}  # which no run changes
     own = copy.deepcopy(model, shared).eval()
-    with _plain_attention(), quiet(), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    said = io.StringIO()  # where export stops, it prints the graph so far
+    with _plain_attention(), quiet(), contextlib.redirect_stderr(said), torch.no_grad():
         try:
             return _exported(own, example)
         except Exception as error:  # noqa: BLE001 - it stumbles in many ways, and each means the same
