@@ -197,3 +197,13 @@ def test_what_the_library_stumbles_on_is_left_whole_or_refused_in_plain_words(
     with contextlib.suppress(PruneError):
         pruned = prune(model, Example.of(torch.randn(x)), Channel(), 0.5).model
         assert total(pruned) < total(model)
+
+
+def test_a_layer_with_a_computed_weight_is_told_of_like_any_other() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 4)).eval()
+    result = prune(model, Example.of(torch.randn(2, 8)), Channel(), 0.5)
+    assert {layer.name: (layer.shape, layer.pruned_shape) for layer in result.layers} == {
+        "0": ((16, 8), (8, 8)),
+        "2": ((4, 16), (4, 8)),
+    }
+    assert not result.skipped

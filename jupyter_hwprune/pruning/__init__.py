@@ -16,11 +16,11 @@ from ..pattern import NM, Block, Channel, Pattern, Unstructured
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
 from .allocation import leave_dense
 from .channels import remove_channels
-from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .cuts import describe_cut
+from .layers import layers_with_weights
 from .macs import count_macs
 from .method import MAGNITUDE, Method
 from .permutation import permute_for
-from .picture import draw
 from .served import Sparse24
 from .units import Rater
 from .weights import describe_zeros, zero_weights
@@ -151,7 +151,7 @@ def _without_channels(
     )
     model = surgery.model
     small_macs = count_macs(model, example)
-    layers, skipped = _channel_layers(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
+    layers, skipped = describe_cut(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
     _require_layers(layers, skipped, pattern)
     _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
     totals = _totals(dense, model, macs, small_macs)
@@ -267,47 +267,3 @@ def _zeroed(dense: nn.Module, model: nn.Module) -> int:
         for name, before in dense.named_parameters()
         if name in own and own[name].shape == before.shape
     )
-
-
-def _channel_layers(
-    dense: nn.Module,
-    small: nn.Module,
-    keep: dict[str, Tensor],
-    reasons: dict[str, str],
-    pattern: Channel,
-    macs: dict[str, int],
-    small_macs: dict[str, int],
-) -> tuple[list[Layer], list[Skipped]]:
-    layers, skipped = [], []
-    for name, module in layers_with_weights(dense):
-        weight = module._parameters.get("weight")  # noqa: SLF001
-        shape = () if weight is None else tuple(weight.shape)
-        mask = keep.get(f"{name}.weight")
-        if mask is None or weight is None or not isinstance(module, PRUNABLE):
-            shrunk = mask is not None  # an embedding that followed its readers is no layer with kernels of its own
-            reason = (
-                "it follows the layers that read it" if shrunk else reasons.get(name) or reason_not_prunable(module)
-            )
-            skipped.append(Skipped(name, type(module).__name__, shape, reason or "none of its channels was removed"))
-            continue
-        left: Tensor = small.get_submodule(name).weight  # type: ignore[assignment]
-        outputs_before, outputs_after = (
-            as_matrix(w, m).shape[0] for w, m in ((weight, module), (left, small.get_submodule(name)))
-        )
-        valid = outputs_after == outputs_before or outputs_after % pattern.multiple == 0
-        layers.append(
-            Layer(
-                name,
-                type(module).__name__,
-                shape,
-                pruned_shape=tuple(left.shape),
-                pattern=str(pattern),
-                sparsity=round(1 - left.numel() / weight.numel(), 6),
-                macs=macs.get(name),
-                pruned_macs=small_macs.get(name),
-                valid=valid,
-                valid_groups=float(valid),
-                picture=draw(as_matrix(mask, module).flatten(1)),
-            )
-        )
-    return layers, skipped

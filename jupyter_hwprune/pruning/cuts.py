@@ -1,0 +1,63 @@
+"""What a cut did to each layer of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ..pattern import Channel
+from ..report import Layer, Skipped
+from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .picture import draw
+
+
+def describe_cut(
+    dense: nn.Module,
+    small: nn.Module,
+    keep: Mapping[str, Tensor],
+    reasons: Mapping[str, str],
+    pattern: Channel,
+    macs: Mapping[str, int],
+    small_macs: Mapping[str, int],
+) -> tuple[list[Layer], list[Skipped]]:
+    """Describe the layers that lost channels, and say why others did not; `keep` are the masks of what shrank."""
+    layers, skipped = [], []
+    for name, module in layers_with_weights(dense):
+        weight = getattr(module, "weight", None)  # of a parametrized layer, computed
+        shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
+        mask = _mask(keep, name, shape)
+        if mask is None or not isinstance(weight, Tensor) or not isinstance(module, PRUNABLE):
+            reason = reasons.get(name) or reason_not_prunable(module) or "none of its channels was removed"
+            if mask is not None:  # an embedding, say, or a library's own kind of layer
+                reason = "it shrank with the layers around it, and has no kernels that are told of here"
+            skipped.append(Skipped(name, type(module).__name__, shape, reason))
+            continue
+        own = small.get_submodule(name)
+        left: Tensor = own.weight  # type: ignore[assignment]
+        outputs_before, outputs_after = (as_matrix(w, m).shape[0] for w, m in ((weight, module), (left, own)))
+        valid = outputs_after == outputs_before or outputs_after % pattern.multiple == 0
+        layers.append(
+            Layer(
+                name,
+                type(module).__name__,
+                shape,
+                pruned_shape=tuple(left.shape),
+                pattern=str(pattern),
+                sparsity=round(1 - left.numel() / weight.numel(), 6),
+                macs=macs.get(name),
+                pruned_macs=small_macs.get(name),
+                valid=valid,
+                valid_groups=float(valid),
+                picture=draw(as_matrix(mask, module).flatten(1)),
+            )
+        )
+    return layers, skipped
+
+
+def _mask(keep: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor | None:
+    """Return the mask of the layer's weight, or of the tensor of its shape that a parametrization computes it from."""
+    weight, computed_from = f"{name}.weight".lstrip("."), f"{name}.parametrizations.weight.".lstrip(".")
+    if weight in keep:
+        return keep[weight]
+    return next((m for key, m in keep.items() if key.startswith(computed_from) and tuple(m.shape) == shape), None)
