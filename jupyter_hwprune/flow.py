@@ -144,12 +144,13 @@ def hwprune(
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
     """Read the recipe before anything else is done, and refuse what it decides itself."""
+    if asked["finetune"] is not None:
+        raise InputError(
+            "A recipe prunes at once, by its own patterns, and no fine-tune step goes with it. Use --pattern."
+        )
     for option, value in asked.items():
         if value not in (None, "magnitude", "uniform", (), [], False):
-            said = "a function" if callable(value) else value
-            raise InputError(
-                f"--{option} is {said}, and the recipe says itself what to remove, at once. Give one of the two."
-            )
+            raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
     return read_recipe(source, progress, name)
 
 
