@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from .errors import InputError, first_line
@@ -18,6 +17,7 @@ from .render import mimebundle, summary, text
 from .report import Report
 from .saved import read, rebuild, save
 from .saved.structure import Structure
+from .scoring import device_of
 from .toolchains.process import new_folder, remove
 
 
@@ -102,5 +102,4 @@ def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] 
         )
     own = copy.deepcopy(model).cpu()
     rebuild(folder, recipe, own, with_saved_weights=weights == "saved")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    return Run(copy_modes(model, own).to(device), report, {}, new_folder(), recipe.structure)
+    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), recipe.structure)

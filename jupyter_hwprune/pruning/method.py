@@ -21,13 +21,17 @@ class Method:
     importance: Importance = "magnitude"
     allocation: Allocation = "uniform"
     dense: tuple[str, ...] = ()
-    permute: bool = False
     calibration: Calibration | None = None
     score: Callable[[nn.Module], float] | None = None
 
+    @property
+    def scans(self) -> bool:
+        """Whether each layer is tried alone before the sparsity is shared out."""
+        return self.allocation.startswith("sensitivity")
+
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
-        return cls(choice.importance, choice.allocation, choice.dense, choice.permute, calibration, score)
+        return cls(choice.importance, choice.allocation, choice.dense, calibration, score)
 
 
 MAGNITUDE = Method()

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..report import Sensitivity
-from .allocation import allocate
+from .allocation import share_out
 from .channels import magnitudes
 from .graph import ChannelSet, Coupled
 from .method import Method
-from .sensitivity import scan
 from .taylor import taylor
 
 
@@ -36,7 +35,7 @@ class Rater:
     def shares(self, coupled: Coupled, rated: Mapping[str, Tensor]) -> Mapping[str, float]:
         """Return the same share for every set, or by a scan in which each alone has its worst units at zero."""
         sets = {each.name: each for each in coupled.sets}
-        if not self.method.allocation.startswith("sensitivity") or not sets:
+        if not self.method.scans:
             return dict.fromkeys(sets, self.sparsity)
         ones = {name: torch.ones_like(p) for name, p in self.dense.named_parameters(remove_duplicate=False)}
         weights = {name: int(each.sums(ones).sum()) for name, each in sets.items()}
@@ -46,17 +45,11 @@ class Rater:
             _silence(trial, sets[name], gone)
             return len(gone) / sets[name].units
 
-        assert self.method.calibration is not None
-        self.sensitivity = scan(
-            self.dense,
-            weights,
-            prune_one,
-            self.method.calibration.batches,
-            score=self.method.score if self.method.allocation == "sensitivity:score" else None,
-            groups={name: weights[name] // each.units for name, each in sets.items()},
-            progress=lambda done, passes: self.progress(f"scan, pass {done} of {passes}"),
+        groups = {name: weights[name] // each.units for name, each in sets.items()}
+        self.sensitivity, shares = share_out(
+            self.dense, self.method, self.sparsity, weights, groups, prune_one, self.progress
         )
-        return allocate(self.sensitivity, self.sparsity)
+        return shares
 
 
 def _silence(model: nn.Module, channels: ChannelSet, units: Tensor) -> None:

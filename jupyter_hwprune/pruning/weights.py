@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import PruneError
 from ..pattern import NM, Block, Unstructured
 from ..report import Layer, Sensitivity, Skipped
-from .allocation import allocate, leave_dense
+from .allocation import leave_dense, share_out
 from .channels import ASKED
 from .compressed import compress
 from .importance import magnitude
@@ -18,7 +18,6 @@ from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunabl
 from .masks import block_sums
 from .method import Method
 from .picture import draw
-from .sensitivity import scan
 from .served import Sparse24, fits_two_of_four
 from .zeroing import Fitting, Zeroed, Zeros, apply, masked, zero
 
@@ -89,28 +88,17 @@ def _shares(
     progress: Callable[[str], None],
 ) -> tuple[Sensitivity | None, dict[str, float]]:
     """Return what each layer loses, and the scan that this rests on, where one was asked for."""
-    if not method.allocation.startswith("sensitivity") or not fitting:
-        return None, {name: sparsity for name, _, _ in fitting}
-    layers = {name: (layer, weight.numel()) for name, layer, weight in fitting}
+    layers = {name: layer for name, layer, _ in fitting}
     group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
 
     def prune_one(trial: nn.Module, name: str, share: float) -> float:
-        weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name][0]
+        weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name]
         keep = masked(magnitude(as_matrix(weight.detach(), layer)), pattern, share)
         apply(weight, layer, keep)
         return 1 - int(keep.sum()) / keep.numel()
 
-    assert method.calibration is not None
-    found = scan(
-        model,
-        {name: size for name, (_, size) in layers.items()},
-        prune_one,
-        method.calibration.batches,
-        score=method.score if method.allocation == "sensitivity:score" else None,
-        groups=dict.fromkeys(layers, group),
-        progress=lambda done, passes: progress(f"scan, pass {done} of {passes}"),
-    )
-    return found, allocate(found, sparsity)
+    sizes = {name: weight.numel() for name, _, weight in fitting}
+    return share_out(model, method, sparsity, sizes, dict.fromkeys(sizes, group), prune_one, progress)
 
 
 def describe_zeros(

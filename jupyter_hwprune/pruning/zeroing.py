@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..pattern import NM, Block, Unstructured
-from .calibration import Calibration
 from .importance import activation, magnitude
 from .layers import as_matrix, from_matrix, groups_of
 from .masks import block_sums, expand_blocks, keep_blocks, keep_n_of_m, keep_top
@@ -62,11 +61,7 @@ def zero(
         apply(weights[name], layer, keep)
         done(name, Zeroed(keep))
 
-    if method.importance == "magnitude":
-        for name, layer, _ in fitting:
-            visit(name, layer)
-        return {}
-    return layer_by_layer(model, list(weights), _calibration(method), visit, gram=method.importance == "second-order")
+    return _visit_all(model, fitting, method, visit)
 
 
 def apply(weight: nn.Parameter, layer: nn.Module, keep: Tensor) -> None:
@@ -144,12 +139,7 @@ def _zero_together(
         own = _worth(layers[name][1], layer, statistics)
         scores[name] = block_sums(own, pattern.rows, pattern.columns) if isinstance(pattern, Block) else own
 
-    unreached: dict[str, str] = {}
-    if method.importance == "magnitude":
-        for name, layer, _ in fitting:
-            visit(name, layer)
-    else:
-        unreached = layer_by_layer(model, list(layers), _calibration(method), visit, gram=False)
+    unreached = _visit_all(model, fitting, method, visit)
     if isinstance(pattern, NM):
         keeps = {name: keep_n_of_m(own, pattern.n, pattern.m) for name, own in scores.items()}
     else:
@@ -172,7 +162,16 @@ def _ranked_together(scores: dict[str, Tensor], sparsity: float) -> dict[str, Te
     return {name: part.reshape(own.shape) for (name, own), part in zip(scores.items(), parts, strict=True)}
 
 
-def _calibration(method: Method) -> Calibration:
+def _visit_all(model: nn.Module, fitting: Fitting, method: Method, visit: Callable[..., None]) -> dict[str, str]:
+    """Visit the layers, with the statistics of their inputs where the importance looks at those.
+
+    Returns why layers were not reached.
+    """
+    if method.importance == "magnitude":
+        for name, layer, _ in fitting:
+            visit(name, layer)
+        return {}
     if method.calibration is None:
         raise InputError(f"--importance {method.importance} looks at inputs, and there are none. Give --calib.")
-    return method.calibration
+    names = [name for name, _, _ in fitting]
+    return layer_by_layer(model, names, method.calibration, visit, gram=method.importance == "second-order")

@@ -19,6 +19,7 @@ from ..pattern import Channel, Pattern
 from ..pruning import Pruned, copy_modes, weight_name
 from ..pruning.layers import PRUNABLE
 from ..rating import Settled
+from ..scoring import device_of
 from ..toolchains.process import Progress
 from .holding import held, kept_as_it_is
 from .schedule import Stage
@@ -130,9 +131,8 @@ def _finetuned(
     subject: Subject, model: nn.Module, keep: Mapping[str, Tensor], finetune: Finetune, number: int
 ) -> nn.Module:
     """Run the fine-tune step on `model`, where the user's lives and in its modes; return a copy of its result."""
-    device = next((parameter.device for parameter in subject.own.parameters()), torch.device("cpu"))
     shapes = _shapes(model)
-    training = copy_modes(subject.own, model).to(device)
+    training = copy_modes(subject.own, model).to(device_of(subject.own))
     with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep):
         finetune(training)
     _require_same_structure(shapes, _shapes(training))
