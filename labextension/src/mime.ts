@@ -1,0 +1,5 @@
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+
+const extensions: IRenderMime.IExtension[] = [];
+
+export default extensions;
