@@ -66,3 +66,8 @@ def load_ipython_extension(shell: Any) -> None:
     from .notebook.magics import load
 
     load(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Say where the extension's files stand, for `jupyter labextension develop`; a wheel brings them in place."""
+    return [{"src": "labextension", "dest": "jupyter-hwprune"}]
