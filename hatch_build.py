@@ -42,15 +42,15 @@ class LabExtension(BuildHookInterface[Any]):
     def _build(self, sources: Path) -> None:
         npm = shutil.which("npm")
         if npm is None or shutil.which("node") is None:
-            self.app.abort(
+            sys.exit(
                 "jupyter-hwprune's extension for JupyterLab is built with Node, and there is no `node` and `npm` on "
                 f"the PATH: install Node 20.19 or newer, or set {SWITCH}=1 to build the package without the extension."
             )
         commands = [] if _fresh(sources) else [["ci"]]
         for arguments in [*commands, ["run", "build"]]:
-            done = subprocess.run([npm, *arguments], cwd=sources, stdout=sys.stderr, check=False)  # noqa: S603
+            done = subprocess.run([npm, *arguments], cwd=sources, stdout=sys.stderr, check=False)  # noqa: S603 - the npm of the PATH
             if done.returncode:
-                self.app.abort(
+                sys.exit(
                     f"`npm {' '.join(arguments)}` failed in {sources} (its words are above): mend it, or set "
                     f"{SWITCH}=1 to build the package without the extension for JupyterLab."
                 )
