@@ -16,6 +16,8 @@ from .toolchains import Status, probe_all, toolchain_file
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
+CHANNEL_IMPORTANCE = ("magnitude", "taylor")
+WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
 
@@ -129,8 +131,7 @@ def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
 
 def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
     """Raise InputError for what does not go together."""
-    channels = isinstance(pattern, Channel)
-    fitting = ("magnitude", "taylor") if channels else ("magnitude", "activation", "second-order")
+    fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
     if importance not in fitting:
         raise InputError(
             f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, and the "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .choice import obstacle_for
 from .meters import Meter, meters
@@ -49,6 +50,12 @@ class Doctor:
     meters: tuple[Meter, ...]
     smoke: dict[str, Smoke] | None = None
 
+    def state_of(self, status: Status) -> Literal["ready", "no device", "missing", "broken"]:
+        tried = (self.smoke or {}).get(status.name)
+        if tried is not None and not tried.worked:
+            return "broken"
+        return "missing" if not status.available else "ready" if status.devices else "no device"
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 
@@ -61,7 +68,11 @@ class Doctor:
 
 def targets() -> Targets:
     """Return the strategy matrix with what can be compiled and measured on this machine, asked of each toolchain."""
-    statuses = probe_all(stack.toolchain for target in TARGETS for stack in target.stacks)
+    return held_against(probe_all(stack.toolchain for target in TARGETS for stack in target.stacks))
+
+
+def held_against(statuses: Mapping[str, Status]) -> Targets:
+    """Return the strategy matrix as the toolchains' states, by their names, allow it."""
     rows = []
     for target in TARGETS:
         found = {stack.toolchain: obstacle_for(target, stack, statuses[stack.toolchain]) for stack in target.stacks}

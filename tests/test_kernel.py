@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from jupyter_hwprune.notebook import progress
+from jupyter_hwprune.notebook.lab import COMM_TARGET
 from jupyter_hwprune.report import MIME_TYPE
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +57,34 @@ class Kernel:
         return str(result["content"]["data"]["text/plain"])
 
 
+@contextlib.contextmanager
+def panel(kernel: Kernel) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Ask as the lab extension does: a comm a question, on a subshell of a connection's own; no answer is {}."""
+    client = BlockingKernelClient()
+    client.load_connection_info(kernel.manager.get_connection_info())
+    client.start_channels()
+    client.control_channel.send(client.session.msg("create_subshell_request"))
+    subshell = client.control_channel.get_msg(timeout=10)["content"]["subshell_id"]
+
+    def ask(subject: str) -> dict[str, Any]:
+        content = {"comm_id": uuid4().hex, "target_name": COMM_TARGET, "data": {"subject": subject}}
+        message = client.session.msg("comm_open", content)
+        message["header"]["subshell_id"] = subshell
+        client.shell_channel.send(message)
+        answer: dict[str, Any] = {}
+        while True:
+            heard = client.get_iopub_msg(timeout=30)
+            if heard["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+                continue
+            if heard["msg_type"] == "comm_msg":
+                answer = heard["content"]["data"]
+            if heard["msg_type"] == "comm_close":
+                return answer
+
+    yield ask
+    client.stop_channels()
+
+
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
     monkeypatch.setenv("HWPRUNE_PID_FILE", str(tmp_path / "pid"))
@@ -89,6 +122,63 @@ def test_one_line_of_progress_updates_itself_and_the_report_comes_in_every_form(
     assert not [m for m in messages if m["msg_type"] == "stream"]
 
 
+def test_the_progress_line_says_the_same_as_data(kernel: Kernel) -> None:
+    _, messages = kernel.run("%hwprune net --input x --target cpu --toolchain onnxruntime")
+    shown = [m["content"]["data"] for m in messages if m["msg_type"] in {"display_data", "update_display_data"}]
+    steps = [data[progress.MIME_TYPE] for data in shown]
+    assert {"text/plain", "text/html"} < set(shown[0])
+    assert [step["state"] for step in steps] == ["running"] * (len(steps) - 1) + ["done"]
+    assert list(dict.fromkeys(step["phase"] for step in steps)) == [
+        "prune",
+        "export",
+        "compile",
+        "check",
+        "profile",
+        "measure",
+    ]
+    times = [step["elapsed_s"] for step in steps]
+    assert times == sorted(times)
+    assert all(step["summary"] is None for step in steps[:-1])
+    assert steps[-1]["summary"] in shown[-1]["text/plain"]
+    assert {step["version"] for step in steps} == {1}
+
+
+def test_progress_says_that_a_run_was_stopped_and_where(kernel: Kernel) -> None:
+    _, messages = kernel.run("%hwprune net --input x --target cpu --pattern channel/99999999999")
+    shown = [m["content"]["data"] for m in messages if m["msg_type"] in {"display_data", "update_display_data"}]
+    last = shown[-1][progress.MIME_TYPE]
+    assert last["state"] == "stopped"
+    assert last["summary"] == f"stopped in phase {last['phase']}"
+
+
+def test_the_panel_is_answered_on_a_subshell_while_a_cell_runs_and_takes_nothing_from_it(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """The cell's own figure is the sign: whatever ends in `post_execute` shows and closes it before its time."""
+    flag = tmp_path / "waiting"
+    kernel.run("%matplotlib inline\nimport matplotlib.pyplot as plt, pathlib, time")
+    kernel.run(f"flag = pathlib.Path({str(flag)!r})")
+    answers: list[dict[str, Any]] = []
+
+    def ask_meanwhile() -> None:
+        with panel(kernel) as ask:
+            while not flag.exists():
+                time.sleep(0.02)
+            answers.extend([ask("namespace"), ask("choices"), ask("no such subject")])
+        flag.unlink()
+
+    cell = "plt.plot([1, 2]); flag.touch()\nwhile flag.exists(): time.sleep(0.01)\nplt.title('t'); plt.get_fignums()"
+    reply, messages = kernel.run(cell, ask_meanwhile)
+    [result] = [m for m in messages if m["msg_type"] == "execute_result"]
+    assert result["content"]["data"]["text/plain"] == "[1]"
+    assert len([m for m in messages if m["msg_type"] == "display_data"]) == 1
+    assert reply["execution_count"] == 4  # the setup, the two lines above, and this cell
+    namespace, choices, nothing = answers
+    assert [model["name"] for model in namespace["models"]] == ["net"]
+    assert "tpu-v5e" in [target["name"] for target in choices["targets"]]
+    assert nothing == {}
+
+
 def test_an_interrupt_ends_the_worker_within_a_second_and_leaves_all_as_it_was(kernel: Kernel, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     kernel.run("import os; os.environ['HWPRUNE_FAULT'] = 'check:hang'; names = set(globals())")
@@ -112,6 +202,8 @@ def test_an_interrupt_ends_the_worker_within_a_second_and_leaves_all_as_it_was(k
     assert ended[0] < 1
     said = [m["content"]["data"]["text/plain"] for m in messages if "display_data" in m["msg_type"]]
     assert "interrupted in phase" in said[-1]
+    [last] = [m["content"]["data"][progress.MIME_TYPE] for m in messages if "display_data" in m["msg_type"]][-1:]
+    assert (last["state"], last["summary"]) == ("stopped", f"interrupted in phase {last['phase']}")
     assert kernel.value("fingerprint(net) == mark") == "True"
     assert kernel.value("sorted(n for n in set(globals()) - names if not n.startswith('_') and n != 'names')") == "[]"
     kernel.run("os.environ['HWPRUNE_FAULT'] = ''")

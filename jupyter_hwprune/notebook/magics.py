@@ -13,7 +13,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from . import completion
+from . import completion, lab
 from .cell import Cell
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 from .progress import ProgressLine, without_traceback
@@ -281,3 +281,5 @@ def _merged(namespace: Mapping[str, Any], *words: str) -> Any:
 def load(shell: Any) -> None:
     shell.register_magics(HwpruneMagics)
     shell.set_hook("complete_command", completion.complete, re_key=r".*%hwprune\b")  # also after `run = `
+    if hasattr(shell, "kernel"):
+        lab.listen()  # now, since the side panel may not ask for it while a cell runs

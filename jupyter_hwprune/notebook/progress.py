@@ -6,12 +6,29 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from html import escape
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+MIME_TYPE = "application/vnd.hwprune.progress+json"
 EVERY_S = 0.2
 TERMINAL_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, as the lab extension reads it beside the line.
+
+    `phase` is one of prune, export, compile, check, profile, measure, or a form's own; `summary` is how it ended.
+    """
+
+    state: Literal["running", "done", "stopped"]
+    phase: str
+    detail: str
+    elapsed_s: float
+    summary: str | None = None
+    version: int = 1
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,39 +55,45 @@ class ProgressLine:
         self._start = time.monotonic()
         self._next = 0.0
         self._phase = ""
-        self._said: str | None = None
+        self._detail = ""
+        self._said = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None and self._said is not None:
-            stopped = "interrupted" if kind is Interrupted else "stopped"
-            self._say(f"hwprune: {stopped} in phase {self._phase} after {self._elapsed()}", last=True)
+        if kind is not None and self._said:
+            how = "interrupted" if kind is Interrupted else "stopped"
+            summary = f"{how} in phase {self._phase}"
+            self._say(f"{summary} after {self._elapsed()}", self._progress("stopped", summary))
 
     def __call__(self, phase: str, detail: str) -> None:
         now = time.monotonic()
         if phase != self._phase or now >= self._next:
-            self._phase, self._next = phase, now + EVERY_S
-            self._say(f"hwprune: {phase} ({detail}), {self._elapsed()}")
+            self._phase, self._detail, self._next = phase, detail, now + EVERY_S
+            self._say(f"{phase} ({detail}), {self._elapsed()}", self._progress("running"))
 
     def done(self, summary: str) -> None:
-        self._say(f"hwprune: {summary} ({self._elapsed()})", last=True)
+        self._say(f"{summary} ({self._elapsed()})", self._progress("done", summary))
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._start:.0f} s"
 
-    def _say(self, line: str, *, last: bool = False) -> None:
-        self._said = line
+    def _progress(self, state: Literal["running", "done", "stopped"], summary: str | None = None) -> Progress:
+        return Progress(state, self._phase, self._detail, round(time.monotonic() - self._start, 1), summary)
+
+    def _say(self, words: str, progress: Progress) -> None:
+        self._said = True
+        line = f"hwprune: {words}"
         if self._in_notebook:
             from IPython.display import display
 
-            data = {"text/plain": line, "text/html": f"<div>{escape(line)}</div>"}
+            data = {"text/plain": line, "text/html": f"<div>{escape(line)}</div>", MIME_TYPE: asdict(progress)}
             if self._handle is None:
                 self._handle = display(data, raw=True, display_id=True)
             else:
                 self._handle.update(data, raw=True)
-        elif last:
+        elif progress.state != "running":
             print(f"\r{line:<{TERMINAL_WIDTH}}", flush=True)
         elif sys.stdout.isatty():
             print(f"\r{line[:TERMINAL_WIDTH]:<{TERMINAL_WIDTH}}", end="", flush=True)

@@ -108,7 +108,8 @@ def doctor_html(found: Doctor) -> str:
 
 def _doctor_rows(found: Doctor) -> list[tuple[str, str, list[str]]]:
     """Return (name, state, what to say of it) of the toolchains, of the other environments, and of the meters."""
-    rows = [(status.name, _state(found, status), _symptoms(found, status)) for status in found.toolchains]
+    rows: list[tuple[str, str, list[str]]] = []
+    rows += [(status.name, found.state_of(status), _symptoms(found, status)) for status in found.toolchains]
     rows += [(row.name, _ready(row), _about_environment(row)) for row in found.environments]
     for meter in found.meters:
         cure = [f"cure: {meter.cure}"] if meter.cure else []
@@ -131,13 +132,6 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
     if tried is not None:
         said.append(f"tried on {tried.device} in {tried.seconds:.1f} s: {tried.said}")
     return said
-
-
-def _state(found: Doctor, status: Status) -> str:
-    tried = (found.smoke or {}).get(status.name)
-    if tried is not None and not tried.worked:
-        return "broken"
-    return "missing" if not status.available else "ready" if status.devices else "no device"
 
 
 def _ready(row: EnvironmentHere) -> str:

@@ -1,0 +1,255 @@
+"""What the JupyterLab side panel asks a kernel: short answers as plain data, which touch nothing of the user's.
+
+Each function returns an `Answer`, whose JSON form `user_expressions` carries. The panel says `listen()` so, once, to an
+idle kernel, and asks the rest by a comm message of its own, which a subshell answers while a cell runs. An execution
+there, even a silent and empty one, would end in IPython's `post_execute`, where matplotlib shows and closes all
+figures: it takes those that a running cell is still drawing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from ..errors import InputError
+from .namespace import find_input, find_model, models, tensors
+
+COMM_TARGET = "hwprune"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Plain data; IPython shows it as JSON."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"application/json": asdict(self)}
+
+
+@dataclass(frozen=True)
+class Listening(Answer):
+    """The package is here, and answers comms of that target from now on; `subjects` are what it can be asked."""
+
+    version: str
+    comm_target: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """`parameters` is None where lazy ones have no shape yet."""
+
+    name: str
+    kind: str
+    parameters: int | None
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Namespace(Answer):
+    """What a line could name: models, inputs, and functions of a model that may be a score.
+
+    `model` and `input` are what `%hwprune` takes where the line names none, or None with the reason. `loaded` is
+    whether `%load_ext` has been run, `torch` whether the user has imported it.
+    """
+
+    loaded: bool
+    torch: bool
+    models: tuple[Model, ...]
+    tensors: tuple[Tensor, ...]
+    scores: tuple[str, ...]
+    model: str | None
+    no_model: str | None
+    input: str | None
+    no_input: str | None
+
+
+@dataclass(frozen=True)
+class StackOffered:
+    toolchain: str
+    pattern: str
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class TargetOffered:
+    name: str
+    chip: str
+    stacks: tuple[StackOffered, ...]
+
+
+@dataclass(frozen=True)
+class Choices(Answer):
+    """What the options take: the rows of the matrix, and what can be ranked by where channels go, or weights."""
+
+    targets: tuple[TargetOffered, ...]
+    aliases: dict[str, str]
+    patterns: tuple[str, ...]
+    channel_importance: tuple[str, ...]
+    weight_importance: tuple[str, ...]
+    allocations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    toolchain: str
+    reason: str | None
+    cure: str | None
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """Which toolchains measure a target on this machine, and what hinders the others."""
+
+    name: str
+    usable: tuple[str, ...]
+    obstacles: tuple[Obstacle, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A toolchain, an environment or a meter: how it stands, what it says of itself, and what helps."""
+
+    name: str
+    state: str
+    said: tuple[str, ...]
+    cure: str | None
+
+
+@dataclass(frozen=True)
+class Machine(Answer):
+    targets: tuple[TargetState, ...]
+    parts: tuple[Part, ...]
+
+
+def listen() -> Listening:
+    """Answer the panel's comms from now on."""
+    from comm import get_comm_manager
+
+    from .. import __version__
+
+    get_comm_manager().register_target(COMM_TARGET, _answer)
+    return Listening(__version__, COMM_TARGET, tuple(SUBJECTS))
+
+
+def namespace() -> Namespace:
+    """Return what is in the user's namespace, in milliseconds and without importing torch."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    own = dict(shell.user_ns)
+    model, no_model = _taken(lambda: find_model(own, None))
+    given, no_input = _taken(lambda: find_input(own, None)) if "torch" in sys.modules else (None, "no tensor is here")
+    return Namespace(
+        loaded="hwprune" in shell.magics_manager.magics["line"],
+        torch="torch" in sys.modules,
+        models=tuple(_about_model(name, value) for name, value in models(own).items()),
+        tensors=tuple(Tensor(name, tuple(value.shape), _dtype(value.dtype)) for name, value in tensors(own).items()),
+        scores=tuple(name for name, value in own.items() if not name.startswith("_") and _may_score(value)),
+        model=model,
+        no_model=no_model,
+        input=given,
+        no_input=no_input,
+    )
+
+
+def choices() -> Choices:
+    from ..choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation
+    from ..target import ALIASES, TARGETS
+    from .completion import PATTERNS
+
+    rows = tuple(
+        TargetOffered(row.name, row.chip, tuple(StackOffered(s.toolchain, s.pattern, s.sparsity) for s in row.stacks))
+        for row in TARGETS
+    )
+    return Choices(rows, ALIASES, PATTERNS, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, get_args(Allocation))
+
+
+def machine() -> Machine:
+    """Return what can be measured here, asked of each toolchain in a process of its own: seconds, not milliseconds."""
+    from .. import survey
+
+    found = survey.doctor()
+    here = survey.held_against({status.name: status for status in found.toolchains})
+    targets = tuple(
+        TargetState(
+            row.target.name,
+            row.usable,
+            tuple(Obstacle(name, o.reason, o.cure) for name, o in row.obstacles.items()),
+        )
+        for row in here.rows
+    )
+    toolchains = [
+        Part(status.name, found.state_of(status), _said(status, found.serves[status.name]), status.cure)
+        for status in found.toolchains
+    ]
+    environments = [
+        Part(row.name, "missing" if row.obstacle else "ready", (row.about,), row.cure if row.obstacle else None)
+        for row in found.environments
+    ]
+    meters = [Part(each.name, "ready" if each.found else "missing", (each.said,), each.cure) for each in found.meters]
+    return Machine(targets, (*toolchains, *environments, *meters))
+
+
+SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": choices, "machine": machine}
+
+
+def _answer(comm: Any, message: dict[str, Any]) -> None:
+    """Answer what a comm was opened to ask, and close it; a subject that is not known here gets no answer."""
+    subject = SUBJECTS.get(message["content"]["data"].get("subject"))
+    if subject is not None:
+        comm.send(asdict(subject()))
+    comm.close()
+
+
+def _taken(find: Callable[[], tuple[str, Any]]) -> tuple[str | None, str | None]:
+    """Return the name that is taken where none is said, or why none is."""
+    try:
+        return find()[0], None
+    except InputError as error:
+        return None, str(error)
+
+
+def _about_model(name: str, model: Any) -> Model:
+    from torch.nn.parameter import is_lazy
+
+    parameters = list(model.parameters())
+    count = None if any(map(is_lazy, parameters)) else sum(each.numel() for each in parameters)
+    return Model(name, type(model).__name__, count, _dtype(parameters[0].dtype), str(parameters[0].device))
+
+
+def _may_score(value: Any) -> bool:
+    """Say whether it is a function of the notebook's own that one argument, the model, is enough for."""
+    if not inspect.isfunction(value) or value.__module__ != "__main__":
+        return False
+    parameters = inspect.signature(value).parameters.values()
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    return len(positional) >= 1 and needed in ([], positional[:1])
+
+
+def _said(status: Any, serves: tuple[str, ...]) -> tuple[str, ...]:
+    said = [f"serves {', '.join(serves) or 'no target of this package'}"]
+    said += [", ".join(f"{name} {version}" for name, version in status.versions.items())] if status.versions else []
+    said += [f"{device}: {label}" for device, label in status.devices.items()]
+    said += [status.reason] if status.reason else []
+    said += status.absent.values()
+    said += [
+        f"{remark.about}: {remark.said}" + (f"; cure: {remark.cure}" if remark.cure else "")
+        for remark in status.remarks
+    ]
+    return tuple(said)
+
+
+def _dtype(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
