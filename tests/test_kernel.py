@@ -59,7 +59,7 @@ class Kernel:
 
 @contextlib.contextmanager
 def panel(kernel: Kernel) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Ask as the lab extension does: a comm a question, on a subshell of a connection's own; no answer is {}."""
+    """Ask as the lab extension does: a comm for each question, on a subshell."""
     client = BlockingKernelClient()
     client.load_connection_info(kernel.manager.get_connection_info())
     client.start_channels()
@@ -71,14 +71,11 @@ def panel(kernel: Kernel) -> Iterator[Callable[[str], dict[str, Any]]]:
         message = client.session.msg("comm_open", content)
         message["header"]["subshell_id"] = subshell
         client.shell_channel.send(message)
-        answer: dict[str, Any] = {}
         while True:
             heard = client.get_iopub_msg(timeout=30)
-            if heard["parent_header"].get("msg_id") != message["header"]["msg_id"]:
-                continue
-            if heard["msg_type"] == "comm_msg":
-                answer = heard["content"]["data"]
-            if heard["msg_type"] == "comm_close":
+            own = heard["parent_header"].get("msg_id") == message["header"]["msg_id"]
+            if own and heard["msg_type"] == "comm_msg":
+                answer: dict[str, Any] = heard["content"]["data"]
                 return answer
 
     yield ask

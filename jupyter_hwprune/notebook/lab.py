@@ -205,11 +205,9 @@ SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": 
 
 
 def _answer(comm: Any, message: dict[str, Any]) -> None:
-    """Answer what a comm was opened to ask, and close it; a subject that is not known here gets no answer."""
+    """Answer what a comm was opened to ask; who asked closes it. {} is for a subject that this version does not know."""
     subject = SUBJECTS.get(message["content"]["data"].get("subject"))
-    if subject is not None:
-        comm.send(asdict(subject()))
-    comm.close()
+    comm.send({} if subject is None else asdict(subject()))
 
 
 def _taken(find: Callable[[], tuple[str, Any]]) -> tuple[str | None, str | None]:
