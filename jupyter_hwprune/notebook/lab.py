@@ -205,7 +205,7 @@ SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": 
 
 
 def _answer(comm: Any, message: dict[str, Any]) -> None:
-    """Answer what a comm was opened to ask, and {} where this version does not know the subject; who asked closes it."""
+    """Answer what a comm was opened to ask, {} for a subject that is not known here; who asked closes it."""
     subject = SUBJECTS.get(message["content"]["data"].get("subject"))
     comm.send({} if subject is None else asdict(subject()))
 
