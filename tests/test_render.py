@@ -19,7 +19,7 @@ from PIL import Image
 
 from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.picture import draw
-from jupyter_hwprune.render import mimebundle, text
+from jupyter_hwprune.render import blocks, mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
 from jupyter_hwprune.report import MIME_TYPE, Curve, Point, Report, Scores, Sensitivity, Skipped
 from tests.reports import layer, report
@@ -113,9 +113,46 @@ def test_a_scan_is_drawn_and_its_numbers_stand_below() -> None:
     assert Report.from_json(json.dumps(shown[MIME_TYPE])).sensitivity is not None
 
 
-def test_text_fits_a_terminal() -> None:
+@pytest.mark.parametrize("columns", [120, 80, 40])
+def test_text_fits_a_terminal(columns: int) -> None:
     wide = dataclasses.replace(SMALL, layers=(layer("a.very" * 30, 4096, 1024), *SMALL.layers))
-    assert max(map(len, text(wide).splitlines())) <= 120
+    shown = text(wide, columns)
+    assert max(map(len, shown.splitlines())) <= columns
+    for words in ("FASTER 1.98x", "1 thread", "because", "a.ve", "valid", "used", "speed"):
+        assert words in shown, words
+
+
+def test_a_notebook_gets_lines_of_one_width_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = dataclasses.replace(SMALL, reasons=("word " * 100,))
+    monkeypatch.setenv("COLUMNS", "50")
+    assert 110 < max(map(len, mimebundle(long)["text/plain"].splitlines())) <= 120
+
+
+def test_an_option_is_not_broken_at_its_hyphens() -> None:
+    reason = "where there is another machine, use it with --target x86-cpu:openvino --pattern channel/8 instead of this"
+    for columns in range(60, 121):
+        shown = text(dataclasses.replace(SMALL, reasons=(reason,)), columns)
+        assert "x86-cpu:openvino" in shown
+        assert "--pattern" in shown
+
+
+def test_masks_in_letters_are_the_masks() -> None:
+    drawn = layer("encoder", 512, 512)
+    assert drawn.picture is not None
+    head, *lines = blocks.mask(drawn).splitlines()
+    assert head == "encoder, 512 x 512, 50 % kept, valid: yes"
+    pairs = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
+    rows = [[pairs[letter] for letter in line.split("│")[3]] for line in lines]
+    read = np.array(rows, bool).transpose(0, 2, 1).reshape(-1, 32)  # [lines, columns, 2] -> [rows, columns]
+    assert (read == corner_of(drawn.picture)[: len(read)]).all()
+    assert {letter for line in lines for letter in line.split("│")[1]} == {"▒"}  # half of each tile is kept
+
+
+def test_a_page_shows_bars_and_masks_without_styles_or_pictures() -> None:
+    page = Page(mimebundle(SMALL)["text/html"])
+    assert "█████" in page.words  # the dense time; the pruned one is half as long
+    assert "the masks in letters" in page.words
+    assert all(f"{each.name}, {each.shape[0]} x " in page.words for each in SMALL.layers[:4])
 
 
 def test_a_billion_parameters_stay_small_and_draw_in_seconds() -> None:

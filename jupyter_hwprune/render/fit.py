@@ -87,7 +87,7 @@ def _shrink(layer: Layer, size: int) -> Layer:
     if picture is None or max(picture.tile_rows, picture.tile_columns, picture.corner_columns) <= size:
         return layer
     rows, columns = min(size, picture.tile_rows), min(size, picture.tile_columns)
-    pooled = (_pool(_pool(tiles_of(picture), rows).T, columns).T * 255).round().astype(np.uint8)
+    pooled = (pool(pool(tiles_of(picture), rows).T, columns).T * 255).round().astype(np.uint8)
     corner = corner_of(picture)[:size, :size]
     return replace(
         layer,
@@ -104,7 +104,7 @@ def _shrink(layer: Layer, size: int) -> Layer:
     )
 
 
-def _pool(array: np.ndarray, rows: int) -> np.ndarray:
+def pool(array: np.ndarray, rows: int) -> np.ndarray:
     """Average neighbouring rows into `rows` of them. [R, C] -> [rows, C]."""
     return np.stack([part.mean(axis=0) for part in np.array_split(array, rows)])
 

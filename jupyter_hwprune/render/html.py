@@ -1,6 +1,7 @@
 """A report as one script-free block of HTML that takes its colours from the page around it, light or dark.
 
-Styles stand on the elements: notebooks strip style sheets from outputs they do not trust. Every word comes escaped.
+Styles stand on the elements: notebooks strip style sheets from outputs they do not trust. GitHub strips the styles too,
+and the pictures: bars are letters, and the masks stand below in letters as well. Every word comes escaped.
 """
 
 from __future__ import annotations
@@ -10,22 +11,36 @@ from html import escape
 
 from ..errors import counted
 from ..report import Layer, Report
-from . import sensitivity, words
+from . import blocks, sensitivity, words
 
 FIRST_LAYERS = 12
 MOST_LAYERS = 40  # the others are in the report
-BAR_PX = 90
+MOST_MASKS = 4  # in letters; the picture has more
 # blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision; both carry white text
 BADGES = {"faster": "#0072B2", "slower": "#B34700", "no measurable gain": "#5f6368", "not measured": "#5f6368"}
-COLUMNS = ("layer", "weight", "pattern", "removed", "MACs", "time, µs", "", "valid", "used", "faster", "kernel")
-LEFT = ' style="text-align:left"'
+COLUMNS = (
+    "layer",
+    "weight",
+    "pattern",
+    "removed",
+    "MACs",
+    "time, µs",
+    "dense, pruned",
+    "valid",
+    "used",
+    "faster",
+    "kernel",
+)
+LEFT = ' align="left" style="text-align:left"'
+LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 
 
 def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> str:
     """Return the page; `picture` is the PNG of the masks, shown below the table, and `plot` that of the scan."""
     parts = [_verdict(report), _facts(report), _layers(report)]
     if picture is not None:
-        parts.append(_image(picture, f"Density tiles and mask corners of the pruned layers, {words.what(report)}"))
+        shown = f"Density tiles and mask corners of the pruned layers, {words.what(report)}; in letters below"
+        parts += [_image(picture, shown), _masks(report)]
     if plot is not None and report.sensitivity is not None:
         shown = _image(plot, f"What pruning each layer alone does to the model, {words.what(report)}")
         shown += sensitivity.table(report.sensitivity, chosen(report))
@@ -50,8 +65,8 @@ def _image(png: bytes, alt: str) -> str:
 def _verdict(report: Report) -> str:
     colour = BADGES[report.verdict]
     badge = (
-        f'<span style="background:{colour};color:#fff;padding:2px 10px;border-radius:4px;font-weight:bold;'
-        f'font-size:120%">{escape(words.headline(report))}</span>'
+        f'<b style="background:{colour};color:#fff;padding:2px 10px;border-radius:4px;font-size:120%">'
+        f"{escape(words.headline(report))}</b>"
     )
     interval = words.interval(report.deciding)
     beside = f" &nbsp;{escape(interval)}" if interval else ""
@@ -61,7 +76,7 @@ def _verdict(report: Report) -> str:
 def _facts(report: Report) -> str:
     rows = words.facts(report) + [("why", reason) for reason in report.reasons]
     cells = "".join(
-        f'<tr><th{LEFT} scope="row">{escape(name)}</th><td{LEFT}>{escape(said)}</td></tr>' for name, said in rows
+        f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{escape(said)}</td></tr>' for name, said in rows
     )
     return f"<table>{cells}</table>"
 
@@ -101,24 +116,40 @@ def _layer(layer: Layer, longest: float) -> str:
         escape(words.shapes(layer)),
         escape(layer.pattern),
         words.share(layer.sparsity),
-        f"{words.count(layer.macs)} → {words.count(layer.pruned_macs)}",
-        time,
+        _unbroken(f"{words.count(layer.macs)} → {words.count(layer.pruned_macs)}"),
+        _unbroken(time),
         _bars(layer, longest),
         escape(words.valid(layer)),
         words.yes_no(layer.used),
-        escape(words.speed(layer.speed)),
+        _unbroken(words.speed(layer.speed)),
         escape(words.kernels(layer)[:80]),
     )
     return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _unbroken(said: str) -> str:
+    """Escape what should stay on one line where styles cannot say so."""
+    return escape(said).replace(" ", "&nbsp;")
 
 
 def _bars(layer: Layer, longest: float) -> str:
     """Draw dense above pruned, to one scale over all layers."""
     if layer.dense_us is None or layer.pruned_us is None or not longest:
         return ""
-    bar = '<div style="width:{:.0f}px;height:5px;margin:1px;background:{}"></div>'
-    dense, pruned = (max(1, BAR_PX * us / longest) for us in (layer.dense_us, layer.pruned_us))
-    return bar.format(dense, "#9aa0a6") + bar.format(pruned, BADGES["faster"])
+    dense, pruned = (blocks.bar(us, longest) for us in (layer.dense_us, layer.pruned_us))
+    coloured = f'<span style="color:#9aa0a6">{dense}</span><br><span style="color:{BADGES["faster"]}">{pruned}</span>'
+    return f'<div aria-hidden="true" style="{LETTERS};font-size:8px">{coloured}</div>'
+
+
+def _masks(report: Report) -> str:
+    """Show the costliest layers' masks where no picture is shown, or none can be seen."""
+    drawn = [layer for layer in words.by_weight(report) if layer.picture is not None][:MOST_MASKS]
+    whose = "the masks" if len(drawn) == len(report.layers) else f"the masks of the {len(drawn)} costliest layers"
+    shown = "\n\n".join(escape(blocks.mask(layer)) for layer in drawn)
+    return (
+        f"<details><summary>{whose} in letters</summary><p>{escape(blocks.LEGEND)}</p>"
+        f'<pre style="{LETTERS};font-size:11px">{shown}</pre></details>'
+    )
 
 
 def _folded(about: str, said: list[str], layers: int) -> str:

@@ -37,8 +37,8 @@ def _draw(report: Report, layers: list[Layer], total: int) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = min(ACROSS, len(layers))
-    down = -(-len(layers) // across)
+    down = -(-len(layers) // ACROSS)
+    across = -(-len(layers) // down)
     width, height = CELL_INCH[0] * across, CELL_INCH[1] * down + HEAD_INCH
     figure = Figure(figsize=(max(width, 6.0), height), dpi=96, facecolor=PAPER)
     FigureCanvasAgg(figure)
