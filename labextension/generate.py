@@ -1,6 +1,6 @@
-"""Write what the TypeScript side takes from the Python side: the schema of the report.
+"""Write what the TypeScript side takes from the Python side: the schemas of the report and of what the panel is told.
 
-`python labextension/generate.py`, then `npm run types`. Both files are committed, and a test fails when one is stale.
+`python labextension/generate.py`, then `npm run types`. All are committed, and a test fails when one is stale.
 """
 # ruff: noqa: INP001  (a script beside the TypeScript, no package)
 
@@ -9,19 +9,45 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jupyter_hwprune import report
+from jupyter_hwprune.notebook import lab, progress
 
-SCHEMA = Path(__file__).parent / "src" / "report.schema.json"
+SOURCE = Path(__file__).parent / "src"
+SCHEMA = SOURCE / "report.schema.json"
+ANSWERS = SOURCE / "panel" / "answers.schema.json"
+
+
+@dataclass
+class Answers:
+    """What the side panel is told by a kernel, by its subject; and the progress that a run shows."""
+
+    listening: lab.Listening
+    namespace: lab.Namespace
+    choices: lab.Choices
+    machine: lab.Machine
+    progress: progress.Progress
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of what `Report.to_json` writes: every field is there, and no other."""
+    found = _schema_of(report.Report, inspect.getdoc(report))
+    found["properties"]["schema_version"] = {"const": report.SCHEMA_VERSION}
+    return {"$schema": found.pop("$schema"), "contentMediaType": report.MIME_TYPE, **found}
+
+
+def answers_schema() -> dict[str, Any]:
+    return _schema_of(Answers)
+
+
+def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    found = TypeAdapter(report.Report).json_schema()
+    found = TypeAdapter(kind).json_schema()
+    found["description"] = description or found["description"]
     parts = found.pop("$defs")
     for part in (found, *parts.values()):
         part["description"] = _paragraphs(part.get("description") or "")
@@ -30,11 +56,8 @@ def schema() -> dict[str, Any]:
         for field in part["properties"].values():
             field.pop("title", None)  # the name again, in capitals
             field.pop("default", None)
-    found["properties"]["schema_version"] = {"const": report.SCHEMA_VERSION}
-    found["description"] = _paragraphs(inspect.getdoc(report) or "")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "contentMediaType": report.MIME_TYPE,
         **_in_order(found),
         "$defs": {name: _in_order(part) for name, part in parts.items()},
     }
@@ -57,3 +80,4 @@ def written(data: Any) -> str:
 
 if __name__ == "__main__":
     SCHEMA.write_text(written(schema()), encoding="utf-8")
+    ANSWERS.write_text(written(answers_schema()), encoding="utf-8")

@@ -19,9 +19,10 @@ def generate() -> dict[str, Any]:
     return runpy.run_path(str(EXTENSION / "generate.py"))
 
 
-def test_the_committed_schema_is_that_of_the_dataclasses(generate: dict[str, Any]) -> None:
-    made = generate["written"](generate["schema"]())
-    assert (EXTENSION / "src" / "report.schema.json").read_text(encoding="utf-8") == made, (
+@pytest.mark.parametrize(("name", "made"), [("report", "schema"), ("panel/answers", "answers_schema")])
+def test_the_committed_schema_is_that_of_the_dataclasses(generate: dict[str, Any], name: str, made: str) -> None:
+    wanted = generate["written"](generate[made]())
+    assert (EXTENSION / "src" / f"{name}.schema.json").read_text(encoding="utf-8") == wanted, (
         "run `python labextension/generate.py`, then `npm run types` in labextension"
     )
 
