@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from jupyter_hwprune import report
 from jupyter_hwprune.notebook import lab, progress
@@ -19,17 +19,7 @@ from jupyter_hwprune.notebook import lab, progress
 SOURCE = Path(__file__).parent / "src"
 SCHEMA = SOURCE / "report.schema.json"
 ANSWERS = SOURCE / "panel" / "answers.schema.json"
-
-
-@dataclass
-class Answers:
-    """What the side panel is told by a kernel, by its subject; and the progress that a run shows."""
-
-    listening: lab.Listening
-    namespace: lab.Namespace
-    choices: lab.Choices
-    machine: lab.Machine
-    progress: progress.Progress
+ANSWERED = {**lab.SUBJECTS, "listening": lab.listen}
 
 
 def schema() -> dict[str, Any]:
@@ -40,7 +30,10 @@ def schema() -> dict[str, Any]:
 
 
 def answers_schema() -> dict[str, Any]:
-    return _schema_of(Answers)
+    """Return that of an object with each answer under its subject, and a run's progress."""
+    answers = {subject: get_type_hints(answer)["return"] for subject, answer in ANSWERED.items()}
+    kind = make_dataclass("Answers", [*answers.items(), ("progress", progress.Progress)])
+    return _schema_of(kind, "What a kernel tells the side panel, by subject, and the progress that a run shows.")
 
 
 def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:

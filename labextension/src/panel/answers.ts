@@ -1,22 +1,14 @@
 /** Made from answers.schema.json by `npm run types`: change jupyter_hwprune/notebook/lab.py and progress.py instead. */
 
 /**
- * What the side panel is told by a kernel, by its subject; and the progress that a run shows.
+ * What a kernel tells the side panel, by subject, and the progress that a run shows.
  */
 export interface Answers {
-  listening: Listening;
   namespace: Namespace;
   choices: Choices;
   machine: Machine;
+  listening: Listening;
   progress: Progress;
-}
-/**
- * The package is here, and answers comms of that target from now on; `subjects` are what it can be asked.
- */
-export interface Listening {
-  version: string;
-  comm_target: string;
-  subjects: string[];
 }
 /**
  * What a line could name: models, inputs, and functions of a model that may be a score.
@@ -97,6 +89,14 @@ export interface Part {
   state: string;
   said: string[];
   cure: string | null;
+}
+/**
+ * The package is here, and answers comms of that target from now on; `subjects` are what it can be asked.
+ */
+export interface Listening {
+  version: string;
+  comm_target: string;
+  subjects: string[];
 }
 /**
  * How far a run is, as the lab extension reads it beside the line.
