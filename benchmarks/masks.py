@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default=sys.executable, help="a Python that has nvidia-modelopt, if not this one")
+    parser.add_argument("--peer-python", default=sys.executable, help="a Python with nvidia-modelopt, if not this one")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
         return
     models = json.loads(options.out.read_text())["models"] if options.out.exists() else {}
     for name in options.models:
-        models[name] = measure(name, options.rounds, options.peers)
+        models[name] = measure(name, options.rounds, options.peer_python)
         data = {**provenance(), "models": {each: models[each] for each in MODELS if each in models}}
         options.out.parent.mkdir(exist_ok=True)
         options.out.write_text(json.dumps(data, indent=1) + "\n")
@@ -110,7 +110,7 @@ def child(model_name: str, job: str, name: str) -> dict[str, Any]:
     if name == "bandwidth":
         return {"bytes_per_s": copy_bandwidth()}
     with redirect_stdout(sys.stderr), torch.no_grad():
-        CONTESTANTS[job][name](nn.Sequential(nn.Linear(64, 64)))()  # brings what a library loads once
+        CONTESTANTS[job][name](nn.Sequential(nn.Linear(64, 64, bias=False)))()  # brings what a library loads once
         model = transformer(model_name, "cpu")
         first = [weight.clone() for weight in weights_of(model)[:7]]
         gc.collect()

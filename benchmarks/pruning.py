@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--wanda", type=Path, help="a checkout of github.com/locuslab/wanda")
     parser.add_argument("--apex", type=Path, help="a checkout of github.com/NVIDIA/apex")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the tables")
     options = parser.parse_args()
     failed = []
     for table in options.tables:
@@ -32,7 +32,7 @@ def main() -> int:
         if missing:
             print(f"## {table}: left out, for it needs --{' and --'.join(missing)}\n", flush=True)
             continue
-        command = [sys.executable, "-m", f"benchmarks.{table}", "--out", str(options.out)]
+        command = [sys.executable, "-m", f"benchmarks.{table}", "--out", str(options.out / f"{table}.json")]
         for name in wanted:
             command += [f"--{name}", str(getattr(options, name))]
         if table in {"zoo", "channels", "masks"}:

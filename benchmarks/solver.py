@@ -1,4 +1,4 @@
-"""Our one-shot solvers against SparseGPT: `python -m benchmarks.solver --sparsegpt PATH/sparsegpt.py`.
+"""Our one-shot solvers against SparseGPT: `python -m benchmarks.solver --sparsegpt CHECKOUT`.
 
 Layers [size, size] of three kinds: random, a small character language model's, a digits network's. All contestants get
 the same weight and the same products of the calibration inputs; errors are those on other inputs. Every round calls
@@ -38,7 +38,7 @@ from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.solver import layer_error, solve
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "solver.json"
 SIZES = (512, 1024, 2048, 4096)
 PATTERNS: tuple[NM | Unstructured, ...] = (NM(2, 4), Unstructured())
 SPARSITY, DAMPING = 0.5, 0.01
@@ -74,21 +74,21 @@ Ready = Callable[[Tensor, Tensor, Pattern], Callable[[], Tensor]]  # does what i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sparsegpt", type=Path, required=True, help="sparsegpt.py of a checkout of IST-DASLab's")
+    parser.add_argument("--sparsegpt", type=Path, required=True, help="a checkout of github.com/IST-DASLab/sparsegpt")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--fresh", action="store_true", help="measure again what is written there")
     options = parser.parse_args()
-    path = options.out / "solver.json"
+    path: Path = options.out
     data = {**provenance(), "seeds": options.seeds, "cells": []}
     if path.exists() and not options.fresh:
         stored = json.loads(path.read_text())
         if comparable(stored) == comparable(data):
             data = stored
-    contestants = {"full": ours("full"), "quick": ours("quick"), "SparseGPT": sparsegpt(options.sparsegpt)}
+    contestants = {"full": ours("full"), "quick": ours("quick"), "SparseGPT": sparsegpt(options.sparsegpt / "sparsegpt.py")}
     contestants |= {"Wanda": by_score(wanda_mask), "magnitude": by_score(magnitude_mask)}
-    options.out.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for size in options.sizes:
         if not any(cell["size"] == size for cell in data["cells"]):
             data["cells"] += measure(size, options.seeds, contestants)

@@ -23,7 +23,8 @@ from .least_squares import conjugate_gradients
 from .sweep import sweep
 
 Effort = Literal["quick", "full"]
-STEPS = 2  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
+STEPS = 3  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
+WORTH = 0.01  # of the error: a step that gains less is the last one
 REFIT_STEPS = 200
 
 
@@ -79,7 +80,7 @@ def solve(
         pull = hessian @ (dense - pruned)
         lost = dot(dense - pruned, pull)
     if stale or effort == "full":
-        lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS)
+        lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS, least=WORTH * lost)
     removed = dense - pruned
     lost -= used * dot(removed, removed)
     whole = energy(dense, hessian) - used * dot(dense, dense)
