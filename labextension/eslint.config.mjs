@@ -6,7 +6,7 @@ export default tseslint.config(
   { ignores: ['lib/', 'node_modules/', 'src/report.ts', 'src/panel/answers.ts', 'style/index.js'] },
   js.configs.recommended,
   {
-    files: ['**/*.ts'],
+    files: ['**/*.{ts,tsx}'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
