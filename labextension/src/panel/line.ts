@@ -1,0 +1,109 @@
+/** The `%hwprune` line that says what the form says: only what differs from the defaults, in the order of `%hwprune?`. */
+
+export interface Asked {
+  model: string;
+  input: string;
+  target: string;
+  pattern: string;
+  sparsity: string;
+  importance: string;
+  calib: string;
+  allocation: string;
+  toolchain: string;
+  threads: string;
+  eval: string;
+  variable: string;
+}
+
+/** What the magic does where an option is not there; '' is for what depends on the target, or is not asked for. */
+export const DEFAULTS: Asked = {
+  model: '',
+  input: '',
+  target: 'cpu',
+  pattern: '',
+  sparsity: '',
+  importance: 'magnitude',
+  calib: '',
+  allocation: 'uniform',
+  toolchain: '',
+  threads: '1',
+  eval: '',
+  variable: '',
+};
+
+const OPTIONS = [
+  'input',
+  'target',
+  'pattern',
+  'sparsity',
+  'importance',
+  'calib',
+  'allocation',
+  'toolchain',
+  'threads',
+  'eval',
+] as const;
+
+export function magicLine(asked: Asked): string {
+  const model = oneLine(asked.model);
+  const words = model === '' ? [] : [quoted(model)];
+  for (const name of OPTIONS) {
+    const value = oneLine(asked[name]);
+    if (value !== '' && value !== DEFAULTS[name]) {
+      words.push(...option(`--${name}`, value));
+    }
+  }
+  const variable = oneLine(asked.variable);
+  return ['%hwprune', ...words, ...(variable === '' ? [] : ['-o', quoted(variable)])].join(' ');
+}
+
+/** A value that begins with a dash would be taken for an option of its own. */
+function option(name: string, value: string): string[] {
+  return value.startsWith('-') ? [`${name}=${quoted(value)}`] : [name, quoted(value)];
+}
+
+/** Python's shlex.quote */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
+}
+
+/** A line magic ends with its line. */
+function oneLine(value: string): string {
+  return value.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+}
+
+const WORDS =
+  /^(False|None|True|and|as|assert|async|await|break|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|in|is|lambda|nonlocal|not|or|pass|raise|return|try|while|with|yield)$/;
+
+/** What the magic would refuse, by field, in words; it is said before the cell is written. */
+export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
+  const found: Partial<Record<keyof Asked, string>> = {};
+  const { pattern, sparsity, threads, variable } = asked;
+  if (pattern.trim() !== '' && !isPattern(pattern.trim())) {
+    found.pattern = 'Write 2:4 (any n:m), 16x16 (any AxB), channel, channel/8 or unstructured.';
+  }
+  if (sparsity.trim() !== '' && !(Number(sparsity) > 0 && Number(sparsity) < 1)) {
+    found.sparsity = 'The share that goes is above 0 and below 1, such as 0.5.';
+  }
+  if (threads.trim() !== '' && !/^[1-9]\d*$/.test(threads.trim())) {
+    found.threads = 'A whole number, at least 1.';
+  }
+  if (variable.trim() !== '' && (!/^[\p{L}_][\p{L}\p{N}_]*$/u.test(variable.trim()) || WORDS.test(variable.trim()))) {
+    found.variable = 'This is no name for a variable.';
+  }
+  return found;
+}
+
+function isPattern(text: string): boolean {
+  const group = /^([1-9]\d*):([1-9]\d*)$/.exec(text);
+  if (group !== null) {
+    return Number(group[1]) < Number(group[2]);
+  }
+  return /^(unstructured|channel(\/[1-9]\d*)?|[1-9]\d*x[1-9]\d*)$/.test(text);
+}
+
+/** The share that n:m takes by itself, or null for a pattern that leaves it open. */
+export function fixedSparsity(pattern: string): number | null {
+  const group = /^([1-9]\d*):([1-9]\d*)$/.exec(pattern.trim());
+  return group === null ? null : 1 - Number(group[1]) / Number(group[2]);
+}
