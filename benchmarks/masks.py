@@ -30,7 +30,8 @@ import torch
 from torch import Tensor, nn
 
 RESULTS = Path(__file__).parent / "results" / "masks.json"
-PACKAGES = ("jupyter-hwprune", "torch", "numpy", "nvidia-modelopt")
+PEER = "nvidia-modelopt"
+PACKAGES = ("jupyter-hwprune", "torch", "numpy", PEER)
 MODELS = {  # width, width of keys and values, hidden width, decoder layers, dtype of the weights
     "100M": (768, 256, 2560, 14, torch.float32),
     "1B": (2048, 512, 8192, 16, torch.bfloat16),
@@ -64,11 +65,13 @@ def main() -> None:
         print(json.dumps(child(*options.child)))
         return
     models = json.loads(options.out.read_text())["models"] if options.out.exists() else {}
+    data = {**provenance(options.peer_python), "models": models}
     for name in options.models:
         models[name] = measure(name, options.rounds, options.peer_python)
-        data = {**provenance(), "models": {each: models[each] for each in MODELS if each in models}}
+        data["models"] = {each: models[each] for each in MODELS if each in models}
         options.out.parent.mkdir(exist_ok=True)
-        options.out.write_text(json.dumps(data, indent=1) + "\n")
+        options.out.write_text(json.dumps(data, indent=1) + "\n")  # so far, for the next one takes long
+    options.out.write_text(json.dumps(data, indent=1) + "\n")
     shown = "\n".join([table(data), "", *verdicts(data), "", *notes(data)])
     print(shown)
     options.out.with_suffix(".md").write_text(shown + "\n")
@@ -256,13 +259,20 @@ CONTESTANTS: dict[str, dict[str, Callable[[nn.Module], Call]]] = {  # ours first
 }
 
 
-def provenance() -> dict[str, Any]:
+def provenance(peer_python: str) -> dict[str, Any]:
+    versions = {name: installed(name) for name in PACKAGES}
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: installed(name) for name in PACKAGES},
+        "versions": versions | {PEER: versions[PEER] or installed_there(peer_python)},
     }
+
+
+def installed_there(python: str) -> str | None:
+    asked = "from benchmarks.masks import PEER, installed; print(installed(PEER) or '')"
+    said = subprocess.run([python, "-c", asked], check=False, capture_output=True, text=True)  # noqa: S603 - the peers'
+    return said.stdout.strip() or None
 
 
 def cpu_name() -> str:

@@ -86,7 +86,11 @@ def main() -> None:
         stored = json.loads(path.read_text())
         if comparable(stored) == comparable(data):
             data = stored
-    contestants = {"full": ours("full"), "quick": ours("quick"), "SparseGPT": sparsegpt(options.sparsegpt / "sparsegpt.py")}
+    contestants = {
+        "full": ours("full"),
+        "quick": ours("quick"),
+        "SparseGPT": sparsegpt(options.sparsegpt / "sparsegpt.py"),
+    }
     contestants |= {"Wanda": by_score(wanda_mask), "magnitude": by_score(magnitude_mask)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for size in options.sizes:
