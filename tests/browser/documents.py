@@ -1,0 +1,78 @@
+"""Notebooks and report files for the pages to open."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jupyter_hwprune import hwprune
+from jupyter_hwprune.render import mimebundle
+from jupyter_hwprune.report import MIME_TYPE, Report
+from tests import networks, reports
+
+SETUP = """import torch
+from tests.networks import cnn
+net, x = cnn(), torch.randn(2, 3, 16, 16)
+%load_ext jupyter_hwprune"""
+PRUNE = "%hwprune net --input x --target cpu --toolchain onnxruntime"
+
+
+def code(source: str, *bundles: dict[str, Any]) -> dict[str, Any]:
+    """Return a cell; with bundles, one that has run and shown them."""
+    outputs = [{"output_type": "display_data", "data": bundle, "metadata": {}} for bundle in bundles]
+    count = 1 if bundles else None
+    return {
+        "cell_type": "code",
+        "source": source,
+        "outputs": outputs,
+        "metadata": {},
+        "execution_count": count,
+    }
+
+
+def write(folder: Path, name: str, *cells: dict[str, Any]) -> str:
+    """Write a notebook and return its path as the server knows it."""
+    numbered = [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / name).write_text(json.dumps(notebook))
+    return name
+
+
+def outputs(path: Path) -> list[dict[str, Any]]:
+    """Return the data of all outputs that a notebook was saved with."""
+    cells = json.loads(path.read_text())["cells"]
+    return [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+
+
+@functools.cache
+def small() -> Report:
+    """Return the report of a real run, made once."""
+    torch.manual_seed(0)
+    run = hwprune(networks.cnn(), torch.randn(2, 3, 16, 16), target="cpu", toolchain="onnxruntime", name="net")
+    return run.report
+
+
+def large(layers: int = 168, side: int = 256) -> Report:
+    torch.manual_seed(0)
+    return reports.report(tuple(reports.layer(f"model.layers.{i}.mlp.up_proj", side, side) for i in range(layers)))
+
+
+def plain_data(report: Report) -> dict[str, Any]:
+    """Return the report's JSON as a dict to spoil."""
+    data: dict[str, Any] = json.loads(report.to_json())
+    return data
+
+
+def only_json(data: Any) -> dict[str, Any]:
+    """Return a bundle that has no form but ours and a line of text."""
+    return {MIME_TYPE: data, "text/plain": "the report as text"}
+
+
+def shown(reports_: Sequence[Report]) -> list[dict[str, Any]]:
+    return [mimebundle(report) for report in reports_]

@@ -1,0 +1,79 @@
+"""What can be computed of how a page looks: contrast, and what axe-core finds."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator
+
+from .server import ROOT
+
+AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
+
+# any colour that CSS can say becomes bytes on a canvas; backgrounds are laid over each other up to the page's own
+FAINT_TEXTS = """root => {
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const bytes = colour => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+    const background = element => {
+        if (element === null) return [255, 255, 255];
+        const own = bytes(getComputedStyle(element).backgroundColor);
+        return own[3] === 1 ? own : over(own, background(element.parentElement));
+    };
+    const opacity = element =>
+        element === null ? 1 : Number(getComputedStyle(element).opacity) * opacity(element.parentElement);
+    const luminance = rgb => rgb
+        .map(c => c / 255)
+        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const contrast = element => {
+        const behind = background(element);
+        const colour = bytes(getComputedStyle(element).color);
+        colour[3] *= opacity(element);
+        const [a, b] = [luminance(over(colour, behind)), luminance(behind)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+    };
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    const seen = new Set();
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (walker.currentNode.textContent.trim() && element.checkVisibility() && !element.closest(':disabled, svg')) {
+            seen.add(element);
+        }
+    }
+    const told = [...seen].map(each => [each.textContent.slice(0, 60), each.className, contrast(each)]);
+    return { texts: told.length, faint: told.filter(each => each[2] < 4.5) };
+}"""
+
+
+def faint_texts(part: Locator) -> list[Any]:
+    """Return the texts of a part of the page whose contrast to what is behind them is below 4.5:1."""
+    found = part.evaluate(FAINT_TEXTS)
+    assert found["texts"] > 5, f"only {found['texts']} texts are there to look at"
+    faint: list[Any] = found["faint"]
+    return faint
+
+
+def violations(part: Locator) -> list[str]:
+    """Return what axe-core finds serious or critical in a part of the page."""
+    part.page.evaluate(axe())
+    found = part.evaluate(
+        "root => axe.run(root, { resultTypes: ['violations'] }).then(result => result.violations.map("
+        "each => [each.impact, each.id, each.help, each.nodes.slice(0, 3).map(node => node.html)]))"
+    )
+    return [str(each) for each in found if each[0] in {"serious", "critical"}]
+
+
+@functools.cache
+def axe() -> str:
+    if not AXE.exists():
+        pytest.fail("axe-core is not installed, and the browser tests need it: make labextension", pytrace=False)
+    return AXE.read_text()

@@ -1,0 +1,42 @@
+"""All that a page says to its console, and what of it is a fault."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import ConsoleMessage, Dialog, Error, Page
+
+# ipywidgets' own manager looks for the kernel of a notebook that has none
+FOREIGN = re.compile(r"Cannot read properties of null \(reading 'kernel'\)[\s\S]*@jupyter-widgets/jupyterlab-manager")
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self._faults: list[str] = []
+
+    def over(self, page: Page) -> None:
+        page.on("console", self._hear)
+        page.on("pageerror", self._catch)
+        page.on("dialog", self._dismiss)
+
+    def complaints(self) -> list[str]:
+        return [fault for fault in self._faults if not FOREIGN.search(fault)]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        line = f"{message.type}: {message.text} ({message.location['url']})"
+        self.said.append(line)
+        if message.type == "error":
+            self._faults.append(line)
+
+    def _catch(self, error: Error) -> None:
+        line = f"uncaught: {error.message}\n{error.stack}"
+        self.said.append(line)
+        self._faults.append(line)
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        line = f"dialog ({dialog.type}): {dialog.message}"
+        self.said.append(line)
+        if dialog.type != "beforeunload":
+            self._faults.append(line)
+        dialog.accept()
