@@ -57,7 +57,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(
-            executable_path=executable, args=FLAGS, env=os.environ | {"HOME": str(tmp_path_factory.mktemp("chromium"))}
+            executable_path=executable, args=FLAGS, env={**os.environ, "HOME": str(tmp_path_factory.mktemp("chromium"))}
         )
 
 
