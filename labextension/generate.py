@@ -1,4 +1,4 @@
-"""Write what the TypeScript side takes from the Python side: the schemas of the report and of what the panel is told.
+"""Write what the TypeScript side takes from the Python side: schemas, and words to say as Python does.
 
 `python labextension/generate.py`, then `npm run types`. All are committed, and a test fails when one is stale.
 """
@@ -13,10 +13,13 @@ from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cases import cases
+
 from jupyter_hwprune import report
 from jupyter_hwprune.notebook import lab, progress
 
 SOURCE = Path(__file__).parent / "src"
+WORDS = SOURCE.parent / "test" / "words.json"
 SCHEMA = SOURCE / "report.schema.json"
 ANSWERS = SOURCE / "panel" / "answers.schema.json"
 ANSWERED = {**lab.SUBJECTS, "listening": lab.listen}
@@ -67,10 +70,12 @@ def _in_order(part: dict[str, Any]) -> dict[str, Any]:
     return {key: part[key] for key in keys if part[key] or key == "additionalProperties"}
 
 
-def written(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+def files() -> dict[Path, str]:
+    """Return every file that is made here, with what belongs in it."""
+    made = {SCHEMA: schema(), ANSWERS: answers_schema(), WORDS: cases()}
+    return {path: json.dumps(data, indent=2, ensure_ascii=False) + "\n" for path, data in made.items()}
 
 
 if __name__ == "__main__":
-    SCHEMA.write_text(written(schema()), encoding="utf-8")
-    ANSWERS.write_text(written(answers_schema()), encoding="utf-8")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")

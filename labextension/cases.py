@@ -1,0 +1,160 @@
+"""Reports and numbers with the words that Python has for them: what the TypeScript side has to say as well.
+
+The reports fill every field that changes a word; their numbers are made up.
+"""
+# ruff: noqa: INP001  (a script's other half, no package)
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from jupyter_hwprune import report as r
+from jupyter_hwprune.render import words
+
+NUMBERS = (0.0, 0.0000123, 0.001, 0.005, 0.0125, 0.125, 0.345, 0.5, 0.999, 1.0, 1.005, 1.25, 2.5, 3.5, 9.995, 12.25)
+LARGER = (99.5, 100.0, 123.456, 998.5, 999.5, 1000.0, 1234.0, 25_600_000.0, 6_912_500.0, 999_999.0, 1.5e9, 2.5e13)
+SPREAD = r.Comparison(3.0445, 2.9449, 3.1251, 0.03125, "faster")
+NOISE = r.Comparison(1.005, 0.985, 1.025, 0.0345, "no measurable gain")
+SLOWER = r.Comparison(0.7125, 0.7, 0.725, 0.03, "slower")
+SAMPLES = r.Samples((1.0, 1.1, 1.2), (1.0, 1.1, 1.2))
+MEASURED = r.Evidence("measured", device="a device, made up")
+MISSING = r.Evidence("unavailable", reason="there is no counter", cure="a driver that has one")
+UNMEASURED = r.Measurement(MISSING, "wall", None, None, None, None, None, r.NOT_COMPARED)
+TIMED = r.Measurement(MEASURED, "cpu", SAMPLES, SAMPLES, SAMPLES, 2.125, 0.6995, SPREAD)
+
+
+def cases() -> dict[str, Any]:
+    return {
+        "numbers": [_of_number(number) for number in (*NUMBERS, *LARGER)],
+        "cuts": [[text, width, words.middle_cut(text, width)] for text, width in (("short", 8), ("encoder.🄰.fc", 9))],
+        "reports": {name: {"data": r.to_data(each), "said": _of_report(each)} for name, each in _reports().items()},
+    }
+
+
+def _of_number(number: float) -> dict[str, Any]:
+    forms = {
+        "count": words.count(number),
+        "share": words.share(number),
+        "microseconds": words.microseconds(number),
+        "milliseconds": words.milliseconds(number),
+        "general": f"{number:.4g}",
+        "exponential": f"{number:.0e}",
+        "fixed": f"{number:.2f}",
+        "removed": words.removed(number, number / 4),
+    }
+    return {"number": number, **forms}
+
+
+def _of_report(report: r.Report) -> dict[str, Any]:
+    return {
+        "what": words.what(report),
+        "headline": words.headline(report),
+        "interval": words.interval(report.deciding),
+        "facts": words.facts(report),
+        "other kernels": words.other_kernels(report),
+        "returned": words.returned(report),
+        "left dense": words.left_dense(report.skipped),
+        "by weight": [layer.name for layer in words.by_weight(report)],
+        "layers": [
+            {
+                "name": words.name(layer, 20),
+                "shapes": words.shapes(layer),
+                "valid": words.valid(layer),
+                "used": words.yes_no(layer.used),
+                "speed": words.speed(layer.speed),
+                "kernels": words.kernels(layer),
+            }
+            for layer in report.layers
+        ],
+    }
+
+
+def _layer(name: str, **changes: Any) -> r.Layer:
+    plain = r.Layer(name, "Conv2d", (64, 32, 3, 3), (64, 32, 3, 3), "2:4", 0.5, 1_234_567, 617_283, True, 1.0, None)
+    return replace(plain, **changes)
+
+
+def _reports() -> dict[str, r.Report]:
+    request = r.Request("net", "x86-cpu", "deepsparse", "CPU", "float32", "2:4", 0.5, "magnitude", "uniform", 1, 8)
+    plain = r.Report(
+        created="2026-01-01T00:00:00+00:00",
+        request=request,
+        chip="a chip, made up",
+        typical_speedup=None,
+        totals=r.Totals(94_186, 24_058, 19_474_432, 5_018_624),
+        layers=(_layer("a"), _layer("b", macs=9_000_000)),
+        skipped=(),
+        returned=(),
+        other_kernels=None,
+        measurement=TIMED,
+        energy=None,
+        counters=None,
+        check=None,
+        scores=None,
+        reasons=("because",),
+        machine=None,
+        versions={"onnxruntime": "1", "python": "3", "torch": "2"},
+        fingerprints=r.Fingerprints("a", "b"),
+    )
+    return {"plain": plain, "full": _full(plain), "unmeasured": _unmeasured(plain), "gpu": _gpu(plain)}
+
+
+def _full(plain: r.Report) -> r.Report:
+    """Return a CPU's report with a rival that wins, scores, a scan, and layers of every kind."""
+    cut = _layer("a.very.long.name.of.a.layer", pruned_shape=(32, 16, 3, 3), dense_us=12.345, pruned_us=4.5)
+    timed = replace(cut, speed=SPREAD, used=True, kernel="Conv", pruned_kernel="Conv (NCHWc)", error=0.0125)
+    layers = (
+        timed,
+        _layer("", valid=False, valid_groups=0.125, used=False, speed=NOISE, dense_us=99.0, pruned_us=98.5, error=0.3),
+        _layer("c", speed=SLOWER, utilization=r.Utilization(0.615, None), kernel="gemm", dense_us=0.123, pruned_us=0.2),
+    )
+    curves = tuple(r.Curve(name, 100, (r.Point(0.5, 0.1), r.Point(0.9, None))) for name in ("c", "elsewhere"))
+    skipped = tuple(r.Skipped(f"skipped.{i}", "Linear", (10, 10), f"reason {i // 5}") for i in range(7))
+    return replace(
+        plain,
+        typical_speedup="1.5-2x",
+        request=replace(plain.request, threads=4, importance="activation", schedule="cubic", steps=3),
+        layers=layers,
+        skipped=skipped,
+        other_kernels=r.OtherKernels(10.0, None),
+        baselines=(
+            r.Baseline("onnxruntime", MEASURED, SAMPLES, SAMPLES, 0.7035, NOISE),
+            r.Baseline("openvino", MISSING, None, None, None, r.NOT_COMPARED),
+        ),
+        sensitivity=r.Sensitivity("output error", curves, rows=256, passes=1234),
+        check=r.OutputCheck(1.25e-6, 0.0, 1e-3, "the masked dense model"),
+        scores=r.Scores("accuracy(net)", 0.98998, 0.125),
+    )
+
+
+def _unmeasured(plain: r.Report) -> r.Report:
+    request = replace(plain.request, model="my net's", target="hopper", toolchain="cusparselt", device="cuda")
+    wishes = replace(request, input="x[:8]", calib="loader", dense=("head", "a b"), permute=True, keep_all=True)
+    layers = (_layer("a", served_by=("cusparselt", "tensorrt"), compressed=r.Compressed(262_144, 147_456)),)
+    return replace(
+        plain,
+        request=replace(wishes, allocation="sensitivity", schedule="constant", steps=1, dtype="bfloat16"),
+        measurement=UNMEASURED,
+        layers=(*layers, _layer("b", served_by=())),
+        energy=r.Energy(MISSING, None, None, None),
+        counters=MISSING,
+    )
+
+
+def _gpu(plain: r.Report) -> r.Report:
+    launched = replace(TIMED, dense_launch=r.Launch("CUDA graph", 1.5), pruned_launch=r.Launch("torch.compile", None))
+    layers = (
+        _layer("a", used=True, counters=r.Counters(12.0, 1.0), compressed=r.Compressed(262_144, 147_456)),
+        _layer("b", used=True, counters=r.Counters(0.0, 1.0), compressed=r.Compressed(262_144, 147_456)),
+    )
+    used = r.EnergyOf(12.345, 4.5, 98_765.4, (12.0, 12.5), 1.25, 100)
+    return replace(
+        plain,
+        request=replace(plain.request, device="cuda", dtype="float16", recipe=r.Recipe("prune.yaml", "..."), threads=0),
+        measurement=replace(launched, clock="wall", comparison=SLOWER),
+        layers=layers,
+        energy=r.Energy(MEASURED, 55_555.5, used, replace(used, total_mj=0.0999, windows_mj=(1.0, 1.5))),
+        counters=MEASURED,
+        returned=(r.Returned("c", "Linear", (8, 8), "within noise alone", 128, NOISE),),
+    )
