@@ -137,7 +137,7 @@ def _bars(layer: Layer, longest: float) -> str:
     if layer.dense_us is None or layer.pruned_us is None or not longest:
         return ""
     dense, pruned = (blocks.bar(us, longest) for us in (layer.dense_us, layer.pruned_us))
-    coloured = f'<span style="color:#9aa0a6">{dense}</span><br><span style="color:{BADGES["faster"]}">{pruned}</span>'
+    coloured = f'<span style="color:#80868b">{dense}</span><br><span style="color:{BADGES["faster"]}">{pruned}</span>'
     return f'<div aria-hidden="true" style="{LETTERS};font-size:8px">{coloured}</div>'
 
 
