@@ -45,9 +45,8 @@ FAINT_TEXTS = """root => {
     const seen = new Set();
     while (walker.nextNode()) {
         const element = walker.currentNode.parentElement;
-        if (walker.currentNode.textContent.trim() && element.checkVisibility() && !element.closest(':disabled, svg')) {
-            seen.add(element);
-        }
+        const worded = /[\\p{L}\\p{N}]/u.test(walker.currentNode.textContent);
+        if (worded && element.checkVisibility() && !element.closest(':disabled, svg')) seen.add(element);
     }
     const told = [...seen].map(each => [each.textContent.slice(0, 60), each.className, contrast(each)]);
     return { texts: told.length, faint: told.filter(each => each[2] < 4.5) };
