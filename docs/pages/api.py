@@ -1,0 +1,77 @@
+"""The page of the Python API: every public name, what the calls return, the report's parts, and the errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import jupyter_hwprune
+from jupyter_hwprune import errors, report
+
+INTRODUCTION = """# Python
+
+Each form of the magic is a plain function. Importing the package takes milliseconds and imports no torch; what is used
+is loaded then.
+"""
+RETURNED = (
+    "jupyter_hwprune.survey.Targets",
+    "jupyter_hwprune.survey.TargetHere",
+    "jupyter_hwprune.target.Target",
+    "jupyter_hwprune.target.Stack",
+    "jupyter_hwprune.survey.Doctor",
+    "jupyter_hwprune.toolchains.Status",
+    "jupyter_hwprune.toolchains.Remark",
+    "jupyter_hwprune.smoke.Smoke",
+    "jupyter_hwprune.meters.Meter",
+    "jupyter_hwprune.provision.Environments",
+    "jupyter_hwprune.provision.EnvironmentHere",
+    "jupyter_hwprune.toolchains.environments.Environment",
+    "jupyter_hwprune.simulation.Simulation",
+    "jupyter_hwprune.simulation.Simulated",
+)
+
+
+def pages() -> dict[str, str]:
+    functions = [name for name in jupyter_hwprune.__all__ if inspect.isfunction(inspect.unwrap(_public(name)))]
+    classes = [name for name in jupyter_hwprune.__all__ if name not in functions]
+    parts = [cls.__name__ for cls in _own_classes(report) if cls is not report.Report]
+    sections = [
+        INTRODUCTION,
+        "## Functions",
+        *(
+            _auto("function", f"jupyter_hwprune.{name}")
+            for name in sorted(functions, key=lambda name: (name != "hwprune", name))
+        ),
+        "## Runs and reports",
+        *(_auto("class", f"jupyter_hwprune.{name}") for name in sorted(classes, reverse=True)),
+        "## The parts of a report",
+        *(_auto("class", f"jupyter_hwprune.report.{name}") for name in parts),
+        "## What the other calls return",
+        *(_auto("class", name) for name in RETURNED),
+        f"## Errors\n\n{_tree()}",
+        *(_auto("exception", f"jupyter_hwprune.errors.{cls.__name__}") for cls in _own_classes(errors)),
+    ]
+    return {"api.md": "\n\n".join(sections) + "\n"}
+
+
+def _public(name: str) -> Any:
+    return getattr(jupyter_hwprune, name)
+
+
+def _own_classes(module: object) -> list[type]:
+    """Return a module's own classes in the order of its source."""
+    found = [value for value in vars(module).values() if inspect.isclass(value)]
+    own = [cls for cls in found if cls.__module__ == getattr(module, "__name__", None)]
+    return [cls for cls in own if dataclasses.is_dataclass(cls) or issubclass(cls, Exception)]
+
+
+def _auto(kind: str, name: str) -> str:
+    """Ask autodoc, which speaks reStructuredText, for one object."""
+    return f"```{{eval-rst}}\n.. auto{kind}:: {name}\n```"
+
+
+def _tree() -> str:
+    lines = (inspect.getdoc(errors) or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("HwpruneError"))
+    return "```text\n" + "\n".join(lines[start:]).rstrip() + "\n```"

@@ -1,0 +1,141 @@
+"""A page for each toolchain, of its file, its pins and the targets that name it; one too for each that is missing."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+
+from jupyter_hwprune.target import TARGETS
+from jupyter_hwprune.toolchains import (
+    HERE,
+    constant,
+    defines,
+    environments,
+    opset_of,
+    planned,
+    probe,
+    shipped,
+    takes_program,
+)
+
+from .benchmarks import results_of
+from .markdown import bullets, code, contents, facts, table
+
+INTRODUCTION = """# Toolchains
+
+A toolchain is a compiler with its runtime. It runs in a process of its own: `%hwprune doctor` asks each what it finds
+here, and `%hwprune doctor --smoke` has each compile a small model. `--toolchain NAME` or `--target chip:NAME` picks
+one; a dotted name is a module of your own with the functions of `jupyter_hwprune.toolchains.contract`.
+"""
+OPTIONAL = {
+    "simulate": "simulates sparsity on a dense model (`%hwprune simulate`)",
+    "count": "reads hardware counters with Nsight Compute",
+    "meter": "meters energy with the device's own counter",
+    "rate": "times each layer by itself, dense against sparse",
+}
+
+
+def pages() -> dict[str, str]:
+    made = {name: _page(name) for name in shipped()} | {name: _missing(name) for name in planned()}
+    made |= {name: _environment_page(name) for name in _others()} | {"index": _index()}
+    return {f"toolchains/{name}.md": text for name, text in made.items()}
+
+
+def _others() -> list[str]:
+    return [name for name in environments.names() if name not in shipped()]
+
+
+def _index() -> str:
+    rows = [(f"[{name}]({name}.md)", _first_sentence(name), _served(name)) for name in shipped()]
+    missing = [(f"[{name}]({name}.md)", _served(name)) for name in planned()]
+    others = [(f"[{name}]({name}.md)", environments.pins_of(name).about) for name in _others()]
+    return "\n".join(
+        [
+            INTRODUCTION,
+            table(("toolchain", "", "targets"), rows),
+            "## Not in this version\n\nThe targets name them, and nothing is compiled with them yet.\n",
+            table(("toolchain", "targets"), missing),
+            "## Beside them\n\nNo toolchains, but with environments of their own, made by the same `%hwprune setup`.\n",
+            table(("environment", ""), others),
+            contents([*shipped(), *planned(), *_others()]),
+        ]
+    )
+
+
+def _page(name: str) -> str:
+    file = HERE / f"{name}.py"
+    paragraphs = _docstring(name)
+    about = [
+        ("takes", "torch's ExportedProgram" if takes_program(name) else "ONNX" + _opset(name)),
+        ("serves", _served(name)),
+        ("installed by", f"`{constant(file, 'INSTALL')}`"),
+        *([] if name in environments.names() else [("Python", "the kernel's"), ("licence", _licence(name))]),
+        ("also", "; ".join(said for function, said in OPTIONAL.items() if defines(name, function)) or "nothing more"),
+    ]
+    parts = [f"# {name}\n\n{paragraphs}\n", facts(about)]
+    if name in environments.names():
+        parts.append(_pins(name))
+    measured = [f"[{title}](../benchmarks/{stem}.md)" for stem, title in results_of(name).items()]
+    said = bullets(measured) if measured else "No measured table of it is in this repository yet.\n"
+    return "\n".join([*parts, f"## Measured\n\n{said}"])
+
+
+def _licence(name: str) -> str:
+    """Say under which licence a toolchain is that is installed beside the kernel, in its own words."""
+    package = "torch" if takes_program(name) else name
+    try:
+        said = importlib.metadata.metadata(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"not known here: {package} is not installed where this page was built"
+    terms = said["License-Expression"] or said["License"] or "none is named"
+    return f"{terms.splitlines()[0]}, as {package} {said['Version']} says"
+
+
+def _missing(name: str) -> str:
+    status = probe(name)
+    said = f"This version has no adapter for it, so nothing is compiled or measured.\nIt is named by {_served(name)}."
+    asked = code(f"{name}\nwhy: {status.reason}\ncure: {status.cure}")
+    return (
+        f"# {name}\n\n{said}\n\nA run for such a target prunes, checks the pattern and the shapes, and ends in *not "
+        f"measured*, with what `%hwprune doctor` says as well:\n\n{asked}"
+    )
+
+
+def _environment_page(name: str) -> str:
+    return f"# {name}\n\n{environments.pins_of(name).about}.\n\n{_pins(name)}"
+
+
+def _pins(name: str) -> str:
+    pins = environments.pins_of(name)
+    packages = sorted({re.split(r"[=; ]", line)[0] for line in pins.text.splitlines() if line.strip()})
+    about = [("Python", f"`{pins.python}`"), ("packages", f"{len(packages)}, each pinned")]
+    if pins.licence is not None:
+        about.append(("licence", f"{pins.licence} (<{pins.licence_page}>)"))
+    else:
+        about.append(("licence", "restricts no use, as far as its pins say"))
+    line = environments.setup_line(name)
+    return (
+        "## Its own environment\n\nIt cannot share the kernel's packages, so it is installed beside them, in the user's"
+        f" data folder, by one line:\n\n{code(line, 'ipython3')}\n{facts(about)}"
+        f"\n:::{{dropdown}} The {len(packages)} packages\n{', '.join(packages)}\n:::\n"
+    )
+
+
+def _opset(name: str) -> str:
+    opset = opset_of(name)
+    return "" if opset is None else f", opset {opset}"
+
+
+def _served(name: str) -> str:
+    targets = [target.name for target in TARGETS if name in {stack.toolchain for stack in target.stacks}]
+    return ", ".join(f"[{target}](../targets/{target}.md)" for target in targets)
+
+
+def _docstring(name: str) -> str:
+    text = (HERE / f"{name}.py").read_text(encoding="utf-8")
+    return re.sub(r"(https?://\S+)", r"<\1>", ast.get_docstring(ast.parse(text)) or "")
+
+
+def _first_sentence(name: str) -> str:
+    return re.split(r"(?<=[.])\s", _docstring(name))[0]

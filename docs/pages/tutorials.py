@@ -1,0 +1,70 @@
+"""The tutorials as pages: their committed sources, with outputs where the same cells have been run here.
+
+`python notebooks/run.py NAME` leaves the executed notebook in build/; it counts as long as its cells are the sources'.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .markdown import WIDE, code, contents
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS, BUILD = ROOT / "notebooks", ROOT / "build"
+INTRODUCTION = """# Tutorials
+
+They are notebooks in the folder `notebooks` and run from top to bottom on a plain CPU; nothing is downloaded but
+DeepSparse's own packages in the tutorial of that name. `make lab` opens them, `python notebooks/run.py NAME` runs one.
+"""
+Cell = dict[str, Any]
+
+
+def pages() -> dict[str, str]:
+    names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    return {f"tutorials/{name}.md": _page(name) for name in names} | {
+        "tutorials/index.md": INTRODUCTION + contents(names)
+    }
+
+
+def _page(name: str) -> str:
+    cells, executed = _cells(NOTEBOOKS / f"{name}.ipynb"), _cells(BUILD / f"{name}.ipynb")
+    ran = [_source(cell) for cell in cells] == [_source(cell) for cell in executed]
+    shown = [part for cell in (executed if ran else cells) for part in _cell(cell)]
+    said = (
+        "The outputs below are of a run on the machine that built this page."
+        if ran
+        else f"This page shows the cells only; `python notebooks/run.py {name}` runs them."
+    )
+    title, *rest = shown
+    return WIDE + "\n".join([title, f":::{{note}}\n{said}\n:::\n", *rest])
+
+
+def _cells(path: Path) -> list[Cell]:
+    if not path.exists():
+        return []
+    cells: list[Cell] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return cells
+
+
+def _source(cell: Cell) -> str:
+    return "".join(cell["source"])
+
+
+def _cell(cell: Cell) -> list[str]:
+    if cell["cell_type"] == "markdown":
+        return [_source(cell) + "\n"]
+    return [code(_source(cell), "ipython3"), *filter(None, map(_output, cell.get("outputs", [])))]
+
+
+def _output(output: Cell) -> str:
+    """Return the richest form that needs no script, as a viewer without the extension would show it."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        shown = f'<div class="output">{"".join(data["text/html"])}</div>'
+        return code(" ".join(shown.splitlines()) if "<pre" not in shown else shown, "{raw} html")
+    if "image/png" in data:
+        return code(f'<img alt="" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">', "{raw} html")
+    text = "".join(data.get("text/plain") or output.get("text", ""))
+    return code(text) if text else ""
