@@ -1,4 +1,8 @@
 import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
-/** The side panel, its commands, launcher card, toolbar button and settings. */
-export const panelPlugins: JupyterFrontEndPlugin<unknown>[] = [];
+import { exporter } from './export';
+import { panel } from './plugin';
+import { tutorials } from './tutorials';
+
+/** The side panel with its commands, toolbar button and settings; the tutorials; reports as files. */
+export const panelPlugins: JupyterFrontEndPlugin<unknown>[] = [panel, tutorials, exporter];

@@ -1,0 +1,99 @@
+/** Reports side by side, as words: what differs, and whether their times may be compared at all. */
+import type { Report } from '../report';
+import { UNKNOWN, count, fixed, general, milliseconds, removed, share } from '../view/format';
+import type { Seen } from '../view/reading';
+import { deciding, text, versions } from '../view/words';
+
+type SeenReport = Seen<Report>;
+
+export interface Row {
+  name: string;
+  values: string[];
+  differs: boolean;
+}
+
+export interface Comparison {
+  rows: Row[];
+  /** Why the times of some of them say nothing of one another; empty where they do. */
+  cautions: string[];
+}
+
+const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => string])[] = [
+  ['verdict', report => deciding(report).verdict ?? UNKNOWN],
+  ['speed-up', speedUp],
+  ['dense', report => milliseconds(report.measurement.dense_ms)],
+  ['pruned', report => milliseconds(report.measurement.pruned_ms)],
+  ['weights', ({ totals }) => removed(totals.weights, totals.pruned_weights)],
+  ['layer MACs', ({ totals }) => (totals.macs === null ? UNKNOWN : removed(totals.macs, totals.pruned_macs))],
+  ['score', score],
+  ['model', ({ request }) => text(request.model)],
+  ['target', ({ request }) => text(request.target)],
+  ['toolchain', ({ request }) => text(request.toolchain)],
+  ['pattern', ({ request }) => text(request.pattern)],
+  ['sparsity', ({ request }) => share(request.sparsity)],
+  ['importance', ({ request }) => text(request.importance)],
+  ['allocation', ({ request }) => text(request.allocation)],
+  ['evidence', ({ measurement }) => text(measurement.evidence.kind)],
+  ['device', ({ measurement }) => measurement.evidence.device ?? UNKNOWN],
+  ['clock', clock],
+  ['machine', machine],
+  ['versions', versions],
+  ['batch', ({ request }) => number(request.batch)],
+  ['threads', ({ request }) => number(request.threads)],
+  ['data type', ({ request }) => text(request.dtype)],
+];
+
+/** What a time depends on beside the model. */
+const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
+
+export function compare(reports: SeenReport[]): Comparison {
+  const rows = ROWS.map(([name, said]) => {
+    const values = reports.map(said);
+    return { name, values, differs: new Set(values).size > 1 };
+  });
+  return { rows, cautions: cautions(reports) };
+}
+
+function cautions(reports: SeenReport[]): string[] {
+  const timed = reports.filter(report => report.measurement.dense_ms !== null);
+  const apart = compareConditions(timed);
+  const missing = reports.length - timed.length;
+  return [
+    ...apart.map(({ name, values }) => `Their times cannot be compared: the ${name} differs (${values.join('; ')}).`),
+    ...(missing > 0 ? [`${missing} of ${reports.length} have no times to compare: not measured.`] : []),
+  ];
+}
+
+function compareConditions(reports: SeenReport[]): { name: string; values: string[] }[] {
+  return ROWS.filter(([name]) => CONDITIONS.includes(name))
+    .map(([name, said]) => ({ name, values: [...new Set(reports.map(said))] }))
+    .filter(({ values }) => values.length > 1);
+}
+
+function speedUp(report: SeenReport): string {
+  const { speedup, low, high } = deciding(report);
+  if (speedup === null) {
+    return UNKNOWN;
+  }
+  return `${fixed(speedup, 2)}x` + (low === null || high === null ? '' : ` (${fixed(low, 2)} to ${fixed(high, 2)})`);
+}
+
+function score({ scores }: SeenReport): string {
+  const said = (value: number | null | undefined) => (value == null ? UNKNOWN : general(value, 4));
+  return scores === null ? UNKNOWN : `${said(scores.dense)} → ${said(scores.pruned)} (${text(scores.expression)})`;
+}
+
+function clock({ measurement }: SeenReport): string {
+  if (measurement.dense_ms === null) {
+    return UNKNOWN;
+  }
+  return measurement.clock === 'cpu' ? 'process-CPU time' : 'wall time';
+}
+
+function machine({ machine: found }: SeenReport): string {
+  return found === null ? 'unknown' : `${text(found.cpu)}, ${number(found.cores)} cores, ${text(found.system)}`;
+}
+
+function number(value: number | null): string {
+  return value === null ? 'unknown' : count(value);
+}

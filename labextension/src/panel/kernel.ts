@@ -1,0 +1,187 @@
+/** How a kernel is asked for what the panel shows, without disturbing what runs in it. */
+import { KernelMessage, type Kernel } from '@jupyterlab/services';
+import type { IDisposable } from '@lumino/disposable';
+import { UUID } from '@lumino/coreutils';
+
+import { checked, type Subject } from './answer';
+import type { Answers } from './answers';
+
+/** Why a kernel has not answered. */
+export type Silence =
+  | { why: 'other language'; language: string }
+  | { why: 'busy' }
+  | { why: 'missing' }
+  | { why: 'too old' }
+  | { why: 'gone' }
+  | { why: 'failed'; said: string };
+
+const HELLO = "__import__('jupyter_hwprune.notebook.lab', fromlist=['lab']).listen()";
+const TARGET = 'hwprune';
+
+type Shell = string | null;
+
+/**
+ * A kernel that may be asked.
+ *
+ * An idle one is said hello to, by a user expression, which loads our module there; then it answers comms, on a subshell
+ * where it has any, so also while a cell runs. A comm and not an execution: any execution, even a silent one, ends in
+ * IPython's `post_execute`, where matplotlib closes the figures that a running cell is still drawing.
+ */
+export class AskedKernel implements IDisposable {
+  private greeted = false;
+  private subshell: Promise<Shell> | null = null;
+  private disposed = false;
+
+  /** @param isBusy whether a cell runs: a kernel's own status is idle as soon as a subshell has answered */
+  constructor(
+    readonly connection: Kernel.IKernelConnection,
+    private readonly isBusy: () => boolean
+  ) {
+    connection.statusChanged.connect(this.onStatus);
+  }
+
+  get isDisposed(): boolean {
+    return this.disposed;
+  }
+
+  dispose(): void {
+    if (this.disposed) {
+      return;
+    }
+    this.disposed = true;
+    this.connection.statusChanged.disconnect(this.onStatus);
+    void this.endSubshell();
+  }
+
+  /** Ask for a subject; returns why there is no answer where there is none. */
+  async ask<S extends Exclude<Subject, 'listening' | 'progress'>>(subject: S): Promise<Answers[S] | Silence> {
+    try {
+      const spec = await this.connection.spec;
+      if (spec !== undefined && spec.language.toLowerCase() !== 'python') {
+        return { why: 'other language', language: spec.language };
+      }
+      const refused = await this.greet();
+      if (refused !== null) {
+        return refused;
+      }
+      return await this.askByComm(subject);
+    } catch (error) {
+      // a future is cancelled, or cannot be sent, when its kernel ends or restarts
+      return this.connection.isDisposed || this.connection.status !== 'idle'
+        ? { why: 'gone' }
+        : { why: 'failed', said: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** Have our module loaded; returns why it is not. A busy kernel may have loaded it by `%load_ext`. */
+  private async greet(): Promise<Silence | null> {
+    if (this.greeted) {
+      return null;
+    }
+    if (this.isBusy()) {
+      return this.answersWhileBusy ? null : { why: 'busy' };
+    }
+    const future = this.connection.requestExecute({
+      code: '',
+      silent: true,
+      store_history: false,
+      user_expressions: { hello: HELLO },
+      allow_stdin: false,
+      stop_on_error: false,
+    });
+    const { content } = await future.done;
+    const reply = content.status === 'ok' ? content.user_expressions.hello : undefined;
+    const refused = refusal(reply);
+    this.greeted = refused === null;
+    return refused;
+  }
+
+  private async askByComm<S extends Subject>(subject: S): Promise<Answers[S] | Silence> {
+    const shell = await this.ownSubshell();
+    if (shell === null && this.isBusy()) {
+      return { why: 'busy' };
+    }
+    const id = UUID.uuid4();
+    const answer = await this.opened(id, subject, shell);
+    if (answer === null) {
+      const said = `asked for its ${subject}, it ended in an error`;
+      return this.greeted ? { why: 'failed', said } : { why: 'busy' };
+    }
+    this.greeted = true;
+    this.close(id, shell);
+    return checked(subject, answer) ?? { why: 'too old' };
+  }
+
+  /** Open a comm with the question; returns the data of the answer, null where the kernel gave none. */
+  private async opened(id: string, subject: Subject, shell: Shell): Promise<unknown> {
+    const message = KernelMessage.createMessage<KernelMessage.ICommOpenMsg<'shell'>>({
+      msgType: 'comm_open',
+      content: { comm_id: id, target_name: TARGET, data: { subject } },
+      ...this.sender(shell),
+    });
+    const future = this.connection.sendShellMessage(message);
+    let answer: unknown = null;
+    future.onIOPub = heard => {
+      if (KernelMessage.isCommMsgMsg(heard) && heard.content.comm_id === id) {
+        answer = heard.content.data;
+      }
+    };
+    await future.done;
+    return answer;
+  }
+
+  private close(id: string, shell: Shell): void {
+    const message = KernelMessage.createMessage<KernelMessage.ICommCloseMsg<'shell'>>({
+      msgType: 'comm_close',
+      content: { comm_id: id, data: {} },
+      ...this.sender(shell),
+    });
+    this.connection.sendShellMessage(message);
+  }
+
+  private sender(subshellId: Shell) {
+    const { username, clientId: session } = this.connection;
+    return { channel: 'shell', username, session, subshellId } as const;
+  }
+
+  get answersWhileBusy(): boolean {
+    return this.connection.supportsSubshells; // JupyterLab before 4.5 has none, and not this field
+  }
+
+  /** Our own subshell, made when it is first needed; null is the main one. */
+  private ownSubshell(): Promise<Shell> {
+    this.subshell ??= this.answersWhileBusy
+      ? this.connection.requestCreateSubshell({}).done.then(reply => reply.content.subshell_id)
+      : Promise.resolve(null);
+    return this.subshell;
+  }
+
+  private async endSubshell(): Promise<void> {
+    const own = this.subshell;
+    this.subshell = null;
+    const id = await own?.catch(() => null);
+    if (id && !this.connection.isDisposed && this.connection.status !== 'dead') {
+      this.connection.requestDeleteSubshell({ subshell_id: id });
+    }
+  }
+
+  /** What was begun ended with the old process. */
+  private readonly onStatus = (_: unknown, status: Kernel.Status): void => {
+    if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
+      this.greeted = false;
+      this.subshell = null;
+    }
+  };
+}
+
+/** Why a kernel does not listen, by what came of saying hello; null where it does. */
+function refusal(reply: unknown): Silence | null {
+  const { status, ename, evalue, data } = (reply ?? {}) as Record<string, unknown>;
+  if (status === 'ok' && checked('listening', (data as Record<string, unknown> | undefined)?.['application/json'])) {
+    return null;
+  }
+  if (ename === 'ModuleNotFoundError') {
+    return evalue === "No module named 'jupyter_hwprune'" ? { why: 'missing' } : { why: 'too old' };
+  }
+  return { why: 'failed', said: typeof evalue === 'string' ? evalue.slice(0, 300) : 'it gave no answer' };
+}

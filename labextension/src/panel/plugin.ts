@@ -1,0 +1,141 @@
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+
+import { pruneIcon } from './icon';
+import { DEFAULTS } from './line';
+import { PanelModel } from './model';
+import { PANEL_ID, PrunePanel } from './view/panel';
+
+export const CATEGORY = 'Prune for a chip';
+const RANK = 850;
+
+interface Command {
+  label: string;
+  caption?: string;
+  /** Where it has no icon, a button of it is its label. */
+  icon?: typeof pruneIcon;
+  needsNotebook?: boolean;
+  run: (model: PanelModel, open: () => void) => unknown;
+}
+
+const COMMANDS: Record<string, Command> = {
+  'hwprune:open-panel': {
+    label: 'Prune for a Chip',
+    caption: 'Prune a model of this notebook for a chip',
+    icon: pruneIcon,
+    run: (_, open) => {
+      open();
+    },
+  },
+  'hwprune:insert': {
+    label: 'Insert the %hwprune Cell',
+    caption: 'Write the line of the panel below the active cell',
+    needsNotebook: true,
+    run: model => model.insert(false),
+  },
+  'hwprune:insert-and-run': {
+    label: 'Insert the %hwprune Cell and Run It',
+    caption: 'Write the line of the panel below the active cell, and run that',
+    needsNotebook: true,
+    run: model => model.insert(true),
+  },
+  'hwprune:compare': {
+    label: 'Compare Runs of This Notebook',
+    needsNotebook: true,
+    run: (model, open) => {
+      open();
+      model.compareAll();
+    },
+  },
+  'hwprune:targets': {
+    label: 'What Pays on Which Chip',
+    needsNotebook: true,
+    run: (model, open) => {
+      open();
+      model.want('targets');
+    },
+  },
+  'hwprune:doctor': {
+    label: 'What Is Missing on This Machine',
+    needsNotebook: true,
+    run: (model, open) => {
+      open();
+      model.want('doctor');
+    },
+  },
+};
+
+export const panel: JupyterFrontEndPlugin<void> = {
+  id: 'jupyter-hwprune:plugin',
+  description: 'A side panel that writes %hwprune cells, follows their runs and compares them.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    registry: ISettingRegistry | null
+  ) => {
+    const model = new PanelModel(tracker);
+    const widget = new PrunePanel(model);
+    const open = () => {
+      app.shell.activateById(PANEL_ID);
+    };
+    addCommands(app, model, open, palette);
+    restorer?.add(widget, PANEL_ID);
+    if (registry === null) {
+      app.shell.add(widget, 'right', { rank: RANK });
+    } else {
+      void followSettings(app, widget, registry, open);
+    }
+  },
+};
+
+function addCommands(app: JupyterFrontEnd, model: PanelModel, open: () => void, palette: ICommandPalette | null): void {
+  for (const [id, { label, caption, icon, needsNotebook, run }] of Object.entries(COMMANDS)) {
+    app.commands.addCommand(id, {
+      label,
+      caption: caption ?? label,
+      ...(icon === undefined ? {} : { icon }),
+      isEnabled: () => needsNotebook !== true || model.notebook !== null,
+      execute: () => run(model, open),
+      describedBy: { args: { type: 'object', properties: {} } },
+    });
+    palette?.addItem({ command: id, category: CATEGORY });
+  }
+  model.changed.connect(() => {
+    app.commands.notifyCommandChanged('hwprune:insert');
+  });
+}
+
+async function followSettings(
+  app: JupyterFrontEnd,
+  widget: PrunePanel,
+  registry: ISettingRegistry,
+  open: () => void
+): Promise<void> {
+  const settings = await registry.load(panel.id);
+  let side: unknown = null;
+  const apply = () => {
+    const { side: wanted, defaultTarget: target, defaultSparsity: sparsity } = settings.composite;
+    widget.model.setDefaults({
+      ...DEFAULTS,
+      target: typeof target === 'string' && target !== '' ? target : DEFAULTS.target,
+      sparsity: typeof sparsity === 'number' && sparsity > 0 ? String(sparsity) : '',
+    });
+    if (wanted !== side) {
+      side = wanted;
+      app.shell.add(widget, wanted === 'left' ? 'left' : 'right', { rank: RANK });
+    }
+  };
+  apply();
+  settings.changed.connect(apply);
+  if (settings.composite.openAtStart === true) {
+    await app.restored;
+    open();
+  }
+}

@@ -1,0 +1,110 @@
+import { ReactWidget, UseSignal, refreshIcon } from '@jupyterlab/ui-components';
+import type { Message } from '@lumino/messaging';
+
+import { pruneIcon } from '../icon';
+import type { PanelModel } from '../model';
+import { hindranceWords } from '../words';
+import { DoctorSection, TargetsSection } from './availability';
+import { LineSection, ModelSection, OptionsSection, TargetSection } from './form';
+import { Copyable } from './parts';
+import { ProgressSection } from './progress';
+import { RunsSection } from './runs';
+
+export const PANEL_ID = 'jp-hwprune-panel';
+
+export class PrunePanel extends ReactWidget {
+  constructor(readonly model: PanelModel) {
+    super();
+    this.id = PANEL_ID;
+    this.addClass('jp-hwprune-panel');
+    this.title.icon = pruneIcon;
+    this.title.caption = 'Prune for a chip';
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', 'Prune for a chip');
+  }
+
+  override dispose(): void {
+    this.model.dispose();
+    super.dispose();
+  }
+
+  protected override render() {
+    return <UseSignal signal={this.model.changed}>{() => <Panel model={this.model} />}</UseSignal>;
+  }
+
+  protected override onAfterShow(message: Message): void {
+    super.onAfterShow(message);
+    this.model.visible = true;
+  }
+
+  protected override onAfterHide(message: Message): void {
+    super.onAfterHide(message);
+    this.model.visible = false;
+  }
+
+  /** A panel that is attached to an area which is open already is never told that it is shown. */
+  protected override onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this.model.visible = this.isVisible;
+  }
+}
+
+function Panel({ model }: { model: PanelModel }) {
+  return (
+    <>
+      <Head model={model} />
+      <Hindered model={model} />
+      {model.notebook !== null && (
+        <>
+          <ProgressSection model={model} />
+          <ModelSection model={model} />
+          <TargetSection model={model} />
+          <OptionsSection model={model} />
+          <LineSection model={model} />
+          <RunsSection model={model} />
+          <TargetsSection model={model} />
+          <DoctorSection model={model} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Head({ model }: { model: PanelModel }) {
+  return (
+    <header className="jp-hwprune-head">
+      <h2>Prune for a chip</h2>
+      <span className="jp-hwprune-notebook" title={model.notebook?.context.path} data-testid="notebook">
+        {model.notebook?.title.label ?? ''}
+      </span>
+      <button
+        type="button"
+        className="jp-hwprune-iconButton"
+        data-testid="refresh"
+        title="Ask the kernel again"
+        aria-label="Ask the kernel again"
+        disabled={model.asking || model.notebook === null}
+        onClick={() => {
+          void model.ask();
+        }}
+      >
+        <refreshIcon.react tag="span" />
+      </button>
+    </header>
+  );
+}
+
+/** Why the kernel does not say what is in it, and the line that helps. */
+function Hindered({ model }: { model: PanelModel }) {
+  const message = model.hindrance === null ? null : hindranceWords(model.hindrance);
+  return (
+    <div role="status" data-testid="hindrance" data-why={model.hindrance?.why ?? ''}>
+      {message !== null && (
+        <div className="jp-hwprune-hindrance">
+          {message.said}
+          {message.line !== undefined && <Copyable text={message.line} name="hindrance-line" />}
+        </div>
+      )}
+    </div>
+  );
+}

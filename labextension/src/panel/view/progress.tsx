@@ -1,0 +1,111 @@
+/** How far the run is that goes on, and the way to stop it; or how the last one ended. */
+import { stopIcon } from '@jupyterlab/ui-components';
+import { useEffect, useState } from 'react';
+
+import type { PanelModel } from '../model';
+import type { Course } from '../watch';
+import { PHASES, elapsed } from '../words';
+
+const TICK_MS = 500;
+
+export function ProgressSection({ model }: { model: PanelModel }) {
+  const { course } = model;
+  return (
+    <section className="jp-hwprune-progress" aria-label="Progress" data-testid="progress" hidden={course === null}>
+      {course !== null && <Card model={model} course={course} />}
+      {/* told once a phase, not at every tick */}
+      <div className="jp-hwprune-unseen" role="status" aria-live="polite">
+        {course === null ? '' : announced(course)}
+      </div>
+    </section>
+  );
+}
+
+function announced({ progress, lives }: Course): string {
+  const goesOn = lives && progress.state === 'running';
+  return goesOn ? `hwprune: ${progress.phase}` : `hwprune: ${progress.summary ?? 'ended'}`;
+}
+
+function Card({ model, course }: { model: PanelModel; course: Course }) {
+  const { progress, heardAt, lives } = course;
+  const goesOn = lives && progress.state === 'running';
+  const now = useNow(goesOn);
+  const state = goesOn ? 'running' : progress.state === 'running' ? 'lost' : progress.state;
+  return (
+    <div className="jp-hwprune-card" data-state={state} data-phase={progress.phase} data-testid="progress-card">
+      <div className="jp-hwprune-cardHead">
+        <button
+          type="button"
+          className="jp-hwprune-link"
+          title="Show the cell"
+          onClick={() => {
+            model.show(course.cellId);
+          }}
+        >
+          {goesOn ? 'Running' : ENDED[state]}
+        </button>
+        <span className="jp-hwprune-clock" data-testid="elapsed">
+          {elapsed(progress, heardAt, goesOn, now)}
+        </span>
+      </div>
+      {goesOn && PHASES.includes(progress.phase) && <Steps phase={progress.phase} />}
+      <p data-testid="progress-said">{goesOn ? `${progress.phase}: ${progress.detail}` : endedWords(course)}</p>
+      {goesOn && (
+        <button
+          type="button"
+          className="jp-hwprune-button"
+          data-testid="cancel"
+          disabled={model.cancelling}
+          title="Interrupt the kernel"
+          onClick={() => {
+            void model.cancel();
+          }}
+        >
+          <stopIcon.react tag="span" />
+          {model.cancelling ? 'Stopping…' : 'Cancel'}
+        </button>
+      )}
+    </div>
+  );
+}
+
+const ENDED: Record<string, string> = { done: 'Done', stopped: 'Stopped', lost: 'Ended' };
+
+function endedWords({ progress }: Course): string {
+  const lost = `the kernel ended in phase ${progress.phase}`;
+  return progress.state === 'running' ? lost : (progress.summary ?? '');
+}
+
+function Steps({ phase }: { phase: string }) {
+  const at = PHASES.indexOf(phase);
+  return (
+    <ol className="jp-hwprune-steps" aria-label="Phases">
+      {PHASES.map((each, index) => (
+        <li
+          key={each}
+          data-state={index < at ? 'done' : index === at ? 'now' : 'ahead'}
+          aria-current={index === at ? 'step' : undefined}
+        >
+          {each}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** This page's clock, ticking where something goes on. */
+function useNow(ticks: boolean): number {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    if (!ticks) {
+      return undefined;
+    }
+    const timer = window.setInterval(() => {
+      setNow(Date.now());
+    }, TICK_MS);
+    return () => {
+      window.clearInterval(timer);
+    };
+  }, [ticks]);
+  return now;
+}

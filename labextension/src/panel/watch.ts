@@ -1,0 +1,139 @@
+/** What a notebook's outputs say: the reports in it, and how far the run is that goes on. No kernel is needed. */
+import type { ICodeCellModel, ICellModel } from '@jupyterlab/cells';
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { IDisposable } from '@lumino/disposable';
+import { Signal } from '@lumino/signaling';
+
+import type { Report } from '../report';
+import { type Seen, read } from '../view/reading';
+import { checked } from './answer';
+import type { Progress } from './answers';
+
+export const REPORT_MIME = 'application/vnd.hwprune.report+json';
+export const PROGRESS_MIME = 'application/vnd.hwprune.progress+json';
+const SCAN_EVERY_MS = 100;
+
+type Output = ReturnType<ICodeCellModel['outputs']['get']>;
+
+/** A report in an output; `id` is its place. */
+export interface Found {
+  id: string;
+  cellId: string;
+  report: Seen<Report>;
+}
+
+/** A run's latest word; `heardAt` is this page's clock when it came, `lives` whether its cell still runs. */
+export interface Course {
+  cellId: string;
+  progress: Progress;
+  heardAt: number;
+  lives: boolean;
+}
+
+interface Content {
+  report: Seen<Report> | null;
+  progress: Progress | null;
+  heardAt: number;
+}
+
+const NOTHING: Content = { report: null, progress: null, heardAt: 0 };
+
+export class NotebookWatch implements IDisposable {
+  readonly changed = new Signal<this, void>(this);
+  /** In the order of the notebook. */
+  reports: Found[] = [];
+  /** The run that goes on, or the last one that did while the panel was there. */
+  course: Course | null = null;
+  /** Whether a cell runs, or waits to. */
+  busy = false;
+  private readonly contents = new WeakMap<Output, Content>(); // an output that changes is another object
+  private timer: number | null = null;
+  private disposed = false;
+
+  constructor(private readonly notebook: NotebookPanel) {
+    notebook.content.modelContentChanged.connect(this.later);
+    notebook.sessionContext.statusChanged.connect(this.later);
+    void notebook.context.ready.then(this.later);
+    this.scan();
+  }
+
+  get isDisposed(): boolean {
+    return this.disposed;
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.notebook.content.modelContentChanged.disconnect(this.later);
+    this.notebook.sessionContext.statusChanged.disconnect(this.later);
+    window.clearTimeout(this.timer ?? undefined);
+    Signal.clearData(this);
+  }
+
+  private readonly later = (): void => {
+    if (this.timer === null && !this.disposed) {
+      this.timer = window.setTimeout(() => {
+        this.timer = null;
+        this.scan();
+      }, SCAN_EVERY_MS);
+    }
+  };
+
+  private scan(): void {
+    const cells = Array.from(this.notebook.model?.cells ?? []).filter(isCode);
+    const ends = ['dead', 'terminating', 'restarting', 'autorestarting'].includes(
+      this.notebook.sessionContext.kernelDisplayStatus
+    );
+    this.busy = !ends && cells.some(cell => cell.executionState === 'running');
+    this.reports = cells.flatMap(cell => this.reportsOf(cell));
+    const running = cells.filter(cell => cell.executionState === 'running').map(cell => this.courseOf(cell, !ends));
+    const lives = running.find(course => course?.progress.state === 'running') ?? null;
+    this.course = lives ?? this.ended(cells);
+    this.changed.emit();
+  }
+
+  private reportsOf(cell: ICodeCellModel): Found[] {
+    return outputsOf(cell).flatMap((output, index) => {
+      const { report } = this.contentOf(output);
+      return report === null ? [] : [{ id: `${cell.id}/${index}`, cellId: cell.id, report }];
+    });
+  }
+
+  private courseOf(cell: ICodeCellModel, lives: boolean): Course | null {
+    const contents = outputsOf(cell).map(output => this.contentOf(output));
+    const last = contents.filter(content => content.progress !== null).at(-1);
+    return last?.progress ? { cellId: cell.id, progress: last.progress, heardAt: last.heardAt, lives } : null;
+  }
+
+  /** How the run ended that was seen to go on, for as long as its cell shows it. */
+  private ended(cells: ICodeCellModel[]): Course | null {
+    const cell = cells.find(each => each.id === this.course?.cellId);
+    return cell === undefined ? null : this.courseOf(cell, false);
+  }
+
+  private contentOf(output: Output): Content {
+    if (output.type !== 'display_data' && output.type !== 'execute_result' && output.type !== 'update_display_data') {
+      return NOTHING;
+    }
+    const known = this.contents.get(output);
+    if (known !== undefined) {
+      return known;
+    }
+    const { [REPORT_MIME]: report, [PROGRESS_MIME]: progress } = output.data;
+    const reading = report === undefined ? null : read(report);
+    const content: Content = {
+      report: reading === null || typeof reading === 'string' ? null : reading.report,
+      progress: progress === undefined ? null : checked('progress', progress),
+      heardAt: Date.now(),
+    };
+    this.contents.set(output, content);
+    return content;
+  }
+}
+
+export function isCode(cell: ICellModel): cell is ICodeCellModel {
+  return cell.type === 'code';
+}
+
+export function outputsOf(cell: ICodeCellModel): Output[] {
+  return Array.from({ length: cell.outputs.length }, (_, index) => cell.outputs.get(index));
+}

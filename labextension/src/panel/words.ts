@@ -1,0 +1,84 @@
+/** What the panel says of a kernel, of targets and of a run. */
+import type { Choices, Machine, Model, Progress, StackOffered, TargetOffered, TargetState, Tensor } from './answers';
+import type { Hindrance } from './model';
+import { count } from '../view/format';
+
+export interface Message {
+  said: string;
+  /** A line to run, where one helps. */
+  line?: string;
+}
+
+export function hindranceWords(hindrance: Hindrance): Message {
+  switch (hindrance.why) {
+    case 'no notebook':
+      return { said: 'Open a notebook: this panel follows the one that you work in.' };
+    case 'no kernel':
+      return { said: 'This notebook has no kernel. Its reports are shown below; start one to prune.' };
+    case 'starting':
+      return { said: 'The kernel is starting.' };
+    case 'busy':
+      return { said: 'The panel waits for the kernel, which is busy.' };
+    case 'gone':
+      return { said: 'The kernel has ended or was restarted.' };
+    case 'other language':
+      return { said: `%hwprune needs a Python kernel, and this one runs ${hindrance.language}.` };
+    case 'missing':
+      return {
+        said: 'jupyter-hwprune is not installed in this kernel. Run this in a cell:',
+        line: '%pip install jupyter-hwprune',
+      };
+    case 'too old':
+      return {
+        said: 'The jupyter-hwprune in this kernel is of another version than this panel. Run this in a cell, then restart the kernel:',
+        line: '%pip install --upgrade jupyter-hwprune',
+      };
+    case 'failed':
+      return { said: `The kernel could not say what is in it: ${hindrance.said}` };
+  }
+}
+
+export function aboutModel(model: Model): string {
+  const parameters = model.parameters === null ? 'parameters not made yet' : `${count(model.parameters)} parameters`;
+  const where = model.device === 'cpu' ? '' : `, on ${model.device}`;
+  return `${model.kind}, ${parameters}${model.dtype === 'float32' ? '' : `, ${model.dtype}`}${where}`;
+}
+
+export function aboutTensor({ name, shape, dtype }: Tensor): string {
+  return `${name} (${shape.length === 0 ? 'one number' : shape.join('×')}, ${dtype})`;
+}
+
+/** The target's row, by its name or an alias. */
+export function rowOf(choices: Choices | null, target: string): TargetOffered | null {
+  const name = choices?.aliases[target] ?? target;
+  return choices?.targets.find(each => each.name === name) ?? null;
+}
+
+export function stateOf(machine: Machine | null, row: TargetOffered | null): TargetState | null {
+  return machine?.targets.find(each => each.name === row?.name) ?? null;
+}
+
+/** The toolchain that will judge: the one named, or the first that measures here, or the first. */
+export function stackOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): StackOffered | null {
+  const wanted = toolchain === '' ? row?.stacks.find(each => state?.usable.includes(each.toolchain)) : undefined;
+  return wanted ?? row?.stacks.find(each => each.toolchain === toolchain) ?? row?.stacks[0] ?? null;
+}
+
+/** A run's phases in their order; others come as they are. */
+export const PHASES = ['prune', 'export', 'compile', 'check', 'profile', 'measure'];
+
+/** Seconds since the run began, by the clock here since its last word, where it still goes on. */
+export function elapsed(progress: Progress, heardAt: number, lives: boolean, now: number): string {
+  const since = lives ? Math.max(0, now - heardAt) / 1000 : 0;
+  return duration(progress.elapsed_s + since);
+}
+
+export function duration(seconds: number): string {
+  const whole = Math.floor(seconds);
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`;
+}
+
+export function when(created: string | null): string {
+  const date = new Date(created ?? '');
+  return Number.isNaN(date.getTime()) ? 'unknown when' : date.toLocaleString();
+}
