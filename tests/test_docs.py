@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -149,3 +150,9 @@ def test_a_tutorial_has_the_outputs_of_the_very_cells_it_shows(tmp_path: Path, m
     (tmp_path / "00_quickstart.ipynb").write_text(json.dumps(executed))
     assert "shows the cells only" in tutorials.pages()[page]
     assert "of_an_older_tutorial" not in tutorials.pages()[page]
+
+
+def test_the_sites_logo_is_the_icon_in_jupyterlab() -> None:
+    shapes = re.findall(r' d="([^"]+)"', (DOCS / "_static" / "logo.svg").read_text())
+    icon = (ROOT / "labextension" / "src" / "panel" / "icon.ts").read_text()
+    assert shapes == re.findall(r' d="([^"]+)"', icon)
