@@ -119,7 +119,8 @@ def _solved(weight: nn.Parameter, layer: nn.Module, statistics: Statistics, patt
             gone = rows - result.reshape(rows.shape)  # [g, K/g, D]
             bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
         weight.copy_(from_matrix(result, layer, weight.shape))
-    error = sum(each.error for each in solved) / groups
+    errors = [each.error for each in solved if each.error is not None]
+    error = sum(errors) / groups if len(errors) == groups else None
     return Zeroed(keep, error, max(each.damping for each in solved), max(each.raised for each in solved))
 
 

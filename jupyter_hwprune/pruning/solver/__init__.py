@@ -36,7 +36,7 @@ class Solved:
     keep: Tensor  # bool [K, D]
     damping: float
     raised: int
-    error: float  # ||(W - W')X||^2 / ||W X||^2 on the calibration inputs
+    error: float | None  # ||(W - W')X||^2 / ||W X||^2 on the calibration inputs; None of a quick one
 
 
 def solve(
@@ -52,8 +52,9 @@ def solve(
     """Prune `weight` [K, D] to the pattern, with the least error on inputs whose Gram matrix X^T X is `gram` [D, D].
 
     D is `taps` times the input channels, channels last. `sparsity` is the share of weights (of blocks) removed, with
-    the exact count over the layer; n:m fixes its own. `effort` quick is the first sweep alone. Raises PruneError for a
-    Gram matrix that is not finite, or a width that the pattern does not divide.
+    the exact count over the layer; n:m fixes its own. `effort` quick is the first sweep alone, and leaves out the
+    product that the error takes (`layer_error` makes it). Raises PruneError for a Gram matrix that is not finite, or a
+    width that the pattern does not divide.
     """
     outputs, width = weight.shape
     unit = pattern.m if isinstance(pattern, NM) else pattern.columns if isinstance(pattern, Block) else 1
@@ -81,17 +82,21 @@ def solve(
         lost = dot(dense - pruned, pull)
     if stale or effort == "full":
         lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS, least=WORTH * lost)
-    removed = dense - pruned
-    lost -= used * dot(removed, removed)
-    whole = energy(dense, hessian) - used * dot(dense, dense)
     back = order.argsort()
     return Solved(
         pruned.index_select(0, back).t().contiguous().add_(0.0),  # -0.0 to 0.0
         keep.index_select(0, back).t().contiguous(),
         used,
         raised,
-        max(0.0, lost) / whole if whole > 0 else 0.0,
+        None if effort == "quick" else _error(dense, pruned, hessian, used, lost),
     )
+
+
+def _error(dense: Tensor, pruned: Tensor, hessian: Tensor, damping: float, lost: float) -> float:
+    """Return the error without the damping's share, from what was `lost` with it."""
+    removed = dense - pruned
+    whole = energy(dense, hessian) - damping * dot(dense, dense)
+    return max(0.0, lost - damping * dot(removed, removed)) / whole if whole > 0 else 0.0
 
 
 def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
