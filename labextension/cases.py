@@ -55,7 +55,6 @@ def _of_report(report: r.Report) -> dict[str, Any]:
         "other kernels": words.other_kernels(report),
         "returned": words.returned(report),
         "left dense": words.left_dense(report.skipped),
-        "by weight": [layer.name for layer in words.by_weight(report)],
         "layers": [
             {
                 "name": words.name(layer, 20),

@@ -39,7 +39,6 @@ describe('words are those of the Python side', () => {
       'other kernels': words.otherKernels(report),
       returned: words.returned(report),
       'left dense': words.leftDense(report.skipped),
-      'by weight': words.byWeight(report.layers).map(layer => layer.name),
       layers: report.layers.map(layer => ({
         name: words.nameOf(layer, 20),
         shapes: words.shapes(layer),

@@ -1,6 +1,17 @@
 /** The whole model's facts as names and words, in the order to read them, as the Python side says them. */
 import type { Layer, Report } from '../report';
-import { UNKNOWN, counted, exponential, fixed, general, milliseconds, removed, share, threeDigits, count } from './format';
+import {
+  UNKNOWN,
+  counted,
+  exponential,
+  fixed,
+  general,
+  milliseconds,
+  removed,
+  share,
+  threeDigits,
+  count,
+} from './format';
 import { againLine } from './line';
 import type { Seen } from './reading';
 import { interval, middleCut, speed, text, versions } from './words';
@@ -14,9 +25,7 @@ export function facts(report: Seen<Report>): Fact[] {
       ? []
       : [['trained', `after each of ${counted(request.steps ?? 0, 'step')}, ${request.schedule}`]];
   const score: Fact[] =
-    scores === null
-      ? []
-      : [['score', `${four(scores.dense)} → ${four(scores.pruned)}  (${text(scores.expression)})`]];
+    scores === null ? [] : [['score', `${four(scores.dense)} → ${four(scores.pruned)}  (${text(scores.expression)})`]];
   const guide: Fact[] =
     report.typical_speedup === null
       ? []
@@ -167,9 +176,7 @@ function mostSensitive({ sensitivity, layers }: Seen<Report>): Fact[] {
   const gone = (layer: string | null) => shares.get(layer) ?? 0;
   const least = [...sensitivity.curves].sort((a, b) => gone(a.layer) - gone(b.layer)).slice(0, 4);
   const named = least.map(each => `${middleCut(text(each.layer), 40)} ${share(gone(each.layer))}`).join(', ');
-  return [
-    ['sensitivity', `each layer was scanned alone by its ${text(sensitivity.measure)}; least goes of ${named}`],
-  ];
+  return [['sensitivity', `each layer was scanned alone by its ${text(sensitivity.measure)}; least goes of ${named}`]];
 }
 
 /** Which of the target's toolchains have a kernel for the pattern in how many layers. */
@@ -216,10 +223,13 @@ function whereMacsWent(layers: Seen<Layer>[]): string {
 }
 
 function outputs({ check }: Seen<Report>): Fact[] {
-  if (check === null || check.dense_error === null || check.pruned_error === null || check.tolerance === null) {
+  if (check === null) {
     return [];
   }
-  const errors = `${exponential(check.dense_error)} (dense) and ${exponential(check.pruned_error)} (pruned)`;
-  const within = `those of ${text(check.reference)} within ${errors}`;
-  return [['outputs', `${within}; tolerance ${general(check.tolerance, 6)}`]];
+  const [dense, pruned] = [check.dense_error, check.pruned_error].map(each =>
+    each === null ? UNKNOWN : exponential(each)
+  );
+  const tolerance = check.tolerance === null ? 'unknown' : general(check.tolerance, 6);
+  const within = `those of ${text(check.reference)} within ${dense} (dense) and ${pruned} (pruned)`;
+  return [['outputs', `${within}; tolerance ${tolerance}`]];
 }

@@ -40,7 +40,7 @@ export function read(source: unknown): Reading | string {
     return 'This is JSON, but no hwprune report: it has none of the fields that a report has.';
   }
   const version = data.value.schema_version;
-  const reader = new Reader(version === SCHEMA_VERSION);
+  const reader = new Reader(schema.$defs, version === SCHEMA_VERSION);
   const report = reader.take(schema, data.value, '') as Seen<Report>;
   const notes = version === SCHEMA_VERSION ? reader.notes() : [ofAnotherVersion(version), ...reader.notes()];
   return { report, notes };
@@ -68,7 +68,7 @@ function ofAnotherVersion(version: unknown): string {
 }
 
 /** As much of JSON schema as ours uses. */
-interface Kind {
+export interface Kind {
   $ref?: string;
   type?: string;
   anyOf?: Kind[];
@@ -79,22 +79,30 @@ interface Kind {
   additionalProperties?: Kind | boolean;
 }
 
-class Reader {
+/** Takes values as a schema says, and notes what does not fit. */
+export class Reader {
   private found: string[] = [];
   private more = 0;
   private left = MOST_VALUES;
 
-  /** @param complete whether a field that is not there is worth a note; in another version it is not */
-  constructor(private readonly complete: boolean) {}
+  /** `complete`: whether a field that is not there is worth a note; in another version it is not. */
+  constructor(
+    private readonly definitions: Record<string, Kind>,
+    private readonly complete: boolean
+  ) {}
 
   notes(): string[] {
-    return this.more > 0 ? [...this.found, `${this.more} more of its values could not be shown.`] : this.found;
+    if (this.found.length === 0) {
+      return [];
+    }
+    const more = this.more > 0 ? [`and ${this.more} more`] : [];
+    return [`Not all of this report can be read: ${[...this.found, ...more].join('; ')}.`];
   }
 
   take(kind: Kind, value: unknown, path: string): unknown {
     this.left -= 1;
     if (kind.$ref !== undefined) {
-      return this.take(definition(kind.$ref), value, path);
+      return this.take(this.definition(kind.$ref), value, path);
     }
     if (kind.anyOf !== undefined) {
       const inner = kind.anyOf.find(each => each.type !== 'null');
@@ -111,7 +119,7 @@ class Reader {
 
   /** Of what may be null, a value of the wrong type is null, and not a shell with nothing in it. */
   private takeOr(kind: Kind, value: unknown, path: string): unknown {
-    const real = kind.$ref === undefined ? kind : definition(kind.$ref);
+    const real = kind.$ref === undefined ? kind : this.definition(kind.$ref);
     if (real.type === 'object' ? isObject(value) : real.type === 'array' ? Array.isArray(value) : true) {
       return this.take(kind, value, path);
     }
@@ -146,9 +154,8 @@ class Reader {
     if (value.length > most) {
       this.note(path, `has ${value.length} entries, of which the first ${most} are read`);
     }
-    const whole = isWhole(kind);
     const items = value.slice(0, most).map((item: unknown, index) => {
-      if (whole && !isObject(item)) {
+      if (kind.$ref !== undefined && !isObject(item)) {
         this.wrong(`${path}[${index}]`, item);
         return null;
       }
@@ -178,6 +185,10 @@ class Reader {
     return value;
   }
 
+  private definition(reference: string): Kind {
+    return this.definitions[reference.replace('#/$defs/', '')] ?? {};
+  }
+
   private wrong(path: string, value: unknown): void {
     if (value !== undefined || this.complete) {
       this.note(path, value === undefined ? 'is missing' : `is ${named(value)}`);
@@ -190,19 +201,11 @@ class Reader {
       return;
     }
     if (this.found.length < MOST_NOTES) {
-      this.found.push(`${path.slice(0, 80)} ${said}.`);
+      this.found.push(`${path.slice(0, 80)} ${said}`);
     } else {
       this.more += 1;
     }
   }
-}
-
-function definition(reference: string): Kind {
-  return (schema.$defs as Record<string, Kind>)[reference.replace('#/$defs/', '')] ?? {};
-}
-
-function isWhole(kind: Kind): boolean {
-  return kind.$ref !== undefined;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

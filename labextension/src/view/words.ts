@@ -65,7 +65,7 @@ export function speed(comparison: Seen<Comparison>): string {
 
 /** The layer's name cut to a width; a model that is a layer itself has no name, so its kind. */
 export function nameOf(layer: SeenLayer | Seen<Skipped> | Seen<Returned>, width: number): string {
-  return middleCut(layer.name || text(layer.kind), width);
+  return middleCut(layer.name === null || layer.name === '' ? text(layer.kind) : layer.name, width);
 }
 
 export function middleCut(said: string, width: number): string {
@@ -144,12 +144,7 @@ function some(names: string[], most = 4): string {
   return names.length <= most ? shown : `${shown} and ${names.length - most} more`;
 }
 
-/** The layers, the most costly first: by dense time, or by MACs where a layer has no time of its own. */
-export function byWeight(layers: SeenLayer[]): SeenLayer[] {
-  const cost = allTimed(layers) ? (each: SeenLayer) => each.dense_us : (each: SeenLayer) => each.macs;
-  return [...layers].sort((a, b) => (cost(b) ?? 0) - (cost(a) ?? 0));
-}
-
+/** Whether each layer has a time of its own, so that they can be ranked by it; else it is by MACs. */
 export function allTimed(layers: SeenLayer[]): boolean {
   return layers.every(layer => layer.dense_us !== null);
 }
@@ -163,4 +158,3 @@ export function versions(report: SeenReport): string {
 export function text(value: string | null): string {
   return value ?? 'unknown';
 }
-

@@ -1,0 +1,132 @@
+import type { Layer } from '../../report';
+import { element, freshId } from '../elements';
+import type { Seen } from '../reading';
+import { allTimed, nameOf } from '../words';
+import { sorted, type Value } from './choosing';
+import { COLUMNS, type Column } from './columns';
+import { detail } from './detail';
+import { fit, keepFitting } from './room';
+
+type SeenLayer = Seen<Layer>;
+
+export const PAGE = 25;
+const NAME: Column = { name: 'layer', key: 'name', value: layer => nameOf(layer, 200), cell: () => null };
+
+/** A page of layers that sorts by its heads, and whose rows open. */
+export class LayerTable {
+  readonly node: HTMLElement;
+  /** What is told when the page or the number of layers is another one. */
+  changed: () => void = () => undefined;
+
+  private page = 0;
+  private by: Column;
+  private descending = true;
+  private readonly open = new Set<SeenLayer>();
+  private readonly heads = new Map<Column, HTMLTableCellElement>();
+  private readonly table = element('table', { class: 'hwprune-layers', attributes: { 'aria-label': 'pruned layers' } });
+  private readonly body = element('tbody', {});
+  private readonly longest: number;
+  private shown: SeenLayer[];
+
+  constructor(layers: SeenLayer[]) {
+    this.shown = layers;
+    this.longest = layers.reduce((most, each) => Math.max(most, each.dense_us ?? 0, each.pruned_us ?? 0), 0);
+    const costliest = allTimed(layers) ? 'time' : 'macs';
+    this.by = COLUMNS.find(column => column.key === costliest) ?? NAME;
+    const heads = [NAME, ...COLUMNS].map(column => this.head(column));
+    this.table.append(element('thead', {}, element('tr', {}, ...heads)), this.body);
+    this.node = element('div', { class: 'hwprune-scroll' }, this.table);
+    keepFitting(this.node, this.table);
+    this.draw();
+  }
+
+  get pages(): number {
+    return Math.max(1, Math.ceil(this.shown.length / PAGE));
+  }
+
+  get range(): { first: number; last: number; of: number } {
+    const of = this.shown.length;
+    return { first: Math.min(of, this.page * PAGE + 1), last: Math.min(of, (this.page + 1) * PAGE), of };
+  }
+
+  show(layers: SeenLayer[]): void {
+    this.shown = layers;
+    this.page = 0;
+    this.draw();
+  }
+
+  turn(pages: number): void {
+    this.page = Math.min(this.pages - 1, Math.max(0, this.page + pages));
+    this.draw();
+  }
+
+  private head(column: Column): HTMLTableCellElement {
+    const cell = element('th', { attributes: { scope: 'col', 'data-column': column.key } });
+    if (column.value === undefined) {
+      cell.textContent = column.name;
+      return cell;
+    }
+    const button = element('button', { class: 'hwprune-sort', attributes: { type: 'button' } }, column.name);
+    button.addEventListener('click', () => {
+      this.descending = this.by === column ? !this.descending : column.descending === true;
+      this.by = column;
+      this.page = 0;
+      this.draw();
+    });
+    cell.append(button);
+    this.heads.set(column, cell);
+    return cell;
+  }
+
+  private draw(): void {
+    for (const [column, cell] of this.heads) {
+      const order = this.descending ? 'descending' : 'ascending';
+      cell.setAttribute('aria-sort', column === this.by ? order : 'none');
+    }
+    const value = this.by.value ?? ((): Value => null);
+    const page = sorted(this.shown, value, this.descending).slice(this.page * PAGE, (this.page + 1) * PAGE);
+    this.body.replaceChildren(...page.flatMap(layer => this.rows(layer)));
+    fit(this.node, this.table);
+    this.changed();
+  }
+
+  /** A layer's row, and below it the row with all the rest while it is open. */
+  private rows(layer: SeenLayer): HTMLTableRowElement[] {
+    const below = element('tr', { class: 'hwprune-below', attributes: { id: freshId('layer') } });
+    const isOpen = this.open.has(layer);
+    const button = element(
+      'button',
+      {
+        class: 'hwprune-open',
+        attributes: { type: 'button', 'aria-expanded': String(isOpen), 'aria-controls': below.id },
+      },
+      element('span', { class: 'hwprune-long' }, nameOf(layer, 40)),
+      element('span', { class: 'hwprune-short' }, nameOf(layer, 20))
+    );
+    button.title = nameOf(layer, 400);
+    const cells = COLUMNS.map(column => {
+      const content = column.cell(layer, this.longest);
+      return element('td', { attributes: { 'data-column': column.key } }, content);
+    });
+    const name = element('th', { attributes: { scope: 'row', 'data-column': 'name' } }, button);
+    const row = element('tr', { class: 'hwprune-layer' }, name, ...cells);
+    const toggle = (open: boolean) => {
+      button.setAttribute('aria-expanded', String(open));
+      below.hidden = !open;
+      const all = { colspan: String(COLUMNS.length + 1) };
+      below.replaceChildren(...(open ? [element('td', { attributes: all }, detail(layer))] : []));
+    };
+    row.addEventListener('click', () => {
+      if (window.getSelection()?.isCollapsed === false) {
+        return; // somebody marks words to copy them
+      }
+      const open = !this.open.delete(layer);
+      if (open) {
+        this.open.add(layer);
+      }
+      toggle(open);
+    });
+    toggle(isOpen);
+    return [row, below];
+  }
+}

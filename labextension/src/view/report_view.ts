@@ -1,0 +1,78 @@
+import type { Report } from '../report';
+import { element, folded, pairs, section, withCode } from './elements';
+import { facts, type Fact } from './facts';
+import { counted } from './format';
+import { layers } from './layers/section';
+import type { Reading, Seen } from './reading';
+import { sensitivity } from './sensitivity/section';
+import { verdict } from './verdict';
+import { leftDense, returned, text } from './words';
+
+const EVIDENCE = new Set(['time', 'measured', 'on', 'started as', 'against', 'not measured', 'cure', 'the line']);
+const MOST_LINES = 200;
+
+/** The whole report: sections in the order in which a reader asks. */
+export function reportView({ report, notes }: Reading): HTMLElement {
+  const all = facts(report);
+  const parts = [
+    notes.length === 0 ? null : notice(notes),
+    verdict(
+      report,
+      all.filter(([name]) => EVIDENCE.has(name))
+    ),
+    why(report.reasons),
+    section('What it kept and what is gone', pairs(all.filter(([name]) => !EVIDENCE.has(name)))),
+    layers(report),
+    sensitivity(report),
+    listed('dense again, since they gained nothing', returned(report), report.returned.length),
+    listed('left dense, and why', leftDense(report.skipped), report.skipped.length),
+    ...report.omitted.map(said => element('p', { class: 'hwprune-quiet' }, said)),
+    about(report),
+  ];
+  return element('article', { class: 'hwprune-report' }, ...parts);
+}
+
+/** One paragraph in the place of what cannot be shown. */
+export function notice(said: string[]): HTMLElement {
+  return element('p', { class: 'hwprune-notice', attributes: { role: 'note' } }, said.join(' '));
+}
+
+function why(reasons: string[]): HTMLElement | null {
+  if (reasons.length === 0) {
+    return null;
+  }
+  return section(
+    'Why',
+    element('ul', {}, ...reasons.slice(0, MOST_LINES).map(said => element('li', {}, withCode(said))))
+  );
+}
+
+function listed(heading: string, lines: string[], number: number): HTMLElement | null {
+  if (number === 0) {
+    return null;
+  }
+  const more = lines.length > MOST_LINES ? [`and ${lines.length - MOST_LINES} more`] : [];
+  const items = [...lines.slice(0, MOST_LINES), ...more].map(said => element('li', {}, withCode(said)));
+  return folded(`${counted(number, 'layer')} ${heading}`, element('ul', {}, ...items));
+}
+
+function about(report: Seen<Report>): HTMLElement {
+  const { machine, fingerprints, request } = report;
+  const rows: Fact[] = [['chip', text(report.chip)]];
+  if (machine !== null) {
+    const load = machine.load_1min === null ? '' : `, load ${machine.load_1min.toFixed(1)} when it was measured`;
+    const cores = machine.cores === null ? '' : `, ${counted(machine.cores, 'core')}`;
+    rows.push([
+      'machine',
+      `${text(machine.cpu)}, ${text(machine.architecture)}${cores}, ${text(machine.system)}${load}`,
+    ]);
+  }
+  rows.push(
+    ...Object.entries(report.versions).map(([name, version]): Fact => [name, text(version)]),
+    ['importance', text(request.importance)],
+    ['allocation', text(request.allocation)],
+    ['weights in, out', `${text(fingerprints.dense)}, ${text(fingerprints.pruned)}`],
+    ['made', text(report.created)]
+  );
+  return folded('machine, versions and the request', pairs(rows));
+}

@@ -1,0 +1,67 @@
+import type { Comparison, Report } from '../report';
+import { drawing, element, pairs, withCode } from './elements';
+import type { Fact } from './facts';
+import { fixed } from './format';
+import { againLine } from './line';
+import type { Seen } from './reading';
+import { deciding, headline, interval, what } from './words';
+
+/** What was asked, the verdict, what it rests on. */
+export function verdict(report: Seen<Report>, evidence: Fact[]): HTMLElement {
+  const comparison = deciding(report);
+  const kind = (comparison.speedup === null ? null : comparison.verdict) ?? 'not measured';
+  const badge = element('span', { class: 'hwprune-badge', attributes: { 'data-verdict': kind } }, headline(report));
+  const spread = interval(comparison);
+  return element(
+    'section',
+    { class: 'hwprune-verdict' },
+    element('h3', {}, what(report)),
+    element(
+      'div',
+      { class: 'hwprune-headline' },
+      badge,
+      spread === null ? null : intervalStrip(comparison),
+      spread === null ? null : element('span', { class: 'hwprune-quiet' }, spread)
+    ),
+    pairs(evidence.map(([name, said]) => [name, name === 'the line' ? lineToCopy(report, said) : withCode(said)]))
+  );
+}
+
+function lineToCopy(report: Seen<Report>, said: string): DocumentFragment {
+  const line = againLine(report.request);
+  const words = withCode(said.slice(line.length));
+  words.prepend(element('code', {}, line));
+  return words;
+}
+
+const WIDTH = 180;
+const HEIGHT = 32;
+
+/** The interval on a line, with the band of the noise that it has to clear. */
+function intervalStrip({ speedup, low, high, noise_floor: floor }: Seen<Comparison>): SVGElement | null {
+  if (speedup === null || low === null || high === null || floor === null || Math.min(low, speedup) <= 0) {
+    return null;
+  }
+  const [from, to] = [Math.log(Math.min(low, 1 / (1 + floor))), Math.log(Math.max(high, 1 + floor))];
+  const room = Math.max((to - from) * 0.12, 0.01);
+  const x = (ratio: number) => round((WIDTH * (Math.log(ratio) - from + room)) / (to - from + 2 * room));
+  const [top, middle, bottom] = [2, 10, 18];
+  const line = (name: string, x1: number, x2: number, y1: number, y2: number) =>
+    drawing('line', { class: name, x1, x2, y1, y2 });
+  const [left, right] = [x(1 / (1 + floor)), x(1 + floor)];
+  return drawing(
+    'svg',
+    { class: 'hwprune-strip', width: WIDTH, height: HEIGHT, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' },
+    drawing('rect', { class: 'hwprune-noise', x: left, y: top, width: round(right - left), height: bottom - top }),
+    line('hwprune-axis', 0, WIDTH, bottom, bottom),
+    line('hwprune-one', x(1), x(1), top, bottom),
+    drawing('text', { x: x(1), y: HEIGHT - 2, 'text-anchor': 'middle' }, '1x'),
+    line('hwprune-whisker', x(low), x(high), middle, middle),
+    drawing('circle', { class: 'hwprune-point', cx: x(speedup), cy: middle, r: 4 }),
+    drawing('title', {}, `1x and the noise about it, and ${fixed(low, 2)}x to ${fixed(high, 2)}x`)
+  );
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
