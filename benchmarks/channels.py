@@ -3,14 +3,14 @@
 One small network on few handwritten digits, trained from several seeds; each is cut at several ratios by us and by
 torch-pruning (in the interpreter given), by magnitude and by Taylor, layer by layer and all together. All cuts of a
 seed are timed in turn by ONNX Runtime on one thread, and scored on the same held-out digits, before and after the same
-fine-tuning. Accuracies are read at fractions of the dense latency, between the nearest cuts. Writes tables and JSON.
+fine-tuning. Accuracies are read at fractions of the dense latency: that of each contestant's best cut that is at least
+so fast. Writes tables and JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.channels_net import CALIBRATED_ON, NOISE, TRAINED_ON, Net, accuracy, digits, disturbed, of_state, train
+from benchmarks.masks import cpu_name
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pruning.allocation import allocate
 from jupyter_hwprune.pruning.channels import magnitudes
@@ -44,7 +45,7 @@ from jupyter_hwprune.pruning.taylor import taylor
 
 RESULTS = Path(__file__).parent / "results" / "channels.json"
 REPOSITORY = Path(__file__).parent.parent
-RATIOS = (0.3, 0.5, 0.65, 0.8)
+RATIOS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
 FRACTIONS = (0.5, 0.33)  # of the dense latency
 BATCH = 32
 MULTIPLE = 8  # of channels, ours and the peer's
@@ -277,15 +278,9 @@ def session(exported: onnx.ModelProto, net: Net) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def at_latency(cuts: list[dict[str, Any]], dense: float, fraction: float, what: str) -> float | None:
-    """Read the accuracy between the two nearest latencies; None where no cut was as fast."""
-    points: dict[float, list[float]] = {1.0: [dense]}
-    for each in cuts:
-        points.setdefault(min(each["latency"], 1.0), []).append(each[what])
-    latency = sorted(points)
-    if fraction < latency[0]:
-        return None
-    return float(np.interp(fraction, latency, [statistics.mean(points[x]) for x in latency]))
+def at_latency(cuts: list[dict[str, Any]], fraction: float, what: str) -> float | None:
+    """Read the accuracy of the best cut that is at least so fast, which is what a user would take; None without one."""
+    return max((each[what] for each in cuts if each["latency"] <= fraction), default=None)
 
 
 def readings(data: dict[str, Any]) -> dict[str, dict[tuple[str, float], list[float | None]]]:
@@ -294,8 +289,7 @@ def readings(data: dict[str, Any]) -> dict[str, dict[tuple[str, float], list[flo
     return {
         who: {
             (what, fraction): [
-                at_latency([c for c in seed["cuts"] if c["who"] == who], seed["dense"], fraction, what)
-                for seed in data["seeds"]
+                at_latency([c for c in seed["cuts"] if c["who"] == who], fraction, what) for seed in data["seeds"]
             ]
             for what in ("before", "after")
             for fraction in FRACTIONS
@@ -348,7 +342,7 @@ def difference(own: list[float | None], other: list[float | None]) -> str:
 def provenance(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "versions": {name: version(name) for name in PACKAGES} | {"torch-pruning": seeds[0]["peer"]},
         "ratios": RATIOS,
     }
