@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -20,7 +21,6 @@ from .watch import Watch
 
 EVIDENCE = ROOT / "build" / "browser"
 PATIENCE_MS = 60_000  # the machine may be busy with other tests
-FAILED = pytest.StashKey[bool]()
 FLAGS = (
     "--no-sandbox",  # which root cannot have
     "--disable-gpu",
@@ -67,14 +67,12 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def page(browser: Browser, watch: Watch, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     watch.over(page)
     yield page
-    if request.node.stash.get(FAILED, False):
-        keep_evidence(page, watch, request.node.name)
     context.close()
     assert not watch.complaints()
 
@@ -109,14 +107,13 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what the page looked like and what it said, of a test that failed or whose page complained."""
     report = yield
-    if report.when == "call":
-        item.stash[FAILED] = report.failed
+    found = getattr(item, "funcargs", {})
+    if report.failed and "watch" in found:
+        EVIDENCE.mkdir(parents=True, exist_ok=True)
+        stem = EVIDENCE / re.sub(r"\W+", "-", item.name)
+        Path(f"{stem}.log").write_text("\n".join(found["watch"].said))
+        if report.when == "call":
+            found["page"].screenshot(path=f"{stem}.png")
     return report
-
-
-def keep_evidence(page: Page, watch: Watch, name: str) -> None:
-    EVIDENCE.mkdir(parents=True, exist_ok=True)
-    stem = EVIDENCE / name.replace("/", "_")
-    page.screenshot(path=f"{stem}.png")
-    Path(f"{stem}.log").write_text("\n".join(watch.said))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from jupyter_hwprune import hwprune
-from jupyter_hwprune.render import mimebundle
-from jupyter_hwprune.report import MIME_TYPE, Report
+from jupyter_hwprune.report import MIME_TYPE, Comparison, Layer, Report, Verdict
 from tests import networks, reports
 
 SETUP = """import torch
@@ -63,6 +62,25 @@ def large(layers: int = 168, side: int = 256) -> Report:
     return reports.report(tuple(reports.layer(f"model.layers.{i}.mlp.up_proj", side, side) for i in range(layers)))
 
 
+@functools.cache
+def varied() -> Report:
+    """Return a report of a dozen layers, each another in all that the table can sort by."""
+    torch.manual_seed(0)
+    layers = [reports.layer(f"layer.{i}", 8 * (i + 1), 16) for i in range(12)]
+    return reports.report(tuple(differing(layer, i) for i, layer in enumerate(layers)))
+
+
+def differing(layer: Layer, i: int) -> Layer:
+    verdict: Verdict = ("faster", "slower", "no measurable gain")[i % 3]
+    speedup = {"faster": 1.5, "slower": 0.5, "no measurable gain": 1.0}[verdict] + i / 1000
+    return dataclasses.replace(
+        layer,
+        sparsity=0.3 + (i * 5 % 12) / 100,
+        dense_us=100.0 + (i * 7 % 12),
+        speed=Comparison(speedup, speedup - 0.1, speedup + 0.1, 0.03, verdict),
+    )
+
+
 def plain_data(report: Report) -> dict[str, Any]:
     """Return the report's JSON as a dict to spoil."""
     data: dict[str, Any] = json.loads(report.to_json())
@@ -72,7 +90,3 @@ def plain_data(report: Report) -> dict[str, Any]:
 def only_json(data: Any) -> dict[str, Any]:
     """Return a bundle that has no form but ours and a line of text."""
     return {MIME_TYPE: data, "text/plain": "the report as text"}
-
-
-def shown(reports_: Sequence[Report]) -> list[dict[str, Any]]:
-    return [mimebundle(report) for report in reports_]

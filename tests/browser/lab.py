@@ -65,6 +65,10 @@ class Lab:
     def output(self, index: int) -> Locator:
         return self.cell(index).locator(".jp-OutputArea-output")
 
+    def file(self, name: str) -> Locator:
+        """Return its line in the file browser."""
+        return self.page.locator(".jp-DirListing-item").filter(has=self.page.get_by_text(name, exact=True))
+
     def start_cell(self, index: int) -> None:
         self.cell(index).locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")

@@ -6,8 +6,13 @@ import re
 
 from playwright.sync_api import ConsoleMessage, Dialog, Error, Page
 
-# ipywidgets' own manager looks for the kernel of a notebook that has none
-FOREIGN = re.compile(r"Cannot read properties of null \(reading 'kernel'\)[\s\S]*@jupyter-widgets/jupyterlab-manager")
+# faults of Jupyter's own code, which come without this extension too
+FOREIGN = (
+    # ipywidgets' manager looks for the kernel of a notebook that has none
+    r"Cannot read properties of null \(reading 'kernel'\)[\s\S]*@jupyter-widgets/jupyterlab-manager",
+    # the shortcuts' settings are looked for before they are loaded, where another plugin's come first
+    r"Cannot read properties of undefined \(reading 'schema'\)\s+at \S+/(notebook|jlab)_core\.",
+)
 
 
 class Watch:
@@ -21,7 +26,7 @@ class Watch:
         page.on("dialog", self._dismiss)
 
     def complaints(self) -> list[str]:
-        return [fault for fault in self._faults if not FOREIGN.search(fault)]
+        return [fault for fault in self._faults if not any(re.search(each, fault) for each in FOREIGN)]
 
     def _hear(self, message: ConsoleMessage) -> None:
         line = f"{message.type}: {message.text} ({message.location['url']})"
