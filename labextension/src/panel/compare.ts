@@ -1,6 +1,6 @@
 /** Reports side by side, as words: what differs, and whether their times may be compared at all. */
 import type { Report } from '../report';
-import { UNKNOWN, count, fixed, general, milliseconds, removed, share } from '../view/format';
+import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
 import type { Seen } from '../view/reading';
 import { deciding, text, versions } from '../view/words';
 
@@ -56,18 +56,19 @@ export function compare(reports: SeenReport[]): Comparison {
 
 function cautions(reports: SeenReport[]): string[] {
   const timed = reports.filter(report => report.measurement.dense_ms !== null);
-  const apart = compareConditions(timed);
+  const apart = ROWS.filter(([name, said]) => CONDITIONS.includes(name) && new Set(timed.map(said)).size > 1);
+  const names = apart.map(([name]) => name);
   const missing = reports.length - timed.length;
   return [
-    ...apart.map(({ name, values }) => `Their times cannot be compared: the ${name} differs (${values.join('; ')}).`),
-    ...(missing > 0 ? [`${missing} of ${reports.length} have no times to compare: not measured.`] : []),
+    ...(names.length > 0 ? [`Their times cannot be compared: they differ in ${listed(names)}.`] : []),
+    ...(missing > 0
+      ? [`${missing} of these ${reports.length} ${missing === 1 ? 'has' : 'have'} no times: not measured.`]
+      : []),
   ];
 }
 
-function compareConditions(reports: SeenReport[]): { name: string; values: string[] }[] {
-  return ROWS.filter(([name]) => CONDITIONS.includes(name))
-    .map(([name, said]) => ({ name, values: [...new Set(reports.map(said))] }))
-    .filter(({ values }) => values.length > 1);
+function listed(names: string[]): string {
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} and ${names.at(-1) ?? ''}`;
 }
 
 function speedUp(report: SeenReport): string {
@@ -91,7 +92,7 @@ function clock({ measurement }: SeenReport): string {
 }
 
 function machine({ machine: found }: SeenReport): string {
-  return found === null ? 'unknown' : `${text(found.cpu)}, ${number(found.cores)} cores, ${text(found.system)}`;
+  return found === null ? 'unknown' : `${text(found.cpu)}, ${counted(found.cores ?? 0, 'core')}, ${text(found.system)}`;
 }
 
 function number(value: number | null): string {

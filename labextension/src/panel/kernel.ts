@@ -1,4 +1,5 @@
 /** How a kernel is asked for what the panel shows, without disturbing what runs in it. */
+import { PageConfig } from '@jupyterlab/coreutils';
 import { KernelMessage, type Kernel } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
 import { UUID } from '@lumino/coreutils';
@@ -18,7 +19,19 @@ export type Silence =
 const HELLO = "__import__('jupyter_hwprune.notebook.lab', fromlist=['lab']).listen()";
 const TARGET = 'hwprune';
 
+const UNTRACKED = 'untracked_message_types';
+
 type Shell = string | null;
+
+/**
+ * Let a subshell's work not pass for the kernel's: JupyterLab shows a kernel as idle as soon as any message to it is
+ * done, also while a cell runs, but for those of the types in this list, which is there for the same reason.
+ */
+export function leaveStatusAlone(): void {
+  const known = JSON.parse(PageConfig.getOption(UNTRACKED) || '[]') as string[];
+  const ours = ['comm_open', 'comm_close', 'create_subshell_request', 'delete_subshell_request'];
+  PageConfig.setOption(UNTRACKED, JSON.stringify([...new Set([...known, ...ours])]));
+}
 
 /**
  * A kernel that may be asked.
@@ -32,7 +45,6 @@ export class AskedKernel implements IDisposable {
   private subshell: Promise<Shell> | null = null;
   private disposed = false;
 
-  /** @param isBusy whether a cell runs: a kernel's own status is idle as soon as a subshell has answered */
   constructor(
     readonly connection: Kernel.IKernelConnection,
     private readonly isBusy: () => boolean

@@ -73,7 +73,8 @@ export class PanelModel implements IDisposable {
   }
 
   get machine(): Machine | null {
-    return this.machines.get(this.session?.session?.kernel?.name ?? '') ?? null;
+    const { session } = this;
+    return this.machines.get(session?.session?.kernel?.name ?? session?.kernelPreference.name ?? '') ?? null;
   }
 
   get busy(): boolean {

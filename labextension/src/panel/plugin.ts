@@ -4,6 +4,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 
 import { pruneIcon } from './icon';
+import { leaveStatusAlone } from './kernel';
 import { DEFAULTS } from './line';
 import { PanelModel } from './model';
 import { PANEL_ID, PrunePanel } from './view/panel';
@@ -80,6 +81,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     registry: ISettingRegistry | null
   ) => {
+    leaveStatusAlone();
     const model = new PanelModel(tracker);
     const widget = new PrunePanel(model);
     const open = () => {

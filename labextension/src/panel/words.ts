@@ -58,10 +58,14 @@ export function stateOf(machine: Machine | null, row: TargetOffered | null): Tar
   return machine?.targets.find(each => each.name === row?.name) ?? null;
 }
 
-/** The toolchain that will judge: the one named, or the first that measures here, or the first. */
+/** The toolchain that will judge: the one named, or the first that measures here; null where that is not known. */
 export function stackOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): StackOffered | null {
-  const wanted = toolchain === '' ? row?.stacks.find(each => state?.usable.includes(each.toolchain)) : undefined;
-  return wanted ?? row?.stacks.find(each => each.toolchain === toolchain) ?? row?.stacks[0] ?? null;
+  const stacks = row?.stacks ?? [];
+  if (toolchain !== '') {
+    return stacks.find(each => each.toolchain === toolchain) ?? null;
+  }
+  const usable = stacks.find(each => state?.usable.includes(each.toolchain));
+  return usable ?? (state === null && stacks.length > 1 ? null : (stacks[0] ?? null));
 }
 
 /** A run's phases in their order; others come as they are. */
@@ -80,5 +84,7 @@ export function duration(seconds: number): string {
 
 export function when(created: string | null): string {
   const date = new Date(created ?? '');
-  return Number.isNaN(date.getTime()) ? 'unknown when' : date.toLocaleString();
+  return Number.isNaN(date.getTime())
+    ? 'unknown when'
+    : date.toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
 }

@@ -1,5 +1,5 @@
 /** What is asked for: the model, the target, how to prune, and the line that says so. */
-import { addIcon, runIcon } from '@jupyterlab/ui-components';
+import { runIcon } from '@jupyterlab/ui-components';
 
 import type { Choices } from '../answers';
 import { type Asked, DEFAULTS, fixedSparsity } from '../line';
@@ -125,7 +125,14 @@ export function TargetSection({ model }: { model: PanelModel }) {
           onChange={toolchain => {
             model.set({ toolchain });
           }}
-          groups={[{ offers: [{ value: '', label: `automatic: ${stack?.toolchain ?? ''}` }, ...toolchains] }]}
+          groups={[
+            {
+              offers: [
+                { value: '', label: stack === null ? 'automatic' : `automatic: ${stack.toolchain}` },
+                ...toolchains,
+              ],
+            },
+          ]}
         />
       )}
     </Fold>
@@ -133,7 +140,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
 }
 
 function targetGroups(choices: Choices, { machine }: PanelModel): { label?: string; offers: Offer[] }[] {
-  const own = { value: 'cpu', label: `this computer's CPU (${choices.aliases.cpu ?? ''})` };
+  const own = { value: 'cpu', label: `this CPU (${choices.aliases.cpu ?? ''})` };
   const offers = choices.targets.map(each => asLabel(each.name));
   if (machine === null) {
     return [{ offers: [own, ...offers] }];
@@ -157,34 +164,46 @@ export function OptionsSection({ model }: { model: PanelModel }) {
   };
   return (
     <Fold model={model} section="options" title="How">
-      <TextField
-        name="pattern"
-        label="Pattern"
-        value={asked.pattern}
-        onChange={value => {
-          model.set({ pattern: value, ...(fixedSparsity(value) === null ? {} : { sparsity: '' }) });
-        }}
-        placeholder={stack === null ? "the target's" : `${stack.pattern}, the target's`}
-        offers={choices?.patterns ?? []}
-        fault={faults.pattern}
-      />
-      <TextField
-        name="sparsity"
-        label="Sparsity"
-        value={fixed === null ? asked.sparsity : ''}
-        onChange={set('sparsity')}
-        placeholder={fixed === null ? sparsityHint(stack?.sparsity) : String(fixed)}
-        disabled={fixed !== null}
-        note={fixed === null ? undefined : `${pattern} removes ${share(fixed)} by itself.`}
-        fault={fixed === null ? faults.sparsity : undefined}
-      />
-      <SelectField
-        name="importance"
-        label="What stays is chosen by"
-        value={asked.importance}
-        onChange={set('importance')}
-        groups={[{ offers: importances(choices, pattern, asked.importance).map(asLabel) }]}
-      />
+      <div className="jp-hwprune-pair">
+        <TextField
+          name="pattern"
+          label="Pattern"
+          value={asked.pattern}
+          onChange={value => {
+            model.set({ pattern: value, ...(fixedSparsity(value) === null ? {} : { sparsity: '' }) });
+          }}
+          placeholder={stack?.pattern ?? "the target's"}
+          offers={choices?.patterns ?? []}
+          fault={faults.pattern}
+        />
+        <TextField
+          name="sparsity"
+          label="Sparsity"
+          value={fixed === null ? asked.sparsity : ''}
+          onChange={set('sparsity')}
+          placeholder={String(fixed ?? stack?.sparsity ?? "the target's")}
+          disabled={fixed !== null}
+          note={fixed === null ? undefined : `${pattern} removes ${share(fixed)} by itself.`}
+          fault={fixed === null ? faults.sparsity : undefined}
+        />
+      </div>
+      <div className="jp-hwprune-pair">
+        <SelectField
+          name="importance"
+          label="Importance"
+          value={asked.importance}
+          onChange={set('importance')}
+          groups={[{ offers: importances(choices, pattern, asked.importance).map(asLabel) }]}
+        />
+        <TextField
+          name="variable"
+          label="Keep as"
+          value={asked.variable}
+          onChange={set('variable')}
+          placeholder="run"
+          fault={faults.variable}
+        />
+      </div>
       <TextField
         name="eval"
         label="Score, higher is better"
@@ -192,14 +211,6 @@ export function OptionsSection({ model }: { model: PanelModel }) {
         onChange={set('eval')}
         placeholder={`accuracy(${asked.model || 'model'})`}
         offers={namespace?.scores ?? []}
-      />
-      <TextField
-        name="variable"
-        label="Keep the result as"
-        value={asked.variable}
-        onChange={set('variable')}
-        placeholder="run"
-        fault={faults.variable}
       />
       <More model={model} set={set} />
     </Fold>
@@ -238,10 +249,6 @@ function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (
   );
 }
 
-function sparsityHint(usual: number | undefined): string {
-  return usual === undefined ? "the target's" : `${usual}, the target's`;
-}
-
 /** What ranks channels ranks no single weights; what is chosen stays to be seen even where it does not fit. */
 function importances(choices: Choices | null, pattern: string, chosen: string): string[] {
   const fitting = pattern.startsWith('channel') ? choices?.channel_importance : choices?.weight_importance;
@@ -278,7 +285,6 @@ export function LineSection({ model }: { model: PanelModel }) {
           disabled={!model.canInsert}
           onClick={insert(false)}
         >
-          <addIcon.react tag="span" />
           Insert cell
         </button>
       </div>

@@ -49,7 +49,9 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
         </span>
       </div>
       {goesOn && PHASES.includes(progress.phase) && <Steps phase={progress.phase} />}
-      <p data-testid="progress-said">{goesOn ? `${progress.phase}: ${progress.detail}` : endedWords(course)}</p>
+      <p data-testid="progress-said">
+        {(goesOn ? `${progress.phase}: ${progress.detail}` : endedWords(course)).replaceAll(' %', '\u00a0%')}
+      </p>
       {goesOn && (
         <button
           type="button"
@@ -86,7 +88,7 @@ function Steps({ phase }: { phase: string }) {
           data-state={index < at ? 'done' : index === at ? 'now' : 'ahead'}
           aria-current={index === at ? 'step' : undefined}
         >
-          {each}
+          <span>{each}</span>
         </li>
       ))}
     </ol>
