@@ -5,10 +5,11 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 
 import { read } from '../view/reading';
+import { REPORT_TYPE } from '../view/renderer';
 import { text } from '../view/words';
 import { saveNew } from './files';
 import { CATEGORY } from './plugin';
-import { REPORT_MIME, isCode, outputsOf } from './watch';
+import { isCode, outputsOf } from './watch';
 
 const COMMAND = 'hwprune:export-report';
 const EXTENSION = '.hwprune.json';
@@ -66,7 +67,7 @@ function reportData(tracker: INotebookTracker): unknown {
   const outputs = cell && isCode(cell) ? outputsOf(cell) : [];
   return (
     outputs
-      .map(output => output.data[REPORT_MIME] ?? null)
+      .map(output => output.data[REPORT_TYPE] ?? null)
       .filter(data => data !== null)
       .at(-1) ?? null
   );

@@ -1,4 +1,5 @@
 /** The `%hwprune` line that says what the form says: only what differs from the defaults, in the order of `%hwprune?`. */
+import { quoted } from '../view/line';
 
 export interface Asked {
   model: string;
@@ -60,11 +61,6 @@ export function magicLine(asked: Asked): string {
 /** A value that begins with a dash would be taken for an option of its own. */
 function option(name: string, value: string): string[] {
   return value.startsWith('-') ? [`${name}=${quoted(value)}`] : [name, quoted(value)];
-}
-
-/** Python's shlex.quote */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
 }
 
 /** A line magic ends with its line. */

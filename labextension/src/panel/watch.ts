@@ -4,13 +4,13 @@ import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
 
+import { PROGRESS_TYPE } from '../progress/renderer';
 import type { Report } from '../report';
 import { type Seen, read } from '../view/reading';
+import { REPORT_TYPE } from '../view/renderer';
 import { checked } from './answer';
 import type { Progress } from './answers';
 
-export const REPORT_MIME = 'application/vnd.hwprune.report+json';
-export const PROGRESS_MIME = 'application/vnd.hwprune.progress+json';
 const SCAN_EVERY_MS = 100;
 
 type Output = ReturnType<ICodeCellModel['outputs']['get']>;
@@ -118,7 +118,7 @@ export class NotebookWatch implements IDisposable {
     if (known !== undefined) {
       return known;
     }
-    const { [REPORT_MIME]: report, [PROGRESS_MIME]: progress } = output.data;
+    const { [REPORT_TYPE]: report, [PROGRESS_TYPE]: progress } = output.data;
     const reading = report === undefined ? null : read(report);
     const content: Content = {
       report: reading === null || typeof reading === 'string' ? null : reading.report,

@@ -68,9 +68,6 @@ export function stackOf(row: TargetOffered | null, state: TargetState | null, to
   return usable ?? (state === null && stacks.length > 1 ? null : (stacks[0] ?? null));
 }
 
-/** A run's phases in their order; others come as they are. */
-export const PHASES = ['prune', 'export', 'compile', 'check', 'profile', 'measure'];
-
 /** Seconds since the run began, by the clock here since its last word, where it still goes on. */
 export function elapsed(progress: Progress, heardAt: number, lives: boolean, now: number): string {
   const since = lives ? Math.max(0, now - heardAt) / 1000 : 0;

@@ -27,6 +27,6 @@ export function againLine(request: Seen<Request>): string {
 }
 
 /** As a shell would need it (Python's shlex.quote). */
-function quoted(value: string): string {
+export function quoted(value: string): string {
   return value !== '' && !/[^\w@%+=:,./-]/.test(value) ? value : `'${value.replaceAll("'", `'"'"'`)}'`;
 }

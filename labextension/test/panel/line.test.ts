@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
+import { quoted } from '../../src/view/line';
 import lines from '../../../tests/magic_lines.json';
-import { type Asked, DEFAULTS, faults, fixedSparsity, magicLine, quoted } from '../../src/panel/line';
+import { type Asked, DEFAULTS, faults, fixedSparsity, magicLine } from '../../src/panel/line';
 
 const asked = (form: Partial<Asked>): Asked => ({ ...DEFAULTS, ...form });
 

@@ -2,9 +2,11 @@
 import { stopIcon } from '@jupyterlab/ui-components';
 import { useEffect, useState } from 'react';
 
+import { steps } from '../../progress/steps';
+import type { Progress } from '../answers';
 import type { PanelModel } from '../model';
 import type { Course } from '../watch';
-import { PHASES, elapsed } from '../words';
+import { elapsed } from '../words';
 
 const TICK_MS = 500;
 
@@ -48,7 +50,7 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
           {elapsed(progress, heardAt, goesOn, now)}
         </span>
       </div>
-      {goesOn && PHASES.includes(progress.phase) && <Steps phase={progress.phase} />}
+      {goesOn && <Steps progress={progress} />}
       <p data-testid="progress-said">
         {(goesOn ? `${progress.phase}: ${progress.detail}` : endedWords(course)).replaceAll(' %', '\u00a0%')}
       </p>
@@ -78,17 +80,12 @@ function endedWords({ progress }: Course): string {
   return progress.state === 'running' ? lost : (progress.summary ?? '');
 }
 
-function Steps({ phase }: { phase: string }) {
-  const at = PHASES.indexOf(phase);
+function Steps({ progress }: { progress: Progress }) {
   return (
     <ol className="jp-hwprune-steps" aria-label="Phases">
-      {PHASES.map((each, index) => (
-        <li
-          key={each}
-          data-state={index < at ? 'done' : index === at ? 'now' : 'ahead'}
-          aria-current={index === at ? 'step' : undefined}
-        >
-          <span>{each}</span>
+      {steps(progress).map(({ name, state }) => (
+        <li key={name} data-state={state} aria-current={state === 'now' ? 'step' : undefined}>
+          <span>{name}</span>
         </li>
       ))}
     </ol>
