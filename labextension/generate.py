@@ -19,7 +19,7 @@ from jupyter_hwprune import report
 from jupyter_hwprune.notebook import lab, progress
 
 SOURCE = Path(__file__).parent / "src"
-WORDS = SOURCE.parent / "test" / "words.json"
+WORDS = SOURCE.parent / "test" / "view" / "words.json"
 SCHEMA = SOURCE / "report.schema.json"
 ANSWERS = SOURCE / "panel" / "answers.schema.json"
 ANSWERED = {**lab.SUBJECTS, "listening": lab.listen}

@@ -21,7 +21,7 @@ def generate() -> dict[str, Any]:
         return runpy.run_path(str(EXTENSION / "generate.py"))
 
 
-@pytest.mark.parametrize("name", ["src/report.schema.json", "src/panel/answers.schema.json", "test/words.json"])
+@pytest.mark.parametrize("name", ["src/report.schema.json", "src/panel/answers.schema.json", "test/view/words.json"])
 def test_what_is_committed_is_what_the_python_side_says(generate: dict[str, Any], name: str) -> None:
     wanted = generate["files"]()[EXTENSION / name]
     assert (EXTENSION / name).read_text(encoding="utf-8") == wanted, (

@@ -1,10 +1,11 @@
 /** What can go where there is little room, the least important first; an opened row has it all. */
 const DISPENSABLE = ['kernel', 'pattern', 'macs', 'name', 'weight', 'mask', 'removed']; // of a name only its middle
 
-/** Hide as little as lets the table stand in its place without scrolling, and not the column that it is sorted by. */
+/** Hide as little as lets the table stand in its place without scrolling, and last the column that it is sorted by. */
 export function fit(place: HTMLElement, table: HTMLElement): void {
   const sorted = table.querySelector<HTMLElement>('th:not([aria-sort="none"])[aria-sort]')?.dataset.column;
-  const names = DISPENSABLE.filter(name => name === 'name' || name !== sorted);
+  const isLast = (name: string) => name === sorted && name !== 'name';
+  const names = [...DISPENSABLE.filter(name => !isLast(name)), ...DISPENSABLE.filter(isLast)];
   for (let number = 0; number <= names.length; number++) {
     table.dataset.hidden = names.slice(0, number).join(' ');
     if (place.scrollWidth <= place.clientWidth) {

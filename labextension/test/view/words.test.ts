@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
-import * as facts from '../src/view/facts';
-import * as format from '../src/view/format';
-import { read } from '../src/view/reading';
-import * as words from '../src/view/words';
+import * as facts from '../../src/view/facts';
+import * as format from '../../src/view/format';
+import { read } from '../../src/view/reading';
+import * as words from '../../src/view/words';
 import cases from './words.json';
 
 describe('words are those of the Python side', () => {

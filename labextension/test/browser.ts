@@ -1,0 +1,13 @@
+/** What jsdom has not got, and no test is about. */
+HTMLCanvasElement.prototype.getContext = () => null;
+globalThis.ResizeObserver = class {
+  observe(): void {
+    // nothing changes its size here
+  }
+  unobserve(): void {
+    // as above
+  }
+  disconnect(): void {
+    // as above
+  }
+};
