@@ -1,11 +1,14 @@
-# On a fresh machine with Python 3.11 and make: `make demo` runs the main job, `make test` passes the tests.
+# On a fresh machine with Python 3.11 and make: `make demo` runs the main job. With Node as well, `make test` passes the
+# tests; it installs Debian's chromium where there is none.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUIET := --quiet --disable-pip-version-check
 
-.PHONY: demo test check lab bench setup clean
+NODE_READY := labextension/node_modules/.package-lock.json
+
+.PHONY: demo test check labextension chromium lab docs screenshots wheel binder-check bench setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
@@ -13,7 +16,7 @@ demo: setup
 # DeepSparse, SparseML and SparseZoo in environments of their own, by the project's own command; for tests, which
 # DeepSparse's licence allows
 test: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
-test: setup
+test: setup labextension chromium
 	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup sparseml
 	$(BIN)/python -m jupyter_hwprune setup sparsezoo
@@ -23,10 +26,34 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	npm --prefix labextension run check
 	$(BIN)/pytest -n 2 --dist loadscope
 
-lab: setup
+labextension: $(NODE_READY)
+	npm --prefix labextension run build
+
+$(NODE_READY): labextension/package-lock.json
+	npm --prefix labextension ci --no-audit --no-fund
+	touch $@
+
+chromium:
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq chromium; }
+
+lab: setup labextension
+	$(BIN)/jupyter labextension develop --overwrite .
 	$(BIN)/jupyter lab notebooks
+
+docs: setup
+	$(BIN)/sphinx-build -W --keep-going -n -q docs build/docs
+
+screenshots: setup labextension chromium
+	$(BIN)/python docs/screenshots.py
+
+wheel: setup
+	$(BIN)/python -m build --outdir dist
+
+binder-check:
+	$(PYTHON) binder/check.py
 
 bench: setup
 	$(BIN)/python -m benchmarks.cpu
@@ -38,8 +65,9 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(QUIET) --constraint constraints.txt torch
-	$(BIN)/pip install $(QUIET) --constraint constraints.txt --editable ".[lab,dev]"
+	$(BIN)/pip install $(QUIET) --constraint constraints.txt --editable ".[lab,docs,dev]"
 	touch $(READY)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf labextension/node_modules labextension/lib jupyter_hwprune/labextension
