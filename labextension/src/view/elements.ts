@@ -60,6 +60,9 @@ export function pairs(rows: readonly (readonly [string, Child])[], name = 'hwpru
   return element('dl', { class: name }, ...cells);
 }
 
+/** What the keys do is for the control that they are pressed in, and not for the notebook about it. */
+export const KEYS = { 'data-lm-suppress-shortcuts': 'true' };
+
 let made = 0;
 
 /** An id that no other element of the page has. */

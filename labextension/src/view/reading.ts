@@ -21,7 +21,7 @@ export interface Reading {
 
 export const SCHEMA_VERSION = schema.properties.schema_version.const;
 export const MOST_CHARACTERS = 32 * 1024 * 1024; // of a file; a report of a thousand layers has a tenth of that
-const LONGEST_TEXT = 20_000;
+const LONGEST_TEXT = 6_000; // the tiles of a picture have 5464
 const LONGEST_LIST = 10_000;
 const MOST_VALUES = 1_500_000;
 const MOST_NOTES = 4;

@@ -68,6 +68,15 @@ export function nameOf(layer: SeenLayer | Seen<Skipped> | Seen<Returned>, width:
   return middleCut(layer.name === null || layer.name === '' ? text(layer.kind) : layer.name, width);
 }
 
+/** The end of a dotted name, which tells layers of one kind apart where there is little room. */
+export function lastParts(name: string, width: number): string {
+  if (name.length <= width) {
+    return name;
+  }
+  const dot = name.indexOf('.', name.length - width);
+  return dot < 0 ? middleCut(name, width) : `…${name.slice(dot + 1)}`;
+}
+
 export function middleCut(said: string, width: number): string {
   const characters = Array.from(said);
   if (characters.length <= width) {

@@ -55,3 +55,12 @@ it('says of what is not known that it was not measured', () => {
   const unknown = [format.count, format.share, format.milliseconds, format.microseconds].map(say => say(null));
   expect(new Set(unknown)).toEqual(new Set(['not measured']));
 });
+
+it.each([
+  ['encoder.fc', 'encoder.fc'],
+  ['model.layers.12.self_attn.gate_proj', '…12.self_attn.gate_proj'],
+  ['a_name_without_any_dots_that_is_long', 'a_name_with…that_is_long'],
+  ['model.a_last_part_that_is_longer_than_all', 'model.a_las…ger_than_all'],
+])('keeps of %s where there is little room what tells it from others', (name, said) => {
+  expect(words.lastParts(name, 24)).toBe(said);
+});

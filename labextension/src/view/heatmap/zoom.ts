@@ -1,5 +1,5 @@
 import type { Layer } from '../../report';
-import { element, freshId } from '../elements';
+import { KEYS, element, freshId } from '../elements';
 import { share } from '../format';
 import type { Seen } from '../reading';
 import { nameOf, valid } from '../words';
@@ -35,7 +35,7 @@ export function heatmap(layer: Seen<Layer>): HTMLElement {
   const part = element('canvas', { attributes: { role: 'img' } });
   const frame = element('div', { class: 'hwprune-frame' });
   const slider = element('input', {
-    attributes: { type: 'range', min: '0', max: String(STEPS), value: String(STEPS), id: freshId('zoom') },
+    attributes: { type: 'range', min: '0', max: String(STEPS), value: String(STEPS), id: freshId('zoom'), ...KEYS },
   });
   const label = element('label', { attributes: { for: slider.id } }, 'zoom');
   const about = element('figcaption', {}, `all ${mask.rows} x ${mask.columns}; dark is gone, light is kept`);

@@ -1,5 +1,5 @@
 import type { Report } from '../../report';
-import { element, freshId, section } from '../elements';
+import { KEYS, element, freshId, section } from '../elements';
 import { counted } from '../format';
 import type { Seen } from '../reading';
 import { otherKernels } from '../words';
@@ -37,9 +37,10 @@ function filters(report: Seen<Report>, table: LayerTable): HTMLElement {
       type: 'search',
       placeholder: 'name, kind, kernel',
       'aria-label': 'show only layers with these words',
+      ...KEYS,
     },
   });
-  const state = element('select', { attributes: { 'aria-label': 'show only layers that are' } });
+  const state = element('select', { attributes: { 'aria-label': 'show only layers that are', ...KEYS } });
   state.append(new Option('all layers', ''));
   for (const { name, holds } of STATES) {
     const number = report.layers.filter(holds).length;

@@ -1,7 +1,7 @@
 import type { Layer } from '../../report';
 import { element, freshId } from '../elements';
 import type { Seen } from '../reading';
-import { allTimed, nameOf } from '../words';
+import { allTimed, lastParts, nameOf } from '../words';
 import { sorted, type Value } from './choosing';
 import { COLUMNS, type Column } from './columns';
 import { detail } from './detail';
@@ -101,7 +101,7 @@ export class LayerTable {
         attributes: { type: 'button', 'aria-expanded': String(isOpen), 'aria-controls': below.id },
       },
       element('span', { class: 'hwprune-long' }, nameOf(layer, 40)),
-      element('span', { class: 'hwprune-short' }, nameOf(layer, 20))
+      element('span', { class: 'hwprune-short' }, lastParts(nameOf(layer, 200), 24))
     );
     button.title = nameOf(layer, 400);
     const cells = COLUMNS.map(column => {
