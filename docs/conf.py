@@ -15,7 +15,7 @@ author = "the jupyter-hwprune authors"
 version = release = jupyter_hwprune.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "pages"]
-exclude_patterns = ["recorded"]
+exclude_patterns = ["recorded", "generated/parts"]  # what other pages take in
 default_role = "code"  # a docstring's single backticks are code
 smartquotes_action = "qe"  # quotes and dots, and no dashes: those are options
 
@@ -39,11 +39,11 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_sidebars: dict[str, list[str]] = {
-    name: [] for name in ("index", "install", "reading", "changelog", "generated/*")
+    name: [] for name in ("index", "install", "jupyterlab", "reading", "changelog", "generated/*")
 }  # they have no pages below
 html_theme_options = {
     "logo": {"text": "hwprune", "alt_text": "jupyter-hwprune, start page"},
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 8,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "pygments_light_style": "a11y-high-contrast-light",

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from PIL import Image
 
 import jupyter_hwprune
 from jupyter_hwprune import report
@@ -156,3 +157,14 @@ def test_the_sites_logo_is_the_icon_in_jupyterlab() -> None:
     shapes = re.findall(r' d="([^"]+)"', (DOCS / "_static" / "logo.svg").read_text())
     icon = (ROOT / "labextension" / "src" / "panel" / "icon.ts").read_text()
     assert shapes == re.findall(r' d="([^"]+)"', icon)
+
+
+def test_the_readmes_links_lead_somewhere_and_its_pictures_are_small() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    pictures = sorted(DOCS.glob("*.png"))
+    assert {ROOT / link for link in links if link.endswith(".png")} <= set(pictures)
+    for path in pictures:
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as image:
+            assert image.mode == "P"

@@ -1,0 +1,126 @@
+# ruff: noqa: INP001  (a script, no package)
+"""Make the README's pictures and this site's recorded reports, of the real thing: `python docs/screenshots.py`.
+
+The quickstart runs in a real JupyterLab with the built extension, and is photographed there in chromium; so is
+nbconvert's page of it, which no extension draws. The reports of that very run are what the site shows as recorded.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nbconvert import HTMLExporter
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))  # the browser tests know how to start a JupyterLab, and how to use one
+
+from jupyter_hwprune import Report  # noqa: E402
+from jupyter_hwprune.report import MIME_TYPE  # noqa: E402
+from tests.browser import conftest  # noqa: E402
+from tests.browser.lab import Lab  # noqa: E402
+from tests.browser.server import Server, require_extension  # noqa: E402
+
+NOTEBOOK = "00_quickstart.ipynb"
+WINDOW, PAGE = ViewportSize(width=1360, height=860), ViewportSize(width=1040, height=860)
+RUN_MS = 600_000  # the whole quickstart, on a busy machine
+STILL_MS = 1500
+MOST_BYTES = 150_000
+RECORDED = ("channels", "zeros")  # the quickstart's two reports
+
+
+def main() -> None:
+    require_extension()
+    expect.set_options(timeout=conftest.PATIENCE_MS)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = Server(Path(folder) / "lab", with_extension=True)
+        try:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=conftest.FLAGS)
+            shutil.copy(DOCS.parent / "notebooks" / NOTEBOOK, server.notebooks)
+            photograph(browser, server)
+            photograph_plain(browser, server.notebooks / NOTEBOOK)
+            browser.close()
+        finally:
+            server.stop()
+
+
+def photograph(browser: Browser, server: Server) -> None:
+    """Run the quickstart in JupyterLab; keep its reports, and pictures of it beside the side panel."""
+    page = browser.new_page(viewport=WINDOW)
+    page.set_default_timeout(conftest.PATIENCE_MS)
+    lab = Lab(page, server)
+    lab.open(NOTEBOOK)
+    lab.command("notebook:run-all-cells")
+    last = lab.panel.locator(".jp-CodeCell").last
+    expect(last.locator(".jp-InputPrompt")).to_have_text("[6]:", timeout=RUN_MS)
+    lab.save()
+    record(server.notebooks / NOTEBOOK)
+    lab.command("application:toggle-left-area")
+    lab.command("hwprune:open-panel")
+    expect(page.get_by_text("Measured here by").first).to_be_visible()
+    at_top(page, lab.cell(6))
+    keep("lab", page.screenshot())
+    lab.command("apputils:change-theme", theme="JupyterLab Dark")
+    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    zeros = lab.cell(10)
+    zeros.get_by_role("button", name="2.0").click()
+    at_top(page, zeros.get_by_role("table"))
+    keep("lab-dark", page.screenshot())
+    lab.command("apputils:change-theme", theme="JupyterLab Light")
+    lab.command("application:toggle-right-area")
+    lab.command("notebook:insert-cell-below")
+    lab.command("notebook:enter-edit-mode")
+    page.keyboard.type("%hwprune panel")
+    page.keyboard.press("Control+Enter")
+    form = lab.panel.locator(".hwprune-panel")
+    expect(form).to_contain_text("measured here")
+    keep("panel", form.screenshot())
+
+
+def at_top(page: Page, part: Locator) -> None:
+    """Bring a part of the page to the window's top, and wait until it stands still there."""
+    part.evaluate("part => part.scrollIntoView({ block: 'start' })")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(STILL_MS)
+
+
+def record(notebook: Path) -> None:
+    """Keep a notebook's reports, for the site to show."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    found = [output.get("data", {}).get(MIME_TYPE) for cell in cells for output in cell.get("outputs", [])]
+    for name, data in zip(RECORDED, filter(None, found), strict=True):
+        Report.from_json(json.dumps(data)).save(DOCS / "recorded" / f"{name}.json")
+
+
+def photograph_plain(browser: Browser, notebook: Path) -> None:
+    """Keep a picture of the first report on nbconvert's page."""
+    exporter: Any = HTMLExporter
+    html, _ = exporter().from_filename(str(notebook))
+    page = browser.new_context(viewport=PAGE, java_script_enabled=False).new_page()
+    page.set_content(html)
+    keep("report", page.locator(".jp-RenderedHTMLCommon:has(b:text('FASTER'))").first.screenshot())
+
+
+def keep(name: str, png: bytes) -> None:
+    """Write a picture with a palette of its own, small enough for a README."""
+    for colours in (256, 128, 64, 32):
+        small: Any = io.BytesIO()
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
+        if small.tell() <= MOST_BYTES:
+            break
+    path = DOCS / f"{name}.png"
+    path.write_bytes(small.getvalue())
+    print(f"{path}: {small.tell() / 1000:.0f} kB, {colours} colours")
+
+
+if __name__ == "__main__":
+    main()
