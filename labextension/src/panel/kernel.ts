@@ -45,9 +45,14 @@ export class AskedKernel implements IDisposable {
   private subshell: Promise<Shell> | null = null;
   private disposed = false;
 
+  /**
+   * @param isBusy whether a cell runs
+   * @param mayListen whether our magics may have been loaded, and with them what answers
+   */
   constructor(
     readonly connection: Kernel.IKernelConnection,
-    private readonly isBusy: () => boolean
+    private readonly isBusy: () => boolean,
+    private readonly mayListen: () => boolean
   ) {
     connection.statusChanged.connect(this.onStatus);
   }
@@ -91,7 +96,7 @@ export class AskedKernel implements IDisposable {
       return null;
     }
     if (this.isBusy()) {
-      return this.answersWhileBusy ? null : { why: 'busy' };
+      return this.answersWhileBusy && this.mayListen() ? null : { why: 'busy' };
     }
     const future = this.connection.requestExecute({
       code: '',

@@ -1,49 +1,36 @@
-/** What the panel knows and does, apart from how it looks: the current notebook, its kernel, its form and its runs. */
-import type { ISessionContext } from '@jupyterlab/apputils';
+/** What the panel shows and does, apart from how it looks: the current notebook, its form, and its runs. */
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
 
-import type { Choices, Machine, Namespace } from './answers';
 import { insertBelow, isLoadedBy, runCell, scrollTo } from './cells';
-import { AskedKernel, type Silence } from './kernel';
+import { Knowledge } from './knowledge';
 import { type Asked, DEFAULTS, faults, magicLine } from './line';
 import { type Course, type Found, NotebookWatch } from './watch';
 
-/** Why the panel cannot ask. */
-export type Hindrance = Silence | { why: 'no notebook' } | { why: 'no kernel' } | { why: 'starting' };
 export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doctor';
-
-const ASK_AFTER_MS = 200;
 
 export class PanelModel implements IDisposable {
   readonly changed = new Signal<this, void>(this);
+  /** What the kernel says. */
+  readonly told = new Knowledge(() => this.busy);
+  notebook: NotebookPanel | null = null;
+  cancelling = false;
+  comparing = false;
   /** The sections that stand open, and the one that a command wants to be seen. */
   readonly open = new Set<Section>(['model', 'target', 'options', 'runs']);
   wanted: Section | null = null;
-  notebook: NotebookPanel | null = null;
-  hindrance: Hindrance | null = { why: 'no notebook' };
-  namespace: Namespace | null = null;
-  choices: Choices | null = null; // of whatever kernel told them last: they are the package's own
-  /** What each kind of kernel has said of this machine. */
-  private readonly machines = new Map<string, Machine>();
-  asking = false;
-  askingMachine = false;
-  cancelling = false;
-  comparing = false;
   private watch: NotebookWatch | null = null;
-  private kernel: AskedKernel | null = null;
+  private defaults: Asked = DEFAULTS;
   private readonly forms = new WeakMap<NotebookPanel, Asked>();
   private readonly picked = new Set<string>();
   private wasBusy = false;
-  private shown = false;
-  private defaults: Asked = DEFAULTS;
-  private timer: number | undefined;
   private disposed = false;
 
   constructor(private readonly tracker: INotebookTracker) {
     tracker.currentChanged.connect(this.follow);
     NotebookActions.executed.connect(this.onExecuted);
+    this.told.changed.connect(this.onTold);
     this.follow();
   }
 
@@ -55,26 +42,26 @@ export class PanelModel implements IDisposable {
     this.disposed = true;
     this.tracker.currentChanged.disconnect(this.follow);
     NotebookActions.executed.disconnect(this.onExecuted);
-    this.leave();
-    window.clearTimeout(this.timer);
+    this.watch?.dispose();
+    this.told.dispose();
     Signal.clearData(this);
   }
 
   // What is shown.
 
+  /** The newest first. */
   get reports(): Found[] {
-    return [...(this.watch?.reports ?? [])].sort((a, b) =>
-      (b.report.created ?? '').localeCompare(a.report.created ?? '')
-    );
+    const found = this.watch?.reports ?? [];
+    return [...found].sort((a, b) => (b.report.created ?? '').localeCompare(a.report.created ?? ''));
+  }
+
+  /** Those that are chosen to be compared. */
+  get chosen(): Found[] {
+    return this.reports.filter(each => this.picked.has(each.id));
   }
 
   get course(): Course | null {
     return this.watch?.course ?? null;
-  }
-
-  get machine(): Machine | null {
-    const { session } = this;
-    return this.machines.get(session?.session?.kernel?.name ?? session?.kernelPreference.name ?? '') ?? null;
   }
 
   get busy(): boolean {
@@ -83,8 +70,8 @@ export class PanelModel implements IDisposable {
 
   /** The form as it stands, with the model that `%hwprune` would take by itself where none is chosen. */
   get asked(): Asked {
-    const form = (this.notebook && this.forms.get(this.notebook)) ?? this.defaults;
-    return form.model === '' ? { ...form, model: this.namespace?.model ?? '' } : form;
+    const { form } = this;
+    return form.model === '' ? { ...form, model: this.told.namespace?.model ?? '' } : form;
   }
 
   get line(): string {
@@ -99,17 +86,23 @@ export class PanelModel implements IDisposable {
     return this.notebook !== null && Object.keys(this.faults).length === 0;
   }
 
-  get chosen(): Found[] {
-    return this.reports.filter(each => this.picked.has(each.id));
+  private get form(): Asked {
+    return (this.notebook && this.forms.get(this.notebook)) ?? this.defaults;
   }
 
   // What the user does.
 
   set(change: Partial<Asked>): void {
     if (this.notebook !== null) {
-      this.forms.set(this.notebook, { ...(this.forms.get(this.notebook) ?? this.defaults), ...change });
+      this.forms.set(this.notebook, { ...this.form, ...change });
       this.changed.emit();
     }
+  }
+
+  /** What the form of a notebook begins with. */
+  setDefaults(defaults: Asked): void {
+    this.defaults = defaults;
+    this.changed.emit();
   }
 
   /** Write the line as a cell below the active one, and run that very cell if wanted. */
@@ -118,9 +111,8 @@ export class PanelModel implements IDisposable {
     if (notebook === null || !this.canInsert) {
       return;
     }
-    const loaded = this.namespace?.loaded ?? isLoadedBy(notebook.content);
-    const source = loaded ? this.line : `%load_ext jupyter_hwprune\n${this.line}`;
-    const cell = insertBelow(notebook.content, source);
+    const loaded = this.told.namespace?.loaded ?? isLoadedBy(notebook.content);
+    const cell = insertBelow(notebook.content, loaded ? this.line : `%load_ext jupyter_hwprune\n${this.line}`);
     if (run && cell !== null) {
       await runCell(notebook, cell);
     }
@@ -128,7 +120,7 @@ export class PanelModel implements IDisposable {
 
   /** Interrupt the kernel, which ends the run's worker as well. */
   async cancel(): Promise<void> {
-    const kernel = this.session?.session?.kernel;
+    const kernel = this.notebook?.sessionContext.session?.kernel;
     if (!kernel) {
       return;
     }
@@ -163,18 +155,10 @@ export class PanelModel implements IDisposable {
     this.changed.emit();
   }
 
-  /** Set all runs side by side. */
   compareAll(): void {
-    this.open.add('runs');
     this.reports.forEach(each => this.picked.add(each.id));
     this.compare(true);
     this.want('runs');
-  }
-
-  /** What the form of a notebook begins with. */
-  setDefaults(defaults: Asked): void {
-    this.defaults = defaults;
-    this.changed.emit();
   }
 
   toggle(section: Section): void {
@@ -190,83 +174,6 @@ export class PanelModel implements IDisposable {
     this.changed.emit();
   }
 
-  /** Only a panel that can be seen asks. */
-  set visible(value: boolean) {
-    this.shown = value;
-    if (value) {
-      void this.ask();
-    }
-  }
-
-  // What the kernel is asked.
-
-  /** Ask for what is in the namespace, and once for the choices. */
-  async ask(): Promise<void> {
-    const kernel = this.shown ? this.askable() : null;
-    if (kernel === null || this.asking) {
-      this.changed.emit();
-      return;
-    }
-    this.asking = true;
-    this.changed.emit();
-    const choices = this.choices ?? (await kernel.ask('choices'));
-    const namespace = 'why' in choices ? choices : await kernel.ask('namespace');
-    this.asking = false;
-    if (kernel !== this.kernel) {
-      void this.ask(); // another notebook has become the current one meanwhile
-      return;
-    }
-    this.choices = 'why' in choices ? this.choices : choices;
-    this.hindrance = 'why' in namespace ? namespace : null;
-    this.namespace = 'why' in namespace ? (this.hindrance?.why === 'busy' ? this.namespace : null) : namespace;
-    this.changed.emit();
-    if (this.hindrance === null && this.machine === null && kernel.answersWhileBusy && !this.busy) {
-      await this.askMachine();
-    }
-  }
-
-  /** Ask what can be measured here: each toolchain is started for it, which takes seconds, and would disturb a run. */
-  async askMachine(): Promise<void> {
-    const kernel = this.askable();
-    if (kernel === null || this.askingMachine) {
-      return;
-    }
-    this.askingMachine = true;
-    this.changed.emit();
-    const machine = await kernel.ask('machine');
-    this.askingMachine = false;
-    if ('why' in machine) {
-      this.hindrance = kernel === this.kernel ? machine : this.hindrance;
-    } else {
-      this.machines.set(kernel.connection.name, machine);
-    }
-    this.changed.emit();
-  }
-
-  /** The kernel of the current notebook, or null, and why not. */
-  private askable(): AskedKernel | null {
-    const { session } = this;
-    const connection = session?.session?.kernel;
-    if (!session || !connection) {
-      const starts = session !== null && !session.isReady && !session.hasNoKernel;
-      this.hindrance = session === null ? { why: 'no notebook' } : starts ? { why: 'starting' } : { why: 'no kernel' };
-      return null;
-    }
-    if (['starting', 'restarting', 'autorestarting', 'unknown'].includes(connection.status)) {
-      this.hindrance = { why: 'starting' };
-      return null;
-    }
-    if (this.kernel?.connection !== connection) {
-      this.kernel?.dispose();
-      this.kernel = new AskedKernel(connection, () => this.busy || connection.status === 'busy');
-    }
-    return this.kernel;
-  }
-
-  private get session(): ISessionContext | null {
-    return this.notebook?.sessionContext ?? null;
-  }
-
   // What happens elsewhere.
 
   private readonly follow = (): void => {
@@ -274,45 +181,18 @@ export class PanelModel implements IDisposable {
     if (current === this.notebook) {
       return;
     }
-    this.leave();
-    if (current !== null) {
-      this.notebook = current;
-      this.watch = new NotebookWatch(current);
-      this.watch.changed.connect(this.onWatched);
-      current.sessionContext.kernelChanged.connect(this.onKernelChanged);
-      current.sessionContext.statusChanged.connect(this.onStatus);
-    }
-    this.askSoon();
-  };
-
-  private leave(): void {
-    this.notebook?.sessionContext.kernelChanged.disconnect(this.onKernelChanged);
-    this.notebook?.sessionContext.statusChanged.disconnect(this.onStatus);
     this.watch?.dispose();
-    this.notebook = this.watch = null;
+    this.watch = current === null ? null : new NotebookWatch(current);
+    this.watch?.changed.connect(this.onWatched);
+    this.notebook = current;
     this.picked.clear();
-    this.comparing = false;
-    this.forget();
-  }
-
-  /** What an ended kernel has said is true no more. */
-  private forget(): void {
-    this.kernel?.dispose();
-    this.kernel = this.namespace = null;
-    this.cancelling = false;
-  }
-
-  private readonly onKernelChanged = (): void => {
-    this.forget();
-    this.askSoon();
+    this.comparing = this.cancelling = this.wasBusy = false;
+    this.told.follow(current);
+    this.changed.emit();
   };
 
-  private readonly onStatus = (_: unknown, status: string): void => {
-    if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
-      this.onKernelChanged();
-    } else if (status === 'idle' && (this.hindrance?.why === 'busy' || this.hindrance?.why === 'starting')) {
-      this.askSoon();
-    }
+  private readonly onTold = (): void => {
+    this.changed.emit();
   };
 
   private readonly onWatched = (): void => {
@@ -320,7 +200,7 @@ export class PanelModel implements IDisposable {
       this.cancelling = false;
     }
     if (this.wasBusy && !this.busy) {
-      this.askSoon();
+      this.told.askSoon();
     }
     this.wasBusy = this.busy;
     this.changed.emit();
@@ -328,13 +208,7 @@ export class PanelModel implements IDisposable {
 
   private readonly onExecuted = (_: unknown, { notebook }: { notebook: unknown }): void => {
     if (notebook === this.notebook?.content && !this.busy) {
-      this.askSoon();
+      this.told.askSoon();
     }
   };
-
-  private askSoon(): void {
-    window.clearTimeout(this.timer);
-    this.timer = window.setTimeout(() => void this.ask(), ASK_AFTER_MS);
-    this.changed.emit();
-  }
 }

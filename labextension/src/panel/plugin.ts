@@ -121,23 +121,26 @@ async function followSettings(
   open: () => void
 ): Promise<void> {
   const settings = await registry.load(panel.id);
-  let side: unknown = null;
   const apply = () => {
-    const { side: wanted, defaultTarget: target, defaultSparsity: sparsity } = settings.composite;
+    const { side, defaultTarget: target, defaultSparsity: sparsity } = settings.composite;
     widget.model.setDefaults({
       ...DEFAULTS,
       target: typeof target === 'string' && target !== '' ? target : DEFAULTS.target,
       sparsity: typeof sparsity === 'number' && sparsity > 0 ? String(sparsity) : '',
     });
-    if (wanted !== side) {
-      side = wanted;
-      app.shell.add(widget, wanted === 'left' ? 'left' : 'right', { rank: RANK });
-    }
+    place(app, widget, side === 'left' ? 'left' : 'right');
   };
   apply();
   settings.changed.connect(apply);
+  await app.restored; // which has put the panel where it was the last time
+  apply();
   if (settings.composite.openAtStart === true) {
-    await app.restored;
     open();
+  }
+}
+
+function place(app: JupyterFrontEnd, widget: PrunePanel, side: 'left' | 'right'): void {
+  if (!Array.from(app.shell.widgets(side)).includes(widget)) {
+    app.shell.add(widget, side, { rank: RANK });
   }
 }

@@ -13,6 +13,8 @@ import type { Progress } from './answers';
 
 const SCAN_EVERY_MS = 100;
 
+const ENDS = ['dead', 'terminating', 'restarting', 'autorestarting'];
+
 type Output = ReturnType<ICodeCellModel['outputs']['get']>;
 
 /** A report in an output; `id` is its place. */
@@ -80,15 +82,16 @@ export class NotebookWatch implements IDisposable {
 
   private scan(): void {
     const cells = Array.from(this.notebook.model?.cells ?? []).filter(isCode);
-    const ends = ['dead', 'terminating', 'restarting', 'autorestarting'].includes(
-      this.notebook.sessionContext.kernelDisplayStatus
-    );
-    this.busy = !ends && cells.some(cell => cell.executionState === 'running');
+    const ended = ENDS.includes(this.notebook.sessionContext.kernelDisplayStatus);
+    const running = ended ? [] : cells.filter(cell => cell.executionState === 'running');
+    const goesOn = running.map(cell => this.courseOf(cell, true)).find(course => course?.progress.state === 'running');
+    const before = { reports: this.reports, course: this.course, busy: this.busy };
+    this.busy = running.length > 0;
     this.reports = cells.flatMap(cell => this.reportsOf(cell));
-    const running = cells.filter(cell => cell.executionState === 'running').map(cell => this.courseOf(cell, !ends));
-    const lives = running.find(course => course?.progress.state === 'running') ?? null;
-    this.course = lives ?? this.ended(cells);
-    this.changed.emit();
+    this.course = goesOn ?? this.ended(cells);
+    if (!isSame(before, this)) {
+      this.changed.emit();
+    }
   }
 
   private reportsOf(cell: ICodeCellModel): Found[] {
@@ -128,6 +131,19 @@ export class NotebookWatch implements IDisposable {
     this.contents.set(output, content);
     return content;
   }
+}
+
+type State = Pick<NotebookWatch, 'reports' | 'course' | 'busy'>;
+
+/** What an output says is read once, so the same object is the same word. */
+function isSame(a: State, b: State): boolean {
+  return (
+    a.busy === b.busy &&
+    a.course?.progress === b.course?.progress &&
+    a.course?.lives === b.course?.lives &&
+    a.reports.length === b.reports.length &&
+    a.reports.every(({ id, report }, index) => id === b.reports[index]?.id && report === b.reports[index].report)
+  );
 }
 
 export function isCode(cell: ICellModel): cell is ICodeCellModel {

@@ -1,6 +1,6 @@
 /** What the panel says of a kernel, of targets and of a run. */
 import type { Choices, Machine, Model, Progress, StackOffered, TargetOffered, TargetState, Tensor } from './answers';
-import type { Hindrance } from './model';
+import type { Hindrance } from './knowledge';
 import { count } from '../view/format';
 
 export interface Message {

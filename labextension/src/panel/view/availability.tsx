@@ -8,7 +8,8 @@ import { Copyable, Fold } from './parts';
 
 /** Whether the chosen target is measured here; where not, why, and the cure. */
 export function Availability({ model }: { model: PanelModel }) {
-  const { choices, machine, asked } = model;
+  const { asked } = model;
+  const { choices, machine } = model.told;
   const row = rowOf(choices, asked.target);
   const state = stateOf(machine, row);
   if (row === null) {
@@ -35,7 +36,7 @@ export function Availability({ model }: { model: PanelModel }) {
 }
 
 function Unchecked({ model }: { model: PanelModel }) {
-  if (model.askingMachine) {
+  if (model.told.askingMachine) {
     return (
       <p className="jp-hwprune-note" role="status">
         Asking each toolchain what it can measure here…
@@ -47,9 +48,9 @@ function Unchecked({ model }: { model: PanelModel }) {
       type="button"
       className="jp-hwprune-button"
       data-testid="check-machine"
-      disabled={model.hindrance !== null}
+      disabled={model.told.hindrance !== null}
       onClick={() => {
-        void model.askMachine();
+        void model.told.askMachine();
       }}
     >
       <refreshIcon.react tag="span" />
@@ -86,7 +87,7 @@ function Cure({ text }: { text: string }) {
 }
 
 export function TargetsSection({ model }: { model: PanelModel }) {
-  const { choices, machine } = model;
+  const { choices, machine } = model.told;
   return (
     <Fold model={model} section="targets" title="All targets">
       <ul className="jp-hwprune-list">
@@ -132,9 +133,9 @@ export function DoctorSection({ model }: { model: PanelModel }) {
       data-testid="refresh-machine"
       title="Ask again"
       aria-label="Ask again what is here"
-      disabled={model.askingMachine || model.hindrance !== null}
+      disabled={model.told.askingMachine || model.told.hindrance !== null}
       onClick={() => {
-        void model.askMachine();
+        void model.told.askMachine();
       }}
     >
       <refreshIcon.react tag="span" />
@@ -142,11 +143,11 @@ export function DoctorSection({ model }: { model: PanelModel }) {
   );
   return (
     <Fold model={model} section="doctor" title="Doctor" aside={refresh}>
-      {model.machine === null ? (
+      {model.told.machine === null ? (
         <Unchecked model={model} />
       ) : (
         <ul className="jp-hwprune-list">
-          {model.machine.parts.map(part => (
+          {model.told.machine.parts.map(part => (
             <li key={part.name} className="jp-hwprune-part" data-testid={`part-${part.name}`}>
               <span className="jp-hwprune-dot" data-state={part.state} aria-hidden="true" />
               <div>

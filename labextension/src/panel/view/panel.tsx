@@ -5,10 +5,13 @@ import { pruneIcon } from '../icon';
 import type { PanelModel } from '../model';
 import { hindranceWords } from '../words';
 import { DoctorSection, TargetsSection } from './availability';
-import { LineSection, ModelSection, OptionsSection, TargetSection } from './form';
+import { LineSection } from './line';
+import { ModelSection } from './model';
+import { OptionsSection } from './options';
 import { Copyable } from './parts';
 import { ProgressSection } from './progress';
 import { RunsSection } from './runs';
+import { TargetSection } from './target';
 
 export const PANEL_ID = 'jp-hwprune-panel';
 
@@ -34,18 +37,18 @@ export class PrunePanel extends ReactWidget {
 
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.model.visible = true;
+    this.model.told.visible = true;
   }
 
   protected override onAfterHide(message: Message): void {
     super.onAfterHide(message);
-    this.model.visible = false;
+    this.model.told.visible = false;
   }
 
   /** A panel that is attached to an area which is open already is never told that it is shown. */
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
-    this.model.visible = this.isVisible;
+    this.model.told.visible = this.isVisible;
   }
 }
 
@@ -85,9 +88,10 @@ function Head({ model }: { model: PanelModel }) {
         data-testid="refresh"
         title="Ask the kernel again"
         aria-label="Ask the kernel again"
-        disabled={model.asking || model.notebook === null}
+        aria-busy={model.told.asking}
+        disabled={model.notebook === null}
         onClick={() => {
-          void model.ask();
+          void model.told.ask();
         }}
       >
         <refreshIcon.react tag="span" />
@@ -98,9 +102,9 @@ function Head({ model }: { model: PanelModel }) {
 
 /** Why the kernel does not say what is in it, and the line that helps. */
 function Hindered({ model }: { model: PanelModel }) {
-  const message = model.hindrance === null ? null : hindranceWords(model.hindrance);
+  const message = model.told.hindrance === null ? null : hindranceWords(model.told.hindrance);
   return (
-    <div role="status" data-testid="hindrance" data-why={model.hindrance?.why ?? ''}>
+    <div role="status" data-testid="hindrance" data-why={model.told.hindrance?.why ?? ''}>
       {message !== null && (
         <div className="jp-hwprune-hindrance">
           {message.said}

@@ -153,6 +153,11 @@ export function SelectField(props: {
   );
 }
 
+/** A word that is its own label. */
+export function asOffer(value: string): Offer {
+  return { value, label: value };
+}
+
 function asOption({ value, label }: Offer) {
   return (
     <option key={value} value={value}>

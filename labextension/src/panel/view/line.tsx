@@ -1,0 +1,37 @@
+import { runIcon } from '@jupyterlab/ui-components';
+
+import type { PanelModel } from '../model';
+import { Copyable } from './parts';
+
+/** The line that the form stands for, and what is done with it. */
+export function LineSection({ model }: { model: PanelModel }) {
+  const insert = (run: boolean) => () => {
+    void model.insert(run);
+  };
+  return (
+    <section className="jp-hwprune-line" aria-label="The line">
+      <Copyable text={model.line} name="line" />
+      <div className="jp-hwprune-buttons">
+        <button
+          type="button"
+          className="jp-hwprune-button jp-mod-accept"
+          data-testid="insert-and-run"
+          disabled={!model.canInsert}
+          onClick={insert(true)}
+        >
+          <runIcon.react tag="span" />
+          Insert and run
+        </button>
+        <button
+          type="button"
+          className="jp-hwprune-button"
+          data-testid="insert"
+          disabled={!model.canInsert}
+          onClick={insert(false)}
+        >
+          Insert cell
+        </button>
+      </div>
+    </section>
+  );
+}

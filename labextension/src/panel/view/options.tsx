@@ -1,0 +1,111 @@
+/** How it is pruned, and by what it is scored. */
+import { share } from '../../view/format';
+import type { Choices } from '../answers';
+import { type Asked, fixedSparsity } from '../line';
+import type { PanelModel } from '../model';
+import { rowOf, stackOf, stateOf } from '../words';
+import { Fold, SelectField, TextField, asOffer } from './parts';
+
+export function OptionsSection({ model }: { model: PanelModel }) {
+  const { asked, faults } = model;
+  const { choices, namespace } = model.told;
+  const row = rowOf(choices, asked.target);
+  const stack = stackOf(row, stateOf(model.told.machine, row), asked.toolchain);
+  const pattern = asked.pattern || (stack?.pattern ?? '');
+  const fixed = fixedSparsity(pattern);
+  const set = (name: keyof Asked) => (value: string) => {
+    model.set({ [name]: value });
+  };
+  return (
+    <Fold model={model} section="options" title="How">
+      <div className="jp-hwprune-pair">
+        <TextField
+          name="pattern"
+          label="Pattern"
+          value={asked.pattern}
+          onChange={value => {
+            model.set({ pattern: value, ...(fixedSparsity(value) === null ? {} : { sparsity: '' }) });
+          }}
+          placeholder={stack?.pattern ?? "target's"}
+          offers={choices?.patterns ?? []}
+          fault={faults.pattern}
+        />
+        <TextField
+          name="sparsity"
+          label="Sparsity"
+          value={fixed === null ? asked.sparsity : ''}
+          onChange={set('sparsity')}
+          placeholder={String(fixed ?? stack?.sparsity ?? "target's")}
+          disabled={fixed !== null}
+          note={fixed === null ? undefined : `${pattern} removes ${share(fixed)} by itself.`}
+          fault={fixed === null ? faults.sparsity : undefined}
+        />
+      </div>
+      <div className="jp-hwprune-pair">
+        <SelectField
+          name="importance"
+          label="Importance"
+          value={asked.importance}
+          onChange={set('importance')}
+          groups={[{ offers: importances(choices, pattern, asked.importance).map(asOffer) }]}
+        />
+        <TextField
+          name="variable"
+          label="Keep as"
+          value={asked.variable}
+          onChange={set('variable')}
+          placeholder="run"
+          fault={faults.variable}
+        />
+      </div>
+      <TextField
+        name="eval"
+        label="Score, higher is better"
+        value={asked.eval}
+        onChange={set('eval')}
+        placeholder={`accuracy(${asked.model || 'model'})`}
+        offers={namespace?.scores ?? []}
+      />
+      <More model={model} set={set} />
+    </Fold>
+  );
+}
+
+function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (value: string) => void }) {
+  const { asked, faults } = model;
+  const { choices, namespace } = model.told;
+  const allocations = choices?.allocations ?? [asked.allocation];
+  return (
+    <details className="jp-hwprune-more">
+      <summary>More</summary>
+      <TextField
+        name="calib"
+        label="Calibration inputs"
+        value={asked.calib}
+        onChange={set('calib')}
+        placeholder="the example input"
+        offers={namespace?.tensors.map(each => each.name) ?? []}
+      />
+      <SelectField
+        name="allocation"
+        label="Sparsity is shared out"
+        value={asked.allocation}
+        onChange={set('allocation')}
+        groups={[{ offers: allocations.map(asOffer) }]}
+      />
+      <TextField
+        name="threads"
+        label="Threads of the compiled model"
+        value={asked.threads}
+        onChange={set('threads')}
+        fault={faults.threads}
+      />
+    </details>
+  );
+}
+
+/** What ranks channels ranks no single weights; what is chosen stays to be seen even where it does not fit. */
+function importances(choices: Choices | null, pattern: string, chosen: string): string[] {
+  const fitting = pattern.startsWith('channel') ? choices?.channel_importance : choices?.weight_importance;
+  return [...new Set([...(fitting ?? []), chosen])];
+}

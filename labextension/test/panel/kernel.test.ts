@@ -1,0 +1,156 @@
+import type { Kernel } from '@jupyterlab/services';
+import { Signal } from '@lumino/signaling';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { AskedKernel } from '../../src/panel/kernel';
+
+const CHOICES = {
+  targets: [],
+  aliases: {},
+  patterns: [],
+  channel_importance: [],
+  weight_importance: [],
+  allocations: [],
+};
+const LISTENING = { version: '1', comm_target: 'hwprune', subjects: [] };
+
+/** As much of a kernel as is asked: it notes what it is sent, and answers at once. */
+class FakeKernel {
+  sent: string[] = [];
+  answer: unknown = CHOICES;
+  hello: unknown = { status: 'ok', data: { 'application/json': LISTENING } };
+  language = 'python';
+  supportsSubshells = true;
+  status: Kernel.Status = 'idle';
+  isDisposed = false;
+  username = '';
+  clientId = 'client';
+  readonly statusChanged = new Signal<this, Kernel.Status>(this);
+
+  get spec() {
+    return Promise.resolve({ language: this.language });
+  }
+
+  requestExecute(content: { code: string; silent: boolean; store_history: boolean }) {
+    this.sent.push(`execute ${JSON.stringify(content.code)} ${content.silent} ${content.store_history}`);
+    return { done: Promise.resolve({ content: { status: 'ok', user_expressions: { hello: this.hello } } }) };
+  }
+
+  requestCreateSubshell() {
+    this.sent.push('create_subshell');
+    return { done: Promise.resolve({ content: { subshell_id: 'own' } }) };
+  }
+
+  requestDeleteSubshell({ subshell_id: id }: { subshell_id: string }) {
+    this.sent.push(`delete_subshell ${id}`);
+  }
+
+  sendShellMessage(message: { header: { msg_type: string; subshell_id?: string }; content: { comm_id: string } }) {
+    this.sent.push(`${message.header.msg_type} on ${message.header.subshell_id ?? 'main'}`);
+    const future = {
+      onIOPub: vi.fn(),
+      done: Promise.resolve().then(() => {
+        const content = { comm_id: message.content.comm_id, data: this.answer };
+        const header = { msg_type: 'comm_msg' };
+        if (this.answer !== null) {
+          future.onIOPub({ header, channel: 'iopub', content });
+        }
+      }),
+    };
+    return future;
+  }
+}
+
+let fake: FakeKernel;
+let busy: boolean;
+let loaded: boolean;
+const asked = () =>
+  new AskedKernel(
+    fake as unknown as Kernel.IKernelConnection,
+    () => busy,
+    () => loaded
+  );
+
+beforeEach(() => {
+  fake = new FakeKernel();
+  busy = false;
+  loaded = false;
+});
+
+describe('a kernel', () => {
+  it('that is idle is said hello to once, silently, and then asked on a subshell of our own', async () => {
+    const kernel = asked();
+    expect(await kernel.ask('choices')).toEqual(CHOICES);
+    expect(await kernel.ask('choices')).toEqual(CHOICES);
+    expect(fake.sent).toEqual([
+      'execute "" true false',
+      'create_subshell',
+      'comm_open on own',
+      'comm_close on own',
+      'comm_open on own',
+      'comm_close on own',
+    ]);
+  });
+
+  it('that is busy is never sent an execution: its figures would be taken from it', async () => {
+    busy = true;
+    expect(await asked().ask('choices')).toEqual({ why: 'busy' });
+    expect(fake.sent).toEqual([]);
+    loaded = true;
+    expect(await asked().ask('choices')).toEqual(CHOICES);
+    expect(fake.sent).toEqual(['create_subshell', 'comm_open on own', 'comm_close on own']);
+  });
+
+  it('that is busy and has no subshells is not asked, and is asked on its main shell when it is idle', async () => {
+    fake.supportsSubshells = false;
+    const kernel = asked();
+    expect(await kernel.ask('choices')).toEqual(CHOICES);
+    busy = true;
+    const before = fake.sent.length;
+    expect(await kernel.ask('choices')).toEqual({ why: 'busy' });
+    expect(fake.sent.length).toBe(before);
+    expect(fake.sent).toContain('comm_open on main');
+  });
+
+  it('of another language is not asked', async () => {
+    fake.language = 'julia';
+    expect(await asked().ask('choices')).toEqual({ why: 'other language', language: 'julia' });
+    expect(fake.sent).toEqual([]);
+  });
+
+  it('without the package, or with another version of it, is told apart', async () => {
+    fake.hello = { status: 'error', ename: 'ModuleNotFoundError', evalue: "No module named 'jupyter_hwprune'" };
+    expect(await asked().ask('choices')).toEqual({ why: 'missing' });
+    fake.hello = {
+      status: 'error',
+      ename: 'ModuleNotFoundError',
+      evalue: "No module named 'jupyter_hwprune.notebook'",
+    };
+    expect(await asked().ask('choices')).toEqual({ why: 'too old' });
+    fake.hello = { status: 'error', ename: 'OSError', evalue: 'no space left' };
+    expect(await asked().ask('choices')).toEqual({ why: 'failed', said: 'no space left' });
+  });
+
+  it('is believed only where its answer has the known form', async () => {
+    fake.answer = { ...CHOICES, patterns: '<script>' };
+    expect(await asked().ask('choices')).toEqual({ why: 'too old' });
+  });
+
+  it('that was restarted is greeted anew, on a new subshell', async () => {
+    const kernel = asked();
+    await kernel.ask('choices');
+    fake.sent = [];
+    fake.statusChanged.emit('restarting');
+    await kernel.ask('choices');
+    expect(fake.sent.slice(0, 2)).toEqual(['execute "" true false', 'create_subshell']);
+  });
+
+  it('has our subshell deleted when we leave it', async () => {
+    const kernel = asked();
+    await kernel.ask('choices');
+    kernel.dispose();
+    await vi.waitFor(() => {
+      expect(fake.sent.at(-1)).toBe('delete_subshell own');
+    });
+  });
+});
