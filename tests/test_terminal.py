@@ -63,3 +63,12 @@ def test_ctrl_c_ends_the_worker_and_gives_the_prompt_back(terminal: pexpect.spaw
     terminal.expect(r"In \[5\]:")
     terminal.sendline("print(sum(p.numel() for p in net.parameters()))")
     terminal.expect(r"16778")
+
+
+def test_a_narrow_terminal_is_not_written_over(terminal: pexpect.spawn) -> None:
+    terminal.setwinsize(50, 80)
+    terminal.sendline("%hwprune doctor cpu")
+    terminal.expect(r"In \[4\]:")
+    shown = [line.rstrip() for line in terminal.before.splitlines()]
+    assert any(line.startswith("onnxruntime") for line in shown)
+    assert 70 < max(map(len, shown)) <= 80

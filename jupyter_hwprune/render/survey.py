@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import counted
 from ..report import Evidence
 from . import words
+from .text import terminal_width
 
 if TYPE_CHECKING:
     from ..provision import EnvironmentHere, Environments
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ..survey import Doctor, TargetHere, Targets
     from ..toolchains import Remark, Status
 
-WIDTH = 118
 INDENT = " " * 15
 
 
@@ -27,7 +27,7 @@ def targets_text(survey: Targets) -> str:
         target = row.target
         lines.append(f"{target.name:<14} {target.chip}")
         for label, said in _about(row):
-            lines += textwrap.wrap(f"{label}: {said}", WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+            lines += _wrapped(f"{label}: {said}", INDENT, INDENT + "  ")
     return "\n".join(lines)
 
 
@@ -94,7 +94,7 @@ def doctor_text(found: Doctor) -> str:
     for name, state, symptoms in _doctor_rows(found):
         lines.append(f"{name:<14} {state}")
         for said in symptoms:
-            lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+            lines += _wrapped(said, INDENT, INDENT + "  ")
     return "\n".join(lines)
 
 
@@ -142,6 +142,12 @@ def _remark(remark: Remark) -> str:
     return f"{remark.about}: {remark.said}" + (f"; cure: {remark.cure}" if remark.cure else "")
 
 
+def _wrapped(said: str, first: str, rest: str) -> list[str]:
+    """Lay words out for the terminal that they are written to; a line to type stays whole at its hyphens."""
+    width = terminal_width() - 2
+    return textwrap.wrap(said, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     cell = 'style="text-align:left;vertical-align:top"'
     header = "".join(f"<th {cell}>{name}</th>" for name in head)
@@ -154,7 +160,7 @@ def environments_text(found: Environments) -> str:
     for row in found.rows:
         lines.append(f"{row.name:<14} {_ready(row)}")
         for said in _about_environment(row):
-            lines += textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT + "  ")
+            lines += _wrapped(said, INDENT, INDENT + "  ")
     return "\n".join(lines)
 
 
@@ -191,7 +197,7 @@ def simulation_text(found: Simulation) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for said in _about_simulation(found):
-        lines += textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += _wrapped(said, "  ", "  ")
     return "\n".join(lines)
 
 

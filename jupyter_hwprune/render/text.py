@@ -19,7 +19,7 @@ ENOUGH = 24  # columns left for the kernel's name, which comes last and may be c
 
 def render(report: Report, width: int | None = None) -> str:
     """Return the report in lines of at most `width` characters, None for the terminal's own."""
-    most = (width or _terminal_width()) - 2
+    most = (width or terminal_width()) - 2
     interval = words.interval(report.deciding)
     verdict = words.headline(report) + (f"   ({interval})" if interval else "")
     lines = [*textwrap.wrap(f"hwprune: {words.what(report)}", most), "", *textwrap.wrap(verdict, most), ""]
@@ -34,7 +34,7 @@ def render(report: Report, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _terminal_width() -> int:
+def terminal_width() -> int:
     """Return the width of the terminal that is written to; a notebook's page, a pipe and a log have a fixed one.
 
     The terminal itself is asked: the variable COLUMNS, which shutil believes first, outlives a resized window.
