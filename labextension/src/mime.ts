@@ -1,5 +1,6 @@
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 
+import { pruneIcon } from './panel/icon';
 import { ProgressRenderer, PROGRESS_TYPE } from './progress/renderer';
 import { ReportRenderer, REPORT_TYPE } from './view/renderer';
 
@@ -22,6 +23,7 @@ const report: IRenderMime.IExtension = {
       extensions: ['.hwprune.json'],
       mimeTypes: [REPORT_TYPE],
       fileFormat: 'text',
+      icon: pruneIcon.name, // what stands here is passed on as JSON
     },
   ],
   documentWidgetFactoryOptions: {

@@ -65,7 +65,7 @@ export function heatmap(layer: Seen<Layer>): HTMLElement {
     'div',
     { class: 'hwprune-heatmap' },
     element('figure', {}, element('div', { class: 'hwprune-whole' }, whole, frame), about),
-    element('figure', {}, part, element('div', { class: 'hwprune-zoom' }, caption, label, slider))
+    element('figure', {}, part, caption, element('div', { class: 'hwprune-zoom' }, label, slider))
   );
 }
 
