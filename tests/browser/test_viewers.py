@@ -19,6 +19,7 @@ from tests.sanitised import as_on_github
 
 from . import documents
 from .lab import Lab
+from .looks import faint_texts
 from .server import ROOT
 
 # `notebooks/run.py`, but into another folder than the one that other tests and people look into
@@ -82,6 +83,7 @@ def test_a_dark_editor_colours_the_report_and_its_picture_keeps_white_paper(scri
     scriptless.set_content(EDITOR + mimebundle(report)["text/html"])
     assert colour(scriptless, "td") == "rgb(204, 204, 204)"
     assert colour(scriptless, "p > b[style]") == "rgb(255, 255, 255)"  # the verdict, on a colour of its own
+    assert not faint_texts(scriptless.locator("body"))
     assert scriptless.locator("img").evaluate("image => image.naturalWidth") > 300
 
 
