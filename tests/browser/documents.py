@@ -18,6 +18,10 @@ SETUP = """import torch
 from tests.networks import cnn
 net, x = cnn(), torch.randn(2, 3, 16, 16)
 %load_ext jupyter_hwprune"""
+# a toolchain of the tests' own, which hangs in one phase until it is killed
+HANG = """import os
+os.environ.update(HWPRUNE_FAULT="check:hang", HWPRUNE_PID_FILE=os.path.abspath("worker.pid"))"""
+PRUNE_AND_HANG = "%hwprune net --input x --target cpu --toolchain tests.fakes.faulty"
 PRUNE = "%hwprune net --input x --target cpu --toolchain onnxruntime"
 
 

@@ -51,6 +51,13 @@ class Lab:
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
         )
 
+    def open_side_panel(self) -> Locator:
+        """Open it by its button in the notebook's toolbar."""
+        self.panel.locator('[data-command="hwprune:open-panel"]').click()
+        side = self.page.get_by_role("region", name="Prune for a chip")
+        expect(side).to_be_visible()
+        return side
+
     def command(self, name: str, **arguments: Any) -> None:
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
 

@@ -46,13 +46,22 @@ class Server:
         return json.loads(text) if text else None
 
     def forget(self) -> None:
-        """End all kernels and take every setting back that a page has changed."""
+        """End all kernels, remove all files, and take every setting back that a page has changed."""
         for session in self.call("GET", "sessions"):
             self.call("DELETE", f"sessions/{session['id']}")
         for kernel in self.call("GET", "kernels"):
             self.call("DELETE", f"kernels/{kernel['id']}")
-        shutil.rmtree(self._settings)
-        self._settings.mkdir()
+        for path in (*self._settings.iterdir(), *self.notebooks.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def set_settings(self, extension: str, plugin: str, settings: dict[str, Any]) -> None:
+        """Keep settings as a user would have changed them; pages read them when they are loaded."""
+        folder = self._settings / extension
+        folder.mkdir(exist_ok=True)
+        (folder / f"{plugin}.jupyterlab-settings").write_text(json.dumps(settings))
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -102,7 +111,7 @@ class Server:
         }
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab"], env=inherited | own, stdout=log, stderr=log, cwd=self.notebooks
+                [sys.executable, "-m", "jupyterlab"], env=inherited | own, stdout=log, stderr=log, cwd=self._home
             )
 
     def _wait(self) -> str:

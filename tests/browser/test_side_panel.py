@@ -1,0 +1,98 @@
+"""The side panel: it lists the notebook's models, writes a visible cell and runs it, lists the runs, compares them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from playwright.sync_api import expect
+
+from jupyter_hwprune.render import mimebundle
+
+from . import documents
+from .lab import Lab
+
+
+def test_it_lists_the_models_writes_a_cell_and_runs_it(lab: Lab) -> None:
+    path = documents.write(lab.server.notebooks, "run.ipynb", documents.code(documents.SETUP), documents.code("1 + 1"))
+    lab.open(path)
+    side = lab.open_side_panel()
+    expect(side.get_by_text("No model is here: torch is not imported yet.")).to_be_visible()
+    lab.run(0)
+    expect(side.get_by_test_id("model-net")).to_contain_text("Sequential, 16.8 k parameters")
+    side.get_by_test_id("target").select_option("x86-cpu")
+    side.get_by_test_id("pattern").fill("channel/8")
+    side.get_by_test_id("sparsity").fill("0.5")
+    side.get_by_test_id("toolchain").select_option("onnxruntime")
+    line = "%hwprune net --target x86-cpu --sparsity 0.5 --pattern channel/8 --toolchain onnxruntime"
+    shown = side.get_by_test_id("line").inner_text()
+    assert sorted(shown.split()) == sorted(line.split())
+
+    lab.cell(0).locator(".cm-content").click()
+    side.get_by_test_id("insert").click()
+    expect(lab.panel.locator(".jp-CodeCell")).to_have_count(3)
+    expect(lab.cell(1).locator(".cm-content")).to_have_text(shown)
+    expect(lab.prompt(1)).to_have_text("[ ]:")
+
+    side.get_by_test_id("insert-and-run").click()
+    expect(lab.cell(2).locator(".cm-content")).to_have_text(shown)
+    expect(lab.output(2).locator(".hwprune-report")).to_be_visible()
+    lab.wait_for_end(2)
+    expect(lab.prompt(1)).to_have_text("[ ]:")
+    expect(side.get_by_test_id("run")).to_have_count(1)
+    expect(side.get_by_test_id("run")).to_contain_text("net for x86-cpu, channel/8")
+
+
+def test_a_value_that_cannot_be_is_refused_with_a_sentence(lab: Lab) -> None:
+    lab.open(documents.write(lab.server.notebooks, "run.ipynb", documents.code(documents.SETUP)))
+    side = lab.open_side_panel()
+    side.get_by_test_id("sparsity").fill("1.5")
+    expect(side.get_by_test_id("insert")).to_be_disabled()
+    expect(side.get_by_test_id("sparsity")).to_have_accessible_description(
+        "The share that goes is above 0 and below 1, such as 0.5."
+    )
+
+
+def test_it_lists_the_runs_of_a_saved_notebook_and_compares_them_without_a_kernel(lab: Lab) -> None:
+    first = documents.small()
+    request = dataclasses.replace(first.request, pattern="2:4")
+    second = dataclasses.replace(documents.varied(), request=request, created="2026-02-02T00:00:00+00:00")
+    cells = [documents.code(documents.PRUNE, mimebundle(each)) for each in (first, second)]
+    documents.write(lab.server.notebooks, "old.ipynb", *cells)
+    lab.open_without_kernel("old.ipynb")
+    side = lab.open_side_panel()
+    expect(side.get_by_test_id("hindrance")).to_contain_text("This notebook has no kernel.")
+    runs = side.get_by_test_id("run")
+    expect(runs).to_have_count(2)
+    for box in runs.get_by_role("checkbox").all():
+        box.check()
+    side.get_by_test_id("compare").click()
+    table = side.get_by_test_id("comparison")
+    expect(table.get_by_test_id("compare-pattern")).to_have_text("pattern (differs)" + "channel/8" + "2:4")
+    expect(table.get_by_test_id("compare-dense").get_by_role("cell").last).to_have_text("2.00 ms")
+    expect(table.get_by_role("note")).to_contain_text("Their times cannot be compared")
+    expect(table.get_by_test_id("compare-batch")).to_be_hidden()
+    side.get_by_test_id("compare-all").check()
+    expect(table.get_by_test_id("compare-model")).to_contain_text("net")
+
+
+def test_a_kernel_that_was_busy_before_the_panel_opened_answers_it(lab: Lab) -> None:
+    cells = documents.code(documents.SETUP), documents.code("import time\nwhile True: time.sleep(0.1)")
+    lab.open(documents.write(lab.server.notebooks, "run.ipynb", *cells))
+    lab.run(0)
+    lab.start_cell(1)
+    expect(lab.prompt(1)).to_have_text("[*]:")
+    side = lab.open_side_panel()
+    expect(side.get_by_test_id("model-net")).to_be_visible()  # %load_ext has the kernel answer at once
+    expect(side.get_by_test_id("hindrance")).to_be_empty()
+    expect(lab.prompt(1)).to_have_text("[*]:")
+    lab.command("notebook:interrupt-kernel")
+    lab.wait_for_end(1)
+
+
+def test_the_settings_choose_its_side_and_what_its_form_begins_with(lab: Lab) -> None:
+    settings = {"side": "left", "openAtStart": True, "defaultTarget": "arm-cpu", "defaultSparsity": 0.25}
+    lab.server.set_settings("jupyter-hwprune", "plugin", settings)
+    lab.open(documents.write(lab.server.notebooks, "run.ipynb", documents.code(documents.SETUP)))
+    side = lab.page.locator("#jp-left-stack").get_by_role("region", name="Prune for a chip")
+    expect(side).to_be_visible()
+    expect(side.get_by_test_id("line")).to_contain_text("--target arm-cpu --sparsity 0.25")
