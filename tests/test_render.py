@@ -21,7 +21,7 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.render import blocks, mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
-from jupyter_hwprune.report import MIME_TYPE, Curve, Point, Report, Scores, Sensitivity, Skipped
+from jupyter_hwprune.report import MIME_TYPE, Curve, OtherKernels, Point, Report, Scores, Sensitivity, Skipped
 from tests.reports import layer, report
 from tests.test_report import SMALL, UNKNOWN
 
@@ -111,6 +111,13 @@ def test_a_scan_is_drawn_and_its_numbers_stand_below() -> None:
     assert "how sensitive each layer is" in page.words
     assert "least goes of" in shown["text/plain"]
     assert Report.from_json(json.dumps(shown[MIME_TYPE])).sensitivity is not None
+
+
+def test_kernels_that_nobody_saw_have_no_line() -> None:
+    unseen = dataclasses.replace(SMALL, other_kernels=OtherKernels(None, None))
+    assert "no pruned layer: 10.0 µs → 11.0 µs" in mimebundle(SMALL)["text/plain"]
+    for shown in mimebundle(unseen).values():
+        assert "no pruned layer" not in str(shown)
 
 
 @pytest.mark.parametrize("columns", [120, 80, 40])

@@ -317,10 +317,12 @@ def _with_utilization(kernel: str | None, utilization: float | None) -> str:
 
 
 def other_kernels(report: Report) -> str | None:
-    """Return the time of the kernels that belong to no pruned layer, or None where nothing was profiled."""
+    """Return the time of the kernels that belong to no pruned layer, or None where none was seen."""
     if report.other_kernels is None:
         return None
     times = (report.other_kernels.dense_us, report.other_kernels.pruned_us)
+    if times == (None, None):
+        return None
     dense, pruned = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in times)
     return f"{dense} → {pruned}"
 

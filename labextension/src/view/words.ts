@@ -125,7 +125,8 @@ function withUtilization(kernel: string | null, utilization: number | null): str
 export function otherKernels(report: SeenReport): string | null {
   const others = report.other_kernels;
   const said = (us: number | null) => (us === null ? UNKNOWN : `${microseconds(us)} µs`);
-  return others === null ? null : `${said(others.dense_us)} → ${said(others.pruned_us)}`;
+  const none = others === null || (others.dense_us === null && others.pruned_us === null);
+  return none ? null : `${said(others.dense_us)} → ${said(others.pruned_us)}`;
 }
 
 /** The layers that went back to dense, each with its reason. */
