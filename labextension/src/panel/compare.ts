@@ -2,7 +2,7 @@
 import type { Report } from '../report';
 import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
 import type { Seen } from '../view/reading';
-import { deciding, text, versions } from '../view/words';
+import { deciding, middleCut, text, versions } from '../view/words';
 
 type SeenReport = Seen<Report>;
 
@@ -43,12 +43,14 @@ const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => stri
   ['data type', ({ request }) => text(request.dtype)],
 ];
 
+const LONGEST = 160;
+
 /** What a time depends on beside the model. */
 const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
 
 export function compare(reports: SeenReport[]): Comparison {
   const rows = ROWS.map(([name, said]) => {
-    const values = reports.map(said);
+    const values = reports.map(report => middleCut(said(report), LONGEST));
     return { name, values, differs: new Set(values).size > 1 };
   });
   return { rows, cautions: cautions(reports) };

@@ -100,6 +100,6 @@ function isPattern(text: string): boolean {
 
 /** The share that n:m takes by itself, or null for a pattern that leaves it open. */
 export function fixedSparsity(pattern: string): number | null {
-  const group = /^([1-9]\d*):([1-9]\d*)$/.exec(pattern.trim());
-  return group === null ? null : 1 - Number(group[1]) / Number(group[2]);
+  const [kept, of] = pattern.trim().split(':').map(Number);
+  return isPattern(pattern.trim()) && kept !== undefined && of !== undefined ? 1 - kept / of : null;
 }

@@ -45,6 +45,6 @@ describe('the share of n:m', () => {
   it('is fixed by the pattern, and by no other', () => {
     expect(fixedSparsity('2:4')).toBe(0.5);
     expect(fixedSparsity('1:4')).toBe(0.75);
-    expect(fixedSparsity('channel/8')).toBeNull();
+    expect(['channel/8', '4:2', '2:', 'a:b'].map(fixedSparsity)).toEqual([null, null, null, null]);
   });
 });

@@ -3,12 +3,14 @@ import { stopIcon } from '@jupyterlab/ui-components';
 import { useEffect, useState } from 'react';
 
 import { steps } from '../../progress/steps';
+import { middleCut } from '../../view/words';
 import type { Progress } from '../answers';
 import type { PanelModel } from '../model';
 import type { Course } from '../watch';
 import { elapsed } from '../words';
 
 const TICK_MS = 500;
+const LONGEST = 300;
 
 export function ProgressSection({ model }: { model: PanelModel }) {
   const { course } = model;
@@ -23,9 +25,8 @@ export function ProgressSection({ model }: { model: PanelModel }) {
   );
 }
 
-function announced({ progress, lives }: Course): string {
-  const goesOn = lives && progress.state === 'running';
-  return goesOn ? `hwprune: ${progress.phase}` : `hwprune: ${progress.summary ?? 'ended'}`;
+function announced(course: Course): string {
+  return `hwprune: ${middleCut(course.lives && course.progress.state === 'running' ? course.progress.phase : ended(course), LONGEST)}`;
 }
 
 function Card({ model, course }: { model: PanelModel; course: Course }) {
@@ -34,7 +35,12 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
   const now = useNow(goesOn);
   const state = goesOn ? 'running' : progress.state === 'running' ? 'lost' : progress.state;
   return (
-    <div className="jp-hwprune-card" data-state={state} data-phase={progress.phase} data-testid="progress-card">
+    <div
+      className="jp-hwprune-card"
+      data-state={state}
+      data-phase={middleCut(progress.phase, 24)}
+      data-testid="progress-card"
+    >
       <div className="jp-hwprune-cardHead">
         <button
           type="button"
@@ -52,7 +58,10 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
       </div>
       {goesOn && <Steps progress={progress} />}
       <p data-testid="progress-said">
-        {(goesOn ? `${progress.phase}: ${progress.detail}` : endedWords(course)).replaceAll(' %', '\u00a0%')}
+        {middleCut(goesOn ? `${progress.phase}: ${progress.detail}` : ended(course), LONGEST).replaceAll(
+          ' %',
+          '\u00a0%'
+        )}
       </p>
       {goesOn && (
         <button
@@ -75,7 +84,7 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
 
 const ENDED: Record<string, string> = { done: 'Done', stopped: 'Stopped', lost: 'Ended' };
 
-function endedWords({ progress }: Course): string {
+function ended({ progress }: Course): string {
   const lost = `the kernel ended in phase ${progress.phase}`;
   return progress.state === 'running' ? lost : (progress.summary ?? '');
 }
@@ -85,7 +94,7 @@ function Steps({ progress }: { progress: Progress }) {
     <ol className="jp-hwprune-steps" aria-label="Phases">
       {steps(progress).map(({ name, state }) => (
         <li key={name} data-state={state} aria-current={state === 'now' ? 'step' : undefined}>
-          <span>{name}</span>
+          <span>{middleCut(name, 24)}</span>
         </li>
       ))}
     </ol>

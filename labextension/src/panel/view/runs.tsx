@@ -2,7 +2,7 @@
 import { useState } from 'react';
 
 import { fixed } from '../../view/format';
-import { deciding, text, what } from '../../view/words';
+import { deciding, middleCut, text, what } from '../../view/words';
 import { compare } from '../compare';
 import type { PanelModel } from '../model';
 import type { Found } from '../watch';
@@ -10,6 +10,7 @@ import { when } from '../words';
 import { Fold } from './parts';
 
 const LONGEST = 200;
+const LONGEST_TEXT = 160;
 
 export function RunsSection({ model }: { model: PanelModel }) {
   const { reports, chosen, comparing } = model;
@@ -50,13 +51,13 @@ export function RunsSection({ model }: { model: PanelModel }) {
 function Run({ model, found, picked }: { model: PanelModel; found: Found; picked: boolean }) {
   const { report } = found;
   const { verdict, speedup } = deciding(report);
-  const said = verdict ?? 'not measured';
+  const judged = verdict ?? 'not measured';
   return (
-    <li className="jp-hwprune-run" data-testid="run" data-verdict={said}>
+    <li className="jp-hwprune-run" data-testid="run" data-verdict={judged}>
       <input
         type="checkbox"
         checked={picked}
-        aria-label={`Compare ${what(report)}`}
+        aria-label={`Compare ${middleCut(what(report), LONGEST_TEXT)}`}
         title="Choose to compare"
         onChange={event => {
           model.pick(found.id, event.target.checked);
@@ -71,20 +72,25 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
         }}
       >
         <span className="jp-hwprune-runHead">
-          <span className="jp-hwprune-verdict" data-verdict={said}>
-            {said}
+          <span className="jp-hwprune-verdict" data-verdict={judged}>
+            {judged}
           </span>
           {speedup !== null && <b>{fixed(speedup, 2)}×</b>}
         </span>
         <span className="jp-hwprune-runWhat">
-          {text(report.request.model)} for {text(report.request.target)}, {text(report.request.pattern)}
+          {said(report.request.model)} for {said(report.request.target)}, {said(report.request.pattern)}
         </span>
         <small>
-          {text(report.request.toolchain)}, {when(report.created)}
+          {said(report.request.toolchain)}, {when(report.created)}
         </small>
       </button>
     </li>
   );
+}
+
+/** What a report may say at any length. */
+function said(value: string | null): string {
+  return middleCut(text(value), 60);
 }
 
 function Table({ found }: { found: Found[] }) {
@@ -105,7 +111,7 @@ function Table({ found }: { found: Found[] }) {
               <td />
               {found.map(({ id, report }) => (
                 <th key={id} scope="col">
-                  {text(report.request.pattern)}
+                  {said(report.request.target)}, {said(report.request.pattern)}
                   <small>{when(report.created)}</small>
                 </th>
               ))}
