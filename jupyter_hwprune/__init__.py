@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .flow import hwprune
     from .merging import merge
     from .modelzoo import zoo
+    from .notebook.panel import panel
     from .provision import setup
     from .ranges import layer_ranges
     from .report import Report
@@ -29,6 +30,7 @@ __all__ = [
     "layer_ranges",
     "load",
     "merge",
+    "panel",
     "setup",
     "simulate",
     "targets",
@@ -44,6 +46,7 @@ _HOMES = {
     "layer_ranges": "ranges",
     "load": "run",
     "merge": "merging",
+    "panel": "notebook.panel",
     "setup": "provision",
     "simulate": "simulation",
     "targets": "survey",

@@ -13,7 +13,8 @@ PATTERNS = ("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured")
 
 def complete(shell: Any, event: Any) -> list[str]:
     """Return the candidates for the word at the cursor, as IPython's `complete_command` hook asks for them."""
-    from .magics import SUBCOMMANDS, HwpruneMagics
+    from .asked import SUBCOMMANDS
+    from .magics import HwpruneMagics
 
     words = event.line.split()
     typed = "" if event.line[-1:].isspace() else words.pop()  # the symbol is its end only: `:` and `=` part words too

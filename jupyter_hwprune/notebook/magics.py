@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import keyword
-import shlex
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +12,11 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from . import completion, lab
+from .asked import SUBCOMMANDS, arguments, judge, parse
 from .cell import Cell
-from .namespace import evaluate, find_input, find_model, find_recipe, scorer
+from .namespace import find_input, find_model
 from .progress import ProgressLine, without_traceback
 
-SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge")
 OWN_OPTIONS = {"doctor": {"--smoke"}, "setup": {"--accept-licence", "--remove", "--python"}}
 SHARED_OPTIONS = {"simulate": {"--input", "--target", "--toolchain", "--threads", "--batch", "--timeout"}}
 
@@ -34,7 +32,7 @@ class HwpruneMagics(Magics):
         "words",
         nargs="*",
         help="the model (a name or an expression); or `targets`; `doctor` and a target; `setup` and a toolchain; "
-        "`simulate` and a model; `merge` and two reports",
+        "`simulate` and a model; `merge` and two reports; `panel`",
     )
     @argument("--input", help="the model's example input: a name or an expression")
     @argument("--target", default="cpu", help="the chip, as `%%hwprune targets` lists them, or chip:toolchain")
@@ -84,11 +82,11 @@ class HwpruneMagics(Magics):
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
         `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`,
-        `%hwprune merge run there.json`; and
+        `%hwprune merge run there.json`, `%hwprune panel`; and
         `%%hwprune net --schedule cubic --steps 3` over `train(net)` and `accuracy(net)`.
         """
         __tracebackhide__ = True
-        options = _parse(HwpruneMagics.hwprune.parser, line)
+        options = parse(HwpruneMagics.hwprune.parser, line)
         if options is None:
             return None
         if cell is not None and (options.zoo is not None or (options.words and options.words[0] in SUBCOMMANDS)):
@@ -119,6 +117,10 @@ class HwpruneMagics(Magics):
         command, *words = options.words
         if command == "merge":
             return _merged(self.shell.user_ns, *words)
+        if command == "panel" and not words:
+            from .panel import panel
+
+            return panel()
         if command == "targets" and not words:
             return survey.targets()
         if command == "doctor" and len(words) <= 1:
@@ -137,9 +139,13 @@ class HwpruneMagics(Magics):
             return found
         if command == "simulate" and len(words) <= 1:
             return self._simulate(words[0] if words else None, options)
-        most = {"simulate": "one model", "targets": "no word", "doctor": "one target", "setup": "one toolchain"}[
-            command
-        ]
+        most = {
+            "simulate": "one model",
+            "targets": "no word",
+            "panel": "no word",
+            "doctor": "one target",
+            "setup": "one toolchain",
+        }[command]
         raise UsageError(f"%hwprune {command} takes {most} after it")
 
     def _simulate(self, text: str | None, options: Namespace) -> Any:
@@ -153,7 +159,7 @@ class HwpruneMagics(Magics):
                 example,
                 name=name,
                 progress=progress,
-                **_judge(options),
+                **judge(options),
             )
             progress.done(f"{name} simulated for {found.target}")
         return found
@@ -170,7 +176,7 @@ class HwpruneMagics(Magics):
                 f"{', '.join(sorted(ZOO_OPTIONS))}"
             )
         with ProgressLine(self.shell) as progress, without_traceback():
-            shown = zoo(options.zoo, progress=progress, **_judge(options))
+            shown = zoo(options.zoo, progress=progress, **judge(options))
             progress.done(summary(shown.report))
         return shown
 
@@ -179,42 +185,15 @@ class HwpruneMagics(Magics):
         from ..flow import hwprune
         from ..render import summary
 
-        namespace = self.shell.user_ns
-        name, model = find_model(namespace, options.words[0] if options.words else None)
-        input_name, example = find_input(namespace, options.input)
-        score = None if options.eval is None else scorer(namespace, options.eval, name)
-        cell = None if text is None else Cell(self.shell, text, name, scores=score is None)
-        if cell is not None and score is None:
-            score = cell.as_score()
+        asked = arguments(self.shell.user_ns, options)
+        cell = None if text is None else Cell(self.shell, text, asked["name"], scores=asked["score"] is None)
+        if cell is not None:
+            asked["finetune"] = cell.finetune
+            asked["score"] = cell.as_score() if asked["score"] is None else asked["score"]
         names = contextlib.nullcontext() if cell is None else cell.all_or_nothing()
         try:
             with ProgressLine(self.shell) as progress, without_traceback(), names:
-                run = hwprune(
-                    model,
-                    example,
-                    pattern=options.pattern,
-                    sparsity=options.sparsity,
-                    importance=options.importance,
-                    allocation=options.allocation,
-                    dense=options.dense or (),
-                    permute=options.permute,
-                    dtype=options.dtype,
-                    keep_all=options.keep_all,
-                    score=score,
-                    finetune=None if cell is None else cell.finetune,
-                    schedule=options.schedule,
-                    steps=options.steps,
-                    recipe=None if options.recipe is None else find_recipe(namespace, options.recipe),
-                    calib=None
-                    if options.calib is None
-                    else evaluate(namespace, options.calib, "the calibration inputs"),
-                    progress=progress,
-                    name=name,
-                    input_name=input_name,
-                    recipe_name=options.recipe,
-                    calib_name=options.calib,
-                    **_judge(options),
-                )
+                run = hwprune(**asked, progress=progress)
                 progress.done(summary(run.report))
         except Exception as error:
             if cell is not None and error is cell.raised:
@@ -223,35 +202,11 @@ class HwpruneMagics(Magics):
         return run
 
 
-def _parse(parser: Any, line: str) -> Namespace | None:
-    """Parse the line as a shell would; None when only help was wanted."""
-    try:
-        words = shlex.split(line.strip().removesuffix(";"))
-    except ValueError as error:
-        raise UsageError(f"The line cannot be read: {error}. Check its quotes: %hwprune {line}") from None
-    if {"-h", "--help"} & set(words):
-        print(parser.format_help())
-        return None
-    options: Namespace = parser.parse_args(words)
-    if options.variable and (not options.variable.isidentifier() or keyword.iskeyword(options.variable)):
-        raise UsageError(f"-o {options.variable}: that is no name for a variable")
-    return options
-
-
-def _judge(options: Namespace) -> dict[str, Any]:
-    """Return who is to judge and how, as every form takes it that compiles something."""
-    return {
-        "target": options.target,
-        "toolchain": options.toolchain,
-        "threads": options.threads,
-        "batch": options.batch,
-        "timeout_s": options.timeout,
-    }
-
-
 def _refuse_options(options: Namespace) -> None:
     """Refuse what another form of the magic takes: nothing said is passed over in silence."""
     command = options.words[0]
+    if command == "panel" and options.variable:
+        raise UsageError("%hwprune panel takes no -o: what to keep the result in is one of the form's fields")
     own = OWN_OPTIONS.get(command, set()) | SHARED_OPTIONS.get(command, set())
     refused = _given(options) - {"--words", "--variable"} - own
     if refused:

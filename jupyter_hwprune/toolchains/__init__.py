@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..target import TARGETS
 from . import environments
 from .environments import Environment
-from .process import Failure, call, private_folder
+from .process import POLL_S, Failure, call, private_folder, waiting
 
 HERE = Path(__file__).parent
 NOT_TOOLCHAINS = {"contract", "environments", "making", "process"}
@@ -137,9 +137,12 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
     """Probe several toolchains at once; each spends its time in its own process."""
     unique = list(dict.fromkeys(names))
     stop = threading.Event()
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool, waiting.get()() as still_wanted:
         try:
-            return dict(zip(unique, pool.map(lambda name: probe(name, stop), unique), strict=True))
+            asked = [pool.submit(probe, name, stop) for name in unique]
+            while wait(asked, POLL_S).not_done:
+                still_wanted()
+            return {name: each.result() for name, each in zip(unique, asked, strict=True)}
         finally:
             stop.set()  # an interrupt reaches this thread only; the others hear of it here
 

@@ -12,6 +12,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +24,12 @@ from ..errors import InputError, ToolchainError, first_line
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""
+
+waiting: ContextVar[Callable[[], AbstractContextManager[Callable[[], None]]]] = ContextVar(
+    "waiting", default=lambda: nullcontext(lambda: None)
+)
+"""Entered as long as nothing is done but to wait for a worker. What it gives is called all the while, and ends the
+worker by what it raises. Who runs in a thread beside other work sets it, to leave the process to that meanwhile."""
 
 WORKER = Path(__file__).with_name("_worker.py")
 CACHE = Path(platformdirs.user_cache_dir("jupyter-hwprune"))  # ours alone, also for what torch.compile makes
@@ -120,10 +128,11 @@ def call(
                 f"No worker process could be started with {(*under, python)[0]}: {first_line(error)}."
             ) from error
     phase = None
-    with process, progress_path.open() as lines:
+    with waiting.get()() as still_wanted, process, progress_path.open() as lines:
         try:
             deadline = time.monotonic() + timeout_s
             while process.poll() is None:
+                still_wanted()
                 phase = _pass_on(lines, progress, phase)
                 if stop is not None and stop.is_set():
                     return Failure(phase, "it was interrupted")

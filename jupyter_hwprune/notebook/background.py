@@ -1,0 +1,94 @@
+"""Work in a thread of its own, whose progress can be read and which can be cancelled, from any thread."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ..toolchains.process import Progress, waiting
+from .turns import Cancelled, Turns
+
+PATIENCE_S = 0.3  # for what was cancelled to come to a place where it looks up
+
+Outcome = Literal["done", "failed", "cancelled"]
+
+
+class Background:
+    """`work` has turns with the cells, see `turns`. What came of it is its `value` or its `error`.
+
+    `loop` is that of the kernel's main thread. `phase` and `detail` are how far the work is.
+    """
+
+    def __init__(self, loop: Any, work: Callable[[Progress], Any]) -> None:
+        self._work = work
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hwprune", daemon=True)
+        self._turns = Turns(loop, self._cancelled, self._thread)
+        self._start = time.monotonic()
+        self._cancelled_at: float | None = None
+        self._interrupted = False
+        self.phase, self.detail = "prune", ""
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def cancel(self) -> None:
+        self._cancelled_at = self._cancelled_at or time.monotonic()
+        self._cancelled.set()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a cell to end."""
+        return self._turns.waits
+
+    def outcome(self, timeout_s: float) -> Outcome | None:
+        """Wait that long for the end and return how it ended, None where it goes on.
+
+        What was cancelled has ended once its worker has and it is out of its turn: its thread may then have to wait for
+        a cell, only to leave everything as it was.
+        """
+        self._thread.join(timeout_s)
+        if self._cancelled_at is not None:
+            if not self._thread.is_alive() or self.waits:
+                return "cancelled"
+            if self._turns.has_turn and time.monotonic() > self._cancelled_at + PATIENCE_S and not self._interrupted:
+                self._interrupt()
+            return None
+        if self._thread.is_alive():
+            return None
+        return "done" if self.error is None else "failed"
+
+    def _interrupt(self) -> None:
+        """Raise Cancelled wherever the thread is, as Ctrl-C does in the main thread: in torch, or in the user's code.
+
+        Never while a worker works: it is looked up often there, and what an interrupt leaves has to be in a turn.
+        """
+        self._interrupted = True
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(Cancelled))
+
+    def _run(self) -> None:
+        waiting.set(self._turns.given)
+        try:
+            with self._turns.taken():
+                self.value = self._work(self._progress)
+        except Cancelled:
+            pass
+        except BaseException as error:  # noqa: BLE001 - the user's own code may raise anything
+            self.error = error
+
+    def _progress(self, phase: str, detail: str) -> None:
+        self.phase, self.detail = phase, detail
+        self._turns.pause()

@@ -1,0 +1,71 @@
+"""How a cancel gets through to a run in the background while the kernel's main thread is busy with a cell."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def hear_at_once(button: Any, act: Callable[[], None]) -> bool:
+    """Call `act` at a click, even while a cell runs; say whether this kernel has a way for that.
+
+    All messages come in by ipykernel's channel thread, which asks a comm where one of its own is to go (since 7.4): to
+    the loop that has last sent something on it, which for a widget is the main thread's, and there it waits.
+    """
+    route = getattr(button.comm, "_reply_subshell_for", None)
+    if route is None:
+        return False
+
+    def hear(data: Any, subshell: Any) -> Any:
+        content = data.get("content") if isinstance(data, dict) else None
+        if isinstance(content, dict) and content.get("event") == "click":
+            act()
+        return route(data, subshell)
+
+    button.comm._reply_subshell_for = hear  # noqa: SLF001 - there is no public place to listen
+    return True
+
+
+class Interrupts:
+    """From `start` to `stop`, which any thread may call, an interrupt of the kernel calls `heard` as well.
+
+    ipykernel ignores interrupts between two cells, raises KeyboardInterrupt within one, and cancels one that awaits. It
+    still does. A cell begins with a handler of its own and ends with the one from before.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._loop = shell.kernel.io_loop
+        self._heard: Callable[[], None] | None = None
+        shell.events.register("pre_execute", self._settle)
+        shell.events.register("post_execute", self._settle_soon)
+
+    def start(self, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        self._settle_soon()
+
+    def stop(self) -> None:
+        self._heard = None
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        self._loop.add_callback(self._settle)
+
+    def _settle(self) -> None:
+        """Have our handler in front of the one that is there, or no more."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # a cell in a subshell, where no signal arrives
+        handler = signal.getsignal(signal.SIGINT)
+        if isinstance(handler, functools.partial) and handler.func == self._hear:
+            if self._heard is None:
+                signal.signal(signal.SIGINT, handler.args[0])
+        elif self._heard is not None:
+            signal.signal(signal.SIGINT, functools.partial(self._hear, handler))
+
+    def _hear(self, before: Any, number: int, frame: Any) -> None:
+        if self._heard is not None:
+            self._heard()
+        if callable(before):
+            before(number, frame)

@@ -1,0 +1,157 @@
+"""`%hwprune panel`: a form over `%hwprune` where JupyterLab's side panel is not, and its run in the background.
+
+A widget is dead in a saved notebook. So the report is static output of the panel's cell, and with it the form gives way
+to a sentence; the cell run again shows the form as it was filled.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from IPython import get_ipython
+from IPython.core.error import UsageError
+from IPython.display import display, update_display
+
+from .. import survey
+from ..errors import HwpruneError, InputError, first_line
+from . import lab
+from .background import Background
+from .interrupts import Interrupts, hear_at_once
+from .line import Filled, magic_line
+from .panel_form import Form
+from .panel_words import alert, instead_of_form, moved, no_report, said
+from .panel_work import Finished, work_of
+
+LOOK_S = 0.1
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CANCELLED = "Cancelled after {:.0f} s: the worker has ended, and nothing was changed."
+BUSY = "While a cell runs, Cancel has to wait for it. Interrupt the kernel instead: that ends this run too, at once."
+
+
+def panel() -> None:
+    """Show a form in the cell's output that runs `%hwprune` in the background, the report below it.
+
+    Raises InputError where there is no notebook.
+    """
+    shell = get_ipython()
+    if not hasattr(shell, "kernel"):
+        line = "jupyter_hwprune.hwprune(model, x)" if shell is None else magic_line(_filled_here())
+        raise InputError(f"The panel needs a notebook; the same is done here by {line}")
+    _PANELS.setdefault(shell, Panel(shell)).show()
+
+
+class Panel:
+    """The one panel of a kernel, whose form and run outlive the output that shows them."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._form: Form | None = None
+        self._filled = _filled_here()
+        self._background: Background | None = None
+        self._targets: survey.Targets | None = None
+        self._report: dict[str, Any] | None = None
+        self._interrupts = Interrupts(shell)
+        self._places = ("", "")  # display ids of the form and of the report
+
+    def show(self) -> None:
+        if self._form is None:
+            self._form = self._open()
+        else:  # it may stand in another cell
+            self._update(0, moved(self._form.line))
+        self._places = (uuid.uuid4().hex, uuid.uuid4().hex)
+        view = {"model_id": self._form.box.model_id, "version_major": 2, "version_minor": 0}
+        display(no_report(self._form.line) | {WIDGET: view}, raw=True, display_id=self._places[0])
+        display(self._report or no_report(self._form.line), raw=True, display_id=self._places[1])
+
+    def _open(self) -> Form:
+        form = Form(self._filled)
+        form.start.on_click(lambda _: self._start(form))
+        form.cancel.on_click(lambda _: self._cancel())
+        form.refresh.on_click(lambda _: form.find())
+        form.refresh.on_click(lambda _: self._ask(form))
+        self._heard_at_once = hear_at_once(form.cancel, self._cancel)
+        if self._targets is None:
+            self._ask(form)
+        else:
+            form.learn(self._targets)
+        return form
+
+    def _ask(self, form: Form) -> None:
+        """Find out what can be measured here, which takes seconds."""
+
+        def ask() -> None:
+            try:
+                self._targets = survey.targets()
+            except HwpruneError as error:
+                form.say(alert(str(error)))
+            else:
+                form.learn(self._targets)
+
+        threading.Thread(target=ask, name="hwprune-survey", daemon=True).start()
+
+    def _start(self, form: Form) -> None:
+        if self._background is not None:
+            return
+        self._filled = form.filled
+        form.work()
+        if not self._heard_at_once:
+            form.say(said(BUSY))
+        if self._report is None:
+            self._update(1, no_report(form.line))
+        background = self._background = Background(self._shell.kernel.io_loop, work_of(self._shell, form.line))
+        self._interrupts.start(background.cancel)
+        background.start()
+        threading.Thread(target=self._watch, args=(form, background), name="hwprune-panel", daemon=True).start()
+
+    def _cancel(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+
+    def _watch(self, form: Form, background: Background) -> None:
+        """Show how far the run is, and then what came of it: in a thread of its own, as the main thread may be busy."""
+        while (outcome := background.outcome(LOOK_S)) is None:
+            form.show_progress(background.phase, _detail(background), background.elapsed_s)
+        self._interrupts.stop()
+        if outcome == "done":
+            self._finish(form, background.value)
+        elif outcome == "cancelled":
+            form.rest(said(CANCELLED.format(background.elapsed_s)))
+        else:
+            form.rest(alert(_words(background.error)))
+        self._background = None
+
+    def _finish(self, form: Form, finished: Finished) -> None:
+        variable = self._filled.variable
+        if variable:
+            self._shell.user_ns[variable] = finished.run
+        self._report = finished.shown
+        self._update(1, finished.shown)
+        self._update(0, instead_of_form(magic_line(self._filled), variable))
+        self._form = None
+        form.close()
+
+    def _update(self, place: int, data: dict[str, Any]) -> None:
+        update_display(data, raw=True, display_id=self._places[place])
+
+
+_PANELS: WeakKeyDictionary[Any, Panel] = WeakKeyDictionary()
+
+
+def _filled_here() -> Filled:
+    here = lab.namespace()
+    return Filled(model=here.model or "net", input=here.input or "x", variable="run")
+
+
+def _detail(background: Background) -> str:
+    if background.cancelled:
+        return "cancelling"
+    return "waits for the running cell to end" if background.waits else background.detail
+
+
+def _words(error: BaseException | None) -> str:
+    if isinstance(error, HwpruneError):
+        return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UsageError) else first_line(error or Exception())

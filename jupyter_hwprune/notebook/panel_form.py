@@ -1,0 +1,186 @@
+"""The panel's form: its widgets, and what stands in them. It knows nothing of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any, get_args
+
+import ipywidgets as widgets  # type: ignore[import-untyped]
+
+from ..choice import Allocation, Importance, cores
+from ..survey import TargetHere, Targets
+from ..target import TARGETS, Stack, Target, find_target
+from . import lab
+from .completion import PATTERNS
+from .line import Filled, magic_line
+from .panel_words import NO_MODEL, STYLE, about_model, about_target, alert, steps
+
+LEFT = ("model", "input", "calib", "eval", "variable", "threads")  # of the notebook and the machine
+RIGHT = ("target", "toolchain", "pattern", "sparsity", "importance", "allocation")  # of the chip and the method
+LABEL = {"description_width": "98px"}
+WIDE = {"width": "auto"}
+COLUMNS = "repeat(auto-fit, minmax(300px, 1fr))"
+COLUMN = {"min_width": "0"}  # what a field holds makes no column wider
+LINE = 80  # characters of the magic line that have room in a row, where the browser does not size the field itself
+
+
+class Form:
+    """`line` is the magic line that says what the fields say; `start`, `cancel` and `refresh` are buttons."""
+
+    def __init__(self, filled: Filled) -> None:
+        self._targets: Targets | None = None
+        self._offering = False
+        self._fields = _make_fields()
+        self._about_target, self._progress, self._message = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._line = widgets.Textarea(description="Same as", layout=WIDE, style=LABEL)
+        self.start = widgets.Button(description="Run", button_style="primary", tooltip="Run this line")
+        self.cancel = widgets.Button(description="Cancel", tooltip="End the run and change nothing")
+        self.refresh = widgets.Button(description="Refresh", tooltip="Look again for models, inputs and toolchains")
+        self.box = self._lay_out()
+        self._offer("target", _target_labels(), filled.target)
+        for field in fields(filled):
+            if field.name not in ("model", "target"):
+                value = getattr(filled, field.name)
+                self._fields[field.name].value = int(value) if field.name == "threads" else value
+        self.find(filled.model)
+        for widget in (
+            *self._fields.values(),
+            self._line,
+        ):  # the line is to be copied: what is typed into it goes again
+            widget.observe(self._follow, "value")
+        self._follow()
+
+    @property
+    def filled(self) -> Filled:
+        return Filled(**{name: str(field.value or "") for name, field in self._fields.items()})
+
+    @property
+    def line(self) -> str:
+        return magic_line(self.filled)
+
+    def find(self, wanted: str | None = None) -> None:
+        """Look for what the user's namespace has by now."""
+        here = lab.namespace()
+        model, given = self._fields["model"], self._fields["input"]
+        labels = {about_model(each): each.name for each in here.models}
+        self._offer("model", labels, wanted or model.value, here.model)
+        given.options = self._fields["calib"].options = [each.name for each in here.tensors]
+        given.value = given.value or here.input or ""
+        self._fields["eval"].options = here.scores
+        self.rest("" if labels else alert(NO_MODEL))
+
+    def learn(self, targets: Targets) -> None:
+        """Show what can be measured on this machine."""
+        self._targets = targets
+        elsewhere = [row.target.name for row in targets.rows if not row.usable]
+        self._offer("target", _target_labels(elsewhere), self._fields["target"].value)
+        self._follow()
+
+    def work(self) -> None:
+        """Take no changes from now on, but a cancel."""
+        self._enable(working=True)
+        self.say("")
+
+    def rest(self, message: str) -> None:
+        self._enable(working=False)
+        _show(self._progress, "")
+        self.say(message)
+
+    def show_progress(self, phase: str, detail: str, elapsed_s: float) -> None:
+        _show(self._progress, steps(phase, detail, elapsed_s))
+
+    def say(self, message: str) -> None:
+        _show(self._message, message)
+
+    def close(self) -> None:
+        _close(self.box)
+
+    def _enable(self, *, working: bool) -> None:
+        for widget in (*self._fields.values(), self.refresh):
+            widget.disabled = working
+        self.start.disabled = working or self._fields["model"].value is None
+        self.cancel.disabled = not working
+
+    def _follow(self, change: Any = None) -> None:
+        """Bring what hangs on the fields into line with them."""
+        if self._offering:
+            return
+        toolchain = self._fields["toolchain"]
+        if change is not None and change.owner is self._fields["target"]:
+            toolchain.value = ""
+        row, _ = find_target(self._fields["target"].value)
+        toolchain.options = [stack.toolchain for stack in row.stacks]
+        here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
+        stack = _stack_of(row, toolchain.value, here)
+        self._fields["pattern"].placeholder = f"the target's own, {stack.pattern}"
+        self._fields["sparsity"].placeholder = f"the target's own, {stack.sparsity:g}"
+        self._about_target.value = about_target(row, stack, here)
+        self._line.value = self.line
+        self._line.rows = 1 + len(self.line) // LINE
+
+    def _offer(self, name: str, labels: Mapping[str, str], *wanted: str | None) -> None:
+        """Let a field offer these values by their labels, and take the first wanted one that is among them."""
+        self._offering = True
+        self._fields[name].options = list(labels.items())
+        values = list(labels.values())
+        self._fields[name].value = next((value for value in (*wanted, *values) if value in values), None)
+        self._offering = False
+
+    def _lay_out(self) -> Any:
+        columns = [widgets.VBox([self._fields[name] for name in side], layout=COLUMN) for side in (LEFT, RIGHT)]
+        side_by_side = widgets.GridBox(columns, layout={"grid_template_columns": COLUMNS, "grid_gap": "0 24px"})
+        buttons = widgets.HBox([self.start, self.cancel, self.refresh])
+        style = widgets.HTML(STYLE, layout={"display": "none"})
+        parts = [side_by_side, self._about_target, self._line, buttons, self._progress, self._message]
+        box = widgets.VBox([style, *parts])
+        box.add_class("hwprune-panel")
+        self._line.add_class("hwprune-line")
+        return box
+
+
+def _make_fields() -> dict[str, Any]:
+    def of(kind: Any, label: str, **more: Any) -> Any:
+        return kind(description=label, layout=WIDE, style=LABEL, **more)
+
+    text, choice, either = widgets.Text, widgets.Dropdown, widgets.Combobox
+    return {
+        "model": of(choice, "Model"),
+        "input": of(either, "Example input"),
+        "calib": of(either, "Calibrate with", placeholder="the example input"),
+        "eval": of(either, "Score", placeholder="none; accuracy(net), for example"),
+        "variable": of(text, "Keep as", placeholder="no variable"),
+        "threads": of(widgets.BoundedIntText, "Threads", min=1, max=cores()),
+        "target": of(choice, "Target"),
+        "toolchain": of(either, "Toolchain", placeholder="the first that works here"),
+        "pattern": of(either, "Pattern", options=PATTERNS),
+        "sparsity": of(text, "Sparsity"),
+        "importance": of(choice, "Importance", options=get_args(Importance)),
+        "allocation": of(choice, "Allocation", options=get_args(Allocation)),
+    }
+
+
+def _stack_of(target: Target, toolchain: str, here: TargetHere | None) -> Stack:
+    """Return the stack that a run takes: as far as is known, where the toolchain is left open or is somebody else's."""
+    usable = here.usable if here else ()
+    order = sorted(target.stacks, key=lambda stack: (stack.toolchain != toolchain, stack.toolchain not in usable))
+    return order[0]
+
+
+def _target_labels(elsewhere: Collection[str] = ()) -> dict[str, str]:
+    names = {f"{row.name}: {row.chip}{', not here' if row.name in elsewhere else ''}": row.name for row in TARGETS}
+    return {"cpu: this computer's": "cpu"} | names
+
+
+def _show(widget: Any, page: str) -> None:
+    widget.value, widget.layout.display = page, None if page else "none"
+
+
+def _close(widget: Any) -> None:
+    """Close a widget and all that belongs to it, and nothing of the user's."""
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    for part in (widget.layout, getattr(widget, "style", None)):
+        if isinstance(part, widgets.Widget):
+            part.close()
+    widget.close()

@@ -1,0 +1,80 @@
+"""What the panel says, as HTML: everything that comes from the user or a toolchain is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from ..survey import TargetHere
+from ..target import Stack, Target
+from .lab import Model
+
+PHASES = ("prune", "export", "compile", "check", "profile", "measure")
+NO_MODEL = "There is no model here yet: no torch nn.Module with parameters. Make one in a cell, then press Refresh."
+STYLE = """<style>
+.hwprune-panel { border: 1px solid var(--jp-border-color2, #8886); border-radius: 4px; gap: 10px; margin: 4px 0 10px;
+  max-width: 880px; padding: 14px 18px 16px; }
+.hwprune-panel .widget-html-content { line-height: 1.5; }
+.hwprune-panel .hwprune-line textarea { field-sizing: content; font-family: var(--jp-code-font-family, monospace);
+  resize: none; }
+[data-jp-theme-light="false"] .hwprune-panel select { appearance: auto; background-image: none; color-scheme: dark; }
+.hwprune-quiet { opacity: 0.75; }
+.hwprune-steps span { opacity: 0.5; }
+.hwprune-alert, .hwprune-said { border-left: 3px solid var(--jp-info-color1, #0288d1); padding-left: 10px; }
+.hwprune-alert { border-color: var(--jp-error-color1, #d32f2f); }
+</style>"""
+
+
+def alert(text: str) -> str:
+    return f'<div class="hwprune-alert" role="alert">{escape(text)}</div>'
+
+
+def said(text: str) -> str:
+    return f'<div class="hwprune-said" role="status">{escape(text)}</div>'
+
+
+def steps(phase: str, detail: str, elapsed_s: float) -> str:
+    """Return the phases in their order with this one marked; one of another name stands by itself before them."""
+    names = [f"<b>{escape(name)}</b>" if name == phase else f"<span>{name}</span>" for name in PHASES]
+    if phase not in PHASES:
+        names.insert(0, f"<b>{escape(phase)}</b>")
+    return f'<div class="hwprune-steps">{" → ".join(names)} · {elapsed_s:.0f} s<br>{escape(detail)}</div>'
+
+
+def about_model(model: Model) -> str:
+    size = "lazy" if model.parameters is None else f"{model.parameters:,} parameters"
+    return f"{model.name}: {model.kind}, {size}"
+
+
+def about_target(target: Target, stack: Stack, here: TargetHere | None) -> str:
+    """Return who measures the target here, or what hinders that and what helps."""
+    if here is None:
+        return _quiet(f"{target.name}: asking the toolchains what is here …")
+    hindrance = here.obstacles.get(stack.toolchain)
+    if hindrance is None:
+        others = [name for name in here.usable if name != stack.toolchain]
+        return _quiet(f"{target.name}: measured here with {' or '.join([stack.toolchain, *others])}.")
+    cure = f" What helps: {hindrance.cure}." if hindrance.cure else ""
+    return _quiet(f"{target.name}: pruned and checked, but not measured here: {hindrance.reason}.{cure}")
+
+
+def _quiet(text: str) -> str:
+    return f'<div class="hwprune-quiet">{escape(text)}</div>'
+
+
+def no_report(line: str) -> dict[str, str]:
+    return _static("The report will stand here. Where there is no form above, run this cell again, or the line:", line)
+
+
+def instead_of_form(line: str, variable: str) -> dict[str, str]:
+    kept = f" and kept the result as {variable}" if variable else ""
+    return _static(f"Run this cell again for the form. It has run this line{kept}:", line)
+
+
+def moved(line: str) -> dict[str, str]:
+    return _static("The form is in another cell now. It stands for the line:", line)
+
+
+def _static(sentence: str, line: str) -> dict[str, str]:
+    """Return what stands in a saved notebook, wherever it is read."""
+    page = f"<div>{escape(sentence)}<br><code>{escape(line)}</code></div>"
+    return {"text/plain": f"hwprune: {sentence}\n{line}", "text/html": page}

@@ -1,0 +1,52 @@
+"""What the panel has done in the background: the form's very line, read by the magic's own parser."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..run import Run
+from ..toolchains.process import Progress
+from .asked import arguments, parse
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run, and all forms of its report."""
+
+    run: Run
+    shown: dict[str, Any]
+
+
+def work_of(shell: Any, line: str) -> Callable[[Progress], Finished]:
+    """Return what `line` does; it raises what the magic raises, and looks at the namespace when it is called."""
+
+    def work(progress: Progress) -> Finished:
+        from ..flow import hwprune
+        from .magics import HwpruneMagics
+
+        options = parse(HwpruneMagics.hwprune.parser, line.removeprefix("%hwprune"))
+        assert options is not None
+        asked = arguments(shell.user_ns, options)
+        kept = {"model": _copied(asked["model"]), "example": _detached(asked["example"])}
+        run = hwprune(**asked | kept, progress=progress)
+        return Finished(run, run._repr_mimebundle_())
+
+    return work
+
+
+def _copied(model: Any) -> Any:
+    """Copy the model, which cells may change before the run is through; one that cannot be is refused by `hwprune`."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # noqa: BLE001 - any module's own code
+        return model
+
+
+def _detached(example: Any) -> Any:
+    from torch import Tensor
+    from torch.utils import _pytree as pytree
+
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), example)

@@ -1,0 +1,165 @@
+"""Taking turns with the user's cells: a run in a thread of its own has the process to itself, between two cells.
+
+Random numbers belong to the whole process, as torch's tracer does and the filters of warnings: what a run changes of
+them for a moment would hit a cell that runs beside it (a training loop dies of an export in another thread). So the
+kernel's main thread stands still as long as a run prunes or exports, with the user's random numbers put away. A worker
+needs none of that: while one works, cells run beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+TURN_S = 0.2  # after which cells have their turn, where the run can stop for them
+CELLS_S = 0.02  # for a cell to begin, which then runs to its end
+
+
+class Cancelled(BaseException):
+    """Ends the run from within; no `except Exception` on the way holds it up."""
+
+
+@dataclass
+class Turn:
+    begun: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    until: float = 0.0
+    gradients: bool = True
+    device: Any = None
+
+
+class Turns:
+    """The turns of the run in `thread`, until `cancelled`. `loop` is that of the kernel's main thread."""
+
+    def __init__(self, loop: Any, cancelled: threading.Event, thread: threading.Thread) -> None:
+        self._loop, self._cancelled, self._thread = loop, cancelled, thread
+        self._turn: Turn | None = None
+        self._own: Shared | None = None
+        self.waits = False
+
+    @property
+    def has_turn(self) -> bool:
+        return self._turn is not None
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Have turns from here on, with torch in the modes that the main thread is in."""
+        try:
+            turn = self._take()
+            torch = sys.modules.get("torch")
+            if torch is not None:
+                torch.set_grad_enabled(turn.gradients)
+                torch.set_default_device(turn.device)
+            self.still_wanted()
+            yield
+        finally:
+            self._give()
+
+    @contextlib.contextmanager
+    def given(self) -> Iterator[Callable[[], None]]:
+        """Leave the process to the cells, as `toolchains.process.waiting` asks for. Raises Cancelled."""
+        try:
+            self._give()
+            yield self.still_wanted
+        finally:
+            self._take()  # after a cancel too: on its way out the run still puts back what is the process's
+        self.still_wanted()
+
+    def pause(self) -> None:
+        """Let the cells have their turn when it is time. Raises Cancelled."""
+        self.still_wanted()
+        if self._turn is not None and time.monotonic() > self._turn.until:
+            with self.given():
+                time.sleep(CELLS_S)
+
+    def still_wanted(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def _take(self) -> Turn:
+        if self._turn is not None and not self._turn.over.is_set():
+            return self._turn  # it was cancelled on its way to give it
+        turn, self.waits = Turn(), True
+        self._loop.add_callback(self._stand_still, turn)
+        turn.begun.wait()
+        turn.until = time.monotonic() + TURN_S
+        self._turn, self.waits = turn, False
+        return turn
+
+    def _give(self) -> None:
+        if self._turn is not None:
+            self._turn.over.set()
+            self._turn = None
+
+    def _stand_still(self, turn: Turn) -> None:
+        """Lend the process to the run: what the main thread does meanwhile."""
+        theirs = Shared.now()
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            turn.gradients, turn.device = torch.is_grad_enabled(), torch.get_default_device()
+        if self._own is not None:
+            self._own.put_back()
+        try:
+            with (
+                contextlib.redirect_stdout(Others(sys.stdout, self._thread)),
+                contextlib.redirect_stderr(Others(sys.stderr, self._thread)),
+            ):
+                turn.begun.set()
+                while not turn.over.wait(TURN_S) and self._thread.is_alive():
+                    pass
+        finally:
+            self._own = Shared.now()
+            theirs.put_back()
+
+
+class Others(io.TextIOBase):
+    """A stream for all threads but one, which nobody hears: its words would stand under a cell that knows of none."""
+
+    def __init__(self, stream: Any, mute: threading.Thread) -> None:
+        self._stream, self._mute = stream, mute
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread() is self._mute else int(self._stream.write(text) or 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What any code of the process draws from or looks at; None for a library that is not there yet."""
+
+    python: Any
+    numpy: Any
+    torch: Any
+    cuda: Any
+    fused_attention: bool
+
+    @classmethod
+    def now(cls) -> Shared:
+        torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+        return cls(
+            random.getstate(),
+            numpy and numpy.random.get_state(),
+            torch and torch.get_rng_state(),
+            torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None,
+            torch is not None and torch.backends.mha.get_fastpath_enabled(),
+        )
+
+    def put_back(self) -> None:
+        random.setstate(self.python)
+        if self.numpy is not None:
+            sys.modules["numpy"].random.set_state(self.numpy)
+        if self.torch is not None:
+            torch = sys.modules["torch"]
+            torch.set_rng_state(self.torch)
+            torch.backends.mha.set_fastpath_enabled(self.fused_attention)
+            if self.cuda is not None:
+                torch.cuda.set_rng_state_all(self.cuda)
