@@ -47,7 +47,7 @@ const OPTIONS = [
 
 export function magicLine(asked: Asked): string {
   const model = oneLine(asked.model);
-  const words = model === '' ? [] : [quoted(model)];
+  const words = model === '' ? [] : [quoted(isOtherwiseRead(model) ? `(${model})` : model)];
   for (const name of OPTIONS) {
     const value = oneLine(asked[name]);
     if (value !== '' && value !== DEFAULTS[name]) {
@@ -58,6 +58,11 @@ export function magicLine(asked: Asked): string {
   return ['%hwprune', ...words, ...(variable === '' ? [] : ['-o', quoted(variable)])].join(' ');
 }
 
+/** A model that is called as a form of the magic, or begins as an option does. */
+function isOtherwiseRead(model: string): boolean {
+  return ['targets', 'doctor', 'setup', 'simulate', 'merge', 'panel'].includes(model) || model.startsWith('-');
+}
+
 /** A value that begins with a dash would be taken for an option of its own. */
 function option(name: string, value: string): string[] {
   return value.startsWith('-') ? [`${name}=${quoted(value)}`] : [name, quoted(value)];
@@ -65,7 +70,7 @@ function option(name: string, value: string): string[] {
 
 /** A line magic ends with its line. */
 function oneLine(value: string): string {
-  return value.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+  return value.trim().replace(/\s*[\n\r\v\f\x85\u2028\u2029]+\s*/g, ' ');
 }
 
 const WORDS =
