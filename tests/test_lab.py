@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from jupyter_hwprune.notebook import lab
+from jupyter_hwprune.notebook.magics import SUBCOMMANDS
 from tests.conftest import fingerprint
 from tests.networks import cnn
 
@@ -107,6 +109,11 @@ def test_a_user_without_torch_is_not_made_to_import_it() -> None:
     torch_said, loaded, no_model, imported = json.loads(said)
     assert (torch_said, loaded, imported) == (False, False, False)
     assert "There is no model here" in no_model
+
+
+def test_the_panels_know_every_form_of_the_magic_that_a_model_may_be_called_as() -> None:
+    shared = json.loads((Path(__file__).parent / "magic_lines.json").read_text(encoding="utf-8"))
+    assert set(SUBCOMMANDS) <= {row["form"].get("model") for row in shared}
 
 
 def test_every_subject_has_a_function_of_its_name() -> None:
