@@ -60,12 +60,14 @@ function Panel({ model }: { model: PanelModel }) {
       {model.notebook !== null && (
         <>
           <ProgressSection model={model} />
-          <div className="jp-hwprune-form">
-            <ModelSection model={model} />
-            <TargetSection model={model} />
-            <OptionsSection model={model} />
-            <LineSection model={model} />
-          </div>
+          {model.told.hindrance?.why !== 'other language' && (
+            <div className="jp-hwprune-form">
+              <ModelSection model={model} />
+              <TargetSection model={model} />
+              <OptionsSection model={model} />
+              <LineSection model={model} />
+            </div>
+          )}
           <RunsSection model={model} />
           <TargetsSection model={model} />
           <DoctorSection model={model} />
