@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .lab import Lab
@@ -98,9 +99,10 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     def keep(name: str, value: float) -> None:
         EVIDENCE.mkdir(parents=True, exist_ok=True)
         path = EVIDENCE / "figures.json"
-        figures: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
-        figures.setdefault(request.node.name, {})[name] = round(value, 4)
-        path.write_text(json.dumps(figures, indent=1, sort_keys=True))
+        with FileLock(f"{path}.lock"):
+            figures: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+            figures.setdefault(request.node.name, {})[name] = round(value, 4)
+            path.write_text(json.dumps(figures, indent=1, sort_keys=True))
 
     return keep
 

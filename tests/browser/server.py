@@ -60,7 +60,7 @@ class Server:
     def set_settings(self, extension: str, plugin: str, settings: dict[str, Any]) -> None:
         """Keep settings as a user would have changed them; pages read them when they are loaded."""
         folder = self._settings / extension
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{plugin}.jupyterlab-settings").write_text(json.dumps(settings))
 
     def log(self) -> str:
