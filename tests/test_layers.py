@@ -79,7 +79,9 @@ def test_imports_run_with_the_flow(path: Path) -> None:
     assert not upward, f"{path.name} stands at {room(path)} and imports {upward}, which comes later in the flow"
 
 
-@pytest.mark.parametrize("name", ["__init__", "errors", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"])
+@pytest.mark.parametrize(
+    "name", ["__init__", "errors", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"]
+)
 def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
     top = {
