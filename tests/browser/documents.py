@@ -38,11 +38,11 @@ def code(source: str, *bundles: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, name: str, *cells: dict[str, Any]) -> str:
+def write(folder: Path, name: str, *cells: dict[str, Any], kernel: str = "python3") -> str:
     """Write a notebook and return its path as the server knows it."""
     numbered = [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    notebook = {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    spec = {"name": kernel, "display_name": kernel, "language": "python"}
+    notebook = {"cells": numbered, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
     (folder / name).write_text(json.dumps(notebook))
     return name
 

@@ -20,6 +20,11 @@ ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "jupyter_hwprune" / "labextension"
 TOKEN = "browser-tests"
 START_S = 120
+# a kernel as those before ipykernel 7 were, which have no subshells
+NO_SUBSHELLS = "no-subshells"
+LAUNCH_WITHOUT = """from ipykernel import ipkernel, kernelapp
+ipkernel.IPythonKernel._supports_kernel_subshells = property(lambda self: False)
+kernelapp.launch_new_instance()"""
 
 
 class Server:
@@ -35,6 +40,7 @@ class Server:
             # a copy: a build that goes on meanwhile is none of this server's business
             shutil.copytree(EXTENSION, home / "labextensions" / "jupyter-hwprune")
         (home / "config" / "jupyter_server_config.json").write_text(json.dumps(self._config()))
+        self._add_kernel()
         self._process = self._start()
         self.url = self._wait()
 
@@ -45,12 +51,15 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def forget(self) -> None:
-        """End all kernels, remove all files, and take every setting back that a page has changed."""
+    def end_kernels(self) -> None:
         for session in self.call("GET", "sessions"):
             self.call("DELETE", f"sessions/{session['id']}")
         for kernel in self.call("GET", "kernels"):
             self.call("DELETE", f"kernels/{kernel['id']}")
+
+    def forget(self) -> None:
+        """End all kernels, remove all files, and take every setting back that a page has changed."""
+        self.end_kernels()
         for path in (*self._settings.iterdir(), *self.notebooks.iterdir()):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -97,6 +106,13 @@ class Server:
             "LabApp": {"expose_app_in_browser": True, "extension_manager": "readonly"},
             "JupyterNotebookApp": {"expose_app_in_browser": True},
         }
+
+    def _add_kernel(self) -> None:
+        folder = self._home / "data" / "kernels" / NO_SUBSHELLS
+        folder.mkdir(parents=True)
+        arguments = [sys.executable, "-c", LAUNCH_WITHOUT, "-f", "{connection_file}"]
+        spec = {"argv": arguments, "display_name": NO_SUBSHELLS, "language": "python"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
 
     def _start(self) -> subprocess.Popen[bytes]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}

@@ -42,12 +42,15 @@ def test_a_file_opens_by_a_double_click(lab: Lab) -> None:
     check_against(lab.page.locator(".jp-MimeDocument .hwprune-report"), documents.small())
 
 
-def test_notebook_7_shows_the_same(lab: Lab) -> None:
+def test_notebook_7_shows_the_same_and_has_the_side_panel(lab: Lab) -> None:
     in_lab = saved(lab, documents.small()).text_content()
     lab.open_notebook7("old.ipynb")
     shown = lab.page.locator(".hwprune-report")
     check_against(shown, documents.small())
     assert shown.text_content() == in_lab  # the least important columns give way to Notebook's narrower page
+    side = lab.open_side_panel()
+    expect(side.get_by_test_id("run")).to_contain_text("net for x86-cpu, channel/8")
+    expect(side.get_by_text("No model is here: torch is not imported yet.")).to_be_visible()
 
 
 def test_the_table_sorts_by_each_head_both_ways(lab: Lab) -> None:

@@ -10,6 +10,7 @@ from jupyter_hwprune.render import mimebundle
 
 from . import documents
 from .lab import Lab
+from .server import NO_SUBSHELLS
 
 
 def test_it_lists_the_models_writes_a_cell_and_runs_it(lab: Lab) -> None:
@@ -87,6 +88,21 @@ def test_a_kernel_that_was_busy_before_the_panel_opened_answers_it(lab: Lab) -> 
     expect(lab.prompt(1)).to_have_text("[*]:")
     lab.command("notebook:interrupt-kernel")
     lab.wait_for_end(1)
+
+
+def test_it_says_that_it_waits_where_a_busy_kernel_has_no_subshells(lab: Lab) -> None:
+    cells = documents.code(documents.SETUP), documents.code("import time\nwhile True: time.sleep(0.1)")
+    lab.open(documents.write(lab.server.notebooks, "run.ipynb", *cells, kernel=NO_SUBSHELLS))
+    lab.run(0)
+    lab.start_cell(1)
+    expect(lab.prompt(1)).to_have_text("[*]:")
+    side = lab.open_side_panel()
+    expect(side.get_by_test_id("hindrance")).to_have_text("The panel waits for the kernel, which is busy.")
+    expect(side.get_by_test_id("model-net")).to_be_hidden()
+    lab.command("notebook:interrupt-kernel")
+    lab.wait_for_end(1)
+    expect(side.get_by_test_id("model-net")).to_be_visible()
+    expect(side.get_by_test_id("hindrance")).to_be_empty()
 
 
 def test_the_settings_choose_its_side_and_what_its_form_begins_with(lab: Lab) -> None:
