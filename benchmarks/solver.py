@@ -4,8 +4,8 @@ Layers [size, size] of three kinds: random, a small character language model's, 
 the same weight and the same products of the calibration inputs; errors are those on other inputs. Every round calls
 each contestant once, in a shuffled order, and a ratio pairs the calls of one round. SparseGPT's own file runs as it is,
 on the CPU: its prints are silenced and its wait for a GPU is left out. It has no entry for Wanda, whose score and
-groups (rows, or n:m) are a line: that line is ours. Prints a table, writes it with the JSON, and takes up a run again
-at the first size that is missing there.
+groups (rows, or n:m) are a line: that line is ours. Times are CPU seconds of one thread. Prints a table, writes it with
+the JSON, and takes up a run again at the first size that is missing there.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--fresh", action="store_true", help="measure again what is written there")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     path: Path = options.out
     data = {**provenance(), "seeds": options.seeds, "cells": []}
     if path.exists() and not options.fresh:
@@ -145,9 +146,9 @@ def one_seed(
         for name in shuffled.sample(list(contestants), len(contestants)):
             gc.collect()
             call = contestants[name](weight, gram, pattern)
-            start = time.perf_counter()
+            start = time.process_time()
             pruned = call()
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = time.process_time() - start
             if name not in errors:
                 errors[name] = layer_error(weight, pruned, heldout)
         cell["rounds"].append(seconds)
@@ -324,8 +325,7 @@ def provenance() -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "clock": "CPU seconds of one thread",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "rows": ROWS,
@@ -335,7 +335,7 @@ def provenance() -> dict[str, Any]:
 
 def where(data: dict[str, Any]) -> str:
     return (
-        f"{data['cpu']}, {data['cores']} cores, {data['threads']} threads, {data['seeds']} seeds, {data['created']}; "
+        f"{data['cpu']}, {data['clock']}, {data['seeds']} seeds, {data['created']}; "
         f"Python {data['python']}, torch {data['torch']}; damping {data['damping']}, blocks of 128 columns."
     )
 
