@@ -58,6 +58,13 @@ class Lab:
         expect(side).to_be_visible()
         return side
 
+    def use_theme(self, name: str) -> None:
+        """Have JupyterLab wear a theme; it hides itself for a frame when the new style sheet is there."""
+        self.command("apputils:change-theme", theme=name)
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        expect(self.panel).to_be_visible()
+
     def command(self, name: str, **arguments: Any) -> None:
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
 
