@@ -217,6 +217,22 @@ def test_cancel_ends_the_worker_within_two_seconds_and_leaves_all_as_it_was(
     assert front.value("run.report.request.toolchain") == FAULTY
 
 
+def test_where_a_click_has_to_wait_for_a_cell_the_panel_says_beforehand_how_to_cancel(
+    front: Front, worker: Worker
+) -> None:
+    front.run(
+        "import ipykernel.comm.comm as c; way = c.BaseComm._reply_subshell_for; del c.BaseComm._reply_subshell_for"
+    )
+    front.run("os.environ['HWPRUNE_FAULT'] = 'check:hang'")
+    open_panel(front, FAULTY)
+    front.click("Run")
+    worker.wait_for()
+    assert "Interrupting the kernel ends this run too" in front.pages()
+    front.run("c.BaseComm._reply_subshell_for = way")
+    front.click("Cancel")
+    worker.assert_ends_within(2)
+
+
 @pytest.mark.parametrize(
     "where", ["def accuracy(model):\n    while True: pass", "def accuracy(model):\n    time.sleep(1)"]
 )
@@ -344,9 +360,9 @@ def test_the_one_panel_moves_to_the_cell_that_asks_for_it_with_the_run_in_it(fro
 
 
 def test_options_that_the_form_has_itself_are_refused(front: Front) -> None:
-    assert "panel takes no -o" in "".join(front.run("%hwprune panel -o run")["traceback"])
-    assert "panel takes no option" in "".join(front.run("%hwprune panel --target hopper")["traceback"])
-    assert "panel takes no word" in "".join(front.run("%hwprune panel net")["traceback"])
+    assert "panel takes no -o" in front.run("%hwprune panel -o run")["evalue"]
+    assert "panel takes no option" in front.run("%hwprune panel --target hopper")["evalue"]
+    assert "panel takes no word" in front.run("%hwprune panel net")["evalue"]
 
 
 def test_in_a_terminal_one_sentence_gives_the_line_to_use(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from .panel_work import Finished, work_of
 LOOK_S = 0.1
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CANCELLED = "Cancelled after {:.0f} s: the worker has ended, and nothing was changed."
-BUSY = "While a cell runs, Cancel has to wait for it. Interrupt the kernel instead: that ends this run too, at once."
+BUSY = "Here Cancel waits as long as a cell runs, or torch. Interrupting the kernel ends this run too, and at once."
 
 
 def panel() -> None:

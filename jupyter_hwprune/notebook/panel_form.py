@@ -49,7 +49,6 @@ class Form:
             self._line,
         ):  # the line is to be copied: what is typed into it goes again
             widget.observe(self._follow, "value")
-        self._follow()
 
     @property
     def filled(self) -> Filled:
@@ -68,6 +67,7 @@ class Form:
         given.options = self._fields["calib"].options = [each.name for each in here.tensors]
         given.value = given.value or here.input or ""
         self._fields["eval"].options = here.scores
+        self._follow()
         self.rest("" if labels else alert(NO_MODEL))
 
     def learn(self, targets: Targets) -> None:
