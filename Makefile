@@ -27,7 +27,8 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	npm --prefix labextension run check
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest -n 2 --dist loadscope --ignore tests/browser
+	$(BIN)/pytest -n 2 --dist loadscope tests/browser
 
 labextension: $(NODE_READY)
 	npm --prefix labextension run build
