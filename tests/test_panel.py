@@ -381,7 +381,15 @@ def test_plain_python_is_told_of_the_function() -> None:
     assert "jupyter_hwprune.hwprune(model, x)" in done.stdout
 
 
-def test_no_widget_library_is_loaded_before_the_panel_is_asked_for(shell: Any) -> None:
-    script = "import sys, jupyter_hwprune; print('ipywidgets' in sys.modules); jupyter_hwprune.panel"
+def test_widgets_are_loaded_when_the_panel_is_asked_for_and_torch_not_even_then() -> None:
+    script = (
+        "import sys, jupyter_hwprune; print('ipywidgets' in sys.modules); jupyter_hwprune.panel\n"
+        "print('ipywidgets' in sys.modules, 'torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_a_name_that_the_user_has_taken_is_not_where_the_result_would_go(front: Front) -> None:
+    front.run("def run(): pass\n%hwprune panel")
+    assert front.field("Keep as")["value"] == "hwprune_run"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import uuid
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from IPython import get_ipython
 from IPython.core.error import UsageError
@@ -37,10 +36,12 @@ def panel() -> None:
     Raises InputError where there is no notebook.
     """
     shell = get_ipython()
-    if not hasattr(shell, "kernel"):
-        line = "jupyter_hwprune.hwprune(model, x)" if shell is None else magic_line(_filled_here())
+    if not hasattr(getattr(shell, "kernel", None), "io_loop"):
+        line = "jupyter_hwprune.hwprune(model, x)" if shell is None else magic_line(_filled_here(shell))
         raise InputError(f"The panel needs a notebook; the same is done here by {line}")
-    _PANELS.setdefault(shell, Panel(shell)).show()
+    if shell not in _PANELS:
+        _PANELS[shell] = Panel(shell)
+    _PANELS[shell].show()
 
 
 class Panel:
@@ -49,7 +50,7 @@ class Panel:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._form: Form | None = None
-        self._filled = _filled_here()
+        self._filled = _filled_here(shell)
         self._background: Background | None = None
         self._targets: survey.Targets | None = None
         self._report: dict[str, Any] | None = None
@@ -137,12 +138,13 @@ class Panel:
         update_display(data, raw=True, display_id=self._places[place])
 
 
-_PANELS: WeakKeyDictionary[Any, Panel] = WeakKeyDictionary()
+_PANELS: dict[Any, Panel] = {}
 
 
-def _filled_here() -> Filled:
+def _filled_here(shell: Any) -> Filled:
     here = lab.namespace()
-    return Filled(model=here.model or "net", input=here.input or "x", variable="run")
+    variable = "hwprune_run" if "run" in shell.user_ns else "run"  # a name of the user's own is not for us to take
+    return Filled(model=here.model or "net", input=here.input or "x", variable=variable)
 
 
 def _detail(background: Background) -> str:

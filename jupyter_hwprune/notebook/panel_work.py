@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..run import Run
 from ..toolchains.process import Progress
 from .asked import arguments, parse
+
+if TYPE_CHECKING:
+    from ..run import Run  # and torch with it, which takes seconds to load
 
 
 @dataclass(frozen=True)

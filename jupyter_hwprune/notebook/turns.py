@@ -9,7 +9,6 @@ needs none of that: while one works, cells run beside it.
 from __future__ import annotations
 
 import contextlib
-import io
 import random
 import sys
 import threading
@@ -106,11 +105,10 @@ class Turns:
             turn.gradients, turn.device = torch.is_grad_enabled(), torch.get_default_device()
         if self._own is not None:
             self._own.put_back()
+        out: Any = Others(sys.stdout, self._thread)
+        err: Any = Others(sys.stderr, self._thread)
         try:
-            with (
-                contextlib.redirect_stdout(Others(sys.stdout, self._thread)),
-                contextlib.redirect_stderr(Others(sys.stderr, self._thread)),
-            ):
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 turn.begun.set()
                 while not turn.over.wait(TURN_S) and self._thread.is_alive():
                     pass
@@ -119,14 +117,14 @@ class Turns:
             theirs.put_back()
 
 
-class Others(io.TextIOBase):
+class Others:
     """A stream for all threads but one, which nobody hears: its words would stand under a cell that knows of none."""
 
     def __init__(self, stream: Any, mute: threading.Thread) -> None:
         self._stream, self._mute = stream, mute
 
-    def write(self, text: str) -> int:
-        return len(text) if threading.current_thread() is self._mute else int(self._stream.write(text) or 0)
+    def write(self, text: str) -> Any:
+        return len(text) if threading.current_thread() is self._mute else self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
