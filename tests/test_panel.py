@@ -342,7 +342,7 @@ def test_without_a_model_it_says_so_until_there_is_one(front: Front) -> None:
     front.until(lambda: front.field("Model")["_options_labels"] == ["late: Sequential, 16,778 parameters"])
     assert not front.field("Run")["disabled"]
     assert "There is no model" not in front.pages()
-    assert front.field("Same as")["value"].startswith("%hwprune late")
+    front.until(lambda: front.field("Same as")["value"].startswith("%hwprune late"))
 
 
 def test_the_one_panel_moves_to_the_cell_that_asks_for_it_with_the_run_in_it(front: Front, worker: Worker) -> None:
