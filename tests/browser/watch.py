@@ -12,6 +12,8 @@ FOREIGN = (
     r"Cannot read properties of null \(reading 'kernel'\)[\s\S]*@jupyter-widgets/jupyterlab-manager",
     # the shortcuts' settings are looked for before they are loaded, where another plugin's come first
     r"Cannot read properties of undefined \(reading 'schema'\)\s+at \S+/(notebook|jlab)_core\.",
+    # Notebook 7 asks for its file browser, now and then, before that is there
+    r"Command 'filebrowser:open-path' not registered[\s\S]*/notebook_core\.",
 )
 
 
