@@ -168,7 +168,7 @@ def _stack_of(target: Target, toolchain: str, here: TargetHere | None) -> Stack:
 
 
 def _target_labels(elsewhere: Collection[str] = ()) -> dict[str, str]:
-    names = {f"{row.name}: {row.chip}{', not here' if row.name in elsewhere else ''}": row.name for row in TARGETS}
+    names = {f"{row.name}{' (not here)' if row.name in elsewhere else ''}: {row.chip}": row.name for row in TARGETS}
     return {"cpu: this computer's": "cpu"} | names
 
 
