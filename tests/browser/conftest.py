@@ -54,7 +54,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium, ended with the last test of this folder: as long as it runs, no other test can have an event loop."""
     executable = shutil.which("chromium")
     if executable is None:
-        pytest.fail("The browser tests need chromium, and there is none: apt-get install chromium", pytrace=False)
+        pytest.fail("The browser tests need chromium, and there is none: make chromium", pytrace=False)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(
