@@ -14,17 +14,19 @@ from .lab import Lab
 from .workers import seconds_to_end, wait_for_worker, wait_until
 
 PHASES = ("prune", "export", "compile", "check", "profile", "measure")
-# each change of the phase, together with the prompt of the cell that runs
+# each change of the phase, together with the prompt of the cell that runs, and each place that Cancel's corner has
 RECORD = """() => {
-    window.seen = { cell: [], panel: [] };
+    const cornerOf = element => element && ['top', 'right'].map(edge => element.getBoundingClientRect()[edge]).join();
+    window.seen = { cell: [], panel: [], cancel: [] };
     new MutationObserver(() => {
         const prompt = document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')[1].textContent;
         const told = {
             cell: document.querySelector('.hwprune-phases [data-state=now]')?.textContent,
             panel: document.querySelector('[data-testid=progress-card]')?.dataset.phase,
+            cancel: cornerOf(document.querySelector('[data-testid=cancel]')),
         };
-        for (const [where, phase] of Object.entries(told)) {
-            if (prompt === '[*]:' && phase && window.seen[where].at(-1) !== phase) window.seen[where].push(phase);
+        for (const [where, word] of Object.entries(told)) {
+            if (prompt === '[*]:' && word && window.seen[where].at(-1) !== word) window.seen[where].push(word);
         }
     }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
 }"""
@@ -59,6 +61,7 @@ def hanging(lab: Lab) -> Path:
     lab.run(0)
     lab.open_side_panel()
     expect(lab.page.get_by_test_id("model-net")).to_be_visible()
+    lab.page.evaluate(RECORD)
     lab.start_cell(1)
     return wait_for_worker(lab.server.notebooks / "worker.pid")
 
@@ -91,6 +94,8 @@ def test_cancel_in_the_side_panel_ends_the_worker_and_leaves_the_kernel_at_work(
         "KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."
     )
     expect(lab.page.get_by_test_id("progress-card")).to_have_attribute("data-state", "stopped")
+    places = lab.page.evaluate("window.seen.cancel")
+    assert len(places) == 1, places  # a button that moves under a press loses the click
     expect(lab.run(2)).to_have_text("the kernel answers")
 
 

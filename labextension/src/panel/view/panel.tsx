@@ -56,10 +56,10 @@ function Panel({ model }: { model: PanelModel }) {
   return (
     <>
       <Head model={model} />
+      {model.notebook !== null && <ProgressSection model={model} />}
       <Hindered model={model} />
       {model.notebook !== null && (
         <>
-          <ProgressSection model={model} />
           {model.told.hindrance?.why !== 'other language' && (
             <div className="jp-hwprune-form">
               <ModelSection model={model} />

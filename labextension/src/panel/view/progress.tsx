@@ -55,6 +55,22 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
         <span className="jp-hwprune-clock" data-testid="elapsed">
           {elapsed(progress, heardAt, goesOn, now)}
         </span>
+        {/* above all that changes its height as a run goes on: a button that moves under a press loses the click */}
+        {goesOn && (
+          <button
+            type="button"
+            className="jp-hwprune-button"
+            data-testid="cancel"
+            disabled={model.cancelling}
+            title="Interrupt the kernel"
+            onClick={() => {
+              void model.cancel();
+            }}
+          >
+            <stopIcon.react tag="span" />
+            {model.cancelling ? 'Stopping…' : 'Cancel'}
+          </button>
+        )}
       </div>
       {goesOn && <Steps progress={progress} />}
       <p data-testid="progress-said">
@@ -63,21 +79,6 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
           '\u00a0%'
         )}
       </p>
-      {goesOn && (
-        <button
-          type="button"
-          className="jp-hwprune-button"
-          data-testid="cancel"
-          disabled={model.cancelling}
-          title="Interrupt the kernel"
-          onClick={() => {
-            void model.cancel();
-          }}
-        >
-          <stopIcon.react tag="span" />
-          {model.cancelling ? 'Stopping…' : 'Cancel'}
-        </button>
-      )}
     </div>
   );
 }
