@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.charlm import CharLM, perplexity, prunable, trained
+from benchmarks.masks import cpu_name
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import NM, Block, Unstructured
 from jupyter_hwprune.pruning.calibration import Calibration
@@ -216,11 +217,9 @@ def importable(path: Path) -> Iterator[None]:
 
 
 def provenance() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "sequences": SEQUENCES,

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from benchmarks.masks import cpu_name
 from tests.architectures import ARCHITECTURES
 from tests.architectures.reference import masked, unsettle
 
@@ -244,14 +245,12 @@ def difference(actual: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def provenance(peer: Path | None) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     versions = {"torch": torch.__version__, "transformers": installed("transformers")}
     if peer is not None:
         ask = "from importlib.metadata import version; print(version('torch-pruning'))"
         versions["torch-pruning"] = subprocess.check_output([str(peer), "-c", ask], text=True).strip()  # noqa: S603
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"created": created, "cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()} | {
+    return {"created": created, "cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()} | {
         "versions": versions
     }
 

@@ -195,7 +195,7 @@ def test_a_cache_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_slower_as_a_whole_goes_back_to_dense(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without graphs the stand-in's sparse products take the time that emulating them takes."""
+    """Without graphs the stand-in's sparse products cost more by their launches than they save."""
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "graph")
     model = Net()
     run = sparse_here(model)

@@ -242,11 +242,7 @@ def _said(status: Any, serves: tuple[str, ...]) -> tuple[str, ...]:
     said += [f"{device}: {label}" for device, label in status.devices.items()]
     said += [status.reason] if status.reason else []
     said += status.absent.values()
-    said += [
-        f"{remark.about}: {remark.said}" + (f"; cure: {remark.cure}" if remark.cure else "")
-        for remark in status.remarks
-    ]
-    return tuple(said)
+    return (*said, *map(str, status.remarks))
 
 
 def _dtype(dtype: Any) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..provision import EnvironmentHere, Environments
     from ..simulation import Simulation
     from ..survey import Doctor, TargetHere, Targets
-    from ..toolchains import Remark, Status
+    from ..toolchains import Status
 
 INDENT = " " * 15
 
@@ -124,7 +124,7 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
         if (own := status.environment) is not None:
             said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
         said += [f"why: {reason}" for reason in status.absent.values()]
-        said += [_remark(remark) for remark in status.remarks]
+        said += map(str, status.remarks)
         said.append("devices: " + (", ".join(f"{key} ({value})" for key, value in status.devices.items()) or "none"))
     else:
         said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
@@ -136,10 +136,6 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
 
 def _ready(row: EnvironmentHere) -> str:
     return "ready" if row.obstacle is None else "missing"
-
-
-def _remark(remark: Remark) -> str:
-    return f"{remark.about}: {remark.said}" + (f"; cure: {remark.cure}" if remark.cure else "")
 
 
 def _wrapped(said: str, first: str, rest: str) -> list[str]:

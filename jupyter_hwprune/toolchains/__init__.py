@@ -30,6 +30,9 @@ class Remark:
     said: str
     cure: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.about}: {self.said}" + (f"; cure: {self.cure}" if self.cure else "")
+
 
 @dataclass(frozen=True)
 class Status:
