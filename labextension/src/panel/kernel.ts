@@ -18,6 +18,7 @@ export type Silence =
 
 const HELLO = "__import__('jupyter_hwprune.notebook.lab', fromlist=['lab']).listen()";
 const TARGET = 'hwprune';
+const HELLO_PATIENCE_MS = 1000;
 
 const UNTRACKED = 'untracked_message_types';
 
@@ -42,6 +43,7 @@ export function leaveStatusAlone(): void {
  */
 export class AskedKernel implements IDisposable {
   private greeted = false;
+  private hello: Promise<Silence | null> | null = null; // the one that is under way
   private subshell: Promise<Shell> | null = null;
   private disposed = false;
 
@@ -90,14 +92,26 @@ export class AskedKernel implements IDisposable {
     }
   }
 
-  /** Have our module loaded; returns why it is not. A busy kernel may have loaded it by `%load_ext`. */
+  /**
+   * Have our module loaded; returns why it is not. A busy kernel may have loaded it by `%load_ext`.
+   *
+   * A cell that reaches the kernel before our hello keeps it waiting to its end, as any cell does of any client.
+   */
   private async greet(): Promise<Silence | null> {
     if (this.greeted) {
       return null;
     }
-    if (this.isBusy()) {
-      return this.answersWhileBusy && this.mayListen() ? null : { why: 'busy' };
+    if (this.hello === null && !this.isBusy()) {
+      this.hello = this.sayHello().finally(() => {
+        this.hello = null;
+      });
     }
+    const answered = this.hello === null ? undefined : await withPatience(this.hello);
+    const whileBusy: Silence | null = this.answersWhileBusy && this.mayListen() ? null : { why: 'busy' };
+    return answered === undefined ? whileBusy : answered;
+  }
+
+  private async sayHello(): Promise<Silence | null> {
     const future = this.connection.requestExecute({
       code: '',
       silent: true,
@@ -189,6 +203,16 @@ export class AskedKernel implements IDisposable {
       this.subshell = null;
     }
   };
+}
+
+/** Wait for an answer, but not for ever; undefined where there is none yet. */
+function withPatience<T>(answer: Promise<T>): Promise<T | undefined> {
+  const tooLong = new Promise<undefined>(resolve => {
+    window.setTimeout(() => {
+      resolve(undefined);
+    }, HELLO_PATIENCE_MS);
+  });
+  return Promise.race([answer, tooLong]);
 }
 
 /** Why a kernel does not listen, by what came of saying hello; null where it does. */

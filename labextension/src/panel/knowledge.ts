@@ -59,6 +59,7 @@ export class Knowledge implements IDisposable {
     this.session?.kernelChanged.disconnect(this.onKernelChanged);
     this.session?.statusChanged.disconnect(this.onStatus);
     this.notebook = notebook;
+    this.hindrance = notebook === null ? { why: 'no notebook' } : null;
     this.session?.kernelChanged.connect(this.onKernelChanged);
     this.session?.statusChanged.connect(this.onStatus);
     this.onKernelChanged();

@@ -13,7 +13,7 @@ export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doc
 export class PanelModel implements IDisposable {
   readonly changed = new Signal<this, void>(this);
   /** What the kernel says. */
-  readonly told = new Knowledge(() => this.busy);
+  readonly told = new Knowledge(() => this.watch?.isRunning ?? false);
   notebook: NotebookPanel | null = null;
   cancelling = false;
   comparing = false;

@@ -46,7 +46,7 @@ export class NotebookWatch implements IDisposable {
   reports: Found[] = [];
   /** The run that goes on, or the last one that did while the panel was there. */
   course: Course | null = null;
-  /** Whether a cell runs, or waits to. */
+  /** Whether a cell ran, or waited to, at the last look. */
   busy = false;
   private readonly contents = new WeakMap<Output, Content>(); // an output that changes is another object
   private timer: number | null = null;
@@ -71,6 +71,15 @@ export class NotebookWatch implements IDisposable {
     Signal.clearData(this);
   }
 
+  /** Whether a cell runs, or waits to, at this moment: the kernel itself may not know of it yet. */
+  get isRunning(): boolean {
+    return this.cells.some(runs);
+  }
+
+  private get cells(): ICodeCellModel[] {
+    return Array.from(this.notebook.model?.cells ?? []).filter(isCode);
+  }
+
   private readonly later = (): void => {
     if (this.timer === null && !this.disposed) {
       this.timer = window.setTimeout(() => {
@@ -81,9 +90,9 @@ export class NotebookWatch implements IDisposable {
   };
 
   private scan(): void {
-    const cells = Array.from(this.notebook.model?.cells ?? []).filter(isCode);
+    const { cells } = this;
     const ended = ENDS.includes(this.notebook.sessionContext.kernelDisplayStatus);
-    const running = ended ? [] : cells.filter(cell => cell.executionState === 'running');
+    const running = ended ? [] : cells.filter(runs);
     const goesOn = running.map(cell => this.courseOf(cell, true)).find(course => course?.progress.state === 'running');
     const before = { reports: this.reports, course: this.course, busy: this.busy };
     this.busy = running.length > 0;
@@ -148,6 +157,10 @@ function isSame(a: State, b: State): boolean {
 
 export function isCode(cell: ICellModel): cell is ICodeCellModel {
   return cell.type === 'code';
+}
+
+function runs(cell: ICodeCellModel): boolean {
+  return cell.executionState === 'running';
 }
 
 export function outputsOf(cell: ICodeCellModel): Output[] {

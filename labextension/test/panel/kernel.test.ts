@@ -1,4 +1,5 @@
 import type { Kernel } from '@jupyterlab/services';
+import { PromiseDelegate } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -19,6 +20,8 @@ class FakeKernel {
   sent: string[] = [];
   answer: unknown = CHOICES;
   hello: unknown = { status: 'ok', data: { 'application/json': LISTENING } };
+  /** What runs there before our hello, if anything. */
+  before: Promise<void> = Promise.resolve();
   language = 'python';
   supportsSubshells = true;
   status: Kernel.Status = 'idle';
@@ -33,7 +36,8 @@ class FakeKernel {
 
   requestExecute(content: { code: string; silent: boolean; store_history: boolean }) {
     this.sent.push(`execute ${JSON.stringify(content.code)} ${content.silent} ${content.store_history}`);
-    return { done: Promise.resolve({ content: { status: 'ok', user_expressions: { hello: this.hello } } }) };
+    const reply = { content: { status: 'ok', user_expressions: { hello: this.hello } } };
+    return { done: this.before.then(() => reply) };
   }
 
   requestCreateSubshell() {
@@ -99,6 +103,25 @@ describe('a kernel', () => {
     loaded = true;
     expect(await asked().ask('choices')).toEqual(CHOICES);
     expect(fake.sent).toEqual(['create_subshell', 'comm_open on own', 'comm_close on own']);
+  });
+
+  it('that begins a cell just before our hello is not waited for, and is greeted once', async () => {
+    vi.useFakeTimers();
+    const cell = new PromiseDelegate<void>();
+    fake.before = cell.promise;
+    const kernel = asked();
+    const first = kernel.ask('choices');
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await first).toEqual({ why: 'busy' });
+    loaded = true;
+    const second = kernel.ask('choices');
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await second).toEqual(CHOICES);
+    vi.useRealTimers();
+    cell.resolve();
+    expect(await kernel.ask('choices')).toEqual(CHOICES);
+    expect(fake.sent.filter(each => each.startsWith('execute'))).toHaveLength(1);
+    expect(fake.sent.filter(each => each === 'comm_open on own')).toHaveLength(2);
   });
 
   it('that is busy and has no subshells is not asked, and is asked on its main shell when it is idle', async () => {
