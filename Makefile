@@ -41,7 +41,7 @@ chromium:
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq chromium; }
 
 lab: setup labextension
-	$(BIN)/jupyter labextension develop --overwrite .
+	$(BIN)/jupyter-builder develop --overwrite .
 	$(BIN)/jupyter lab notebooks
 
 docs: setup

@@ -1,6 +1,6 @@
 """The wheel's build step: the extension for JupyterLab, built with Node and laid where JupyterLab looks for it.
 
-An editable install builds nothing; `npm run build` in labextension and `jupyter labextension develop .` do it by hand.
+An editable install builds nothing; `npm run build` in labextension and `jupyter-builder develop .` do it by hand.
 """
 
 from __future__ import annotations

@@ -72,5 +72,5 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
-    """Say where the extension's files stand, for `jupyter labextension develop`; a wheel brings them in place."""
+    """Say where the extension's files stand, for `jupyter-builder develop`; a wheel brings them in place."""
     return [{"src": "labextension", "dest": "jupyter-hwprune"}]

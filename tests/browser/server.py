@@ -31,7 +31,7 @@ class Server:
     """`notebooks` is what the file browser shows; kernels run there and import the package of this working tree."""
 
     def __init__(self, home: Path, *, with_extension: bool) -> None:
-        self.notebooks, self._home = home / "notebooks", home
+        self.notebooks, self._home, self._with_extension = home / "notebooks", home, with_extension
         self._settings = home / "settings"
         self._log = home / "server.log"
         for folder in ("config", "data", "runtime", "settings", "workspaces", "labextensions", "notebooks"):
@@ -85,6 +85,8 @@ class Server:
 
     def _config(self) -> dict[str, Any]:
         quiet = {"@jupyterlab/apputils-extension:announcements": True}
+        if not self._with_extension:  # where it was linked into this environment
+            quiet["jupyter-hwprune"] = True
         (self._home / "config" / "labconfig").mkdir()
         (self._home / "config" / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": quiet}))
         return {
