@@ -52,6 +52,9 @@ FAINT_TEXTS = """root => {
     return { texts: told.length, faint: told.filter(each => each[2] < 4.5) };
 }"""
 
+SHARED_IDS = """root => [...new Set([...root.querySelectorAll('[id]')].map(element => element.id))]
+    .filter(id => document.querySelectorAll(`[id="${CSS.escape(id)}"]`).length > 1)"""
+
 
 def faint_texts(part: Locator) -> list[Any]:
     """Return the texts of a part of the page whose contrast to what is behind them is below 4.5:1."""
@@ -62,13 +65,17 @@ def faint_texts(part: Locator) -> list[Any]:
 
 
 def violations(part: Locator) -> list[str]:
-    """Return what axe-core finds serious or critical in a part of the page."""
+    """Return what axe-core finds serious or critical in a part of the page, and its ids that stand twice on the page.
+
+    Of ids axe-core is not sure; a label that names another thing than its own control is one to us.
+    """
     part.page.evaluate(axe())
     found = part.evaluate(
         "root => axe.run(root, { resultTypes: ['violations'] }).then(result => result.violations.map("
         "each => [each.impact, each.id, each.help, each.nodes.slice(0, 3).map(node => node.html)]))"
     )
-    return [str(each) for each in found if each[0] in {"serious", "critical"}]
+    twice: list[str] = part.evaluate(SHARED_IDS)
+    return [str(each) for each in found if each[0] in {"serious", "critical"}] + twice
 
 
 @functools.cache

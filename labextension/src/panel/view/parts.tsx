@@ -24,7 +24,7 @@ export function Fold(props: {
     }
   }, [model, wanted]);
   const Caret = open ? caretDownIcon : caretRightIcon;
-  const id = `jp-hwprune-${section}`;
+  const id = `jp-hwprune-section-${section}`;
   return (
     <section className="jp-hwprune-section" ref={place} data-testid={`section-${section}`} aria-labelledby={id}>
       <header className="jp-hwprune-sectionHead">
@@ -81,7 +81,7 @@ export function TextField(props: {
   fault?: string | undefined;
   disabled?: boolean;
 }) {
-  const id = `jp-hwprune-${props.name}`;
+  const id = `jp-hwprune-field-${props.name}`;
   const offers = props.offers ?? [];
   return (
     <Field id={id} label={props.label} note={props.note} fault={props.fault}>
@@ -126,7 +126,7 @@ export function SelectField(props: {
   groups: readonly { label?: string; offers: readonly Offer[] }[];
   note?: ReactNode;
 }) {
-  const id = `jp-hwprune-${props.name}`;
+  const id = `jp-hwprune-field-${props.name}`;
   return (
     <Field id={id} label={props.label} note={props.note}>
       <select
