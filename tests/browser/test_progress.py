@@ -121,3 +121,20 @@ def test_the_side_panel_is_answered_while_a_cell_runs(
     expect(lab.prompt(1)).to_have_text("[*]:")
     expect(lab.page.get_by_test_id("model-another")).to_contain_text("Sequential")
     expect(lab.page.get_by_test_id("hindrance")).to_be_empty()
+
+
+def test_a_kernel_that_is_restarted_in_mid_run_takes_the_worker_along_and_answers_again(
+    lab: Lab, hanging: Path
+) -> None:
+    expect(lab.page.get_by_test_id("progress-card")).to_have_attribute("data-phase", "check")
+    took_s = seconds_to_end(hanging, lambda: lab.page.evaluate(RESTART))
+    assert took_s < 10  # the kernel has its own time to end
+    expect(lab.page.get_by_test_id("progress-card")).to_have_attribute("data-state", "lost")
+    expect(lab.page.get_by_test_id("progress-said")).to_have_text("the kernel ended in phase check")
+    expect(lab.page.get_by_test_id("cancel")).to_have_count(0)
+    expect(lab.page.get_by_test_id("model-net")).to_have_count(0)  # it is gone
+    expect(lab.page.get_by_test_id("hindrance")).to_be_empty()
+    expect(lab.run(2)).to_have_text("the kernel answers")
+
+
+RESTART = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
