@@ -42,6 +42,7 @@ def test_the_launchers_card_opens_a_copy_of_a_tutorial(lab: Lab) -> None:
     dialog.get_by_role("combobox").select_option(index=0)
     dialog.get_by_role("button", name="Open").click()
     expect(lab.panel).to_be_visible()
+    lab.wait_for_kernel()  # one that is still to come would be there in the next test
     [copied] = lab.server.notebooks.glob("*.ipynb")
     assert "%load_ext jupyter_hwprune" in copied.read_text()
 
