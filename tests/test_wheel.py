@@ -94,14 +94,16 @@ def test_an_editable_install_needs_neither_node_nor_the_switch(sources: Path) ->
     assert not [name for name in names(sources) if "labextension" in name]
 
 
-def test_make_lab_links_the_working_trees_build_into_the_environment(tmp_path: Path) -> None:
+def test_make_lab_links_the_working_trees_build_into_the_environment(sources: Path, tmp_path: Path) -> None:
+    built_before(sources)
     tools = Path(sys.executable).parent
     shown = subprocess.check_output(["make", "--dry-run", "lab", f"BIN={tools}"], cwd=ROOT, text=True)
     (link,) = (line for line in shown.splitlines() if " develop " in line)
     option = "--DevelopLabExtensionApp"
     elsewhere = (f"{option}.labextensions_dir={tmp_path}", f"{option}.sys_prefix=False")
-    subprocess.run([*shlex.split(link), *elsewhere], cwd=ROOT, env={"PATH": "", "HOME": str(tmp_path)}, check=True)
-    assert (tmp_path / "jupyter-hwprune").resolve() == ROOT / "jupyter_hwprune" / "labextension"
+    own = {"PATH": "", "HOME": str(tmp_path), "PYTHONPATH": str(sources)}
+    subprocess.run([*shlex.split(link), *elsewhere], cwd=sources, env=own, check=True)
+    assert (tmp_path / "jupyter-hwprune").resolve() == sources / "jupyter_hwprune" / "labextension"
 
 
 def test_the_extension_has_the_version_of_the_package() -> None:
