@@ -24,7 +24,6 @@ import warnings
 from collections import Counter
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from benchmarks.masks import cpu_name
+from benchmarks.masks import cpu_name, installed
 from tests.architectures import ARCHITECTURES
 from tests.architectures.reference import masked, unsettle
 
@@ -253,13 +252,6 @@ def provenance(peer: Path | None) -> dict[str, Any]:
     return {"created": created, "cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()} | {
         "versions": versions
     }
-
-
-def installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def where(data: dict[str, Any]) -> str:

@@ -83,10 +83,7 @@ def test_layers_that_gain_are_sparse_and_the_others_are_dense_again(run: Run) ->
     assert back.name == "narrow"
     assert back.rows == 68
     assert back.speed.verdict == "slower"
-    speedup = back.speed.speedup
-    assert speedup is not None
-    assert speedup == pytest.approx(1 / 1.4, rel=0.01)
-    assert back.reason == f"its sparse kernel takes {1 / speedup:.2f}x the time of the dense one"
+    assert back.reason == "its sparse kernel takes 1.40x the time of the dense one"
     torch.manual_seed(0)
     dense = Net()
     assert torch.equal(run.model.get_parameter("narrow.weight"), dense.narrow.weight)

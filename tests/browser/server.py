@@ -31,7 +31,7 @@ class Server:
     """`notebooks` is what the file browser shows; kernels run there and import the package of this working tree."""
 
     def __init__(self, home: Path, *, with_extension: bool) -> None:
-        self.notebooks, self._home, self._with_extension = home / "notebooks", home, with_extension
+        self.notebooks, self._home = home / "notebooks", home
         self._settings = home / "settings"
         self._log = home / "server.log"
         for folder in ("config", "data", "runtime", "settings", "workspaces", "labextensions", "notebooks"):
@@ -39,7 +39,8 @@ class Server:
         if with_extension:
             # a copy: a build that goes on meanwhile is none of this server's business
             shutil.copytree(EXTENSION, home / "labextensions" / "jupyter-hwprune")
-        (home / "config" / "jupyter_server_config.json").write_text(json.dumps(self._config()))
+        config = self._config(with_extension=with_extension)
+        (home / "config" / "jupyter_server_config.json").write_text(json.dumps(config))
         self._add_kernel()
         self._process = self._start()
         self.url = self._wait()
@@ -83,9 +84,9 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, *, with_extension: bool) -> dict[str, Any]:
         quiet = {"@jupyterlab/apputils-extension:announcements": True}
-        if not self._with_extension:  # where it was linked into this environment
+        if not with_extension:  # where it was linked into this environment
             quiet["jupyter-hwprune"] = True
         (self._home / "config" / "labconfig").mkdir()
         (self._home / "config" / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": quiet}))

@@ -45,7 +45,7 @@ class Clock(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if sparse or func.name().split(".")[0] in PRODUCTS:
             inputs = next(arg for arg in args[1 if sparse or "addmm" in func.name() else 0 :]).shape[-1]
             share = 1.0 if not sparse else 0.6 if inputs >= 128 else 1.4
-            self.us += share * output.numel() * inputs / 1e5 * random.uniform(0.995, 1.005)
+            self.us += share * output.numel() * inputs / 1e5 * random.uniform(0.999, 1.001)
         return output
 
 
@@ -104,7 +104,7 @@ class Gpu(_nvidia.Gpu):
 
     def milliseconds(self, call: Callable[[], Any]) -> float:
         if isinstance(call, Replay):
-            return call.seconds * 1e3 * random.uniform(0.995, 1.005)
+            return call.seconds * 1e3 * random.uniform(0.999, 1.001)
         return self._computed(call)
 
     def _computed(self, call: Callable[[], Any]) -> float:
