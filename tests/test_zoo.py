@@ -93,7 +93,7 @@ def test_a_folder_is_measured_against_its_dense_twin(small: Path, sparsezoo_envi
     shown = zoo(small, target=HERE)
     report = shown.report
     assert report.measurement.evidence.kind == "measured"
-    assert report.verdict == "no measurable gain"
+    assert report.measurement.comparison.speedup == pytest.approx(1, abs=0.3)  # no kernel of this runtime skips zeros
     assert (report.request.model, report.request.pattern, report.request.batch) == ("cnn", "unstructured", 1)
     assert report.request.sparsity == pytest.approx(0.9, abs=0.001)
     layers = {layer.name: layer for layer in report.layers}
