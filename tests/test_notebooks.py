@@ -37,7 +37,7 @@ def near_one(report: dict[str, Any]) -> bool:
     """Say whether nine tenths of the work gone bought nothing like it.
 
     The verdict is no fact to hold a busy machine to: one copy of a model in nine was seen to run 7 to 16 % slower there
-    than another, in every round of its process.
+    than another, by the median of 60 rounds.
     """
     speedup = report["measurement"]["comparison"]["speedup"]
     return bool(0.7 < speedup < 1.3)
