@@ -19,7 +19,7 @@ from .layers import TRANSPOSED
 GRAM_LIMIT_BYTES = 2 << 30
 CHUNK_BYTES = 64 << 20
 CONSTANT = 1e-5  # of an input's square is variance, no more than float32 has rounded away
-PANEL = 512  # columns of one product; the half of a Gram matrix below its diagonal panels is mirrored, not computed
+PANEL = 512  # columns of one product; what lies below the diagonal is mirrored
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,11 @@ class Accumulator:
     def statistics(self) -> Statistics:
         if self.sums.ndim == 2:
             return Statistics(self.rows, self.sums.sqrt(), self.inputs / max(self.rows, 1), None)
-        for start in range(PANEL, self.sums.shape[1], PANEL):
+        for start in range(0, self.sums.shape[1], PANEL):  # to the bit: a product may round (i, j) unlike (j, i)
             panel = slice(start, start + PANEL)
             self.sums[:, panel, :start] = self.sums[:, :start, panel].mT
+            upper = self.sums[:, panel, panel].triu()
+            self.sums[:, panel, panel] = upper + upper.triu(1).mT
         norms = self.sums.diagonal(dim1=1, dim2=2).sqrt()
         return Statistics(self.rows, norms, self.inputs / max(self.rows, 1), self.sums)
 
