@@ -79,7 +79,8 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
     for _ in range(runs):
         with private_folder() as folder:
             proof = prove(model, same, Example.of(make_input(1)), folder, lambda *_: None)
-        comparison = proof.measurement.comparison
+        assert proof.timed is not None
+        comparison = proof.timed.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found
 
@@ -99,8 +100,8 @@ def tally(toolchain: str, verdicts: list[dict[str, Any]]) -> str:
 
 
 def cells(report: Report) -> tuple[str, ...]:
-    m, c = report.measurement, report.measurement.comparison
-    if c.speedup is None or c.low is None or c.high is None or c.noise_floor is None:
+    m = report.timed
+    if m is None or (c := m.comparison).speedup is None or c.low is None or c.high is None or c.noise_floor is None:
         unknown = "not measured"
         return (report.request.model, report.request.pattern, report.request.toolchain, *[unknown] * 7)
     macs, left = report.totals.macs, report.totals.pruned_macs

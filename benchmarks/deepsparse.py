@@ -88,7 +88,8 @@ def runs(name: str, batch: int, sparsities: list[float]) -> Rows:
 
 
 def cells(report: Report, simulated_ms: float | None) -> list[str]:
-    measurement, request = report.measurement, report.request
+    measurement, request = report.timed, report.request
+    assert measurement is not None
     against = {each.toolchain: each for each in report.baselines}
     said = [request.model, str(request.batch), f"{request.sparsity:.0%}"]
     said += [f"{ms(measurement.dense_ms)} → {ms(measurement.pruned_ms)}", times(measurement.comparison.speedup)]

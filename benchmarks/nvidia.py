@@ -156,9 +156,10 @@ def _cell(speed: Comparison, otherwise: str) -> str:
 
 
 def _model_row(report: Report) -> tuple[str, ...]:
-    m, c, energy = report.measurement, report.measurement.comparison, report.energy
-    if c.speedup is None or c.low is None or c.high is None:
-        return (report.request.model, report.request.dtype, f"not measured: {m.evidence.reason}")
+    m, energy = report.timed, report.energy
+    if m is None or (c := m.comparison).speedup is None or c.low is None or c.high is None:
+        why = report.measurement.evidence.reason
+        return (report.request.model, report.request.dtype, f"not measured: {why}")
     used = sum(layer.used is True for layer in report.layers)
     counted = [layer for layer in report.layers if layer.counters is not None]
     agree = sum((layer.counters is not None and layer.counters.sparse > 0) == layer.used for layer in counted)

@@ -131,8 +131,9 @@ def hwprune(
             if finetune is not None:
                 settled = keep_trained(settled, pruned)
             proof = prove(start, settled, inputs, folder, progress)
-            if finetune is None and proof.measurement.comparison.verdict == "slower" and settled.rated and not keep_all:
-                settled = give_up(start, settled, proof.measurement.comparison)
+            found = proof.timed.comparison if proof.timed else None
+            if found and found.verdict == "slower" and finetune is None and settled.rated and not keep_all:
+                settled = give_up(start, settled, found)
                 proof = prove(start, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)

@@ -59,6 +59,7 @@ def layers_with_kernels(
                 used=(channels or pruned.sparse) if pruned else None,
                 utilization=_utilization(dense, pruned),
                 speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
+                evidence="measured" if dense or pruned else None,
             )
         )
     others = {

@@ -18,8 +18,8 @@ def merge(one: Report, other: Report) -> Report:
 
     Raises InputError unless both are of the same weights and the same request, and exactly one was measured.
     """
-    measured, rest = (one, other) if one.measurement.evidence.kind == "measured" else (other, one)
-    kinds = {each.measurement.evidence.kind == "measured" for each in (one, other)}
+    measured, rest = (one, other) if one.timed else (other, one)
+    kinds = {each.timed is not None for each in (one, other)}
     if kinds != {True, False}:
         which = "Both reports are" if kinds == {True} else "Neither report is"
         raise InputError(f"{which} measured; merging joins one that is with one of the same pruning that is not.")

@@ -24,7 +24,6 @@ from .kernels import Case, layers_with_kernels
 from .pattern import Channel
 from .rating import Settled, failed, served
 from .report import (
-    NOT_COMPARED,
     Baseline,
     Counters,
     Energy,
@@ -37,6 +36,8 @@ from .report import (
     OtherKernels,
     OutputCheck,
     Samples,
+    Timed,
+    Untimed,
 )
 from .request import request_for, write_cases
 from .toolchains import defines
@@ -73,6 +74,10 @@ class Proof:
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def timed(self) -> Timed | None:
+        return self.measurement if isinstance(self.measurement, Timed) else None
+
 
 def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, progress: Progress) -> Proof:
     """Return what the toolchain measured, or why it did not.
@@ -81,7 +86,7 @@ def prove(dense: nn.Module, settled: Settled, example: Example, folder: Path, pr
     """
     choice, pruned = settled.choice, settled.pruned
     if choice.obstacle is not None:
-        return Proof(not_measured(choice, choice.obstacle), pruned.layers)
+        return Proof(Untimed(choice.obstacle), pruned.layers)
     models = {"dense": dense, "pruned": pruned.model}
     exported = write_cases(models, example, choice, folder, progress, written=settled.written)
 
@@ -123,7 +128,7 @@ def prove_written(
     request = request_for("prove", choice, folder, cases, timing=TIMING, tolerance=tolerance, profile=True, **named)
     result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
     if isinstance(result, Failure):
-        return Proof(not_measured(choice, failed(choice, result)), described)
+        return Proof(Untimed(failed(choice, result)), described)
 
     errors = {name: max(each) for name, each in result["errors"].items()}
     check = OutputCheck(max(errors["dense"], errors["control"]), errors["pruned"], tolerance, reference)
@@ -150,8 +155,7 @@ def prove_written(
         layers = tuple(replace(layer, counters=counters.get(layer.name)) for layer in layers)
     files = {exported["pruned"].model.suffix[1:]: exported["pruned"].model}
     files |= {k: Path(v) for k, v in result["files"]["pruned"].items()}
-    measurement = _measurement(choice, result, device)
-    assert measurement.pruned is not None
+    measurement = _timed(choice, result, device)
     return Proof(
         measurement,
         layers,
@@ -196,24 +200,27 @@ def _first_astray(
     return "though each layer alone agrees: the fault lies in how they are fused"
 
 
-def _measurement(choice: Choice, result: dict[str, Any], device: str) -> Measurement:
+def _timed(choice: Choice, result: dict[str, Any], device: str) -> Timed:
     clock = clock_for(choice.threads, choice.stack.device)
     by_case = {name: Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])) for name, each in result["samples"].items()}
     dense, control, pruned = (by_case[name] for name in ("dense", "control", "pruned"))
     comparison = compare(on_clock(dense, clock), on_clock(control, clock), on_clock(pruned, clock))
-    launches = (
-        Launch(facts["way"], facts["eager_ms"]) if (facts := result["facts"][name]) else None
-        for name in ("dense", "pruned")
-    )
-    times = (median_ms(dense, clock), median_ms(pruned, clock))
-    return Measurement(
-        Evidence("measured", device=device), clock, dense, control, pruned, *times, comparison, *launches
+    return Timed(
+        Evidence("measured", device=device),
+        clock,
+        dense,
+        control,
+        pruned,
+        median_ms(dense, clock),
+        median_ms(pruned, clock),
+        comparison,
+        dense_launch=_launch(result["facts"]["dense"]),
+        pruned_launch=_launch(result["facts"]["pruned"]),
     )
 
 
-def not_measured(choice: Choice, obstacle: Evidence) -> Measurement:
-    clock = clock_for(choice.threads, choice.stack.device)
-    return Measurement(obstacle, clock, None, None, None, None, None, NOT_COMPARED)
+def _launch(facts: dict[str, Any] | None) -> Launch | None:
+    return Launch(facts["way"], facts["eager_ms"]) if facts else None
 
 
 def _energy(found: dict[str, Any] | None, device: str) -> Energy | None:

@@ -151,25 +151,21 @@ def _few_rows(choice: Choice, pruned: Pruned) -> list[str]:
 
 def _launches(proof: Proof) -> list[str]:
     """Say what Python costs that starts the kernels one by one: it can hide all that a kernel gains."""
-    launch, graph_ms = proof.measurement.pruned_launch, proof.measurement.pruned_ms
-    if launch is None or launch.eager_ms is None or graph_ms is None or launch.eager_ms < LAUNCH_BOUND * graph_ms:
+    timed = proof.timed
+    launch = timed and timed.pruned_launch
+    if not timed or not launch or launch.eager_ms is None or launch.eager_ms < LAUNCH_BOUND * timed.pruned_ms:
         return []
-    said = f"Started kernel by kernel it takes {launch.eager_ms / graph_ms:.1f}x as long, and launches hide the kernels"
+    times = launch.eager_ms / timed.pruned_ms
+    said = f"Started kernel by kernel it takes {times:.1f}x as long, and launches hide the kernels"
     return [f"{said}: run it as a CUDA graph, or with torch.compile(mode='reduce-overhead')."]
 
 
 def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
     """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
-    comparison = proof.measurement.comparison
-    if (
-        not isinstance(choice.pattern, Channel)
-        or comparison.speedup is None
-        or not (totals.macs and totals.pruned_macs)
-    ):
+    speedup = proof.timed and proof.timed.comparison.speedup
+    if not isinstance(choice.pattern, Channel) or speedup is None or not (totals.macs and totals.pruned_macs):
         return []
-    said = [
-        f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {comparison.speedup:.2f}x in time."
-    ]
+    said = [f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."]
     slower = [layer for layer in proof.layers if layer.speed.verdict == "slower"]
     if slower:
         said.append(f"{counted(len(slower), 'layer')} came out slower, {_named([layer.name for layer in slower])}.")

@@ -16,12 +16,14 @@ from typing import Any, Literal
 from . import codec
 from .errors import ReportError, first_line
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+OLDER_VERSION = 4  # its reports are read too, as what they would be in this version
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
 
 Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
+EvidenceKind = Literal["measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Evidence:
     really ran on the device it names, on weights that somebody made sparse at random.
     """
 
-    kind: Literal["measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable"]
+    kind: EvidenceKind
     device: str | None = None
     reason: str | None = None
     cure: str | None = None
@@ -77,7 +79,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Timed:
     """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
 
     The launches are those of an accelerator; a CPU's toolchain has none to tell of.
@@ -85,14 +87,57 @@ class Measurement:
 
     evidence: Evidence
     clock: Literal["cpu", "wall"]
-    dense: Samples | None
-    control: Samples | None
-    pruned: Samples | None
-    dense_ms: float | None
-    pruned_ms: float | None
+    dense: Samples
+    control: Samples
+    pruned: Samples
+    dense_ms: float
+    pruned_ms: float
     comparison: Comparison
     dense_launch: Launch | None = None
     pruned_launch: Launch | None = None
+    kind: Literal["timed"] = "timed"
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What a compiler's own cost model says of both models, for one batch: never a verdict, never beside a time.
+
+    `evidence.device` names the compiler and the chip that it compiled for.
+    """
+
+    evidence: Evidence
+    unit: Literal["cycles", "ms"]
+    dense: float
+    pruned: float
+    kind: Literal["estimated"] = "estimated"
+
+    def __post_init__(self) -> None:
+        if not (self.dense > 0 and self.pruned > 0):
+            raise ValueError(f"an estimate is above 0, and these are {self.dense} and {self.pruned} {self.unit}")
+
+    @property
+    def ratio(self) -> float:
+        """How many times less the pruned model takes, by that cost model."""
+        return self.dense / self.pruned
+
+
+@dataclass(frozen=True)
+class Untimed:
+    """Neither timed nor estimated: compiled only, or not even that, for the reason that the evidence gives."""
+
+    evidence: Evidence
+    kind: Literal["untimed"] = "untimed"
+
+
+Measurement = Timed | Estimated | Untimed
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What the compiled models take, in bytes, as their compiler wrote them."""
+
+    dense_bytes: int
+    pruned_bytes: int
 
 
 @dataclass(frozen=True)
@@ -165,6 +210,14 @@ class Utilization:
 
 
 @dataclass(frozen=True)
+class LayerEstimate:
+    """What a compiler's cost model says of one layer, in the unit of the whole model's estimate."""
+
+    dense: float
+    pruned: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (None).
 
@@ -174,7 +227,8 @@ class Layer:
     `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
     `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
     `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output
-    (about its mean, where the layer has a bias that makes up for that).
+    (about its mean, where the layer has a bias that makes up for that);
+    `evidence` is what its times, kernels and estimate rest on, None where it has none of them.
     """
 
     name: str
@@ -201,6 +255,8 @@ class Layer:
     compressed: Compressed | None = None
     counters: Counters | None = None
     error: float | None = None
+    evidence: EvidenceKind | None = None
+    estimate: LayerEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -329,6 +385,8 @@ class Recipe:
 class Request:
     """What was asked for, with every default filled in; `calib` None where the example itself was looked at.
 
+    `on_host` is whether the device is the CPU of the machine that compiles, whose threads then count; `dtype` is what
+    both models run in.
     It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
     """
 
@@ -343,6 +401,7 @@ class Request:
     allocation: str
     threads: int
     batch: int
+    on_host: bool = True
     keep_all: bool = False
     dense: tuple[str, ...] = ()
     permute: bool = False
@@ -381,6 +440,8 @@ def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Compari
 
     A runtime that a user would not otherwise need has to beat those that they have.
     """
+    if not isinstance(measurement, Timed):
+        return NOT_COMPARED
     own, rival = measurement.comparison, best_baseline(baselines)
     if rival is None or own.speedup is None or own.verdict == "slower" or rival.speed.verdict == "faster":
         return own
@@ -409,8 +470,13 @@ class Report:
     fingerprints: Fingerprints
     baselines: tuple[Baseline, ...] = ()
     sensitivity: Sensitivity | None = None
+    footprint: Footprint | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def timed(self) -> Timed | None:
+        return self.measurement if isinstance(self.measurement, Timed) else None
 
     @property
     def verdict(self) -> Verdict:
@@ -447,13 +513,36 @@ class Report:
         except (ValueError, TypeError, RecursionError) as error:
             raise ReportError(f"This is no report: it is not JSON ({first_line(error)}).") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if version == OLDER_VERSION:
+            data = _from_older(data)
+        elif version != SCHEMA_VERSION:
             raise ReportError(
-                f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}. "
+                f"This report has schema version {str(version)[:20]}; this package reads "
+                f"versions {OLDER_VERSION} and {SCHEMA_VERSION}. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
         report: Report = codec.structure(data, cls)
         return report
+
+
+def _from_older(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a report of version 4, which had one kind of measurement, as one of this version."""
+    found = data.get("measurement")
+    if isinstance(found, dict):
+        timed = found.get("dense_ms") is not None
+        measurement = found | {"kind": "timed"} if timed else {"kind": "untimed", "evidence": found.get("evidence")}
+        data = data | {"measurement": measurement}
+    request, layers = data.get("request"), data.get("layers")
+    if isinstance(request, dict):
+        data = data | {"request": request | {"on_host": request.get("device") == "CPU"}}
+    if isinstance(layers, list):
+        data = data | {"layers": [_with_evidence(layer) if isinstance(layer, dict) else layer for layer in layers]}
+    return data | {"footprint": None, "schema_version": SCHEMA_VERSION}
+
+
+def _with_evidence(layer: dict[str, Any]) -> dict[str, Any]:
+    seen = any(layer.get(name) is not None for name in ("kernel", "pruned_kernel", "dense_us", "pruned_us"))
+    return layer | {"evidence": "measured" if seen else None, "estimate": None}
 
 
 def to_data(report: Report) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         sparsity=choice.sparsity,
         threads=choice.threads,
         batch=batch,
+        on_host=choice.stack.device == "CPU",
         **asked,
     )
 

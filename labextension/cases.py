@@ -20,8 +20,8 @@ SLOWER = r.Comparison(0.7125, 0.7, 0.725, 0.03, "slower")
 SAMPLES = r.Samples((1.0, 1.1, 1.2), (1.0, 1.1, 1.2))
 MEASURED = r.Evidence("measured", device="a device, made up")
 MISSING = r.Evidence("unavailable", reason="there is no counter", cure="a driver that has one")
-UNMEASURED = r.Measurement(MISSING, "wall", None, None, None, None, None, r.NOT_COMPARED)
-TIMED = r.Measurement(MEASURED, "cpu", SAMPLES, SAMPLES, SAMPLES, 2.125, 0.6995, SPREAD)
+UNMEASURED = r.Untimed(MISSING)
+TIMED = r.Timed(MEASURED, "cpu", SAMPLES, SAMPLES, SAMPLES, 2.125, 0.6995, SPREAD)
 
 
 def cases() -> dict[str, Any]:
@@ -128,7 +128,9 @@ def _full(plain: r.Report) -> r.Report:
 
 
 def _unmeasured(plain: r.Report) -> r.Report:
-    request = replace(plain.request, model="my net's", target="hopper", toolchain="cusparselt", device="cuda")
+    request = replace(
+        plain.request, model="my net's", target="hopper", toolchain="cusparselt", device="cuda", on_host=False
+    )
     wishes = replace(request, input="x[:8]", calib="loader", dense=("head", "a b"), permute=True, keep_all=True)
     layers = (_layer("a", served_by=("cusparselt", "tensorrt"), compressed=r.Compressed(262_144, 147_456)),)
     return replace(
@@ -150,7 +152,14 @@ def _gpu(plain: r.Report) -> r.Report:
     used = r.EnergyOf(12.345, 4.5, 98_765.4, (12.0, 12.5), 1.25, 100)
     return replace(
         plain,
-        request=replace(plain.request, device="cuda", dtype="float16", recipe=r.Recipe("prune.yaml", "..."), threads=0),
+        request=replace(
+            plain.request,
+            device="cuda",
+            on_host=False,
+            dtype="float16",
+            recipe=r.Recipe("prune.yaml", "..."),
+            threads=0,
+        ),
         measurement=replace(launched, clock="wall", comparison=SLOWER),
         layers=layers,
         energy=r.Energy(MEASURED, 55_555.5, used, replace(used, total_mj=0.0999, windows_mj=(1.0, 1.5))),

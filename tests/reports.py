@@ -12,7 +12,6 @@ from jupyter_hwprune.report import (
     Fingerprints,
     Layer,
     Machine,
-    Measurement,
     OtherKernels,
     OutputCheck,
     Report,
@@ -20,11 +19,18 @@ from jupyter_hwprune.report import (
     Samples,
     Scores,
     Skipped,
+    Timed,
     Totals,
 )
 
 TIMES = (2.0, 2.1, 2.05, 2.0)
 HALF = (1.0, 1.1, 1.0, 1.05)
+
+
+def timed(report: Report) -> Timed:
+    """Return what was timed, where it has to be."""
+    assert report.timed is not None
+    return report.timed
 
 
 def layer(name: str, rows: int, columns: int) -> Layer:
@@ -64,7 +70,7 @@ def report(layers: tuple[Layer, ...], skipped: tuple[Skipped, ...] = ()) -> Repo
         skipped=skipped,
         returned=(),
         other_kernels=OtherKernels(10.0, 11.0),
-        measurement=Measurement(
+        measurement=Timed(
             Evidence("measured", device="a CPU"), "cpu", dense, dense, pruned, 2.0, 1.0, compare(TIMES, TIMES, HALF)
         ),
         energy=None,

@@ -109,8 +109,7 @@ def test_what_cannot_be_simulated_is_refused(options: dict[str, Any], said: str)
 def against(*dense_ms: float) -> Report:
     """Make a report that was twice as fast as its own dense model, beside dense runtimes that took these times."""
     one = reports.report((reports.layer("a", 8, 8),))
-    pruned = one.measurement.pruned
-    assert pruned is not None
+    pruned = reports.timed(one).pruned
     rivals = []
     for name, ms in zip(NAMES, dense_ms, strict=True):
         times = tuple(ms * each for each in (1.0, 1.01, 0.99, 1.0))
@@ -123,7 +122,7 @@ def against(*dense_ms: float) -> Report:
 def test_the_fastest_dense_runtime_decides() -> None:
     assert against(3.0, 4.0).verdict == "faster"
     slower = against(3.0, 0.5)
-    assert slower.measurement.comparison.verdict == "faster"
+    assert reports.timed(slower).comparison.verdict == "faster"
     assert slower.verdict == "slower"
     assert "SLOWER 0.49x against dense with openvino" in summary(slower)
     assert against(1.03, 4.0).verdict == "no measurable gain"

@@ -22,6 +22,7 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.toolchains._linear24 import Algorithms, dense_plans, make, reference
 from jupyter_hwprune.toolchains._nvidia import counters_remark, is_sparse, kernels_of
 from tests.fakes import cusparselt_on_cpu
+from tests.reports import timed
 
 FAKES = Path(__file__).parent / "fakes"
 STAND_IN = "tests.fakes.cusparselt_on_cpu"
@@ -104,8 +105,9 @@ def test_each_layer_says_which_stack_serves_it(run: Run) -> None:
 
 def test_launches_energy_and_counters_stand_in_the_report(run: Run) -> None:
     report = run.report
-    assert report.measurement.pruned_launch is not None
-    assert report.measurement.pruned_launch.eager_ms is not None
+    launch = timed(report).pruned_launch
+    assert launch is not None
+    assert launch.eager_ms is not None
     energy = report.energy
     assert energy is not None
     assert energy.evidence.kind == "measured"
@@ -171,7 +173,7 @@ def test_losers_stay_pruned_when_asked() -> None:
 
 def test_a_program_that_no_graph_can_hold_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "graph")
-    launch = sparse_here(Net(), keep_all=True).report.measurement.pruned_launch
+    launch = timed(sparse_here(Net(), keep_all=True).report).pruned_launch
     assert launch is not None
     assert launch.way == "kernel by kernel"
 
@@ -180,7 +182,7 @@ def test_a_program_that_no_graph_can_hold_still_runs(monkeypatch: pytest.MonkeyP
 def test_code_of_torch_compile_is_started_where_it_is_faster(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "compile")
     report = sparse_here(Net(), dtype=dtype).report
-    launches = (report.measurement.dense_launch, report.measurement.pruned_launch)
+    launches = (timed(report).dense_launch, timed(report).pruned_launch)
     if dtype == "bfloat16":  # the stand-in's int8 parts are compiled by themselves already
         assert [launch and launch.way for launch in launches] == ["a CUDA graph of torch.compile's code"] * 2
     assert report.check is not None

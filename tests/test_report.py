@@ -7,21 +7,13 @@ from typing import Any
 import pytest
 
 from jupyter_hwprune.errors import ReportError
-from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped
+from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped, Untimed
 from tests.reports import layer, report
 
 SMALL = report((layer("a", 8, 16), layer("b", 16, 8)), (Skipped("c", "Linear", (3, 3), "it does not fit"),))
 UNKNOWN = dataclasses.replace(
     SMALL,
-    measurement=dataclasses.replace(
-        SMALL.measurement,
-        evidence=Evidence("unavailable", reason="it is not there", cure="install it"),
-        dense=None,
-        control=None,
-        pruned=None,
-        dense_ms=None,
-        pruned_ms=None,
-    ),
+    measurement=Untimed(Evidence("unavailable", reason="it is not there", cure="install it")),
     check=None,
     scores=None,
     machine=None,

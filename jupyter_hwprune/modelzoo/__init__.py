@@ -18,9 +18,9 @@ from ..baselines import Baselines
 from ..choice import Choice, choose
 from ..errors import InputError, ToolchainError, counted
 from ..pattern import parse_pattern
-from ..proof import Proof, not_measured, prove_written
+from ..proof import Proof, prove_written
 from ..reasons import explain_written
-from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals
+from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals, Untimed
 from ..reporting import compose, request_of
 from ..run import Shown
 from ..toolchains import HERE, environments, opset_of, takes_program
@@ -142,7 +142,7 @@ def _measured(name: str, found: dict[str, Any], choice: Choice, folder: Path, pr
     remarks = [f"The model is {found['taken']}; the dense one is the same file with its zeros filled in."]
     remarks += [*inputs.remarks, *other_counts(found["analysis"], weights), *_origins(found, weights)]
     if choice.obstacle is not None:
-        proof = Proof(not_measured(choice, choice.obstacle), layers)
+        proof = Proof(Untimed(choice.obstacle), layers)
     else:
         reference, said = expect(cases, found["outputs"], inputs, choice, folder, progress)
         remarks.append(said)
@@ -209,7 +209,7 @@ def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
     layers, skipped, totals, reasons = counted_there(found["rows"])
     sparsity = round(1 - totals.pruned_weights / totals.weights, 4)
     choice = replace(choice, pattern=parse_pattern("unstructured"), sparsity=sparsity)
-    proof = Proof(not_measured(choice, NO_WEIGHTS), layers)
+    proof = Proof(Untimed(NO_WEIGHTS), layers)
     prints = Fingerprints("", "")
     findings = Findings(layers, skipped, totals, proof, reasons, prints, found["versions"])
     return _report(name, choice, choice.batch or 1, findings)

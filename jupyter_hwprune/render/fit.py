@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report import Layer, Picture, Report, Samples
+from ..report import Layer, Picture, Report, Samples, Timed
 from .words import by_weight, middle_cut
 
 LONGEST_WORDS = 400
@@ -75,7 +75,9 @@ def _with(report: Report, layers: list[Layer], said: str) -> Report:
 def _bare(report: Report) -> Report:
     """Keep the findings on the whole model alone."""
     none = Samples((), ())
-    measurement = replace(report.measurement, dense=report.measurement.dense and none, control=None, pruned=None)
+    measurement = report.measurement
+    if isinstance(measurement, Timed):
+        measurement = replace(measurement, dense=none, control=none, pruned=none)
     said = "all layers are left out: the report would be too large"
     return replace(
         report, layers=(), skipped=(), sensitivity=None, measurement=measurement, omitted=(*report.omitted, said)

@@ -7,7 +7,7 @@ import shlex
 from statistics import median
 
 from ..errors import counted
-from ..report import Comparison, Layer, Report, Returned, Skipped, Utilization, best_baseline
+from ..report import Comparison, Estimated, Layer, Report, Returned, Skipped, Timed, Utilization, best_baseline
 
 UNKNOWN = "not measured"
 UTILIZATION = (
@@ -51,9 +51,11 @@ def _three_digits(value: float) -> str:
 
 
 def headline(report: Report) -> str:
-    comparison = report.deciding
+    comparison, measurement = report.deciding, report.measurement
+    if isinstance(measurement, Estimated):
+        return f"estimated {measurement.ratio:.2f}x"
     if comparison.speedup is None:
-        return "NOT MEASURED"
+        return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
     said = f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
     rival = best_baseline(report.baselines)
     if rival is not None and comparison is rival.speed:
@@ -71,7 +73,7 @@ def interval(comparison: Comparison) -> str | None:
 
 def what(report: Report) -> str:
     request = report.request
-    dtype = f", {request.dtype}" if request.device != "CPU" and request.dtype else ""
+    dtype = f", {request.dtype}" if not request.on_host and request.dtype else ""
     by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
     pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
     return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
@@ -81,23 +83,24 @@ def facts(report: Report) -> list[tuple[str, str]]:
     """Return the report's whole-model facts as (name, words), in the order to read them."""
     measurement, request = report.measurement, report.request
     rows: list[tuple[str, str]] = []
-    if measurement.dense_ms is not None:
+    if isinstance(measurement, Timed):
         clock = "process-CPU time" if measurement.clock == "cpu" else "wall time"
-        rounds = len(measurement.dense.cpu_ms) if measurement.dense else 0
-        how = (
-            f"{request.threads} thread{'s' if request.threads > 1 else ''}"
-            if request.device == "CPU"
-            else request.dtype
-        )
+        rounds = len(measurement.dense.cpu_ms)
+        how = f"{request.threads} thread{'s' if request.threads > 1 else ''}" if request.on_host else request.dtype
         rows.append(("time", f"{milliseconds(measurement.dense_ms)} → {milliseconds(measurement.pruned_ms)}"))
         rows.append(("measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"))
         rows.append(("on", f"{measurement.evidence.device}, {versions(report)}"))
         rows += launches(report)
         rows += baselines(report)
     else:
+        if isinstance(measurement, Estimated):
+            before, after = (f"{count(each)} {measurement.unit}" for each in (measurement.dense, measurement.pruned))
+            rows.append(("estimate", f"{before} → {after} a batch, by {measurement.evidence.device}'s own cost model"))
+        elif measurement.evidence.kind == "compiled":
+            rows.append(("compiled", f"for {measurement.evidence.device}, {versions(report)}"))
         rows.append(("not measured", measurement.evidence.reason or ""))
         rows.append(("cure", measurement.evidence.cure or "none known"))
-        if request.device != "CPU":
+        if not request.on_host:
             rows.append(("the line", f"{line(report)}; then `%hwprune merge` joins its report with this one"))
     rows += energy(report)
     rows += counters(report)
@@ -167,9 +170,10 @@ def line(report: Report) -> str:
 
 def launches(report: Report) -> list[tuple[str, str]]:
     """Say how an accelerator's kernels were started, and what it costs to start them one by one."""
-    dense, pruned = report.measurement.dense_launch, report.measurement.pruned_launch
-    if dense is None or pruned is None:
+    timed = report.timed
+    if timed is None or timed.dense_launch is None or timed.pruned_launch is None:
         return []
+    dense, pruned = timed.dense_launch, timed.pruned_launch
     way = dense.way if dense.way == pruned.way else f"{dense.way} → {pruned.way}"
     eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"
     return [("started as", f"{way}; {eager}; the layers below are profiled kernel by kernel")]
