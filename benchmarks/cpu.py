@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.models import MODELS
 from jupyter_hwprune.choice import choose
 from jupyter_hwprune.example import Example
-from jupyter_hwprune.proof import prove
+from jupyter_hwprune.proof import bench_for, measure
 from jupyter_hwprune.pruning import Pruned
 from jupyter_hwprune.rating import Settled
 from jupyter_hwprune.report import Report, Totals
@@ -78,9 +78,11 @@ def against_itself(toolchain: str, runs: int) -> list[dict[str, Any]]:
     found = []
     for _ in range(runs):
         with private_folder() as folder:
-            proof = prove(model, same, Example.of(make_input(1)), folder, lambda *_: None)
-        assert proof.timed is not None
-        comparison = proof.timed.comparison
+            example = Example.of(make_input(1))
+            bench = bench_for(model, example, choice, folder, lambda *_: None)
+            timed = measure(bench, model, same, example).timed
+        assert timed is not None
+        comparison = timed.comparison
         found.append({"speedup": comparison.speedup, "floor": comparison.noise_floor, "verdict": comparison.verdict})
     return found
 

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="shapes small enough to try the script without a GPU")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    offered = choose(options.target, toolchain=options.toolchain).stack.dtypes
+    offered = choose(options.target, toolchain=options.toolchain).judge.dtypes
     options.dtypes = [dtype for dtype in options.dtypes if dtype in offered]
     reports = _earlier(options.out / "nvidia.json")
     for name, dtype, model, x in _cases(options):

@@ -1,9 +1,8 @@
-"""What will be done: every option checked, every default filled in, and who judges it."""
+"""What will be done: every option checked, every default filled in, and the toolchain that judges it chosen."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -11,11 +10,12 @@ from typing import Any, Literal, cast, get_args
 from .errors import InputError
 from .pattern import NM, Block, Channel, Pattern, parse_pattern
 from .report import Evidence
-from .target import TARGETS, Stack, Target, find_target
-from .toolchains import Status, probe_all, toolchain_file
+from .target import TARGETS, Judge, Offer, Target, find_target
+from .toolchains import Device, Status, manifest_of, probe_all, toolchain_file
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
+Way = Literal["run", "compile"]
 CHANNEL_IMPORTANCE = ("magnitude", "taylor")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
@@ -26,12 +26,12 @@ class Choice:
     """`dtype` is what dense and pruned are run in, None for whatever the model comes in.
 
     `dense` names layers that are left alone, `permute` lets input channels change places so that more of their worth is
-    kept, `keep_all` leaves layers pruned that gain nothing. `obstacle` is why nothing can be measured here, or None;
-    `remarks` is what the user should know of the choice.
+    kept, `keep_all` leaves layers pruned that gain nothing. `way` is the most that the judge can do here: run, or only
+    compile, or None for nothing; `obstacle` is why it cannot run. `remarks` is what the user should know of the choice.
     """
 
     target: Target
-    stack: Stack
+    judge: Judge
     dtype: str | None
     pattern: Pattern
     sparsity: float
@@ -43,6 +43,7 @@ class Choice:
     threads: int
     batch: int | None
     timeout_s: float
+    way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...]
 
@@ -50,13 +51,13 @@ class Choice:
         return replace(self, remarks=(*self.remarks, said))
 
     def for_model_in(self, dtype: str) -> Choice:
-        """Fill in the dtype where none was asked for: the model's own where the stack runs that, else its usual."""
+        """Fill in the dtype where none was asked for: the model's own where the judge runs that, else its usual."""
         if self.dtype is not None:
             return self
-        usual = self.stack.dtypes
+        usual = self.judge.dtypes
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
-        said = f"Dense and pruned run in {usual[0]}: {self.stack.toolchain} has no sparse kernels for {dtype}."
+        said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
         return replace(self, dtype=usual[0]).remarked(said)
 
 
@@ -88,7 +89,7 @@ def choose(
     for name, value, known in (("importance", importance, Importance), ("allocation", allocation, Allocation)):
         if value not in get_args(known):
             raise InputError(f"There is no {name} {value!r}. It is {_either(get_args(known))}.")
-    _check_whole_number("threads", threads, most=cores())
+    _check_whole_number("threads", threads)
     if batch is not None:
         _check_whole_number("batch", batch)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
@@ -97,15 +98,18 @@ def choose(
     if sparsity is not None:
         _check_sparsity(sparsity, given)
 
-    stack, obstacle, remarks = _settle(row, toolchain or named)
-    settled = given or parse_pattern(stack.pattern)
-    _check_method(settled, importance, allocation, permute=permute)
+    judge, way, obstacle, status, remarks = _judge(row, toolchain or named)
+    if status.cores is not None:
+        _check_whole_number("threads", threads, most=status.cores)
+    offer = next((each for each in judge.offers if each.pattern == given), judge.offers[0])
+    chosen = given or offer.pattern
+    _check_method(chosen, importance, allocation, permute=permute)
     return Choice(
         row,
-        stack,
-        _dtype(dtype, stack),
-        settled,
-        _sparsity(sparsity, settled, stack),
+        judge,
+        _dtype(dtype, judge),
+        chosen,
+        _sparsity(sparsity, chosen, offer),
         cast("Importance", importance),
         cast("Allocation", allocation),
         _names_of(dense),
@@ -114,6 +118,7 @@ def choose(
         threads,
         batch,
         timeout_s,
+        way,
         obstacle,
         remarks,
     )
@@ -182,90 +187,93 @@ def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
         )
 
 
-def _sparsity(asked: float | None, pattern: Pattern, stack: Stack) -> float:
+def _sparsity(asked: float | None, pattern: Pattern, offer: Offer) -> float:
     if isinstance(pattern, NM):
         _check_sparsity(pattern.sparsity if asked is None else asked, pattern)
         return pattern.sparsity
-    return stack.sparsity if asked is None else asked
+    return offer.sparsity if asked is None else asked
 
 
-def _dtype(asked: str | None, stack: Stack) -> str | None:
+def _dtype(asked: str | None, judge: Judge) -> str | None:
     if asked is None:
         return None
     name = DTYPE_ALIASES.get(asked, asked)
-    if not stack.dtypes:
-        raise InputError(f"{stack.toolchain} runs a model as it comes, so --dtype {asked} has no say; leave it out.")
-    if name not in stack.dtypes:
-        raise InputError(f"{stack.toolchain} runs no {asked} for this target. It takes: {', '.join(stack.dtypes)}.")
+    if not judge.dtypes:
+        raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.")
+    if name not in judge.dtypes:
+        raise InputError(f"{judge.toolchain} runs no {asked} for this target. It takes: {', '.join(judge.dtypes)}.")
     return name
 
 
-def _settle(row: Target, named: str | None) -> tuple[Stack, Evidence | None, tuple[str, ...]]:
-    """Take the toolchain named, or the first of the row that can be used here, and say what was passed over."""
-    if named is not None:
-        stack = _named_stack(row, named)
-        return stack, obstacle_for(row, stack, probe_all([stack.toolchain])[stack.toolchain]), ()
-    statuses = probe_all(stack.toolchain for stack in row.stacks)
-    obstacles = [obstacle_for(row, stack, statuses[stack.toolchain]) for stack in row.stacks]
-    usable = next((i for i, obstacle in enumerate(obstacles) if obstacle is None), 0)
-    passed_over = tuple(
-        f"{stack.toolchain} is preferred for {row.name} and was passed over: {obstacle.reason}"
-        for stack, obstacle in zip(row.stacks[:usable], obstacles[:usable], strict=True)
-        if obstacle is not None
-    )
-    return row.stacks[usable], obstacles[usable], passed_over
+def _judge(row: Target, named: str | None) -> tuple[Judge, Way | None, Evidence | None, Status, tuple[str, ...]]:
+    """Take the toolchain that is named, or the row's first that runs here, or else compiles; say what was passed over.
+
+    Returns it with what it can do here, what hinders the rest, its state, and remarks.
+    """
+    judges = row.judges if named is None else (_named_judge(row, named),)
+    statuses = probe_all(judge.toolchain for judge in judges)
+    found = [what_it_can(row, judge, statuses[judge.toolchain]) for judge in judges]
+    ways = [way for way, _ in found]
+    index = next((ways.index(way) for way in ("run", "compile") if way in ways), 0)
+    judge, (way, obstacle) = judges[index], found[index]
+    remarks = [
+        f"{passed.toolchain} is preferred for {row.name} and was passed over: {why.reason}"
+        for passed, (_, why) in zip(judges[:index], found[:index], strict=True)
+        if why is not None
+    ]
+    status = statuses[judge.toolchain]
+    device = status.devices.get(judge.device)
+    if way == "run" and device is not None and not set(row.identities) & set(device.identities) and row.identities:
+        remarks.append(
+            f"Measured on {device.label}, which is no {row.maker} CPU: it runs the same instructions on another chip."
+        )
+    return judge, way, obstacle, status, tuple(remarks)
 
 
-def _named_stack(row: Target, named: str) -> Stack:
-    for stack in row.stacks:
-        if stack.toolchain == named:
-            return stack
+def _named_judge(row: Target, named: str) -> Judge:
+    for judge in row.judges:
+        if judge.toolchain == named:
+            return judge
     toolchain_file(named)  # raises for a name that does not exist at all
     if "." in named:
-        first = row.stacks[0]
-        return replace(first, toolchain=named)
-    served = ", ".join(stack.toolchain for stack in row.stacks)
+        return replace(row.judges[0], toolchain=named)
+    served = ", ".join(judge.toolchain for judge in row.judges)
     raise InputError(f"The target {row.name} is not served by {named}. Its toolchains are: {served}.")
 
 
-def obstacle_for(row: Target, stack: Stack, status: Status) -> Evidence | None:
-    """Return why this stack cannot measure the target on this machine, or None where it can."""
+def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, Evidence | None]:
+    """Return the most that a judge can do for a target on this machine, and what hinders it from running there."""
     if not status.available:
-        return Evidence("unavailable", reason=status.reason, cure=status.cure)
-    host = platform.machine()
-    if stack.device == "CPU" and host not in row.hosts:
-        return Evidence(
-            "unavailable",
-            reason=f"this machine is {host}, and a time taken on it is not a time of {row.chip}",
-            cure=f"run the same line on such a machine ({' or '.join(row.hosts)})",
-        )
-    if stack.device not in status.devices:
+        return None, Evidence("unavailable", reason=status.reason, cure=status.cure)
+    manifest = manifest_of(judge.toolchain)
+    obstacle = _obstacle_to_running(row, judge, status, runs=manifest.runs)
+    if obstacle is None:
+        return "run", None
+    return "compile" if manifest.cross_compiles else None, obstacle
+
+
+def _obstacle_to_running(row: Target, judge: Judge, status: Status, *, runs: bool) -> Evidence | None:
+    elsewhere = f"run the same line on a machine with {row.chip}"
+    if not runs:
+        reason = f"{judge.toolchain} compiles for {row.chip}, and runs nothing"
+        return Evidence("unavailable", reason=reason, cure="time the compiled files on the device itself")
+    device = status.devices.get(judge.device)
+    if device is None:
         there = ", ".join(status.devices) or "none"
-        return Evidence(
-            "unavailable",
-            reason=status.absent.get(stack.device) or f"no device {stack.device} was found here (there is: {there})",
-            cure=stack.cure or f"run the same line on a machine with {row.chip} and its driver",
-        )
-    if row.capabilities:
-        return _other_gpu(row, status.devices[stack.device], status.capabilities.get(stack.device))
-    if stack.device != "CPU":
-        return Evidence(
-            "unavailable",
-            reason=f"{stack.toolchain} finds {status.devices[stack.device]}, and this version measures CPUs and CUDA "
-            "GPUs only",
-            cure="pip install -U jupyter-hwprune, once a version measures it",
-        )
-    return None
-
-
-def _other_gpu(row: Target, found: str, capability: str | None) -> Evidence | None:
-    """Refuse a GPU of another generation: its kernels are others."""
-    if capability in row.capabilities:
+        reason = status.absent.get(judge.device) or f"no device {judge.device} was found here (there is: {there})"
+        return Evidence("unavailable", reason=reason, cure=judge.cure or f"{elsewhere} and its driver")
+    if fits(row, device):
         return None
-    fitting = [other.name for other in TARGETS if capability in other.capabilities]
+    fitting = [other.name for other in TARGETS if other.identities and fits(other, device)]
     return Evidence(
         "unavailable",
-        reason=f"the GPU here is {found} of compute capability {capability or 'unknown'}, and {row.chip} is of "
-        f"{' or '.join(row.capabilities)}: other kernels",
-        cure=f"use --target {fitting[0]}" if fitting else f"run the same line on a machine with {row.chip}",
+        reason=f"the device here is {device.label} ({device.identities[-1]}), and {row.chip} is "
+        f"{' or '.join(row.identities) or row.kind}: a time taken on one is no time of the other",
+        cure=f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere,
     )
+
+
+def fits(row: Target, device: Device) -> bool:
+    """Say whether a time taken on the device is one of the target."""
+    known = {*row.identities, *row.alike}
+    return row.kind == device.kind and (not known or bool(known & set(device.identities)))

@@ -54,6 +54,13 @@ class Exported:
             found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
         return list(dict.fromkeys(found))
 
+    def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
+        """Write a second file that returns the output of every layer, to find where a runtime goes astray.
+
+        Returns it with the layers' names, in the order of its outputs.
+        """
+        return _with_layer_outputs(self, model, example)
+
     def _known(self, name: str) -> str | None:
         """Find our node in a name that a runtime adorned, such as `fused a::Conv_3_nchwc`: its number is its own."""
         match = re.search(r"::[A-Za-z]+_(\d+)", name)
@@ -200,11 +207,7 @@ def _save_inputs(graph: Any, example: Example, path: Path, *, narrow: bool) -> t
     return names
 
 
-def with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
-    """Write a second file that returns the output of every layer, to find where a runtime goes astray.
-
-    Returns it with the layers' names, in the order of its outputs.
-    """
+def _with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
     import onnx
 
     made: dict[str, Tensor] = {}

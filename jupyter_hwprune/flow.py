@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from .choice import Choice, choose
+from .effort import FULL, Effort
 from .errors import InputError
 from .example import Example, require_runs
 from .pattern import Pattern
-from .proof import prove
+from .proof import bench_for, measure
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
 from .pruning.method import Method, calibrated
 from .pruning.served import Sparse24
-from .rating import give_up, settle
+from .rating import give_up, return_losers
 from .recipe import Asked as RecipeRead
 from .recipe import apply_recipe, read_recipe
 from .report import Fingerprints
@@ -56,6 +57,7 @@ def hwprune(
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
+    effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
     input_name: str | None = None,
@@ -77,7 +79,8 @@ def hwprune(
     where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy
     that it is given, after each of the `steps` in which `schedule` prunes (one-shot, iterative, cubic): the zeros hold
     whatever its optimisers do, its result is not looked at, and all layers stay pruned. `recipe` is a SparseML recipe,
-    a file or its text, that prunes instead of all those. `timeout_s` bounds the toolchain's worker in seconds. The
+    a file or its text, that prunes instead of all those. `effort` is how much a measurement may take.
+    `timeout_s` bounds the toolchain's worker in seconds. The
     model itself, its mode, and torch's random state stay as they are (but for what `score` and `finetune` draw).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
@@ -127,20 +130,21 @@ def hwprune(
                 pruned = recount(start, inputs, trained, choice.pattern, sparse24)
             else:
                 pruned = prune_step(start, choice.pattern, choice.sparsity)
-            settled = settle(start, pruned, inputs, choice, folder, progress)
+            bench = bench_for(start, inputs, choice, folder, progress, effort)
+            settled = return_losers(bench, start, pruned, inputs)
             if finetune is not None:
                 settled = keep_trained(settled, pruned)
-            proof = prove(start, settled, inputs, folder, progress)
-            found = proof.timed.comparison if proof.timed else None
-            if found and found.verdict == "slower" and finetune is None and settled.rated and not keep_all:
-                settled = give_up(start, settled, found)
-                proof = prove(start, settled, inputs, folder, progress)
+            found = measure(bench, start, settled, inputs)
+            slower = found.timed.comparison if found.timed else None
+            if slower and slower.verdict == "slower" and finetune is None and settled.rated and not keep_all:
+                settled = give_up(start, settled, slower)
+                found = measure(bench, start, settled, inputs)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
         words = Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None)
-        report = report_of_run(words, settled, inputs.batch, proof, scores, fingerprints, versions)
+        report = report_of_run(words, settled, inputs.batch, found, scores, fingerprints, versions)
         finished = copy_modes(model, settled.pruned.model).to(device_of(model))
-        return Run(finished, report, proof.files, folder, structure_of(start, finished, settled.pruned.keep))
+        return Run(finished, report, found.files, folder, structure_of(start, finished, settled.pruned.keep))
 
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:

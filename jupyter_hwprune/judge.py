@@ -7,7 +7,6 @@ What the control differs from the dense model it was made from is noise by const
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -24,14 +23,13 @@ SMALLEST_GAIN = 0.03
 """A difference below this is not worth the word, whatever the control says: one control is one draw of the noise."""
 
 
-def clock_for(threads: int, device: str = "CPU") -> Clock:
+def clock_for(threads: int, *, on_host: bool = True, cpu_clock_step_s: float = 0.0) -> Clock:
     """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall.
 
     A device of its own does its work on nobody's CPU time, so there it is wall as well, to the end of that work.
-    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too.
+    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too: `cpu_clock_step_s` is one.
     """
-    fine = time.get_clock_info("process_time").resolution <= COARSEST_S
-    return "cpu" if threads == 1 and fine and device == "CPU" else "wall"
+    return "cpu" if threads == 1 and on_host and cpu_clock_step_s <= COARSEST_S else "wall"
 
 
 def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:

@@ -1,30 +1,16 @@
-"""From a profile's kernels to layers: each kernel's time given to the torch layer that it carries out."""
+"""From a profile's kernels, or a cost model's parts, to layers: each given to the torch layer that it carries out."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from .cases import Case
 from .export import WEIGHT_OPS
 from .judge import compare
-from .report import NOT_COMPARED, Layer, OtherKernels, Utilization
-
-
-class Case(Protocol):
-    """A model written for a toolchain: an ONNX file, or a torch program."""
-
-    @property
-    def model(self) -> Path: ...
-    @property
-    def inputs(self) -> Path: ...
-    @property
-    def input_names(self) -> tuple[str, ...]: ...
-    @property
-    def expected(self) -> Path: ...
-    def layers_of(self, names: list[str], op: str) -> list[str]: ...
+from .report import NOT_COMPARED, Layer, LayerEstimate, OtherKernels, Utilization
 
 
 @dataclass
@@ -39,16 +25,17 @@ class _LayerTime:
 
 
 def layers_with_kernels(
-    layers: tuple[Layer, ...], kernels: dict[str, Any], exported: Mapping[str, Case], *, channels: bool
+    layers: tuple[Layer, ...], kernels: Mapping[str, Any], cases: Mapping[str, Case], name: str, *, channels: bool
 ) -> tuple[tuple[Layer, ...], OtherKernels]:
-    """Give each layer its kernels and their times; what belongs to no pruned layer is summed up beside them."""
+    """Give each layer its kernels and their times in the dense case and in the one called `name`.
+
+    What belongs to no pruned layer is summed up beside them.
+    """
     names = {layer.name for layer in layers}
-    by_case = {
-        case: _by_layer(rows, exported["dense" if case == "control" else case]) for case, rows in kernels.items()
-    }
+    by_case = {case: _by_layer(kernels[case], cases[case]) for case in ("dense", "control", name)}
     filled = []
     for layer in layers:
-        dense, control, pruned = (by_case[case].get(layer.name) for case in ("dense", "control", "pruned"))
+        dense, control, pruned = (by_layer.get(layer.name) for by_layer in by_case.values())
         filled.append(
             replace(
                 layer,
@@ -62,12 +49,40 @@ def layers_with_kernels(
                 evidence="measured" if dense or pruned else None,
             )
         )
-    others = {
-        case: _median([sum(round_us) for round_us in zip(*rest, strict=True)])
-        for case, by_layer in by_case.items()
-        if (rest := [time.us for name, time in by_layer.items() if name not in names and time.us]) is not None
-    }
-    return tuple(filled), OtherKernels(others["dense"], others["pruned"])
+    dense_us, pruned_us = (_others(by_case[case], names) for case in ("dense", name))
+    return tuple(filled), OtherKernels(dense_us, pruned_us)
+
+
+def layers_with_costs(
+    layers: tuple[Layer, ...], estimates: Mapping[str, Any], cases: Mapping[str, Case], name: str
+) -> tuple[Layer, ...]:
+    """Give each layer what the compiler's cost model says of it, in the dense case and in the one called `name`."""
+    dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+    return tuple(
+        replace(
+            layer,
+            estimate=LayerEstimate(dense[layer.name], pruned[layer.name]),
+            evidence="compiler-estimate",
+        )
+        if layer.name in dense and layer.name in pruned
+        else layer
+        for layer in layers
+    )
+
+
+def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
+    """Sum the parts of an estimate by layer; one that carries out several layers is no single layer's."""
+    found: dict[str, float] = {}
+    for part in parts:
+        layers = case.layers_of(part["names"], part["op"])
+        if len(layers) == 1:
+            found[layers[0]] = found.get(layers[0], 0.0) + float(part["cost"])
+    return found
+
+
+def _others(by_layer: Mapping[str | None, _LayerTime], names: set[str]) -> float | None:
+    rest = [time.us for name, time in by_layer.items() if name not in names and time.us]
+    return _median([sum(round_us) for round_us in zip(*rest, strict=True)])
 
 
 def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:

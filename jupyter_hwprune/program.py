@@ -36,6 +36,9 @@ class Program:
     def layers_of(self, names: list[str], op: str) -> list[str]:  # noqa: ARG002 - kernels come named after layers
         return names
 
+    def with_layer_outputs(self, model: nn.Module, example: Example) -> None:
+        """Return None: a program is compiled whole."""
+
 
 def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Program:
     """Write `name`.pt2, and what the model's float32 form computes on the CPU. Raises ExportError, OSError."""

@@ -1,27 +1,27 @@
-"""What the pattern buys in each layer by itself, before the model is settled.
+"""Time each layer by itself, dense against sparse, to decide which stay pruned.
 
-A layer that gains nothing by it gets its dense weights back: it would pay in accuracy for no time at all.
+A layer that gains nothing by its zeros gets its dense weights back: it would pay in accuracy for no time at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from .bench import Bench, failed
+from .cases import Case, write_case
 from .choice import Choice
 from .errors import MismatchError, counted
 from .example import Example
+from .job import CaseOfJob, Job
 from .judge import compare
-from .kernels import Case
 from .pruning import Pruned, restore
-from .report import NOT_COMPARED, Comparison, Evidence, Layer, Returned
-from .request import request_for, write_cases
-from .toolchains import defines, takes_program
-from .toolchains.process import Failure, Progress, call
+from .report import NOT_COMPARED, Comparison, Layer, Returned
+from .toolchains import manifest_of
+from .toolchains.process import Failure
 
 PRODUCT_TOLERANCE = 2e-2
 """Of one layer against the float32 product of the same operands, relative to the largest value: 16 bits of output."""
@@ -31,8 +31,8 @@ PRODUCT_TOLERANCE = 2e-2
 class Settled:
     """The pruned model with its losers dense again, and the kernels to run each layer with.
 
-    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were judged;
-    `written` the models that lie in the run's folder as they are here.
+    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were timed
+    alone; `written` the pruned model as a case, where it lies in the run's folder as it is here.
     """
 
     pruned: Pruned
@@ -40,46 +40,53 @@ class Settled:
     plans: dict[str, Any] = field(default_factory=dict)
     rated: tuple[str, ...] = ()
     graphs: bool = True
-    written: Mapping[str, Case] = field(default_factory=dict)
+    written: Case | None = None
 
 
-def settle(
-    dense: nn.Module, pruned: Pruned, example: Example, choice: Choice, folder: Path, progress: Progress
-) -> Settled:
-    """Have the toolchain time each layer that it serves, where it can, and give losers their dense weights back.
+def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Example) -> Settled:
+    """Have the toolchain time each layer that it has sparse kernels for, and give losers their dense weights back.
 
     Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
     """
+    choice = bench.choice
     rated = served(pruned.layers, choice)
-    if choice.obstacle is not None or not rated or not defines(choice.stack.toolchain, "rate"):
+    if choice.way != "run" or not rated or not manifest_of(choice.judge.toolchain).rates:
         return Settled(pruned, choice)
-    cases = write_cases({"dense": dense, "pruned": pruned.model}, example, choice, folder, progress, written={})
-    request = request_for("rate", choice, folder, cases, layers=rated)
-    result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
+    case = write_case(pruned.model, example, choice, bench.folder, "pruned", bench.progress)
+    cases = (CaseOfJob("dense", bench.dense, rated), CaseOfJob("pruned", case, rated))
+    result = bench.place.run(Job("rate", choice, bench.folder, cases, more={"layers": rated}), bench.progress)
     if isinstance(result, Failure):
-        return Settled(pruned, replace(choice, obstacle=failed(choice, result)))
+        return Settled(pruned, replace(choice, way=None, obstacle=failed(choice, result)))
     rows = {row["layer"]: row for row in result["layers"]}
-    for name, row in rows.items():
-        if row.get("error", 0.0) > PRODUCT_TOLERANCE:
-            raise MismatchError(
-                f"{choice.stack.toolchain} computes something else than torch in layer {name}: its sparse product is "
-                f"off by {row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
-                "Try another --dtype or --toolchain, and report this to the maker of that one."
-            )
+    _require_right_products(rows, choice.judge.toolchain)
     pruned = replace(pruned, layers=tuple(_rated(layer, rows.get(layer.name)) for layer in pruned.layers))
-    judged = [layer for layer in pruned.layers if layer.name in rated]
-    returned = [back for layer in judged if (back := _returned(layer, rows.get(layer.name), choice))]
+    timed = [layer for layer in pruned.layers if layer.name in rated]
+    returned = [back for layer in timed if (back := _returned(layer, rows.get(layer.name), choice))]
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     graphs = all(row.get("graphs", True) for row in rows.values())
     if returned:
-        pruned = restore(dense, pruned, returned)
-        del cases["pruned"]  # it is another model now
-    return Settled(pruned, choice, plans, rated, graphs, cases)
+        return Settled(restore(dense, pruned, returned), choice, plans, rated, graphs)
+    return Settled(pruned, choice, plans, rated, graphs, case)
+
+
+def _require_right_products(rows: dict[str, dict[str, Any]], toolchain: str) -> None:
+    for name, row in rows.items():
+        if "samples" in row and row.get("error") is None:
+            raise MismatchError(
+                f"{toolchain} timed layer {name} and does not say how far its sparse product is from torch's, so the "
+                "time counts for nothing. Report this to the maker of that toolchain's adapter."
+            )
+        if row.get("error", 0.0) > PRODUCT_TOLERANCE:
+            raise MismatchError(
+                f"{toolchain} computes something else than torch in layer {name}: its sparse product is off by "
+                f"{row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
+                "Try another --dtype or --toolchain, and report this to the maker of that one."
+            )
 
 
 def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
     """Return the layers that the chosen toolchain has a sparse kernel for."""
-    return tuple(layer.name for layer in layers if choice.stack.toolchain in (layer.served_by or ()))
+    return tuple(layer.name for layer in layers if choice.judge.toolchain in (layer.served_by or ()))
 
 
 def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
@@ -94,19 +101,12 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
         f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
     )
     restored = restore(dense, pruned, (*pruned.returned, *gone))
-    written = {name: case for name, case in settled.written.items() if name != "pruned"}
-    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)), written=written)
+    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)), written=None)
 
 
 def _not_in_all(layer: Layer) -> str:
     by_itself = "faster by itself" if layer.alone and layer.alone.verdict == "faster" else "not timed by itself"
     return f"{by_itself}, but the whole model came out slower with it"
-
-
-def failed(choice: Choice, failure: Failure) -> Evidence:
-    """Say that the toolchain is there and did not do it."""
-    reason = f"{choice.stack.toolchain}: {failure.reason}"
-    return Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
 
 
 def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
@@ -122,8 +122,8 @@ def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Retur
     if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
         return None
     speed = layer.alone or NOT_COMPARED
-    chosen_otherwise = speed.speedup is not None or not takes_program(choice.stack.toolchain)  # it could be sparse
-    if speed.verdict == "faster" or (choice.keep_all and chosen_otherwise):
+    runs = speed.speedup is not None or manifest_of(choice.judge.toolchain).chooses_kernels
+    if speed.verdict == "faster" or (choice.keep_all and runs):
         return None
     if row is None:
         reason = "it did not run on this input"

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import math
 
+from .bench import Findings
 from .choice import Choice
 from .errors import counted
-from .pattern import NM, Block, Channel, Unstructured
-from .proof import Proof
+from .pattern import NM, Block, Channel, Pattern, Unstructured
 from .pruning import Pruned
 from .rating import served
-from .report import Scores, Totals, best_baseline, deciding
+from .report import Layer, Returned, Scores, Totals, best_baseline, deciding
+from .rules import LayerFacts, Rule
 
-FEW_ROWS = 64  # of a matrix product, below which sparse Tensor Cores seldom pay
 LAUNCH_BOUND = 1.3
 CLIFF = 0.9  # of the dense score
 MANY_DEPTHWISE = 4  # one layer in so many
 
 
-def explain(choice: Choice, proof: Proof, pruned: Pruned) -> tuple[str, ...]:
+def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
     return (
-        *_kernels(choice, proof),
-        *_dense_among_sparse(choice, proof),
-        *_slower_sparse(choice, proof),
-        *_advice(choice, proof),
+        *_kernels(choice, found),
+        *_dense_among_sparse(choice, found),
+        *_slower_sparse(choice, found),
+        *_advice(choice, found),
         *_returned(choice, pruned),
-        *_counters(proof),
-        *_few_rows(choice, pruned),
-        *_launches(proof),
-        *_arithmetic(choice, proof, pruned.totals),
-        *_rules(choice, proof),
-        *_machine(choice, proof),
+        *_counters(found),
+        *_seldom_pays(choice, pruned),
+        *_launches(found),
+        *_arithmetic(choice, found, pruned.totals),
+        *_rules(choice, found),
         *choice.remarks,
     )
 
 
-def explain_written(choice: Choice, proof: Proof) -> tuple[str, ...]:
+def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
     """Say of a model that came pruned what its kernels did; there is no other pattern to advise."""
     return (
-        *_kernels(choice, proof),
-        *_dense_among_sparse(choice, proof),
-        *_machine(choice, proof),
+        *_kernels(choice, found),
+        *_dense_among_sparse(choice, found),
         *choice.remarks,
     )
 
@@ -56,64 +54,65 @@ def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
     return (f"{said}. Train the pruned copy, its zeros held, or remove less.",)
 
 
-def _kernels(choice: Choice, proof: Proof) -> list[str]:
+def _kernels(choice: Choice, found: Findings) -> list[str]:
     """Say whether the kernels that ran profit from the zeros."""
-    seen = [layer for layer in proof.layers if layer.used is not None]
+    seen = [layer for layer in found.layers if layer.used is not None]
     if isinstance(choice.pattern, Channel) or not seen:
         return []
     dense = [layer for layer in seen if not layer.used]
-    toolchain = choice.stack.toolchain
+    toolchain = choice.judge.toolchain
     of_all = (
         f"all {len(seen)}"
-        if len(seen) == len(proof.layers)
-        else f"the {len(seen)} of {len(proof.layers)} that it showed"
+        if len(seen) == len(found.layers)
+        else f"the {len(seen)} of {len(found.layers)} that it showed"
     )
     if len(dense) == len(seen):
         said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
         return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
-    said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(proof.layers)} pruned layers"
-    untold = len(proof.layers) - len(seen)
+    said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(found.layers)} pruned layers"
+    untold = len(found.layers) - len(seen)
     if untold:
         return [f"{said}; of {untold} more its kernels' names and utilisation do not tell."]
     return [f"{said}."]
 
 
-def _dense_among_sparse(choice: Choice, proof: Proof) -> list[str]:
+def _dense_among_sparse(choice: Choice, found: Findings) -> list[str]:
     """Name the layers whose zeros a dense kernel multiplied where others had a sparse one."""
-    if choice.stack.pattern != str(choice.pattern) or not any(layer.used for layer in proof.layers):
+    offered = {offer.pattern for offer in choice.judge.offers}
+    if choice.pattern not in offered or not any(layer.used for layer in found.layers):
         return []
     kernels: dict[str, list[str]] = {}
-    for layer in proof.layers:
+    for layer in found.layers:
         if layer.used is False:
             kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
     return [f"Dense all the same: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
 
 
-def _slower_sparse(choice: Choice, proof: Proof) -> list[str]:
+def _slower_sparse(choice: Choice, found: Findings) -> list[str]:
     """Name the layers that lost by their sparse kernel."""
     if isinstance(choice.pattern, Channel):
         return []
-    slower = [layer.name for layer in proof.layers if layer.used and layer.speed.verdict == "slower"]
+    slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
     return [f"Slower by its sparse kernel than by the dense one: {_named(slower)}."] if slower else []
 
 
-def _advice(choice: Choice, proof: Proof) -> list[str]:
+def _advice(choice: Choice, found: Findings) -> list[str]:
     """Advise against zeros that need a runtime of their own where they do not pay, or are least likely to."""
-    if not choice.stack.against or not isinstance(choice.pattern, Unstructured):
+    if not choice.judge.against or not isinstance(choice.pattern, Unstructured):
         return []
-    decided = deciding(proof.measurement, proof.baselines)
-    rival = best_baseline(proof.baselines)
-    instead = next(stack for stack in choice.target.stacks if stack.toolchain in choice.stack.against)
+    decided = deciding(found.measurement, found.baselines)
+    rival = best_baseline(found.baselines)
+    instead = next(judge for judge in choice.target.judges if judge.toolchain in choice.judge.against)
     toolchain = rival.toolchain if rival is not None else instead.toolchain
-    line = f"--target {choice.target.name}:{toolchain} --pattern {instead.pattern}"
+    line = f"--target {choice.target.name}:{toolchain} --pattern {instead.offers[0].pattern}"
     if decided.verdict in {"slower", "no measurable gain"}:
         return [
             f"Not advised for this model at this batch: remove whole channels instead ({line}), or enlarge --batch."
         ]
-    depthwise = [layer for layer in proof.layers if len(layer.shape) > 2 and layer.shape[1] == 1]
-    if len(depthwise) * MANY_DEPTHWISE < len(proof.layers):
+    depthwise = [layer for layer in found.layers if len(layer.shape) > 2 and layer.shape[1] == 1]
+    if len(depthwise) * MANY_DEPTHWISE < len(found.layers):
         return []
-    said = f"{counted(len(depthwise), 'layer')} of {len(proof.layers)} are depthwise, which {choice.stack.toolchain}"
+    said = f"{counted(len(depthwise), 'layer')} of {len(found.layers)} are depthwise, which {choice.judge.toolchain}"
     return [f"{said} runs dense: such networks gain least by zeros. Compare whole channels: {line}."]
 
 
@@ -127,75 +126,85 @@ def _returned(choice: Choice, pruned: Pruned) -> list[str]:
     return [f"{said}; dense weights again in {names}."]
 
 
-def _counters(proof: Proof) -> list[str]:
+def _counters(found: Findings) -> list[str]:
     """Hold the kernels' names against what the hardware counted."""
-    both = [layer for layer in proof.layers if layer.used is not None and layer.counters is not None]
+    both = [layer for layer in found.layers if layer.used is not None and layer.counters is not None]
     astray = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
     if astray:
         return [f"The hardware counters contradict the kernels' names in {_named(astray)}: trust the counters."]
     return [f"The hardware counters agree with the kernels' names in all {len(both)} layers."] if both else []
 
 
-def _few_rows(choice: Choice, pruned: Pruned) -> list[str]:
-    """Warn of products too small for sparse Tensor Cores, which can be known before anything is measured."""
-    names = served(pruned.layers, choice)
-    rows = {each.name: each.macs // math.prod(each.shape) for each in pruned.layers if each.name in names and each.macs}
-    rows |= {layer.name: layer.rows for layer in pruned.returned if layer.rows}
-    few = {name: count for name, count in rows.items() if count < FEW_ROWS}
-    if not few:
+def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
+    """Warn of layers whose sparse kernels run and seldom gain, which can be known before anything is measured."""
+    if choice.judge.kernels is None:
         return []
-    size = f"{FEW_ROWS} rows (batch times tokens, here {min(few.values())})"
-    said = f"{counted(len(few), 'layer')} of {len(rows)} multiply fewer than {size}"
-    return [f"{said}: sparse Tensor Cores seldom pay there; a larger --batch gives them work."]
+    names = served(pruned.layers, choice)
+    rows = {each.name: each.macs and each.macs // math.prod(each.shape) for each in pruned.layers}
+    layers: list[Layer | Returned] = [each for each in pruned.layers if each.name in names]
+    layers += pruned.returned
+    facts = [
+        LayerFacts.of_weight(each.kind, each.shape).given(rows=each.rows or rows.get(each.name), pattern=choice.pattern)
+        for each in layers
+    ]
+    said = []
+    for rule in choice.judge.kernels.pays:
+        broken = [why for each in facts if (why := rule.broken(each)) is not None]
+        if broken:
+            of = f"{counted(len(broken), 'layer')} of {len(facts)}"
+            said.append(f"{of} multiply {min(broken, key=len)}: {rule.says}.")
+    return said
 
 
-def _launches(proof: Proof) -> list[str]:
+def _launches(found: Findings) -> list[str]:
     """Say what Python costs that starts the kernels one by one: it can hide all that a kernel gains."""
-    timed = proof.timed
+    timed = found.timed
     launch = timed and timed.pruned_launch
     if not timed or not launch or launch.eager_ms is None or launch.eager_ms < LAUNCH_BOUND * timed.pruned_ms:
         return []
     times = launch.eager_ms / timed.pruned_ms
     said = f"Started kernel by kernel it takes {times:.1f}x as long, and launches hide the kernels"
-    return [f"{said}: run it as a CUDA graph, or with torch.compile(mode='reduce-overhead')."]
+    return [f"{said}: start it as it was timed here, by {launch.way}."]
 
 
-def _arithmetic(choice: Choice, proof: Proof, totals: Totals) -> list[str]:
+def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> list[str]:
     """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
-    speedup = proof.timed and proof.timed.comparison.speedup
+    speedup = found.timed and found.timed.comparison.speedup
     if not isinstance(choice.pattern, Channel) or speedup is None or not (totals.macs and totals.pruned_macs):
         return []
     said = [f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."]
-    slower = [layer for layer in proof.layers if layer.speed.verdict == "slower"]
+    slower = [layer for layer in found.layers if layer.speed.verdict == "slower"]
     if slower:
         said.append(f"{counted(len(slower), 'layer')} came out slower, {_named([layer.name for layer in slower])}.")
     return said
 
 
-def _rules(choice: Choice, proof: Proof) -> list[str]:
-    """Hold the pattern against the target's own rules."""
-    target, pattern, usual = choice.target, choice.pattern, choice.stack.pattern
-    if isinstance(pattern, Unstructured) and usual != "unstructured":
-        return [f"On {target.chip}, {choice.stack.toolchain} skips no single weights; use --pattern {usual}."]
-    if isinstance(pattern, (NM, Block)) and usual.startswith("channel"):
-        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {usual}."]
-    if isinstance(pattern, Channel) and usual.startswith("channel/"):
-        multiple = int(usual.removeprefix("channel/"))
-        odd = [layer for layer in proof.layers if layer.pruned_shape[0] % multiple and layer.shape[0] % multiple == 0]
-        if odd:
-            names = _named([layer.name for layer in odd])
-            return [f"{counted(len(odd), 'layer')} keep channels in no multiple of {multiple}, {names}; try {usual}."]
-    if isinstance(pattern, Block) and target.finding is not None:
-        return [target.finding]
-    return []
+def _rules(choice: Choice, found: Findings) -> list[str]:
+    """Hold the pattern, and the layers as they are now, against the target's own rules."""
+    target, pattern = choice.target, choice.pattern
+    offered = [offer.pattern for offer in choice.judge.offers]
+    if isinstance(pattern, Unstructured) and pattern not in offered:
+        return [f"On {target.chip}, {choice.judge.toolchain} skips no single weights; use --pattern {offered[0]}."]
+    if isinstance(pattern, (NM, Block)) and all(isinstance(each, Channel) for each in offered):
+        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {offered[0]}."]
+    said = [target.finding] if isinstance(pattern, Block) and target.finding is not None else []
+    for rule in target.rules:
+        broken = [layer.name for layer in found.layers if _breaks(rule, layer, pattern)]
+        if broken:
+            verb = "breaks" if len(broken) == 1 else "break"
+            cure = f"; use --pattern {offered[0]}" if pattern not in offered else ""
+            said.append(
+                f"{counted(len(broken), 'layer')} {verb} a rule of this chip, {_named(broken)}: {rule.says}{cure}."
+            )
+    return said
 
 
-def _machine(choice: Choice, proof: Proof) -> list[str]:
-    """Say when the CPU that was measured is another maker's than the target's."""
-    maker, machine = choice.target.maker, proof.machine
-    if maker is None or machine is None or maker in machine.cpu:
-        return []
-    return [f"Measured on {machine.cpu}, which is no {maker} CPU: it runs the same instructions on another chip."]
+def _breaks(rule: Rule, layer: Layer, pattern: Pattern) -> bool:
+    """Say whether a layer breaks a rule by what was pruned; where channels go, one that keeps its own is not blamed."""
+    before, after = (LayerFacts.of_weight(layer.kind, shape) for shape in (layer.shape, layer.pruned_shape))
+    if isinstance(pattern, Channel) and before.outputs == after.outputs:
+        return False
+    return not rule.holds(after.given(rows=layer.rows, pattern=pattern))
 
 
 def _named(names: list[str]) -> str:

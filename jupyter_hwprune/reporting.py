@@ -1,4 +1,4 @@
-"""A report put together: what was asked for, what became of the layers, and what the proof found."""
+"""A report put together: what was asked for, what became of the layers, and what the judge found."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from .bench import Findings
 from .choice import Choice
-from .proof import Proof
 from .rating import Settled
 from .reasons import cliff, explain
 from .recipe import Asked as RecipeRead
@@ -33,7 +33,7 @@ def report_of_run(
     asked: Asked,
     settled: Settled,
     batch: int,
-    proof: Proof,
+    findings: Findings,
     scores: Scores | None,
     fingerprints: Fingerprints,
     versions: dict[str, str],
@@ -57,15 +57,15 @@ def report_of_run(
     return compose(
         choice,
         request,
-        proof,
+        findings,
         totals=pruned.totals,
-        layers=proof.layers,
+        layers=findings.layers,
         skipped=pruned.skipped,
         returned=pruned.returned,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, proof, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
-        versions=proof.versions | {"torch": torch.__version__} | versions,
+        reasons=(*explain(choice, findings, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
+        versions=findings.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
     )
 
@@ -75,31 +75,32 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
     return Request(
         model=model,
         target=choice.target.name,
-        toolchain=choice.stack.toolchain,
-        device=choice.stack.device,
+        toolchain=choice.judge.toolchain,
+        device=choice.judge.device,
         dtype=choice.dtype or "",
         pattern=str(choice.pattern),
         sparsity=choice.sparsity,
         threads=choice.threads,
         batch=batch,
-        on_host=choice.stack.device == "CPU",
+        on_host=choice.target.kind == "cpu",
         **asked,
     )
 
 
-def compose(choice: Choice, request: Request, proof: Proof, **found: Any) -> Report:
-    """Return the report; `found` are those of its fields that are neither the target's nor the proof's."""
+def compose(choice: Choice, request: Request, findings: Findings, **found: Any) -> Report:
+    """Return the report; `found` are those of its fields that are neither the target's nor the findings'."""
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=request,
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
-        other_kernels=proof.other_kernels,
-        measurement=proof.measurement,
-        energy=proof.energy,
-        counters=proof.counters,
-        check=proof.check,
-        machine=proof.machine,
-        baselines=proof.baselines,
+        other_kernels=findings.other_kernels,
+        measurement=findings.measurement,
+        energy=findings.energy,
+        counters=findings.counters,
+        check=findings.check,
+        footprint=findings.footprint,
+        machine=findings.machine,
+        baselines=findings.baselines,
         **found,
     )

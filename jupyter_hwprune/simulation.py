@@ -9,17 +9,19 @@ from typing import Any
 
 from torch import nn
 
+from .bench import failed
+from .cases import write_case
 from .choice import Choice, choose
 from .errors import InputError
 from .example import Example, require_runs
+from .job import HERE, CaseOfJob, Job
 from .judge import compare
 from .pruning import copy_of
 from .render import survey as render
 from .report import Comparison, Evidence
-from .request import request_for, write_cases
-from .target import find_target
-from .toolchains import constant, defines, toolchain_file
-from .toolchains.process import Failure, Progress, call, private_folder
+from .target import TARGETS, find_target
+from .toolchains import manifest_of, planned
+from .toolchains.process import Failure, Progress, private_folder
 
 SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 
@@ -77,9 +79,7 @@ def simulate(
     choice = choose(target.partition(":")[0], toolchain=able, threads=threads, batch=batch, timeout_s=timeout_s)
     if not sparsities or not all(0 < each < 1 for each in sparsities):
         raise InputError(f"The sparsities are {list(sparsities)}; each is a share above 0 and below 1, such as 0.9.")
-    file = toolchain_file(able)
-    assert file is not None
-    caution = constant(file, "SIMULATED") or ""
+    caution = manifest_of(able).simulates or ""
     dense = copy_of(model).eval()
     inputs = Example.of(example).on_cpu()
     require_runs(dense, inputs)
@@ -99,24 +99,28 @@ def simulate(
 def _able(target: str, named: str | None) -> str:
     """Return the target's first toolchain that can simulate, or the one that is named if it can."""
     row, within = find_target(target)
-    names = [named or within] if named or within else [stack.toolchain for stack in row.stacks]
+    own = named or within
+    names = [own] if own else [judge.toolchain for judge in row.judges]
     for name in names:
-        if name and defines(name, "simulate"):
+        if name not in planned() and manifest_of(name).simulates:
             return name
-    raise InputError(f"None of {', '.join(map(str, names))} can simulate sparsity; deepsparse can, for x86-cpu.")
+    able = [
+        f"--target {target.name}:{judge.toolchain}"
+        for target in TARGETS
+        for judge in target.judges
+        if judge.toolchain not in planned() and manifest_of(judge.toolchain).simulates
+    ]
+    raise InputError(f"None of {', '.join(names)} can simulate sparsity. Use {' or '.join(able)}.")
 
 
 def _run(
     dense: nn.Module, inputs: Example, choice: Choice, sparsities: Sequence[float], progress: Progress
 ) -> dict[str, Any] | Evidence:
     with private_folder() as folder:
-        cases = write_cases({"dense": dense}, inputs, choice, folder, progress, written={})
-        request = request_for("simulate", choice, folder, cases, sparsities=[None, None, *sparsities])
-        result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
-    if isinstance(result, Failure):
-        cure = "see its last words; `%hwprune doctor` checks the rest"
-        return Evidence("unavailable", reason=f"{choice.stack.toolchain}: {result.reason}", cure=cure)
-    return result
+        case = CaseOfJob("dense", write_case(dense, inputs, choice, folder, "dense", progress))
+        job = Job("simulate", choice, folder, (case,), more={"sparsities": [None, None, *sparsities]})
+        result = HERE.run(job, progress)
+    return failed(choice, result) if isinstance(result, Failure) else result
 
 
 def _alike(*samples: tuple[float, ...]) -> list[tuple[float, ...]]:

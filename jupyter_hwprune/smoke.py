@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .errors import HwpruneError
 from .target import TARGETS
 from .toolchains import Status
-from .toolchains.process import Failure, call, private_folder
+from .toolchains.process import Failure, private_folder
 
 WIDTH = 64  # a multiple that every sparse kernel takes
 TIMEOUT_S = 300
@@ -28,39 +28,40 @@ class Smoke:
 def try_out(status: Status) -> Smoke | None:
     """Try a toolchain on the first device that it found and a target has; None where there is no such device."""
     serving = [
-        (target.name, stack)
+        (target.name, judge)
         for target in TARGETS
-        for stack in target.stacks
-        if stack.toolchain == status.name and stack.device in status.devices
+        for judge in target.judges
+        if judge.toolchain == status.name and judge.device in status.devices
     ]
     if not serving:
         return None
-    target, stack = serving[0]
+    target, judge = serving[0]
     start = time.monotonic()
     try:
         worked, said = _compiled(target, status.name)
     except HwpruneError as error:
         worked, said = False, str(error)
-    return Smoke(status.name, worked, stack.device, round(time.monotonic() - start, 2), said)
+    return Smoke(status.name, worked, judge.device, round(time.monotonic() - start, 2), said)
 
 
 def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
     import torch
     from torch import nn
 
+    from .bench import tolerance_of
+    from .cases import write_case
     from .choice import choose
     from .example import Example
-    from .proof import tolerance_of
-    from .request import request_for, write_cases
+    from .job import HERE, CaseOfJob, Job
 
     choice = replace(choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S), obstacle=None).for_model_in("float32")
     tolerance = tolerance_of(choice)
     with private_folder() as folder, torch.random.fork_rng(devices=[]):
         model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).eval()
         example = Example.of(torch.randn(WIDTH, WIDTH))
-        cases = write_cases({"dense": model}, example, choice, folder, lambda *_: None, written={})
-        request = request_for("prove", choice, folder, cases, timing=None, tolerance=tolerance, profile=False)
-        result = call(request, folder, lambda *_: None, threads=1, timeout_s=TIMEOUT_S)
+        case = CaseOfJob("dense", write_case(model, example, choice, folder, "dense", lambda *_: None))
+        more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
+        result = HERE.run(Job("prove", choice, folder, (case,), more=more), lambda *_: None)
     if isinstance(result, Failure):
         return False, result.reason
     error = max(result["errors"]["dense"])

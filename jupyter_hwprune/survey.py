@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from .choice import obstacle_for
+from .choice import Way, what_it_can
 from .meters import Meter, meters
 from .provision import EnvironmentHere, setup
 from .render import survey as render
 from .report import Evidence
 from .smoke import Smoke, try_out
 from .target import TARGETS, Target, find_target
-from .toolchains import Status, planned, probe_all, shipped
+from .toolchains import Status, manifest_of, planned, probe_all, shipped
+
+Able = Literal["timed", "estimated", "compiled"]
 
 
 @dataclass(frozen=True)
 class TargetHere:
-    """A target, the toolchains that can compile for it and measure it on this machine, and what hinders the others."""
+    """A target, what its toolchains can do for it on this machine, and what hinders them from running there.
+
+    A toolchain that is not among the `able` can do nothing for it here.
+    """
 
     target: Target
-    usable: tuple[str, ...]
+    able: dict[str, Able]
     obstacles: dict[str, Evidence]
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """Return the toolchains that time it here."""
+        return tuple(name for name, able in self.able.items() if able == "timed")
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,8 @@ class Targets:
 class Doctor:
     """Each toolchain's state and the targets that it serves; the environments beside; the energy meters.
 
-    `smoke` has what came of compiling a small model, by toolchain; None where that was not asked for.
+    `smoke` has what came of compiling a small model, by toolchain; None where that was not asked for. `target` is the
+    row that was asked about, None for all toolchains.
     """
 
     toolchains: tuple[Status, ...]
@@ -49,6 +60,7 @@ class Doctor:
     environments: tuple[EnvironmentHere, ...]
     meters: tuple[Meter, ...]
     smoke: dict[str, Smoke] | None = None
+    target: Target | None = None
 
     def state_of(self, status: Status) -> Literal["ready", "no device", "missing", "broken"]:
         tried = (self.smoke or {}).get(status.name)
@@ -57,7 +69,8 @@ class Doctor:
         return "missing" if not status.available else "ready" if status.devices else "no device"
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        data = asdict(replace(self, target=None)) | {"target": self.target and self.target.name}
+        return json.dumps(data, indent=1)
 
     def __str__(self) -> str:
         return render.doctor_text(self)
@@ -66,20 +79,26 @@ class Doctor:
         return {"text/plain": str(self), "text/html": render.doctor_html(self)}
 
 
-def targets() -> Targets:
-    """Return the strategy matrix with what can be compiled and measured on this machine, asked of each toolchain."""
-    return held_against(probe_all(stack.toolchain for target in TARGETS for stack in target.stacks))
+def targets(rows: Sequence[Target] = TARGETS) -> Targets:
+    """Return the strategy matrix, or other rows, with what can be done here for each, asked of each toolchain."""
+    return held_against(probe_all(judge.toolchain for target in rows for judge in target.judges), rows)
 
 
-def held_against(statuses: Mapping[str, Status]) -> Targets:
+def held_against(statuses: Mapping[str, Status], matrix: Sequence[Target] = TARGETS) -> Targets:
     """Return the strategy matrix as the toolchains' states, by their names, allow it."""
     rows = []
-    for target in TARGETS:
-        found = {stack.toolchain: obstacle_for(target, stack, statuses[stack.toolchain]) for stack in target.stacks}
-        usable = tuple(name for name, obstacle in found.items() if obstacle is None)
-        obstacles = {name: obstacle for name, obstacle in found.items() if obstacle is not None}
-        rows.append(TargetHere(target, usable, obstacles))
+    for target in matrix:
+        found = {each.toolchain: what_it_can(target, each, statuses[each.toolchain]) for each in target.judges}
+        obstacles = {name: obstacle for name, (_, obstacle) in found.items() if obstacle is not None}
+        able = {name: _able(name, way) for name, (way, _) in found.items() if way is not None}
+        rows.append(TargetHere(target, able, obstacles))
     return Targets(tuple(rows))
+
+
+def _able(toolchain: str, way: Way) -> Able:
+    if way == "run":
+        return "timed"
+    return "estimated" if manifest_of(toolchain).estimates else "compiled"
 
 
 def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
@@ -88,13 +107,14 @@ def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     With `smoke` each toolchain that is there compiles a small model and runs it. Raises InputError for a target that
     does not exist.
     """
+    row = None
     if target is None:
         names = [*shipped(), *planned()]
     else:
         row, toolchain = find_target(target)
-        names = [toolchain] if toolchain else [stack.toolchain for stack in row.stacks]
-    serves = {name: tuple(t.name for t in TARGETS if name in {s.toolchain for s in t.stacks}) for name in names}
+        names = [toolchain] if toolchain else [judge.toolchain for judge in row.judges]
+    serves = {name: tuple(t.name for t in TARGETS if name in {judge.toolchain for judge in t.judges}) for name in names}
     statuses = tuple(probe_all(names).values())
     others = [row for row in setup().rows if row.name not in shipped()] if target is None else []
     tried = {each.toolchain: each for status in statuses if (each := try_out(status))} if smoke else None
-    return Doctor(statuses, serves, tuple(others), meters(), tried)
+    return Doctor(statuses, serves, tuple(others), meters(), tried, row)

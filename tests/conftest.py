@@ -14,15 +14,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from jupyter_hwprune import setup
-from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE, interpreter_of
 from tests import networks
 
 BUILD = Path(__file__).parents[1] / "build"
 ENVIRONMENTS = BUILD / "environments"  # where `make test` sets them up
 
-# no energy is metered in the tests but of a stand-in, whose counter moves at once
-TIMING.update(energy_s=0.02, idle_settle_s=0.0)
 # a shell that starts the tests in its background has them ignore interrupts, and so all that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

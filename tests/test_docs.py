@@ -79,10 +79,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
 def test_each_target_and_each_toolchain_has_its_page(site: dict[str, Page]) -> None:
     for target in TARGETS:
         page = site[f"generated/targets/{target.name}.html"]
-        for words in (target.chip, target.primary_constraint, target.common_mistake, *target.shape_rules):
+        for words in (
+            target.chip,
+            target.primary_constraint,
+            target.common_mistake,
+            *(rule.says for rule in target.rules),
+        ):
             assert words in page.words
         assert target.vendor_page in page.links
-        assert {f"../toolchains/{stack.toolchain}.html" for stack in target.stacks} <= page.links
+        assert {f"../toolchains/{judge.toolchain}.html" for judge in target.judges} <= page.links
     for name in shipped():
         assert "installed by" in site[f"generated/toolchains/{name}.html"].words
     for name in planned():

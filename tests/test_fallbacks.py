@@ -66,7 +66,7 @@ def test_what_the_other_calls_return_loses_no_word_either() -> None:
     rows = (simulation.Simulated(0.9, 2.0, (2.0,), speed),)
     simulated = simulation.Simulation("net", "x86-cpu", "deepsparse", 1, evidence, 3.0, rows, "kernels alone")
     missing = Evidence("unavailable", reason="it is not there", cure="install it")
-    matrix = survey.Targets(tuple(survey.TargetHere(target, (), {"its own": missing}) for target in TARGETS))
+    matrix = survey.Targets(tuple(survey.TargetHere(target, {}, {"its own": missing}) for target in TARGETS))
     for found in (simulated, matrix, survey.doctor("intel-cpu")):
         html = found._repr_mimebundle_()["text/html"]
         left = as_on_github(html)

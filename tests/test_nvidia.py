@@ -12,14 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from jupyter_hwprune import Report, Run, doctor, hwprune, layer_ranges, merge
-from jupyter_hwprune import request as requests_module
-from jupyter_hwprune.counters import counters_of_layers
+from jupyter_hwprune import Report, Run, doctor, hwprune, job, layer_ranges, merge
+from jupyter_hwprune.effort import Effort
 from jupyter_hwprune.errors import InputError, MismatchError, ReportError
-from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.pruning.compressed import compress
 from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.toolchains._linear24 import Algorithms, dense_plans, make, reference
+from jupyter_hwprune.toolchains._nsight import counters_of_layers
 from jupyter_hwprune.toolchains._nvidia import counters_remark, is_sparse, kernels_of
 from tests.fakes import cusparselt_on_cpu
 from tests.reports import timed
@@ -42,14 +41,12 @@ class Net(nn.Module):
         return {"logits": self.odd(self.narrow(y) + x)}
 
 
-SHORT = {"measure_s": 0.3, "profile_s": 0.1}  # the stand-in's times are of no interest
+SHORT = Effort(measure_s=0.3, profile_s=0.1)  # the stand-in's times are of no interest
 
 
 @pytest.fixture(autouse=True)
-def _own_cache_and_little_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests_module, "CACHE", tmp_path / "cache")
-    for name, seconds in SHORT.items():
-        monkeypatch.setitem(TIMING, name, seconds)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -61,16 +58,14 @@ def x() -> torch.Tensor:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        for name, seconds in SHORT.items():
-            patch.setitem(TIMING, name, seconds)
-        patch.setattr(requests_module, "CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr(job, "CACHE", tmp_path_factory.mktemp("cache"))
         patch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
         patch.setenv("HWPRUNE_NCU", "up=4096,0;down=4096,0;odd=0,512;up=4096,0")
-        return hwprune(Net(), torch.randn(4, 17, 256), target="hopper", toolchain=STAND_IN)
+        return hwprune(Net(), torch.randn(4, 17, 256), target="hopper", toolchain=STAND_IN, effort=SHORT)
 
 
 def sparse_here(model: nn.Module, **options: Any) -> Run:
-    return hwprune(model, torch.randn(4, 17, 256), target="hopper", toolchain=STAND_IN, **options)
+    return hwprune(model, torch.randn(4, 17, 256), target="hopper", toolchain=STAND_IN, effort=SHORT, **options)
 
 
 def test_layers_that_gain_are_sparse_and_the_others_are_dense_again(run: Run) -> None:
@@ -162,7 +157,7 @@ def test_without_nsight_compute_and_without_a_meter_the_rest_is_measured(monkeyp
     assert "not on the PATH" in (report.counters.reason or "")
     assert report.energy is not None
     assert report.energy.dense is None
-    assert report.energy.evidence.cure == "pip install nvidia-ml-py, where the GPU has such a counter"
+    assert report.energy.evidence.cure == "no command mends it"
 
 
 def test_losers_stay_pruned_when_asked() -> None:
@@ -300,7 +295,9 @@ def test_a_batch_too_small_is_said_before_anything_is_measured() -> None:
 
 
 def test_unstructured_zeros_on_a_gpu_are_caught(x: torch.Tensor) -> None:
-    reasons = hwprune(Net(), x, target="hopper", toolchain=STAND_IN, pattern="unstructured").report.reasons
+    reasons = hwprune(
+        Net(), x, target="hopper", toolchain=STAND_IN, pattern="unstructured", effort=SHORT
+    ).report.reasons
     assert any("multiply every zero" in reason for reason in reasons)
     assert any("skips no single weights; use --pattern 2:4" in reason for reason in reasons)
 
@@ -424,7 +421,7 @@ def test_counters_are_read_whatever_the_locale_and_what_is_missing() -> None:
 '''
     found = counters_of_layers(page)
     assert set(found) == {"layers.0"}
-    assert found["layers.0"].sparse == 5916528
+    assert found["layers.0"] == [5916528, 0]
     assert counters_of_layers("") == {}
 
 

@@ -10,25 +10,19 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.proof import TIMING
+from jupyter_hwprune.effort import Effort
 from jupyter_hwprune.toolchains import _tensorrt_words, probe, tensorrt
-from jupyter_hwprune.toolchains.contract import Toolchain
+from jupyter_hwprune.toolchains.contract import Runs
 from tests.networks import ZOO
 from tests.reports import timed
 
 STAND_IN = "tests.fakes.tensorrt_stand_in"
-KEEPS_THE_CONTRACT: Toolchain = tensorrt  # which the type checker proves
+KEEPS_THE_CONTRACT: Runs = tensorrt  # which the type checker proves
 NOT_PICKED = "TensorRT timed its sparse kernels and picked a dense one"
 NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
 
 
-SHORT = {"measure_s": 0.05, "profile_s": 0.05, "block_s": 0.001, "energy_s": 0.05, "idle_settle_s": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in SHORT.items():
-        monkeypatch.setitem(TIMING, name, seconds)
+SHORT = Effort(measure_s=0.05, profile_s=0.05, block_s=0.001)
 
 
 def mlp() -> nn.Module:
@@ -38,7 +32,7 @@ def mlp() -> nn.Module:
 def on(target: str, monkeypatch: pytest.MonkeyPatch, model: nn.Module, x: Any, **options: Any) -> Run:
     """Prune for `hopper`, where a stand-in takes cuSPARSELt's place and rules, or for `jetson`, TensorRT's own."""
     monkeypatch.setenv("HWPRUNE_CAPABILITY", {"hopper": "9.0", "jetson": "8.7"}[target])
-    asked: dict[str, Any] = {"pattern": "2:4", "dtype": "float16"} | options
+    asked: dict[str, Any] = {"pattern": "2:4", "dtype": "float16", "effort": SHORT} | options
     return hwprune(model, x, target=target, toolchain=STAND_IN, **asked)
 
 
@@ -68,8 +62,6 @@ class EveryVersion:
     def short_run(cls, target: str, model: nn.Module, x: torch.Tensor) -> Run:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("HWPRUNE_TRT_VERSION", cls.version)
-            for name, seconds in SHORT.items():
-                monkeypatch.setitem(TIMING, name, seconds)
             return on(target, monkeypatch, model, x)
 
     def test_layers_are_sparse_where_that_was_picked_and_dense_again_where_not(
@@ -204,7 +196,7 @@ def test_a_missing_package_comes_with_its_cure(monkeypatch: pytest.MonkeyPatch) 
     status = probe(STAND_IN)
     assert not status.available
     assert "ModuleNotFoundError: import of tensorrt" in (status.reason or "")
-    assert status.cure == tensorrt.INSTALL == "pip install tensorrt"
+    assert status.cure == tensorrt.MANIFEST["install"] == "pip install tensorrt"
 
 
 def test_without_a_device_the_version_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:

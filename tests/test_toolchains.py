@@ -24,26 +24,25 @@ from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
     interpreter,
+    manifest_of,
     onnxruntime,
     openvino,
-    opset_of,
     probe,
     shipped,
     tensorrt,
 )
-from jupyter_hwprune.toolchains.contract import Toolchain
+from jupyter_hwprune.toolchains.contract import Counts, Meters, Rates, Runs, Simulates
 from tests.networks import ZOO, cnn
 from tests.reports import timed
 
 WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker.py"
 TARGET = "cpu"
-KEEP_THE_CONTRACT: tuple[Toolchain, ...] = (
-    onnxruntime,
-    openvino,
-    deepsparse,
-    cusparselt,
-    tensorrt,
-)  # which the type checker proves
+# which the type checker proves
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, cusparselt, tensorrt)
+RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
+METER: tuple[Meters, ...] = (cusparselt, tensorrt)
+COUNT: tuple[Counts, ...] = (cusparselt,)
+SIMULATE: tuple[Simulates, ...] = (deepsparse,)
 
 
 class ToolchainContract:
@@ -237,12 +236,13 @@ toolchain.probe()
 x = numpy.zeros((8, 64, 64, 64), numpy.float32)
 before = len(os.listdir("/proc/self/task"))
 settings = {{"threads": {threads}, "device": "CPU", "keep_files": False}}
-case = toolchain.compile({str(folder / "m.onnx")!r}, {{"x": x}}, settings, {str(folder)!r})
+artefact = toolchain.compile({str(folder / "m.onnx")!r}, {{"x": x}}, settings, {str(folder)!r})
+case = toolchain.load(artefact, {{"x": x}}, settings)
 for _ in range(20): case.run()
 print(len(os.listdir("/proc/self/task")) - before)
 """
     model = nn.Conv2d(64, 64, 3, padding=1).eval()
-    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m", opset=opset_of(name))
+    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m", opset=manifest_of(name).opset)
     script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}')
     command = [interpreter(name) or sys.executable, "-I", "-c", script]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -254,7 +254,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, fault: str, **options: Any) -> Run:
     return hwprune(cnn(), image, target=TARGET, toolchain="tests.fakes.faulty", pattern="channel/8", **options)
 
 
-@pytest.mark.parametrize("phase", ["compile", "check", "profile", "measure"])
+@pytest.mark.parametrize("phase", ["compile", "load", "check", "profile", "measure"])
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

@@ -345,7 +345,7 @@ def test_a_first_share_of_no_whole_channel_is_passed_over() -> None:
 def test_layers_that_gain_nothing_keep_the_weights_they_were_trained_with() -> None:
     choice, dense, x = choose(NOT_MEASURED, pattern="2:4"), mlp(), Example.of(torch.randn(4, 32))
     pruned = prune(dense, x, choice.pattern, choice.sparsity)
-    toolchain = choice.stack.toolchain
+    toolchain = choice.judge.toolchain
     pruned = replace(pruned, layers=tuple(replace(each, served_by=(toolchain, "other")) for each in pruned.layers))
     loser = Returned(
         "2", "Linear", (64, 64), "its sparse kernel takes 1.40x the time of the dense one", 4, NOT_COMPARED

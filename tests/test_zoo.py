@@ -20,12 +20,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import nn
 
 from jupyter_hwprune import Report, zoo
+from jupyter_hwprune.effort import Effort
 from jupyter_hwprune.errors import HwpruneError, InputError, MismatchError, ToolchainError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
 from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
-from jupyter_hwprune.proof import TIMING
 from jupyter_hwprune.pruning import prune as make_zeros
 from jupyter_hwprune.quiet import quiet
 from jupyter_hwprune.toolchains import environments
@@ -79,10 +79,7 @@ def own(small: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small, tmp_path / "cnn"))
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"min_rounds": 3, "measure_s": 0.1, "profile_s": 0.1, "min_profile_rounds": 4}.items():
-        monkeypatch.setitem(TIMING, name, value)
+SHORT = Effort(min_rounds=3, measure_s=0.1, profile_s=0.1, min_profile_rounds=4)
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -131,7 +128,7 @@ def test_deepsparse_runs_sparse_kernels_for_a_folder(
     assert {each.toolchain for each in report.baselines if each.dense_ms} == {"onnxruntime", "openvino"}
 
 
-def test_archives_and_an_open_batch(tmp_path: Path, sparsezoo_environment: None, quick: None) -> None:
+def test_archives_and_an_open_batch(tmp_path: Path, sparsezoo_environment: None) -> None:
     batch = torch.export.Dim("batch")
     whole = write(
         tmp_path / "whole",
@@ -144,7 +141,7 @@ def test_archives_and_an_open_batch(tmp_path: Path, sparsezoo_environment: None,
     for name in ("deployment", "sample-inputs", "sample-outputs"):
         with tarfile.open(packed / f"{name}.tar.gz", "w:gz") as archive:
             archive.add(whole / name, name)
-    report = zoo(packed, target=HERE, batch=5).report
+    report = zoo(packed, target=HERE, batch=5, effort=SHORT).report
     assert sorted(path.name for path in packed.iterdir()) == [
         "deployment.tar.gz",
         "sample-inputs.tar.gz",
@@ -158,25 +155,25 @@ def test_archives_and_an_open_batch(tmp_path: Path, sparsezoo_environment: None,
 
 
 def test_without_samples_inputs_are_random_and_onnx_runtime_is_the_reference(
-    own: Path, sparsezoo_environment: None, quick: None
+    own: Path, sparsezoo_environment: None
 ) -> None:
     shutil.rmtree(own / "sample-inputs")
     shutil.rmtree(own / "sample-outputs")
-    report = zoo(own, target=HERE).report
+    report = zoo(own, target=HERE, effort=SHORT).report
     said = " ".join(report.reasons)
     assert "The inputs are random" in said
     assert "no sample outputs" in said
     assert report.check is not None
-    assert report.check.reference == "ONNX Runtime"
+    assert report.check.reference == "onnxruntime"
 
 
-def test_sample_outputs_of_another_model_are_no_reference(own: Path, sparsezoo_environment: None, quick: None) -> None:
+def test_sample_outputs_of_another_model_are_no_reference(own: Path, sparsezoo_environment: None) -> None:
     for path in (own / "sample-outputs").iterdir():
         np.savez(path, output=np.ones(10, np.float32))
-    report = zoo(own, target=HERE).report
+    report = zoo(own, target=HERE, effort=SHORT).report
     assert "they are not this file's" in " ".join(report.reasons)
     assert report.check is not None
-    assert report.check.reference == "ONNX Runtime"
+    assert report.check.reference == "onnxruntime"
 
 
 class Samples(CalibrationDataReader):  # type: ignore[misc]
@@ -189,7 +186,7 @@ class Samples(CalibrationDataReader):  # type: ignore[misc]
 
 @pytest.mark.parametrize("form", ["qdq", "dynamic"])
 def test_quantised_weights_are_zero_at_their_zero_points(
-    own: Path, tmp_path: Path, form: str, sparsezoo_environment: None, quick: None
+    own: Path, tmp_path: Path, form: str, sparsezoo_environment: None
 ) -> None:
     folder = own if form == "qdq" else write(tmp_path / "words", prune(networks.Transformer()), networks.ids()[:1])
     shutil.rmtree(folder / "deployment")
@@ -198,7 +195,7 @@ def test_quantised_weights_are_zero_at_their_zero_points(
         quantize_static(source, source, Samples(folder / "sample-inputs"), weight_type=QuantType.QInt8)
     else:
         quantize_dynamic(source, source, weight_type=QuantType.QInt8)
-    report = zoo(folder, target=HERE).report
+    report = zoo(folder, target=HERE, effort=SHORT).report
     assert report.request.dtype == "int8"
     assert report.measurement.evidence.kind == "measured"
     assert report.check is not None
@@ -415,10 +412,8 @@ def server(own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     there.server_close()
 
 
-def test_a_stub_is_fetched_and_measured_where_the_server_answers(
-    server: str, sparsezoo_environment: None, quick: None
-) -> None:
-    report = zoo(server, target=HERE).report
+def test_a_stub_is_fetched_and_measured_where_the_server_answers(server: str, sparsezoo_environment: None) -> None:
+    report = zoo(server, target=HERE, effort=SHORT).report
     assert report.measurement.evidence.kind == "measured"
     assert report.request.model == STUB
     assert report.check is not None
@@ -485,7 +480,7 @@ def test_random_inputs_fill_open_sides_and_say_so() -> None:
 
 
 def test_the_magic_measures_a_folder_and_refuses_what_has_no_say(
-    shell: Any, small: Path, sparsezoo_environment: None, quick: None, capsys: pytest.CaptureFixture[str]
+    shell: Any, small: Path, sparsezoo_environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.run_cell(f"found = %hwprune --zoo {small} --target {HERE}")
     assert shell.user_ns["found"].report.request.model == "cnn"

@@ -18,7 +18,7 @@ RETURNED = (
     "jupyter_hwprune.survey.Targets",
     "jupyter_hwprune.survey.TargetHere",
     "jupyter_hwprune.target.Target",
-    "jupyter_hwprune.target.Stack",
+    "jupyter_hwprune.target.Judge",
     "jupyter_hwprune.survey.Doctor",
     "jupyter_hwprune.toolchains.Status",
     "jupyter_hwprune.toolchains.Remark",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_hwprune.target import ALIASES, TARGETS, X86, Stack, Target
+from jupyter_hwprune.target import ALIASES, TARGETS, Judge, Target
 from jupyter_hwprune.toolchains import shipped
 
 from .markdown import bullets, code, contents, facts, table
@@ -10,7 +10,7 @@ from .markdown import bullets, code, contents, facts, table
 INTRODUCTION = """# Targets
 
 Each chip has a row of data: what to prune for it, who compiles and judges it, the rules for shapes, what its vendor
-says, and what we found where the guide's advice does not hold. `%hwprune targets` shows the same table with what can be
+says, and what we found where the usual advice does not hold. `%hwprune targets` shows the same table with what can be
 measured on the machine at hand. `--target NAME` picks a row, `--target NAME:TOOLCHAIN` also the toolchain.
 """
 
@@ -24,8 +24,8 @@ def _index() -> str:
         (
             f"[{target.name}]({target.name}.md)",
             target.chip,
-            ", ".join(dict.fromkeys(f"`{stack.pattern}`" for stack in target.stacks)),
-            ", ".join(_linked(stack.toolchain) for stack in target.stacks),
+            ", ".join(dict.fromkeys(f"`{offer.pattern}`" for judge in target.judges for offer in judge.offers)),
+            ", ".join(_linked(judge.toolchain) for judge in target.judges),
         )
         for target in TARGETS
     ]
@@ -39,8 +39,8 @@ def _page(target: Target) -> str:
     parts = [
         f"# {target.name}\n\n{target.chip}\n",
         code(f"%hwprune model --input x --target {target.name}", "ipython3"),
-        f"## What to prune\n\n{_stacks(target)}",
-        f"## Shapes\n\n{bullets(target.shape_rules)}",
+        f"## What to prune\n\n{_judges(target)}",
+        f"## Shapes\n\n{bullets([rule.says for rule in target.rules])}",
         f"## How it is judged\n\n{_judged(target)}",
         f"## What its vendor says\n\n> {target.vendor_says}\n\n<{target.vendor_page}>\n",
     ]
@@ -49,50 +49,46 @@ def _page(target: Target) -> str:
     return "\n".join([*parts, f"## Where it can be measured\n\n{_where(target)}\n"])
 
 
-def _stacks(target: Target) -> str:
-    head = ("toolchain", "pattern", "usual sparsity", "device", "runs in", "has to beat as well")
-    return table(head, [_stack(stack) for stack in target.stacks])
+def _judges(target: Target) -> str:
+    head = ("toolchain", "offers", "device", "runs in", "has to beat as well")
+    return table(head, [_judge(judge) for judge in target.judges])
 
 
-def _stack(stack: Stack) -> tuple[str, ...]:
+def _judge(judge: Judge) -> tuple[str, ...]:
     return (
-        _linked(stack.toolchain),
-        f"`{stack.pattern}`",
-        f"{stack.sparsity:.0%}",
-        f"`{stack.device}`",
-        ", ".join(stack.dtypes) or "the model's own type",
-        " and ".join(f"dense with {_linked(name)}" for name in stack.against) or "dense with the same toolchain",
+        _linked(judge.toolchain),
+        ", then ".join(f"`{offer.pattern}` at {offer.sparsity:.0%}" for offer in judge.offers),
+        f"`{judge.device}`",
+        ", ".join(judge.dtypes) or "the model's own type",
+        " and ".join(f"dense with {_linked(name)}" for name in judge.against) or "dense with the same toolchain",
     )
 
 
 def _judged(target: Target) -> str:
-    guide = "the guide gives no figure"
+    typical = "no figure is usual"
     if target.typical_speedup:
-        guide = f"{target.typical_speedup} over dense, as the guide has it; that is not a measurement"
+        typical = f"{target.typical_speedup} over dense, as is often said; that is not a measurement"
     rows = [
         ("limited by", target.primary_constraint),
         ("judged by", target.validation_metric),
-        ("typical gain", guide),
+        ("typical gain", typical),
         ("common mistake", target.common_mistake),
     ]
     return facts(rows)
 
 
 def _where(target: Target) -> str:
-    written = [stack.toolchain for stack in target.stacks if stack.toolchain in shipped()]
-    missing = [stack.toolchain for stack in target.stacks if stack.toolchain not in shipped()]
+    written = [judge.toolchain for judge in target.judges if judge.toolchain in shipped()]
+    missing = [judge.toolchain for judge in target.judges if judge.toolchain not in shipped()]
     said = []
-    if target.hosts:
-        host = "an x86-64 machine" if target.hosts == X86 else "a 64-bit Arm machine"
-        maker = f" with a CPU made by {target.maker}" if target.maker else ""
-        said.append(f"On {host}{maker}, by {_and(written)}.")
-    elif target.capabilities:
-        said.append(f"On a GPU of compute capability {' or '.join(target.capabilities)}, by {_and(written)}.")
-    elif written:
-        said.append(f"Where {_and(written)} finds the device {_devices(target, written)}.")
+    if written:
+        which = f" of the kind {target.kind}: {' or '.join(target.identities)}" if target.identities else ""
+        said.append(f"Where {_and(written)} finds the device {_devices(target, written)}{which}.")
+    if target.alike:
+        said.append(f"Other chips of {' or '.join(target.alike)} run the same instructions; the report names them.")
     if missing:
         said.append(f"{_and(missing)}: no adapter in this version.")
-    said += [f"Otherwise: {stack.cure}." for stack in target.stacks if stack.cure]
+    said += [f"Otherwise: {judge.cure}." for judge in target.judges if judge.cure]
     said.append(
         "Anywhere else a run prunes, checks the pattern and the shapes, and says what is missing; nothing is measured "
         "on another chip in its place."
@@ -101,7 +97,7 @@ def _where(target: Target) -> str:
 
 
 def _devices(target: Target, written: list[str]) -> str:
-    return " or ".join(dict.fromkeys(f"`{s.device}`" for s in target.stacks if s.toolchain in written))
+    return " or ".join(dict.fromkeys(f"`{judge.device}`" for judge in target.judges if judge.toolchain in written))
 
 
 def _and(names: list[str]) -> str:

@@ -7,17 +7,8 @@ import importlib.metadata
 import re
 
 from jupyter_hwprune.target import TARGETS
-from jupyter_hwprune.toolchains import (
-    HERE,
-    constant,
-    defines,
-    environments,
-    opset_of,
-    planned,
-    probe,
-    shipped,
-    takes_program,
-)
+from jupyter_hwprune.toolchains import HERE, environments, manifest_of, planned, probe, shipped
+from jupyter_hwprune.toolchains.manifest import Manifest
 
 from .benchmarks import results_of
 from .markdown import bullets, code, contents, facts, table
@@ -29,10 +20,12 @@ here, and `%hwprune doctor --smoke` has each compile a small model. `--toolchain
 one; a dotted name is a module of your own with the functions of `jupyter_hwprune.toolchains.contract`.
 """
 OPTIONAL = {
-    "simulate": "simulates sparsity on a dense model (`%hwprune simulate`)",
-    "count": "reads hardware counters with Nsight Compute",
+    "simulates": "simulates sparsity on a dense model (`%hwprune simulate`)",
+    "counts": "reads hardware counters",
     "meter": "meters energy with the device's own counter",
-    "rate": "times each layer by itself, dense against sparse",
+    "rates": "times each layer by itself, dense against sparse",
+    "estimates": "estimates without running",
+    "cross_compiles": "compiles for a device that is not here",
 }
 
 
@@ -64,14 +57,14 @@ def _index() -> str:
 
 
 def _page(name: str) -> str:
-    file = HERE / f"{name}.py"
+    manifest = manifest_of(name)
     paragraphs = _docstring(name)
     about = [
-        ("takes", "torch's ExportedProgram" if takes_program(name) else "ONNX" + _opset(name)),
+        ("takes", _takes(manifest)),
         ("serves", _served(name)),
-        ("installed by", f"`{constant(file, 'INSTALL')}`"),
+        ("installed by", f"`{manifest.install}`"),
         *([] if name in environments.names() else [("Python", "the kernel's"), ("licence", _licence(name))]),
-        ("also", "; ".join(said for function, said in OPTIONAL.items() if defines(name, function)) or "nothing more"),
+        ("also", "; ".join(said for able, said in OPTIONAL.items() if getattr(manifest, able)) or "nothing more"),
     ]
     parts = [f"# {name}\n\n{paragraphs}\n", facts(about)]
     if name in environments.names():
@@ -83,7 +76,7 @@ def _page(name: str) -> str:
 
 def _licence(name: str) -> str:
     """Say under which licence a toolchain is that is installed beside the kernel, in its own words."""
-    package = "torch" if takes_program(name) else name
+    package = "torch" if manifest_of(name).takes == "program" else name
     try:
         said = importlib.metadata.metadata(package)
     except importlib.metadata.PackageNotFoundError:
@@ -122,13 +115,14 @@ def _pins(name: str) -> str:
     )
 
 
-def _opset(name: str) -> str:
-    opset = opset_of(name)
-    return "" if opset is None else f", opset {opset}"
+def _takes(manifest: Manifest) -> str:
+    if manifest.takes == "program":
+        return "torch's ExportedProgram"
+    return "ONNX" if manifest.opset is None else f"ONNX, opset {manifest.opset}"
 
 
 def _served(name: str) -> str:
-    targets = [target.name for target in TARGETS if name in {stack.toolchain for stack in target.stacks}]
+    targets = [target.name for target in TARGETS if name in {judge.toolchain for judge in target.judges}]
     return ", ".join(f"[{target}](../targets/{target}.md)" for target in targets)
 
 

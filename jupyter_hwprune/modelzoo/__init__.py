@@ -14,16 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..baselines import Baselines
+from ..bench import Bench, Candidate, Findings
 from ..choice import Choice, choose
+from ..effort import FULL, Effort
 from ..errors import InputError, ToolchainError, counted
 from ..pattern import parse_pattern
-from ..proof import Proof, prove_written
 from ..reasons import explain_written
 from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals, Untimed
 from ..reporting import compose, request_of
 from ..run import Shown
-from ..toolchains import HERE, environments, opset_of, takes_program
+from ..target import REFERENCE
+from ..toolchains import HERE, environments, manifest_of
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
 from .counts import counted_there, other_counts
 from .reference import expect
@@ -42,13 +43,13 @@ NO_WEIGHTS = Evidence(
 
 
 @dataclass(frozen=True)
-class Findings:
+class Known:
     """All that a report says of a model beyond the request."""
 
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
-    proof: Proof
+    findings: Findings
     reasons: tuple[str, ...]
     prints: Fingerprints
     versions: dict[str, str]
@@ -62,28 +63,30 @@ def zoo(
     threads: int = 1,
     batch: int | None = None,
     timeout_s: float = 1800,
+    effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
 ) -> Shown:
     """Measure what the zeros of a model of SparseZoo buy on a target, kernel by kernel.
 
     `source` is a folder laid out as SparseZoo's are, a `zoo:` stub, or the YAML of an analysis: that has no weights, so
-    its report shows its counts as "not measured". `batch` is for a file that leaves its batch open.
+    its report shows its counts as "not measured". `batch` is for a file that leaves its batch open,
+    `effort` how much the measurement may take.
 
     Raises InputError for what cannot be read or does not fit together, ToolchainError where the stub's server does not
-    answer or ONNX Runtime cannot run the model, and MismatchError when the toolchain computes something else.
+    answer or the reference runtime cannot run the model, and MismatchError when the toolchain computes something else.
     """
     kind, name = _kind(str(source))
     choice = choose(target, toolchain=toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
-    if choice.stack.dtypes or takes_program(choice.stack.toolchain):
+    if choice.judge.dtypes or (choice.way and manifest_of(choice.judge.toolchain).takes != "onnx"):
         raise InputError(
-            f"{choice.stack.toolchain} takes torch models in {', '.join(choice.stack.dtypes)}, and --zoo gives an ONNX "
+            f"{choice.judge.toolchain} takes torch models in {', '.join(choice.judge.dtypes)}, and --zoo gives an ONNX "
             "file as it is. Choose a target whose toolchains take that, such as x86-cpu or intel-cpu."
         )
     with private_folder() as folder:
         found = _read(kind, str(source), folder, progress, timeout_s)
         if kind == "analysis":
             return Shown(_not_measured(name, found, choice))
-        return Shown(_measured(name, found, choice, folder, progress))
+        return Shown(_measured(name, found, choice, folder, progress, effort))
 
 
 def _kind(source: str) -> tuple[str, str]:
@@ -107,13 +110,12 @@ def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: f
     request = {
         "action": "zoo",
         "toolchain": str(HERE / "_sparsezoo.py"),
-        "python": str(environments.interpreter_of("sparsezoo")),
-        "folder": str(folder),
         "kind": kind,
         "source": source if kind == "stub" else str(Path(source).expanduser().resolve()),
         "answer": ["versions", "problem"],
     }
-    found = call(request, folder, progress, threads=1, timeout_s=timeout_s)
+    python = str(environments.interpreter_of("sparsezoo"))
+    found = call(request, folder, progress, python=python, threads=1, timeout_s=timeout_s)
     problem = found.reason if isinstance(found, Failure) else found["problem"]
     if isinstance(found, Failure) or problem is not None:
         if kind == "stub":
@@ -123,7 +125,9 @@ def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: f
     return found
 
 
-def _measured(name: str, found: dict[str, Any], choice: Choice, folder: Path, progress: Progress) -> Report:
+def _measured(
+    name: str, found: dict[str, Any], choice: Choice, folder: Path, progress: Progress, effort: Effort
+) -> Report:
     progress("export", "the dense twin")
     proto = load(Path(found["model"]))
     inputs = inputs_for(ports_of(proto.graph), read_samples(found["inputs"]), choice.batch)
@@ -142,17 +146,16 @@ def _measured(name: str, found: dict[str, Any], choice: Choice, folder: Path, pr
     remarks = [f"The model is {found['taken']}; the dense one is the same file with its zeros filled in."]
     remarks += [*inputs.remarks, *other_counts(found["analysis"], weights), *_origins(found, weights)]
     if choice.obstacle is not None:
-        proof = Proof(Untimed(choice.obstacle), layers)
+        findings = Findings(Untimed(choice.obstacle), layers)
     else:
         reference, said = expect(cases, found["outputs"], inputs, choice, folder, progress)
         remarks.append(said)
-        baselines = Baselines(lambda *_: {"dense": cases["dense"]}, choice, folder, progress)
-        where = "and in which layer that begins is not known"
-        proof = prove_written(choice, layers, cases, baselines, lambda _: where, folder, progress, reference=reference)
-    reasons = (*explain_written(choice, proof), *remarks)
+        bench = Bench(lambda *_: cases["dense"], choice, folder, progress, effort=effort, reference=reference)
+        (findings,) = bench.measure([Candidate(cases["pruned"], layers, prints.pruned, channels=False)])
+    reasons = (*explain_written(choice, findings), *remarks)
     totals = _totals(proto, weights)
-    findings = Findings(proof.layers, skipped, totals, proof, reasons, prints, found["versions"])
-    return _report(name, choice, inputs.batch, findings)
+    known = Known(findings.layers, skipped, totals, findings, reasons, prints, found["versions"])
+    return _report(name, choice, inputs.batch, known)
 
 
 def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weight], version: int) -> Choice:
@@ -168,14 +171,15 @@ def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weigh
             zeros += each.zeros
     dtype = sizes.most_common(1)[0][0].removeprefix("u")
     choice = replace(choice, pattern=pattern, sparsity=round(zeros / sizes.total(), 4)).for_model_in(dtype)
-    toolchain, takes = choice.stack.toolchain, opset_of(choice.stack.toolchain)
-    if choice.obstacle is None and takes is not None and version > takes:
+    toolchain = choice.judge.toolchain
+    takes = manifest_of(toolchain).opset if choice.way else None
+    if takes is not None and version > takes:
         too_new = Evidence(
             "unavailable",
             reason=f"the file uses ONNX's operators of version {version}, and {toolchain} takes {takes} at most",
-            cure=f"export the model with opset_version={takes}, or choose --target {choice.target.name}:onnxruntime",
+            cure=f"export the model with opset_version={takes}, or choose --target {choice.target.name}:{REFERENCE.toolchain}",
         )
-        return replace(choice, obstacle=too_new)
+        return replace(choice, way=None, obstacle=too_new)
     return choice
 
 
@@ -209,23 +213,23 @@ def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
     layers, skipped, totals, reasons = counted_there(found["rows"])
     sparsity = round(1 - totals.pruned_weights / totals.weights, 4)
     choice = replace(choice, pattern=parse_pattern("unstructured"), sparsity=sparsity)
-    proof = Proof(Untimed(NO_WEIGHTS), layers)
-    prints = Fingerprints("", "")
-    findings = Findings(layers, skipped, totals, proof, reasons, prints, found["versions"])
-    return _report(name, choice, choice.batch or 1, findings)
+    known = Known(
+        layers, skipped, totals, Findings(Untimed(NO_WEIGHTS), layers), reasons, Fingerprints("", ""), found["versions"]
+    )
+    return _report(name, choice, choice.batch or 1, known)
 
 
-def _report(name: str, choice: Choice, batch: int, findings: Findings) -> Report:
+def _report(name: str, choice: Choice, batch: int, known: Known) -> Report:
     return compose(
         choice,
         request_of(choice, name, batch, importance="as it came", allocation="as it came"),
-        findings.proof,
-        totals=findings.totals,
-        layers=findings.layers,
-        skipped=findings.skipped,
+        known.findings,
+        totals=known.totals,
+        layers=known.layers,
+        skipped=known.skipped,
         returned=(),
         scores=None,
-        reasons=findings.reasons,
-        versions=findings.proof.versions | findings.versions,
-        fingerprints=findings.prints,
+        reasons=known.reasons,
+        versions=known.findings.versions | known.versions,
+        fingerprints=known.prints,
     )

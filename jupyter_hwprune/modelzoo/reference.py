@@ -1,4 +1,4 @@
-"""What the two models are to compute: ONNX Runtime's outputs, or a folder's samples where they are this file's."""
+"""What the two models are to compute: the reference runtime's outputs, or a folder's samples, where they fit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bench import tolerance_of
 from ..choice import Choice
 from ..errors import ToolchainError
 from ..export import Exported
-from ..proof import tolerance_of
-from ..request import request_for
-from ..target import Stack
-from ..toolchains.process import Failure, Progress, call
+from ..job import HERE, CaseOfJob, Job
+from ..target import REFERENCE
+from ..toolchains.process import Failure, Progress
 from .samples import Inputs, read_samples, stack
 
-OURS, THEIRS = "ONNX Runtime", "the folder's sample outputs"
+OURS, THEIRS = REFERENCE.toolchain, "the folder's sample outputs"
 
 
 def expect(
@@ -30,19 +30,18 @@ def expect(
 ) -> tuple[str, str]:
     """Write what the cases are to compute; return whose outputs those are, and why.
 
-    Raises ToolchainError where ONNX Runtime cannot run the model.
+    Raises ToolchainError where the reference runtime cannot run the model.
     """
-    own = replace(choice, stack=Stack("onnxruntime", "", 0.0, "CPU"))
-    request = request_for("run", own, folder, cases)
-    result = call(request, folder, progress, threads=choice.threads, timeout_s=choice.timeout_s)
+    own = replace(choice, judge=REFERENCE)
+    result = HERE.run(Job("run", own, folder, tuple(CaseOfJob(*each) for each in cases.items())), progress)
     if isinstance(result, Failure):
         raise ToolchainError(
-            f"ONNX Runtime cannot run this model, so there are no outputs to hold a target's against: {result.reason}. "
-            "If it names an operator or a version, export the model anew for ONNX Runtime's."
+            f"{OURS} cannot run this model, so there are no outputs to hold a target's against: {result.reason}. "
+            f"If it names an operator or a version, export the model anew for those of {OURS}."
         )
     with np.load(cases["pruned"].expected) as file:
         computed = [file[key] for key in file.files]
-    engine = next((each for each in ("framework", "onnxruntime", *samples) if each in samples), None)
+    engine = next((each for each in ("framework", OURS, *samples) if each in samples), None)
     if engine is None:
         return OURS, f"The folder has no sample outputs, so {OURS}'s are the reference."
     given = _stacked(samples[engine], computed, inputs.batch)

@@ -49,7 +49,7 @@ def _values(shell: Any, option: str) -> list[str] | None:
     own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
     match option:
         case "--target":
-            return names + [f"{target.name}:{stack.toolchain}" for target in TARGETS for stack in target.stacks]
+            return names + [f"{target.name}:{judge.toolchain}" for target in TARGETS for judge in target.judges]
         case "doctor":
             return names
         case "setup":
@@ -57,9 +57,9 @@ def _values(shell: Any, option: str) -> list[str] | None:
         case "--pattern":
             return list(PATTERNS)
         case "--toolchain":
-            return sorted({stack.toolchain for target in TARGETS for stack in target.stacks})
+            return sorted({judge.toolchain for target in TARGETS for judge in target.judges})
         case "--dtype":
-            return sorted({dtype for target in TARGETS for stack in target.stacks for dtype in stack.dtypes})
+            return sorted({dtype for target in TARGETS for judge in target.judges for dtype in judge.dtypes})
         case "--schedule":
             return ["one-shot", "iterative", "cubic"]
         case "--allocation":

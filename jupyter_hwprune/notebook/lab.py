@@ -168,11 +168,13 @@ def choices() -> Choices:
     from ..target import ALIASES, TARGETS
     from .completion import PATTERNS
 
-    rows = tuple(
-        TargetOffered(row.name, row.chip, tuple(StackOffered(s.toolchain, s.pattern, s.sparsity) for s in row.stacks))
-        for row in TARGETS
-    )
+    rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)
     return Choices(rows, ALIASES, PATTERNS, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, get_args(Allocation))
+
+
+def _offered(judge: Any) -> StackOffered:
+    first = judge.offers[0]
+    return StackOffered(judge.toolchain, str(first.pattern), first.sparsity)
 
 
 def machine() -> Machine:
@@ -239,7 +241,7 @@ def _may_score(value: Any) -> bool:
 def _said(status: Any, serves: tuple[str, ...]) -> tuple[str, ...]:
     said = [f"serves {', '.join(serves) or 'no target of this package'}"]
     said += [", ".join(f"{name} {version}" for name, version in status.versions.items())] if status.versions else []
-    said += [f"{device}: {label}" for device, label in status.devices.items()]
+    said += [f"{name}: {device.label}" for name, device in status.devices.items()]
     said += [status.reason] if status.reason else []
     said += status.absent.values()
     return (*said, *map(str, status.remarks))

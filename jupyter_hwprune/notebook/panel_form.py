@@ -10,7 +10,7 @@ import ipywidgets as widgets  # type: ignore[import-untyped]
 
 from ..choice import Allocation, Importance, cores
 from ..survey import TargetHere, Targets
-from ..target import TARGETS, Stack, Target, find_target
+from ..target import TARGETS, Judge, Target, find_target
 from . import lab
 from .completion import PATTERNS
 from .line import Filled, magic_line
@@ -110,12 +110,12 @@ class Form:
         if change is not None and change.owner is self._fields["target"]:
             toolchain.value = ""
         row, _ = find_target(self._fields["target"].value)
-        toolchain.options = [stack.toolchain for stack in row.stacks]
+        toolchain.options = [judge.toolchain for judge in row.judges]
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
-        stack = _stack_of(row, toolchain.value, here)
-        self._fields["pattern"].placeholder = f"the target's own, {stack.pattern}"
-        self._fields["sparsity"].placeholder = f"the target's own, {stack.sparsity:g}"
-        self._about_target.value = about_target(row, stack, here)
+        judge = _judge_of(row, toolchain.value, here)
+        self._fields["pattern"].placeholder = f"the target's own, {judge.offers[0].pattern}"
+        self._fields["sparsity"].placeholder = f"the target's own, {judge.offers[0].sparsity:g}"
+        self._about_target.value = about_target(row, judge, here)
         self._line.value = self.line
         self._line.rows = 1 + len(self.line) // LINE
 
@@ -160,10 +160,10 @@ def _make_fields() -> dict[str, Any]:
     }
 
 
-def _stack_of(target: Target, toolchain: str, here: TargetHere | None) -> Stack:
-    """Return the stack that a run takes: as far as is known, where the toolchain is left open or is somebody else's."""
+def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:
+    """Return the judge that a run takes: as far as is known, where the toolchain is left open or is somebody else's."""
     usable = here.usable if here else ()
-    order = sorted(target.stacks, key=lambda stack: (stack.toolchain != toolchain, stack.toolchain not in usable))
+    order = sorted(target.judges, key=lambda judge: (judge.toolchain != toolchain, judge.toolchain not in usable))
     return order[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from ..survey import TargetHere
-from ..target import Stack, Target
+from ..target import Judge, Target
 from .lab import Model
 
 PHASES = ("prune", "export", "compile", "check", "profile", "measure")
@@ -45,14 +45,14 @@ def about_model(model: Model) -> str:
     return f"{model.name}: {model.kind}, {size}"
 
 
-def about_target(target: Target, stack: Stack, here: TargetHere | None) -> str:
+def about_target(target: Target, judge: Judge, here: TargetHere | None) -> str:
     """Return who measures the target here, or what hinders that and what helps."""
     if here is None:
         return _quiet(f"{target.name}: asking the toolchains what is here …")
-    hindrance = here.obstacles.get(stack.toolchain)
+    hindrance = here.obstacles.get(judge.toolchain)
     if hindrance is None:
-        others = [name for name in here.usable if name != stack.toolchain]
-        return _quiet(f"{target.name}: measured here with {' or '.join([stack.toolchain, *others])}.")
+        others = [name for name in here.usable if name != judge.toolchain]
+        return _quiet(f"{target.name}: measured here with {' or '.join([judge.toolchain, *others])}.")
     cure = f" What helps: {hindrance.cure}." if hindrance.cure else ""
     return _quiet(f"{target.name}: pruned and checked, but not measured here: {hindrance.reason}.{cure}")
 

@@ -138,8 +138,8 @@ def _ask(
     path = folder / "recipe.yaml"
     with guarded_folder():
         path.write_text(text, encoding="utf-8")
-    asked = {"action": action, "toolchain": str(WORKER_SIDE), "recipe": str(path), "python": python, **request}
-    answer = call(asked, folder, progress, threads=1, timeout_s=timeout_s)
+    asked = {"action": action, "toolchain": str(WORKER_SIDE), "recipe": str(path), **request}
+    answer = call(asked, folder, progress, python=python, threads=1, timeout_s=timeout_s)
     if isinstance(answer, Failure):
         raise ToolchainError(
             f"SparseML's environment did not get through with the recipe: {answer.reason}. See its last words; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import counted
@@ -16,69 +17,87 @@ if TYPE_CHECKING:
     from ..provision import EnvironmentHere, Environments
     from ..simulation import Simulation
     from ..survey import Doctor, TargetHere, Targets
+    from ..target import Target
     from ..toolchains import Status
 
 INDENT = " " * 15
 
 
 def targets_text(survey: Targets) -> str:
-    lines = ["hwprune targets: what to prune for which chip, and what can be measured on this machine", ""]
-    for row in survey.rows:
-        target = row.target
-        lines.append(f"{target.name:<14} {target.chip}")
-        for label, said in _about(row):
-            lines += _wrapped(f"{label}: {said}", INDENT, INDENT + "  ")
+    """Return a line a chip, grouped by maker: what to prune for it, and what can be done here."""
+    rows = [(row.target.name, _offers(row), _here(row), row.target.chip) for row in survey.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
+    for maker, group in groupby(zip(survey.rows, rows, strict=True), key=lambda pair: pair[0].target.maker):
+        lines += ["", maker]
+        for _, cells in group:
+            columns = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=True)]
+            lines.append(f"  {'  '.join(columns)}  {cells[3]}"[: terminal_width() - 1].rstrip())
+    lines += ["", *(line for said in LEGEND for line in _wrapped(said, "", ""))]
     return "\n".join(lines)
 
 
+LEGEND = (
+    "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
+    "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
+    "`%hwprune doctor TARGET` says what is missing, and the command that mends it.",
+)
+
+
 def targets_html(survey: Targets) -> str:
-    head = (
-        "target",
-        "pattern, toolchains",
-        "guide's gain",
-        "limited by, judged by",
-        "common mistake; rules",
-        "here",
-    )
-    rows = []
-    for row in survey.rows:
-        about = dict(_about(row))
-        target = row.target
-        source = f'{escape(target.vendor_says)} (<a href="{escape(target.vendor_page)}">the vendor</a>)'
-        notes = [*map(escape, target.shape_rules), source]
-        if target.finding:
-            notes.append(f"<b>found:</b> {escape(target.finding)}")
-        details = f"<summary>{escape(target.common_mistake)}</summary>{'<br>'.join(notes)}"
-        rows.append(
+    head = ("target", "prune", "here", "chip")
+    parts = []
+    for maker, group in groupby(survey.rows, key=lambda row: row.target.maker):
+        rows = [
             (
-                f"<b>{escape(target.name)}</b><br>{escape(target.chip)}",
-                escape(about["prune"]),
-                escape(target.typical_speedup or "none given"),
-                f"{escape(target.primary_constraint)};<br>{escape(target.validation_metric)}",
-                f"<details>{details}</details>",
-                escape(about["here"]),
+                f"<b>{escape(row.target.name)}</b>",
+                escape(_offers(row)),
+                escape(_here(row)),
+                f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>",
             )
-        )
-    return _table(head, rows)
+            for row in group
+        ]
+        parts.append(f"<p><b>{escape(maker)}</b></p>{_table(head, rows)}")
+    return "".join(parts) + f"<p>{escape(' '.join(LEGEND))}</p>"
 
 
-def _about(row: TargetHere) -> list[tuple[str, str]]:
-    target = row.target
-    about = [
-        ("prune", "; ".join(f"{stack.pattern} with {stack.toolchain}" for stack in target.stacks)),
-        ("guide", f"{target.typical_speedup} over dense" if target.typical_speedup else "gives no figure for it"),
-        ("limit", f"{target.primary_constraint}; judged by {target.validation_metric}"),
-        ("rules", "; ".join(target.shape_rules)),
-        ("mistake", target.common_mistake),
-        ("vendor", f"{target.vendor_says} {target.vendor_page}"),
+def _offers(row: TargetHere) -> str:
+    offered = dict.fromkeys(str(offer.pattern) for judge in row.target.judges for offer in judge.offers)
+    return ", ".join(offered)
+
+
+def _here(row: TargetHere) -> str:
+    """Say the most that can be done for a target here, and by which toolchains."""
+    for able in ("timed", "estimated", "compiled"):
+        names = [name for name, own in row.able.items() if own == able]
+        if names:
+            return f"{able} ({', '.join(names)})"
+    return "pruned"
+
+
+def _details(row: TargetHere) -> str:
+    cells = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in _about(row.target)]
+    if row.obstacles:
+        cells.append(("<b>missing here</b>", escape(" ".join(_why(row)))))
+    return _table(("", ""), cells)
+
+
+def _about(target: Target) -> list[tuple[str, str]]:
+    """Return what the matrix says of a chip beside its patterns."""
+    offers = [
+        f"{' or '.join(str(offer.pattern) for offer in judge.offers)} with {judge.toolchain}" for judge in target.judges
     ]
-    if target.finding:
-        about.append(("found", target.finding))
-    if row.usable:
-        about.append(("here", f"compiled and measured by {', '.join(row.usable)}"))
-    else:
-        about.append(("here", "not measured. " + " ".join(_why(row))))
-    return about
+    typical = f"{target.typical_speedup} over dense is often said; that is not a measurement"
+    about = [
+        ("prune", "; ".join(offers)),
+        ("limited by", target.primary_constraint),
+        ("judged by", target.validation_metric),
+        ("gain", typical if target.typical_speedup else "no figure is usual"),
+        ("rules", "; ".join(rule.says for rule in target.rules)),
+        ("mistake", target.common_mistake),
+        ("its vendor", f"{target.vendor_says} {target.vendor_page}"),
+    ]
+    return [*about, ("found", target.finding)] if target.finding else about
 
 
 def _why(row: TargetHere) -> list[str]:
@@ -91,6 +110,8 @@ def _why(row: TargetHere) -> list[str]:
 
 def doctor_text(found: Doctor) -> str:
     lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+    for name, said in _about(found.target) if found.target else ():
+        lines += _wrapped(said, f"{name:<14} ", INDENT)
     for name, state, symptoms in _doctor_rows(found):
         lines.append(f"{name:<14} {state}")
         for said in symptoms:
@@ -103,7 +124,9 @@ def doctor_html(found: Doctor) -> str:
         (f"<b>{escape(name)}</b>", escape(state), "<br>".join(map(escape, symptoms)))
         for name, state, symptoms in _doctor_rows(found)
     ]
-    return _table(("toolchain", "state", "what it says"), rows)
+    matrix = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in (_about(found.target) if found.target else ())]
+    about = _table(("of the chip", ""), matrix) if matrix else ""
+    return about + _table(("toolchain", "state", "what it says"), rows)
 
 
 def _doctor_rows(found: Doctor) -> list[tuple[str, str, list[str]]]:
@@ -125,7 +148,9 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
             said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
         said += [f"why: {reason}" for reason in status.absent.values()]
         said += map(str, status.remarks)
-        said.append("devices: " + (", ".join(f"{key} ({value})" for key, value in status.devices.items()) or "none"))
+        said.append(
+            "devices: " + (", ".join(f"{name} ({device.label})" for name, device in status.devices.items()) or "none")
+        )
     else:
         said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
     tried = (found.smoke or {}).get(status.name)

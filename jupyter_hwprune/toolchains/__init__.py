@@ -1,8 +1,7 @@
-"""Toolchains: which there are, and whether each is there and for which devices."""
+"""Toolchains: which there are, what each can do, and whether it is there and for which devices."""
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import threading
 from collections.abc import Iterable
@@ -15,10 +14,11 @@ from ..errors import InputError
 from ..target import TARGETS
 from . import environments
 from .environments import Environment
+from .manifest import Manifest, manifest_in
 from .process import POLL_S, Failure, call, private_folder, waiting
 
 HERE = Path(__file__).parent
-NOT_TOOLCHAINS = {"contract", "environments", "making", "process"}
+NOT_TOOLCHAINS = {"contract", "environments", "making", "manifest", "process"}
 PROBE_TIMEOUT_S = 120
 
 
@@ -35,23 +35,32 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class Device:
+    """A device that a toolchain found: its kind, the identities that target rows list, and what people call it."""
+
+    kind: str
+    identities: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
 class Status:
     """Whether a toolchain can be used here: its versions and devices, or the reason and the cure.
 
-    `capabilities` are the devices' CUDA compute capabilities; `absent` says why a device that it serves is not there.
-    `environment` is the one of its own that it runs in, None for the kernel's.
+    `absent` says why a device that it serves is not there. `environment` is the one of its own that it runs in, None
+    for the kernel's. `cores` are those that it may use where it runs.
     """
 
     name: str
     available: bool
     versions: dict[str, str]
-    devices: dict[str, str]
+    devices: dict[str, Device]
     reason: str | None = None
     cure: str | None = None
-    capabilities: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     environment: Environment | None = None
+    cores: int | None = None
 
 
 def shipped() -> list[str]:
@@ -62,7 +71,7 @@ def shipped() -> list[str]:
 
 def planned() -> list[str]:
     """Return the toolchains that the targets name and this version has no file for."""
-    named = {stack.toolchain for target in TARGETS for stack in target.stacks}
+    named = {judge.toolchain for target in TARGETS for judge in target.judges}
     return sorted(named - set(shipped()))
 
 
@@ -92,8 +101,8 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
     if file is None:
         return _missing(
             name,
-            "this version of jupyter-hwprune has no adapter for it yet",
-            "pip install -U jupyter-hwprune, once a version has one",
+            "jupyter-hwprune has no adapter for it",
+            "write one, in one file, and name its module: --toolchain my_package.my_module",
         )
     environment = None
     if name in environments.names():
@@ -103,25 +112,29 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
             return _missing(name, f"it has an environment of its own, and {obstacle}", environments.setup_line(name))
     result = ask(file, environment.interpreter if environment else None, stop)
     if isinstance(result, Failure):
-        cure = environments.setup_line(name) if environment else constant(file, "INSTALL")
+        cure = environments.setup_line(name) if environment else manifest_in(file).install
         return _missing(name, result.reason, cure)
     return Status(
         name,
         available=True,
         versions=result["versions"],
-        devices=result["devices"],
-        capabilities=result.get("capabilities", {}),
+        devices={device: _device(facts) for device, facts in result["devices"].items()},
         absent=result.get("absent", {}),
         remarks=tuple(Remark(**remark) for remark in result.get("remarks", [])),
         environment=environment,
+        cores=result["machine"]["cores"],
     )
+
+
+def _device(facts: dict[str, Any]) -> Device:
+    return Device(facts["kind"], tuple(facts["identities"]), facts["label"])
 
 
 def ask(file: Path, python: str | None, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
     """Run `probe` of a file beside the worker with an interpreter, None for the kernel's."""
     with private_folder() as folder:
-        request = {"action": "probe", "toolchain": str(file), "python": python, "answer": ["versions", "devices"]}
-        return call(request, folder, lambda *_: None, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
+        request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
+        return call(request, folder, lambda *_: None, python=python, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
 
 
 def _missing(name: str, reason: str, cure: str | None) -> Status:
@@ -150,29 +163,9 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
             stop.set()  # an interrupt reaches this thread only; the others hear of it here
 
 
-def defines(name: str, function: str) -> bool:
-    """Say whether a toolchain's file has one of the contract's optional functions, without running it."""
+def manifest_of(name: str) -> Manifest:
+    """Return what a toolchain says of itself; raises InputError for one that has no file, or says it wrongly."""
     file = toolchain_file(name)
-    tree = ast.parse(file.read_text(encoding="utf-8")) if file is not None else ast.Module([], [])
-    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body)
-
-
-def takes_program(name: str) -> bool:
-    """Say whether a toolchain compiles torch's ExportedProgram rather than ONNX."""
-    file = toolchain_file(name)
-    return file is not None and constant(file, "TAKES") == "program"
-
-
-def opset_of(name: str) -> int | None:
-    """Return the version of ONNX's operators that a toolchain wants, None where any will do."""
-    file = toolchain_file(name)
-    said = constant(file, "OPSET") if file is not None else None
-    return None if said is None else int(said)
-
-
-def constant(file: Path, name: str) -> str | None:
-    """Read a constant, such as INSTALL, from a toolchain's file without running it; None where it has none."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return str(ast.literal_eval(node.value))
-    return None
+    if file is None:
+        raise InputError(f"jupyter-hwprune has no adapter for {name}.")
+    return manifest_in(file)

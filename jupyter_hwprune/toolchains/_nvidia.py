@@ -45,18 +45,19 @@ def is_product(kernel: str) -> bool:
 
 
 def found() -> dict[str, Any]:
-    """Return the contract's `devices`, `capabilities` and `absent`, and what there is to say of energy and counters."""
+    """Return the contract's `devices` and `absent`, and what there is to say of energy and counters."""
     import torch
 
     if not torch.cuda.is_available():
         why = f"torch {torch.__version__} is built without CUDA"
         if torch.version.cuda is not None:
             why = f"torch {torch.__version__} finds no NVIDIA GPU and driver here"
-        return {"devices": {}, "capabilities": {}, "absent": {"cuda": why}}
+        return {"devices": {}, "absent": {"cuda": why}}
     properties = torch.cuda.get_device_properties(0)
+    label = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    identities = [f"compute capability {properties.major}.{properties.minor}"]
     return {
-        "devices": {"cuda": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"},
-        "capabilities": {"cuda": f"{properties.major}.{properties.minor}"},
+        "devices": {"cuda": {"kind": "cuda", "identities": identities, "label": label}},
         "absent": {},
         "remarks": [_energy_remark(), counters_remark()],
     }

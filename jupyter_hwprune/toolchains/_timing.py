@@ -9,7 +9,9 @@ import time
 from typing import Any
 
 
-def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say: Any) -> dict[str, Any]:
+def profile(
+    toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], settings_of: Any, say: Any
+) -> dict[str, Any]:
     """Profile all cases in turn, so that a drift of the machine meets them alike.
 
     The first round fills caches and arenas and is left out, unless a profiler warms up by itself. Where a round takes
@@ -18,13 +20,13 @@ def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], say
     say("profile", "compiling with the profiler on")
     profiled = {}
     for case in request["cases"]:
-        settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
         folder = os.path.join(request["folder"], "profile-" + case["name"])
         os.makedirs(folder, exist_ok=True)
-        profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings, folder)
+        model = os.path.join(request["folder"], case["model"])
+        profiled[case["name"]] = toolchain.profile(model, inputs, settings_of(request, case), folder)
     start = time.perf_counter()
     rounds = 0
-    limits = request["timing"]
+    limits = request["effort"]
     cold = max(getattr(case, "cold_runs", 1) for case in profiled.values())
     at_least = limits["min_profile_rounds"]
     while rounds < at_least or (rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]):
@@ -86,20 +88,24 @@ def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str
     return samples
 
 
-def energy(toolchain: Any, cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str, Any]:
-    """Read the device's energy counter around windows of runs, dense and pruned in turn, and around an idle one.
+def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: Any) -> dict[str, Any]:
+    """Read the device's energy counter around windows of runs, all cases in turn, and around an idle one.
 
-    The counter moves in steps of some tens of milliseconds, so a window begins and ends with a step, and is long.
+    The counter moves in steps, so a window begins and ends with a step, and is as long as the meter needs. A meter that
+    is missing or does not answer is what is said of it; a case that fails is not: it fails the whole call.
     """
     say("energy", "the idle device")
+    for case in cases.values():
+        case.finish()
     try:
-        meter = toolchain.meter()
-        for case in cases.values():
-            case.finish()
-        time.sleep(limits["idle_settle_s"])
-        idle_mj, idle_s, _ = _window(meter, lambda: time.sleep(0.001), limits["energy_s"])
-        windows = {"dense": [], "pruned": []}  # type: dict[str, list[dict[str, float]]]
-        for number in range(limits["energy_windows"]):
+        counter = toolchain.meter()
+        time.sleep(meter["settle_s"])
+        idle_mj, idle_s, _ = _window(counter, lambda: time.sleep(0.001), meter["window_s"])
+    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: that is what is said of it
+        return {"unavailable": str(error) or type(error).__name__}
+    windows = {name: [] for name in cases}  # type: dict[str, list[dict[str, float]]]
+    try:
+        for number in range(ENERGY_WINDOWS):
             for name in _turn(list(windows), number):
                 say("energy", "{}, window {}".format(name, number + 1))
                 run, finish = cases[name].run, cases[name].finish
@@ -113,11 +119,18 @@ def energy(toolchain: Any, cases: dict[str, Any], limits: dict[str, Any], say: A
                         run()
                     finish()
 
-                spent, seconds, blocks = _window(meter, block, limits["energy_s"])
+                spent, seconds, blocks = _window(counter, block, meter["window_s"])
                 windows[name].append({"mj": spent, "s": seconds, "runs": blocks * calls})
-    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: that is what is said of it
-        return {"unavailable": str(error) or type(error).__name__}
+    except MeterError as error:
+        return {"unavailable": str(error)}
     return {"idle_mw": idle_mj / idle_s, "windows": windows}
+
+
+ENERGY_WINDOWS = 2
+
+
+class MeterError(RuntimeError):
+    """The counter did not answer, or stood still."""
 
 
 def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:
@@ -133,15 +146,22 @@ def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, in
 
 def _next_step(meter: Any, block: Any) -> tuple[float, float, int]:
     """Run blocks until the counter moves: its new reading, the time, and the blocks it took."""
-    before, start, blocks = meter.read_mj(), time.perf_counter(), 0
+    before, start, blocks = _read(meter), time.perf_counter(), 0
     while True:
         block()
         blocks += 1
-        now = meter.read_mj()
+        now = _read(meter)
         if now != before:
             return now, time.perf_counter(), blocks
         if time.perf_counter() - start > 5:
-            raise RuntimeError("the energy counter does not move")
+            raise MeterError("the energy counter does not move")
+
+
+def _read(meter: Any) -> float:
+    try:
+        return float(meter.read_mj())
+    except Exception as error:
+        raise MeterError(str(error) or type(error).__name__) from error
 
 
 def _of(rounds: int, limits: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""One call of one toolchain, in a process of its own: `python -I _worker.py REQUEST.json RESULT.json`.
+"""One job of one toolchain, in a process of its own: `python -I _worker.py FOLDER NAME`.
 
 It runs on the toolchain's interpreter (Python 3.8 upward) with the standard library, numpy and the vendor's package.
-Tensors and models come and go as files. Progress goes to a file of one JSON object a line, the result to another in one
-move, so that the caller never reads half of it. Nothing is said on stdout: vendors write there.
+The folder holds NAME.request.json and all files that it names, by paths relative to the folder. Progress goes to
+NAME.progress.jsonl, an object a line; the result to NAME.result.json in one move, so that the caller never reads half
+of it. Nothing is said on stdout: vendors write there.
 """
 
 from __future__ import annotations
@@ -17,63 +18,137 @@ import time
 import types
 from typing import Any
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 
-def main(request_path: str, result_path: str) -> None:
-    with open(request_path, encoding="utf-8") as file:
-        request = json.load(file)
+
+def main(folder: str, name: str) -> None:
+    with open(os.path.join(folder, name + ".request.json"), encoding="utf-8") as file:
+        request = dict(json.load(file), folder=os.path.abspath(folder))
     _end_with_the_caller()
     sys.path.extend(request["path"])
-    say = _Progress(request["progress"])
+    say = _Progress(os.path.join(folder, request.get("progress", name) + ".progress.jsonl"))
     try:
-        toolchain = _load(request["toolchain"])
         actions = {
             "probe": _probe,
             "prove": _prove,
             "rate": _rate,
             "count": _count,
+            "counted": _counted,
             "simulate": _simulate,
             "read": _read,
             "recipe": _recipe,
             "zoo": _zoo,
             "run": _run,
         }
-        result = actions[request["action"]](toolchain, request, say)
+        result = actions[request["action"]](_load(request["toolchain"]), request, say)
     except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
         result = {"error": "{}: {}".format(type(error).__name__, error)}
-    temporary = result_path + ".part"
-    with open(temporary, "w", encoding="utf-8") as file:
+    path = os.path.join(folder, name + ".result.json")
+    with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file)
-    os.replace(temporary, result_path)
+    os.replace(path + ".part", path)
 
 
 def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    return dict(toolchain.probe(), machine=_machine())
+    return dict(_found(toolchain), machine=_host().machine())
+
+
+def _found(toolchain: Any) -> dict[str, Any]:
+    """Probe, and fill in what this side knows of the host's CPU."""
+    found = dict(toolchain.probe())
+    own = _host().cpu()
+    found["devices"] = {
+        name: dict(own, **device) if device["kind"] == "cpu" else device for name, device in found["devices"].items()
+    }
+    return found
+
+
+def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Compile every case; where the device is here check their outputs, profile their kernels and time all in turn."""
+    import numpy as np
+
+    found = _found(toolchain)
+    inputs, folder = _inputs(request), request["folder"]
+    result: dict[str, Any] = {
+        "versions": dict(found["versions"], python=platform.python_version(), numpy=np.__version__),
+        "machine": _host().machine(),
+        "cpu_clock_step_s": _host().cpu_clock_step_s(),
+        "device": found["devices"].get(request["settings"]["device"]),
+    }
+    artefacts = {}
+    for case in request["cases"]:
+        say("compile", case["name"])
+        settings = dict(_settings(request, case), keep_files=case["keep_files"])
+        artefacts[case["name"]] = toolchain.compile(os.path.join(folder, case["model"]), inputs, settings, folder)
+    result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
+    result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
+    result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
+    running = {}
+    if request["run"]:
+        for case in request["cases"]:
+            say("load", case["name"])
+            settings = _settings(request, case)
+            running[case["name"]] = toolchain.load(artefacts[case["name"]], inputs, settings)
+    if request["run"] or request["interpret"]:
+        result["errors"] = {}
+        for case in request["cases"]:
+            say("check", case["name"])
+            name = case["name"]
+            if request["run"]:
+                outputs = running[name].outputs()
+            else:
+                outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
+            with np.load(os.path.join(folder, case["expected"])) as file:
+                result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
+        wrong = max(max(errors, default=0.0) for errors in result["errors"].values()) > request["tolerance"]
+        if wrong or not running or not request["effort"]:
+            return result
+        timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
+        if request["profile"]:
+            result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
+        result["samples"] = timing.measure(running, request["effort"], say)
+        result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
+        if request["meter"] is not None:
+            metered = {name: case for name, case in running.items() if name != request["control"]}
+            result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
+    return result
 
 
 def _rate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Have the toolchain say of each layer what the pattern buys there, before the model is settled."""
-    models = {case["name"]: case["model"] for case in request["cases"]}
-    settings = dict(request["settings"], keep_files=False)
-    return {"layers": toolchain.rate(models, _inputs(request), settings, say)}
+    models = {case["name"]: os.path.join(request["folder"], case["model"]) for case in request["cases"]}
+    return {"layers": toolchain.rate(models, _inputs(request), dict(_settings(request), layers=request["layers"]), say)}
 
 
 def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Run a case once while a profiler that started this process counts."""
+    """Have the toolchain's profiler count what a case does, in a process that the profiler starts."""
     (case,) = request["cases"]
-    settings = dict(request["settings"], sparse=case["sparse"], keep_files=False)
-    toolchain.count(case["model"], _inputs(request), settings, request["folder"])
-    return {"counted": True}
+    say("count", "hardware counters")
+    own = dict(request, action="counted", progress=request["action"])
+    with open(os.path.join(request["folder"], "counted.request.json"), "w", encoding="utf-8") as file:
+        json.dump(own, file)
+    command = [sys.executable, "-I", os.path.abspath(__file__), request["folder"], "counted"]
+    model = os.path.join(request["folder"], case["model"])
+    found = toolchain.count(model, _inputs(request), _settings(request, case), request["folder"], command)
+    return {"counted": found}
+
+
+def _counted(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    (case,) = request["cases"]
+    model = os.path.join(request["folder"], case["model"])
+    toolchain.counted(model, _inputs(request), _settings(request, case))
+    return {}
 
 
 def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Time the dense model with each share of zeros imposed on it."""
     (case,) = request["cases"]
-    settings, inputs = dict(request["settings"], keep_files=False), _inputs(request)
+    settings, inputs, model = _settings(request), _inputs(request), os.path.join(request["folder"], case["model"])
     simulated = []
     for sparsity in request["sparsities"]:
         say("simulate", "the dense model" if sparsity is None else "{:.0%} of its weights zero".format(sparsity))
-        simulated.append(toolchain.simulate(case["model"], inputs, settings, request["folder"], sparsity))
-    return {"simulated": simulated, "machine": _machine(), "versions": toolchain.probe()["versions"]}
+        simulated.append(toolchain.simulate(model, inputs, settings, request["folder"], sparsity))
+    return {"simulated": simulated, "machine": _host().machine(), "versions": toolchain.probe()["versions"]}
 
 
 def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -95,64 +170,48 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
     """Run every case once and keep what it returns where the case expects it: a reference for other toolchains."""
     import numpy as np
 
-    inputs, settings = _inputs(request), dict(request["settings"], keep_files=False, sparse=[])
+    inputs, folder = _inputs(request), request["folder"]
     for case in request["cases"]:
         say("run", case["name"])
-        outputs = toolchain.compile(case["model"], inputs, settings, request["folder"]).outputs()
-        np.savez(case["expected"], *outputs)
+        artefact = toolchain.compile(os.path.join(folder, case["model"]), inputs, _settings(request), folder)
+        running = toolchain.load(artefact, inputs, _settings(request))
+        np.savez(os.path.join(folder, case["expected"]), *running.outputs())
     return {"versions": toolchain.probe()["versions"]}
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(request["inputs"]) as file:
+    with np.load(os.path.join(request["folder"], request["inputs"])) as file:
         return dict(zip(request["input_names"], [file[key] for key in file.files]))
 
 
-def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Compile every case, check its outputs, profile its kernels, and time all cases in turn."""
-    import numpy as np
+def _settings(request: dict[str, Any], case: Any = None) -> dict[str, Any]:
+    return dict(request["settings"], **{key: case[key] for key in ("layers", "sparse", "plans") if case})
 
-    timing = _load(os.path.join(os.path.dirname(os.path.abspath(__file__)), "_timing.py"), "hwprune_worker")
-    settings, folder, inputs = request["settings"], request["folder"], _inputs(request)
-    found = toolchain.probe()
-    versions = dict(found["versions"], python=platform.python_version(), numpy=np.__version__)
-    cases = {}
-    for case in request["cases"]:
-        say("compile", case["name"])
-        own = dict(settings, sparse=case["sparse"], keep_files=case["name"] == request["keep_files_of"])
-        cases[case["name"]] = toolchain.compile(case["model"], inputs, own, folder)
-    result: dict[str, Any] = {"versions": versions, "machine": _machine(), "errors": {}}
-    result["device"] = found["devices"][settings["device"]]
-    result["capability"] = found.get("capabilities", {}).get(settings["device"])
-    for case in request["cases"]:
-        say("check", case["name"])
-        with np.load(case["expected"]) as file:
-            expected = [file[key] for key in file.files]
-        result["errors"][case["name"]] = _relative_errors(np, cases[case["name"]].outputs(), expected)
-    if max(max(errors) for errors in result["errors"].values()) > request["tolerance"] or not request["timing"]:
-        return result
-    if request["profile"]:
-        result["kernels"] = timing.profile(toolchain, request, inputs, say)
-    result["samples"] = timing.measure(cases, request["timing"], say)
-    result["files"] = {name: case.files for name, case in cases.items()}
-    result["facts"] = {name: getattr(case, "facts", None) for name, case in cases.items()}
-    if hasattr(toolchain, "meter"):
-        result["energy"] = timing.energy(toolchain, cases, request["timing"], say)
-    return result
+
+def _written(files: dict[str, str]) -> dict[str, str]:
+    """Return a compiler's files; raises RuntimeError for one that is not there or empty: an artefact is checked."""
+    lacking = [path for path in files.values() if not os.path.exists(path) or not os.path.getsize(path)]
+    if lacking:
+        raise RuntimeError("the compiler says that it wrote {}, and it did not".format(", ".join(lacking)))
+    return dict(files)
 
 
 def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
     """Return for each output its largest difference relative to its largest magnitude; JSON knows no NaN, so 1e30."""
-    if [o.shape for o in outputs] != [e.shape for e in expected]:
-        return [1e30]
-    errors = []
-    for output, want in zip(outputs, expected):
-        scale = max(float(np.abs(want).max()), 1e-30) if want.size else 1.0
-        error = float(np.abs(output.astype("float64") - want).max()) / scale if want.size else 0.0
-        errors.append(min(1e30, error))  # in this order, min turns NaN into 1e30 too
-    return errors
+    if len(outputs) != len(expected):
+        return [1e30] * max(1, len(expected))
+    return [_relative_error(np, output, want) for output, want in zip(outputs, expected)]
+
+
+def _relative_error(np: Any, output: Any, want: Any) -> float:
+    if output.shape != want.shape:
+        return 1e30
+    if not want.size:
+        return 0.0
+    error = float(np.abs(output.astype("float64") - want).max()) / max(float(np.abs(want).max()), 1e-30)
+    return min(1e30, error)  # in this order, min turns NaN into 1e30 too
 
 
 def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:
@@ -163,30 +222,8 @@ def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:
     return importlib.import_module("{}.{}".format(package_name, os.path.splitext(os.path.basename(path))[0]))
 
 
-def _machine() -> dict[str, Any]:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "cpu": _cpu_name(),
-        "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "system": platform.system() + " " + platform.release(),
-        "load_1min": load,
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            facts = [line.partition(":") for line in file]
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = {key.strip(): value.strip() for key, _, value in facts}
-    wide = [
-        isa
-        for flag, isa in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX"))
-        if flag in names.get("flags", "").split()
-    ]
-    return " ".join([names.get("model name", platform.machine()), *(["({})".format(", ".join(wide))] if wide else [])])
+def _host() -> Any:
+    return _load(os.path.join(HERE, "_host.py"), "hwprune_worker")
 
 
 class _Progress:

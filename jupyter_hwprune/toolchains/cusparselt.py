@@ -11,10 +11,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from . import _linear24, _nvidia, _rate24
+from . import _linear24, _nsight, _nvidia, _rate24
 
-INSTALL = "pip install torch, in a build for CUDA (https://pytorch.org/get-started/locally)"
-TAKES = "program"
+MANIFEST = {
+    "install": "pip install torch, in a build for CUDA (https://pytorch.org/get-started/locally)",
+    "takes": "program",
+    "converts": True,
+    "rates": True,
+    "counts": True,
+    "meter": {"name": "NVML's energy counter", "cure": "pip install nvidia-ml-py, where the GPU has such a counter"},
+}
 
 GPU: Callable[[], Any] = _nvidia.Gpu
 
@@ -29,21 +35,31 @@ def probe() -> dict[str, Any]:
     return dict(found, versions=versions)
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Running:
-    running = _Running(_Program(model, settings), graphs=settings.get("graphs", True))
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Program:
+    program = _Program(model, settings)
     if settings["keep_files"]:
         path = os.path.join(folder, "kernels.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({layer: settings["plans"].get(layer, {}) for layer in settings["sparse"]}, file, indent=1)
-        running.files = {"kernels": path}
-    return running
+        program.files = {"kernels": path}
+    return program
+
+
+def load(artefact: _Program, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+    return _Running(artefact, graphs=settings["graphs"])
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
     return _Profiled(_Program(model, settings), os.path.join(folder, "trace.json"))
 
 
-def count(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+def count(
+    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, command: list[str]
+) -> dict[str, Any]:
+    return _nsight.count(command, folder, ".".join(map(str, GPU().capability)))
+
+
+def counted(model: str, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
     """Run once, layer by layer in NVTX ranges, while Nsight Compute looks on."""
     program = _Program(model, settings)
     for _ in range(3):
@@ -87,6 +103,7 @@ class _Program:
         from torch.export.passes import move_to_device_pass
         from torch.utils import _pytree as pytree
 
+        self.files: dict[str, str] = {}
         self.pytree, self.gpu = pytree, GPU()
         self.torch: Any = torch
         program = move_to_device_pass(torch.export.load(path), self.gpu.device)
@@ -184,7 +201,6 @@ class _Running:
 
     def __init__(self, program: _Program, *, graphs: bool = True) -> None:
         self.program = program
-        self.files: dict[str, str] = {}
         self.refused: list[str] = []
         self.left: dict[Any, Any] = {}  # by graph: the output that each of its replays writes anew
         program()

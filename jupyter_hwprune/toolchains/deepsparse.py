@@ -10,13 +10,13 @@ import os
 import re
 from typing import Any
 
-INSTALL = "%hwprune setup deepsparse --accept-licence"
-OPSET = 18  # the newest that its embedded runtime takes and torch's exporter writes by itself
-# what it leaves out, and how far it was off where pruned models were measured too: benchmarks/results/deepsparse.md
-SIMULATED = (
-    "kernels with zeros imposed at random on the dense weights: they say nothing of accuracy, and pruned models took "
-    "0.67 to 1.08 times the simulated time where both were measured"
-)
+MANIFEST = {
+    "install": "%hwprune setup deepsparse --accept-licence",
+    "opset": 18,  # the newest that its embedded runtime takes and torch's exporter writes by itself
+    # how far it was off where pruned models were measured too: benchmarks/results/deepsparse.md
+    "simulates": "kernels with zeros imposed at random on the dense weights: they say nothing of accuracy, and the "
+    "kernels of a pruned model may take another time",
+}
 
 # Where nothing is skipped, products come out just below the core's peak, and Winograd's 3x3 convolutions above it.
 PEAK_OF_PRODUCTS, PEAK_OF_WINOGRAD = 1.1, 4.2
@@ -37,12 +37,17 @@ def probe() -> dict[str, Any]:
     import onnx
 
     engine = _engine()
-    devices = {"CPU": "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")}
+    label = "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")
+    devices = {"CPU": {"kind": "cpu", "label": label}}
     return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Engine:
-    return _Engine(model, inputs, settings, folder)
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Prepared:
+    return _Prepared(model, settings, folder)
+
+
+def load(artefact: _Prepared, inputs: dict[str, Any], settings: dict[str, Any]) -> _Engine:
+    return _Engine(artefact, inputs, settings)
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
@@ -69,16 +74,22 @@ def _engine() -> Any:
     return deepsparse.engine
 
 
+class _Prepared:
+    """A model in the operators that the engine has kernels for; it compiles when it loads, and keeps nothing."""
+
+    def __init__(self, model: str, settings: dict[str, Any], folder: str) -> None:
+        from ._deepsparse_graph import prepared
+
+        self.path = prepared(model, folder)
+        self.files = {"prepared": self.path} if settings["keep_files"] else {}
+
+
 class _Engine:
     """A compiled model, at the batch size that its file has: given one, the engine would rewrite the file's shapes."""
 
-    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
-        from ._deepsparse_graph import prepared
-
-        path = prepared(model, folder)
-        self.engine = _engine().Engine(path, batch_size=None, num_cores=settings["threads"])
+    def __init__(self, prepared: _Prepared, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+        self.engine = _engine().Engine(prepared.path, batch_size=None, num_cores=settings["threads"])
         self.inputs = _in_order(self.engine.input_names, inputs)
-        self.files = {"prepared": path} if settings["keep_files"] else {}
 
     def run(self) -> None:
         self.engine.run(self.inputs, val_inp=False)
@@ -155,7 +166,10 @@ class _Profile:
         utilization = sum(each["average_utilization"] for each in infos) / len(infos)
         kernel = re.sub(r"_\d+$", "", info["name"])
         ops = [op for op in map(_op, names) if op in PRODUCTS]
-        return _row(names, (ops or [""])[0], kernel, self._sparse(kernel, names, utilization), us, utilization or None)
+        sparse = self._sparse(kernel, names, utilization)
+        if sparse and not kernel.startswith("ks_"):
+            kernel += " (sparse, inferred from its utilisation)"
+        return _row(names, (ops or [""])[0], kernel, sparse, us, utilization or None)
 
     def _sparse(self, kernel: str, names: list[str], utilization: float) -> bool | None:
         """Tell by the name; a pyramid (layers run tile by tile) has none, but what beats the peak has skipped work."""

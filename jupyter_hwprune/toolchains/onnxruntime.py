@@ -7,14 +7,14 @@ import os
 import re
 from typing import Any
 
-INSTALL = "pip install onnxruntime"
+MANIFEST = {"install": "pip install onnxruntime"}
 
 
 def probe() -> dict[str, Any]:
     import onnxruntime
 
     providers = onnxruntime.get_available_providers()
-    devices = {"CPU": "the host's CPU"} if "CPUExecutionProvider" in providers else {}
+    devices = {"CPU": {"kind": "cpu"}} if "CPUExecutionProvider" in providers else {}
     return {"versions": {"onnxruntime": onnxruntime.__version__}, "devices": devices}
 
 
@@ -23,14 +23,18 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     options = _options(settings)
     if settings["keep_files"]:
         options.optimized_model_filepath = optimised
-    return _Session(model, inputs, options, {"optimised": optimised} if settings["keep_files"] else {})
+    return _Session(model, options, {"optimised": optimised} if settings["keep_files"] else {})
+
+
+def load(artefact: _Session, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+    return _Running(artefact.session, inputs)
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
     options = _options(settings)
     options.enable_profiling = True
     options.profile_file_prefix = os.path.join(folder, os.path.basename(model) + ".trace")
-    return _Profile(_Session(model, inputs, options, {}))
+    return _Profile(_Running(_Session(model, options, {}).session, inputs))
 
 
 def _options(settings: dict[str, Any]) -> Any:
@@ -46,12 +50,16 @@ def _options(settings: dict[str, Any]) -> Any:
 
 
 class _Session:
-    def __init__(self, model: str, inputs: dict[str, Any], options: Any, files: dict[str, str]) -> None:
+    def __init__(self, model: str, options: Any, files: dict[str, str]) -> None:
         import onnxruntime
 
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.inputs = inputs
         self.files = files
+
+
+class _Running:
+    def __init__(self, session: Any, inputs: dict[str, Any]) -> None:
+        self.session, self.inputs = session, inputs
 
     def outputs(self) -> list[Any]:
         outputs: list[Any] = self.session.run(None, self.inputs)
@@ -65,14 +73,14 @@ class _Session:
 
 
 class _Profile:
-    def __init__(self, session: _Session) -> None:
-        self.session = session
+    def __init__(self, running: _Running) -> None:
+        self.running = running
 
     def run(self) -> None:
-        self.session.run()
+        self.running.run()
 
     def kernels(self) -> list[Any]:
-        with open(self.session.session.end_profiling(), encoding="utf-8") as file:
+        with open(self.running.session.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
         kernels: dict[tuple[str, str], dict[str, Any]] = {}
         for event in events:

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-INSTALL = "pip install openvino"
+MANIFEST = {"install": "pip install openvino"}
 
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")
 BLOCK_S = 0.03  # the counters' steps of a microsecond fade in a block of runs
@@ -17,11 +17,18 @@ def probe() -> dict[str, Any]:
     import openvino
 
     core = openvino.Core()
-    devices = {name: core.get_property(name, "FULL_DEVICE_NAME") for name in core.available_devices}
+    devices = {name: _device(name, core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
     return {"versions": {"openvino": openvino.__version__.split("-")[0]}, "devices": devices}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Request:
+def _device(name: str, label: str) -> dict[str, Any]:
+    if name == "CPU":
+        return {"kind": "cpu", "label": label}
+    kind = {"MYRIAD": "vpu"}.get(name.split(".", maxsplit=1)[0], name.split(".", maxsplit=1)[0].lower())
+    return {"kind": kind, "identities": [label], "label": label}
+
+
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Compiled:
     files: dict[str, str] = {}
     if settings["keep_files"]:
         import openvino
@@ -29,7 +36,11 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
         path = os.path.join(folder, os.path.basename(model).replace(".onnx", ".openvino.xml"))
         openvino.save_model(openvino.Core().read_model(model), path, compress_to_fp16=False)
         files = {"ir": path, "ir_weights": path.replace(".xml", ".bin")}
-    return _Request(model, inputs, settings, files, counters=False)
+    return _Compiled(model, settings, files, counters=False)
+
+
+def load(artefact: _Compiled, inputs: dict[str, Any], settings: dict[str, Any]) -> _Request:
+    return _Request(artefact, inputs)
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
@@ -38,10 +49,8 @@ def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     return _Profile(openvino.Core().read_model(model), inputs, settings)
 
 
-class _Request:
-    def __init__(
-        self, model: Any, inputs: dict[str, Any], settings: dict[str, Any], files: dict[str, str], *, counters: bool
-    ) -> None:
+class _Compiled:
+    def __init__(self, model: Any, settings: dict[str, Any], files: dict[str, str], *, counters: bool) -> None:
         import openvino
 
         config = {
@@ -51,11 +60,18 @@ class _Request:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERF_COUNT": counters,
         }
-        self.compiled = openvino.Core().compile_model(model, settings["device"], config)
-        self.request = self.compiled.create_infer_request()
-        for port in self.compiled.inputs:
-            self.request.set_tensor(port, openvino.Tensor(inputs[port.any_name]))
+        self.model = openvino.Core().compile_model(model, settings["device"], config)
         self.files = files
+
+
+class _Request:
+    def __init__(self, compiled: _Compiled, inputs: dict[str, Any]) -> None:
+        import openvino
+
+        self.model = compiled.model
+        self.request = self.model.create_infer_request()
+        for port in self.model.inputs:
+            self.request.set_tensor(port, openvino.Tensor(inputs[port.any_name]))
 
     def run(self) -> None:
         self.request.infer()
@@ -65,7 +81,7 @@ class _Request:
 
     def outputs(self) -> list[Any]:
         self.request.infer()
-        return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.compiled.outputs))]
+        return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.model.outputs))]
 
 
 class _Profile:
@@ -81,7 +97,7 @@ class _Profile:
         self.samples: list[list[float]] = []  # [samples][nodes]
 
     def run(self) -> None:
-        self.request = _Request(self.model, self.inputs, self.settings, {}, counters=True)
+        self.request = _Request(_Compiled(self.model, self.settings, {}, counters=True), self.inputs)
         start = time.perf_counter()
         self.request.run()
         first = self._totals(1)
@@ -98,7 +114,7 @@ class _Profile:
     def kernels(self) -> list[Any]:
         originals = {
             node.get_friendly_name(): str(node.rt_info["originalLayersNames"].value)
-            for node in self.request.compiled.get_runtime_model().get_ordered_ops()
+            for node in self.request.model.get_runtime_model().get_ordered_ops()
             if "originalLayersNames" in node.rt_info
         }
         return [

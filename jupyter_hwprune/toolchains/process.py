@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -93,39 +93,40 @@ def call(
     *,
     threads: int,
     timeout_s: float,
+    python: str | None = None,
     stop: threading.Event | None = None,
-    under: Sequence[str] = (),
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
-    request["python"] is the interpreter of the toolchain's own environment, None for the kernel's, whose packages no
-    other interpreter is shown. `under` is the command line of a profiler that starts the worker in its turn.
+    `python` is the interpreter of the toolchain's own environment, None for the kernel's, whose packages no other
+    interpreter is shown. The paths in the request are relative to `folder`, all but the toolchain's.
     The worker's whole process group is killed when this function is left early: on an interrupt, at once.
     """
-    request_path, result_path = folder / "request.json", folder / "result.json"
-    progress_path, log_path = folder / "progress.jsonl", folder / "worker.log"
-    python = request.get("python") or sys.executable
+    name = request["action"]
+    result_path, progress_path, log_path = (
+        folder / f"{name}.{end}" for end in ("result.json", "progress.jsonl", "worker.log")
+    )
+    interpreter = python or sys.executable
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
-        path = _import_path() if request.get("python") is None else []
-        request_path.write_text(json.dumps(request | {"progress": str(progress_path), "path": path}))
+        path = _import_path() if python is None else []
+        (folder / f"{name}.request.json").write_text(json.dumps(request | {"path": path}))
         log = log_path.open("wb")
     with log:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
-                [*under, python, "-I", str(WORKER), str(request_path), str(result_path)],
+                [interpreter, "-I", str(WORKER), str(folder), name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env=_environment(threads)
-                | ({"HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C.UTF-8"} if under else {}),
+                env=_environment(threads),
                 start_new_session=True,
             )
         except OSError as error:
             raise ToolchainError(
-                f"No worker process could be started with {(*under, python)[0]}: {first_line(error)}."
+                f"No worker process could be started with {interpreter}: {first_line(error)}."
             ) from error
     phase = None
     with waiting.get()() as still_wanted, process, progress_path.open() as lines:

@@ -15,7 +15,13 @@ from typing import Any
 from . import _nvidia
 from ._tensorrt_words import Layer, Told, numbered
 
-INSTALL = "pip install tensorrt"
+MANIFEST = {
+    "install": "pip install tensorrt",
+    "converts": True,
+    "rates": True,
+    "chooses_kernels": True,
+    "meter": {"name": "NVML's energy counter", "cure": "pip install nvidia-ml-py, where the GPU has such a counter"},
+}
 
 DTYPES = {
     "FLOAT": "float32",
@@ -58,10 +64,15 @@ def probe() -> dict[str, Any]:
     return found
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Running:
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Engine:
     engine = _Engine(model, settings)
     _session().built.append((model, engine))
-    return _Running(engine, inputs, engine.saved(folder, model) if settings["keep_files"] else {})
+    engine.files = engine.saved(folder, model) if settings["keep_files"] else {}
+    return engine
+
+
+def load(artefact: _Engine, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+    return _Running(artefact, inputs)
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
@@ -164,6 +175,7 @@ class _Engine:
     """An engine, with what its builder and its inspector say of its layers."""
 
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        self.files: dict[str, str] = {}
         self.session = _session()
         self.plan, self.outputs = self.session.build(model, settings["dtype"])
         self.engine = self.session.runtime().deserialize_cuda_engine(self.plan)
@@ -221,9 +233,8 @@ class _Bound:
 class _Running(_Bound):
     """An engine started as one CUDA graph, where it lets itself be captured."""
 
-    def __init__(self, engine: _Engine, inputs: dict[str, Any], files: dict[str, str]) -> None:
+    def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
         super().__init__(engine, inputs)
-        self.files = files
         self.enqueue()
         self.facts: dict[str, Any] = {
             "way": "a CUDA graph",

@@ -166,7 +166,7 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
 
     A layer that gains nothing by its sparse kernel, or has none, gets a dense one, which multiplies the zeros.
     """
-    toolchain = settled.choice.stack.toolchain
+    toolchain = settled.choice.judge.toolchain
     losers = {layer.name for layer in settled.pruned.returned}
     rated = {layer.name: layer for layer in settled.pruned.layers}
     layers = tuple(

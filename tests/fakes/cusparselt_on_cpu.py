@@ -25,8 +25,15 @@ from jupyter_hwprune.toolchains import _nvidia, cusparselt
 
 from ._meter import Meter
 
-INSTALL = "no command mends it"
-TAKES = "program"
+MANIFEST = {
+    "install": "no command mends it",
+    "takes": "program",
+    "converts": True,
+    "rates": True,
+    "counts": True,
+    # its counter moves at once
+    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "settle_s": 0.0},
+}
 FAULT = os.environ.get("HWPRUNE_GPU_FAULT", "")
 DENSE_KERNEL = "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"
 SPARSE_KERNEL = "sm90_xmma_sparse_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x128_cga1x1x1_execute_kernel__5x_cublas"
@@ -182,16 +189,26 @@ profile = cusparselt.profile
 
 
 def compile(*args: Any) -> Any:
-    time.perf_counter = Time.now
     return cusparselt.compile(*args)
+
+
+def load(*args: Any) -> Any:
+    time.perf_counter = Time.now
+    return cusparselt.load(*args)
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:
     return cusparselt.rate(models, inputs, settings, say)
 
 
-def count(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
-    cusparselt.count(model, inputs, settings, folder)
+def count(
+    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, command: list[str]
+) -> dict[str, Any]:
+    return cusparselt.count(model, inputs, settings, folder, command)
+
+
+def counted(model: str, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+    cusparselt.counted(model, inputs, settings)
 
 
 def meter() -> Any:
@@ -202,4 +219,5 @@ def meter() -> Any:
 
 def probe() -> dict[str, Any]:
     versions = {"torch": str(torch.__version__), "cusparselt": "801"}
-    return {"versions": versions, "devices": {"cuda": "a stand-in for a GPU"}, "capabilities": {"cuda": "9.0"}}
+    device = {"kind": "cuda", "identities": ["compute capability 9.0"], "label": "a stand-in for a GPU"}
+    return {"versions": versions, "devices": {"cuda": device}}

@@ -20,7 +20,7 @@ assert spec.loader is not None
 shipped: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shipped)
 
-INSTALL = "no command mends it"
+MANIFEST = {"install": "no command mends it"}
 PHASE, _, FAULT = os.environ.get("HWPRUNE_FAULT", ":").partition(":")
 
 
@@ -45,7 +45,7 @@ def strike(phase: str) -> None:
 
 class Case:
     def __init__(self, inner: Any) -> None:
-        self.inner, self.files, self.runs = inner, inner.files, 0
+        self.inner, self.runs = inner, 0
 
     def run(self) -> None:
         self.runs += 1
@@ -59,6 +59,8 @@ class Case:
     def outputs(self) -> list[Any]:
         strike("check")
         outputs: list[Any] = self.inner.outputs()
+        if PHASE == "check" and FAULT == "shape":  # of the last layer but two, and of all that comes out of it
+            return [o[..., :-1] if o.shape[-1] in {24, 8} else o for o in outputs]
         return [o + 1 for o in outputs] if PHASE == "check" and FAULT == "wrong" else outputs
 
 
@@ -81,9 +83,14 @@ def probe() -> dict[str, Any]:
     return found
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Case:
+def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Any:
     strike("compile")
-    return Case(shipped.compile(model, inputs, settings, folder))
+    return shipped.compile(model, inputs, settings, folder)
+
+
+def load(artefact: Any, inputs: dict[str, Any], settings: dict[str, Any]) -> Case:
+    strike("load")
+    return Case(shipped.load(artefact, inputs, settings))
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Profile:

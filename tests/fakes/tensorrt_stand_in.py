@@ -18,7 +18,13 @@ from jupyter_hwprune.toolchains import _nvidia, tensorrt
 
 from ._meter import Meter
 
-INSTALL = "pip install tensorrt"
+MANIFEST = {
+    "install": "pip install tensorrt",
+    "converts": True,
+    "rates": True,
+    "chooses_kernels": True,
+    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "settle_s": 0.0},
+}
 FAULT = os.environ.get("HWPRUNE_TRT_FAULT", "")
 
 if FAULT == "missing":
@@ -50,14 +56,15 @@ class Gpu(tensorrt.Gpu):
 
 def found() -> dict[str, Any]:
     if FAULT == "no device":
-        return {"devices": {}, "capabilities": {}, "absent": {"cuda": "torch finds no NVIDIA GPU and driver here"}}
+        return {"devices": {}, "absent": {"cuda": "torch finds no NVIDIA GPU and driver here"}}
     capability = os.environ.get("HWPRUNE_CAPABILITY", "9.0")
-    return {"devices": {"cuda": "a stand-in for a GPU"}, "capabilities": {"cuda": capability}, "absent": {}}
+    device = {"kind": "cuda", "identities": ["compute capability " + capability], "label": "a stand-in for a GPU"}
+    return {"devices": {"cuda": device}, "absent": {}}
 
 
 _nvidia.found = found
 tensorrt.GPU = Gpu
-probe, profile, compile = tensorrt.probe, tensorrt.profile, tensorrt.compile
+probe, profile, compile, load = tensorrt.probe, tensorrt.profile, tensorrt.compile, tensorrt.load
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:

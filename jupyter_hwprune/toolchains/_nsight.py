@@ -1,7 +1,7 @@
 """Hardware counters by Nsight Compute: whether the sparse Tensor Cores worked, whatever a kernel's name says.
 
-`ncu` starts the worker in its turn, which runs the model once in NVTX ranges of its layers' names. Which counters a
-chip has, ncu is asked: Ampere's names are not Hopper's, and one that does not exist ends the whole session.
+`ncu` starts a worker of its own, which runs the model once in NVTX ranges of its layers' names. Which counters a chip
+has, ncu is asked: Ampere's names are not Hopper's, and one that does not exist ends the whole session.
 Command line, CSV and messages: https://docs.nvidia.com/nsight-compute/NsightComputeCli
 """
 
@@ -14,12 +14,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from .report import Counters, Evidence
-from .toolchains._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT, PRODUCT_KERNELS
-from .toolchains.process import Failure, Progress, call
+from ._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT, PRODUCT_KERNELS
 
 CHIPS = {"8.0": "ga100", "8.6": "ga102", "8.7": "ga10b", "8.9": "ad102", "9.0": "gh100"}
 COUNTER = re.compile(r"sm__ops_path_tensor_\w+_sparsity_(on|off)$")
@@ -50,45 +47,33 @@ CURES = (
 )
 
 
-def count_sparse(
-    request: dict[str, Any], folder: Path, progress: Progress, *, capability: str | None, timeout_s: float
-) -> tuple[Evidence, dict[str, Counters]]:
-    """Run the request's one case under ncu; returns what the counters rest on, and each layer's."""
+def count(command: list[str], folder: str, capability: str | None) -> dict[str, Any]:
+    """Run `command` under ncu; returns the contract's answer of `count`."""
     ncu = shutil.which("ncu")
     if ncu is None:
-        return Evidence("unavailable", reason=NO_NCU, cure=INSTALL_NCU), {}
-    progress("count", "asking Nsight Compute")
+        return {"reason": NO_NCU, "cure": INSTALL_NCU}
+    report, log = (os.path.join(folder, name) for name in ("counted.ncu-rep", "ncu.log"))
     try:
         names = counters_of_chip(
             _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], folder, QUERY_S)
         )
         if not names:
-            return _unavailable(
-                f"this Nsight Compute has no counters of sparsity for compute capability {capability}"
-            ), {}
-        own = folder / "count"
-        own.mkdir(exist_ok=True)
-        report, log = own / "counted.ncu-rep", own / "ncu.log"
-        under = [ncu, *COLLECT, "--metrics", ",".join(f"{name}.sum" for name in names)]
-        under += ["--force-overwrite", "--export", str(report.with_suffix("")), "--log-file", str(log)]
-        result = call(
-            request | {"action": "count", "answer": ["counted"]},
-            own,
-            progress,
-            threads=1,
-            timeout_s=timeout_s,
-            under=under,
-        )
-        said = "".join(path.read_text(errors="replace") for path in (log, own / "worker.log") if path.exists())
-        if isinstance(result, Failure) or not report.exists():
-            return _why_not(said, result), {}
-        table = _said([ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base"], folder, READ_S)
+            return _unavailable(f"this Nsight Compute has no counters of sparsity for compute capability {capability}")
+        under = [ncu, *COLLECT, "--metrics", ",".join(name + ".sum" for name in names)]
+        under += ["--force-overwrite", "--export", os.path.splitext(report)[0], "--log-file", log]
+        # it waits for the end of its stdin, which is the end of this process
+        with subprocess.Popen(  # noqa: S603 - our own worker under the ncu of the user's PATH
+            under + command, stdin=subprocess.PIPE, stdout=2, env=_environment(folder, TMPDIR=folder)
+        ) as process:
+            process.wait()
+        said = _text(log)
+        if process.returncode or not os.path.exists(report):
+            return _why_not(said)
+        table = _said([ncu, "--import", report, "--csv", "--page", "raw", "--print-units", "base"], folder, READ_S)
     except (OSError, subprocess.SubprocessError) as error:
-        return _unavailable(f"Nsight Compute could not be run: {error}"), {}
+        return _unavailable(f"Nsight Compute could not be run: {error}")
     found = counters_of_layers(table)
-    if not found:
-        return _why_not(said, None), {}
-    return Evidence("measured", device=f"hardware counters, {_version(ncu, folder)}"), found
+    return {"device": "hardware counters, " + _version(ncu, folder), "layers": found} if found else _why_not(said)
 
 
 COLLECT = (
@@ -98,7 +83,7 @@ COLLECT = (
         "--kernel-name-base",
         "demangled",
         "--kernel-name",
-        f"regex:{PRODUCT_KERNELS}",
+        "regex:" + PRODUCT_KERNELS,
         "--launch-count",
         str(MOST_KERNELS),
     ),
@@ -110,14 +95,14 @@ def counters_of_chip(table: str) -> list[str]:
     return [row[0] for row in csv.reader(io.StringIO(table)) if row and COUNTER.match(row[0])]
 
 
-def counters_of_layers(table: str) -> dict[str, Counters]:
-    """Sum the kernels' counters by the layer in whose NVTX range they were started, from ncu's raw CSV page."""
+def counters_of_layers(table: str) -> dict[str, list[float]]:
+    """Sum [sparse, dense] of the kernels by the layer in whose NVTX range they started, from ncu's raw CSV page."""
     lines = table.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith('"ID",')), len(lines))
     header, *rows = list(csv.reader(lines[start:])) or [[]]
     ranges = [i for i, name in enumerate(header) if "Push/Pop" in name]
-    columns = {i: match[1] for i, name in enumerate(header) if (match := COUNTER.match(name.removesuffix(".sum")))}
-    found: dict[str, Counters] = {}
+    columns = {i: match[1] for i, name in enumerate(header) if (match := COUNTER.match(re.sub(r"\.sum$", "", name)))}
+    found: dict[str, list[float]] = {}
     for row in rows:
         if len(row) != len(header) or not row[0].isdigit():  # such as the row of units
             continue
@@ -125,9 +110,8 @@ def counters_of_layers(table: str) -> dict[str, Counters]:
         numbers = {i: _number(row[i]) for i in columns}
         if layer is None or all(number is None for number in numbers.values()):
             continue
-        before = found.get(layer, Counters(0.0, 0.0))
-        on, off = (sum(numbers[i] or 0.0 for i in columns if columns[i] == way) for way in ("on", "off"))
-        found[layer] = Counters(before.sparse + on, before.dense + off)
+        counts = (sum(numbers[i] or 0.0 for i in columns if columns[i] == way) for way in ("on", "off"))
+        found[layer] = [before + more for before, more in zip(found.get(layer, [0.0, 0.0]), counts)]
     return found
 
 
@@ -146,7 +130,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _said(command: list[str], home: Path, timeout_s: float) -> str:
+def _said(command: list[str], home: str, timeout_s: float) -> str:
     """Run ncu and return what it prints: numbers in no country's manner, and none of its files in the user's home."""
     done = subprocess.run(  # noqa: S603 - the ncu of the user's PATH, with our own arguments
         command,
@@ -156,24 +140,35 @@ def _said(command: list[str], home: Path, timeout_s: float) -> str:
         timeout=timeout_s,
         check=False,
         stdin=subprocess.DEVNULL,
-        env=os.environ | {"HOME": str(home), "LC_ALL": "C.UTF-8"},
+        env=_environment(home),
     )
     return done.stdout
 
 
-def _version(ncu: str, home: Path) -> str:
+def _version(ncu: str, home: str) -> str:
     match = re.search(r"Version (\S+)", _said([ncu, "--version"], home, QUERY_S))
     return f"Nsight Compute {match[1]}" if match else "Nsight Compute"
 
 
-def _why_not(said: str, result: dict[str, Any] | Failure | None) -> Evidence:
+def _environment(home: str, **more: str) -> dict[str, str]:
+    return dict(os.environ, HOME=home, LC_ALL="C.UTF-8", **more)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _why_not(said: str) -> dict[str, Any]:
     for sign, reason, cure in CURES:
         if sign.search(said):
-            return Evidence("unavailable", reason=reason, cure=cure)
+            return {"reason": reason, "cure": cure}
     errors = [line for line in said.splitlines() if line.startswith(("==ERROR==", "==WARNING=="))]
-    last = result.reason if isinstance(result, Failure) else "no kernel was counted"
-    return _unavailable(f"Nsight Compute: {' '.join(errors)[:300] or last}")
+    return _unavailable("Nsight Compute: {}".format(" ".join(errors)[:300] or "no kernel was counted"))
 
 
-def _unavailable(reason: str) -> Evidence:
-    return Evidence("unavailable", reason=reason, cure="`%hwprune doctor` checks Nsight Compute")
+def _unavailable(reason: str) -> dict[str, Any]:
+    return {"reason": reason, "cure": "`%hwprune doctor` checks Nsight Compute"}

@@ -1,0 +1,44 @@
+"""A case: a model written to files for a toolchain, in one of the two portable forms, with torch's outputs for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from .choice import Choice
+from .example import Example
+from .export import export_onnx
+from .program import export_program
+from .toolchains import manifest_of
+from .toolchains.process import Progress, guarded_folder
+
+
+class Case(Protocol):
+    """A model written for a toolchain: an ONNX file, or a torch program."""
+
+    @property
+    def model(self) -> Path: ...
+    @property
+    def inputs(self) -> Path: ...
+    @property
+    def input_names(self) -> tuple[str, ...]: ...
+    @property
+    def expected(self) -> Path: ...
+    def layers_of(self, names: list[str], op: str) -> list[str]:
+        """Return the torch layers that a kernel carries out, from what the runtime calls it."""
+
+    def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Case, list[str]] | None:
+        """Write a second case that returns every layer's output, with the layers' names; None where the form cannot."""
+
+
+def write_case(model: nn.Module, example: Example, choice: Choice, folder: Path, name: str, progress: Progress) -> Case:
+    """Write a model in the form that the judge takes. Raises ExportError, and InputError for a full folder."""
+    progress("export", name)
+    manifest = manifest_of(choice.judge.toolchain)
+    with guarded_folder():
+        if manifest.takes == "program":
+            return export_program(model, example, folder, name, choice.dtype or "float32")
+        dtype = choice.dtype if manifest.converts else None
+        return export_onnx(model, example, folder, name, dtype, manifest.opset)

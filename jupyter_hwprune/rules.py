@@ -1,0 +1,155 @@
+"""Rules of chips and of their kernels: what each says, and whether it holds for a layer.
+
+The prose of the strategy matrix, the layers that a sparse kernel takes and the advice of a report are made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .pattern import NM, Block, Channel, Pattern
+
+Kind = Literal["linear", "convolution", "transposed convolution", "other"]
+KINDS: Mapping[str, Kind] = {
+    "Linear": "linear",
+    **{f"Conv{n}d": "convolution" for n in (1, 2, 3)},
+    **{f"ConvTranspose{n}d": "transposed convolution" for n in (1, 2, 3)},
+}
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What a rule may look at: `inputs` are the channels of one group, `rows` those of the product (None: unknown).
+
+    `module` is the name of the layer's class, `taps` the sides of a convolution's kernel, `dtype` what it runs in.
+    """
+
+    module: str
+    outputs: int
+    inputs: int
+    taps: tuple[int, ...] = ()
+    groups: int = 1
+    rows: int | None = None
+    dtype: str = "float32"
+    pattern: Pattern | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS.get(self.module, "other")
+
+    @classmethod
+    def of_weight(cls, module: str, shape: tuple[int, ...], *, groups: int = 1) -> LayerFacts:
+        """Read the channels off a weight's shape, as torch lays it out: a transposed one has its inputs first."""
+        first, second, *taps = (*shape, 1, 1)[: max(2, len(shape))]
+        if KINDS.get(module) == "transposed convolution":
+            return cls(module, second * groups, first // groups, tuple(taps), groups)
+        return cls(module, first, second, tuple(taps), groups)
+
+    def given(self, *, rows: int | None = None, dtype: str = "float32", pattern: Pattern | None = None) -> LayerFacts:
+        return replace(self, rows=rows, dtype=dtype, pattern=pattern)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`says` is what the chip or kernel asks for; `broken` says why a layer does not keep it, None where it does."""
+
+    says: str
+    broken: Callable[[LayerFacts], str | None]
+
+    def holds(self, layer: LayerFacts) -> bool:
+        return self.broken(layer) is None
+
+
+@dataclass(frozen=True)
+class SparseKernels:
+    """Which weights a toolchain has sparse kernels for: those that hold `pattern`, in layers that keep all `rules`.
+
+    Where one of `pays` is broken the kernel runs and seldom gains.
+    """
+
+    pattern: NM
+    rules: tuple[Rule, ...]
+    pays: tuple[Rule, ...] = ()
+
+    def take(self, pattern: Pattern) -> bool:
+        """Say whether weights that hold `pattern` hold that of the kernels as well."""
+        return isinstance(pattern, NM) and pattern.m == self.pattern.m and pattern.n <= self.pattern.n
+
+    def why_not(self, layer: LayerFacts) -> str | None:
+        return next((why for rule in self.rules if (why := rule.broken(layer)) is not None), None)
+
+
+def no_rule(says: str) -> Rule:
+    """Return what a vendor says and no layer can be held against."""
+    return Rule(says, lambda _: None)
+
+
+def only(modules: tuple[str, ...], says: str, refusal: str) -> Rule:
+    """Ask for these classes of layers; `refusal` holds `{}` for the class of another one."""
+    return Rule(says, lambda layer: None if layer.module in modules else refusal.format(layer.module))
+
+
+def ungrouped(says: str, refusal: str) -> Rule:
+    return Rule(says, lambda layer: None if layer.groups == 1 else refusal)
+
+
+def both_multiples(says: str, who: str, multiples: Mapping[str, int]) -> Rule:
+    """Ask for output and input channels in multiples that depend on the dtype; one that is not named asks nothing."""
+
+    def broken(layer: LayerFacts) -> str | None:
+        multiple = multiples.get(layer.dtype)
+        if multiple is None or not (layer.outputs % multiple or layer.inputs % multiple):
+            return None
+        takes = f"{who} in {layer.dtype} takes multiples of {multiple}"
+        return f"{takes}, and it has {layer.outputs} outputs by {layer.inputs} inputs"
+
+    return Rule(says, broken)
+
+
+def channels_in(multiple: int, says: str | None = None) -> Rule:
+    """Ask for output channels in a multiple, where channels are removed."""
+
+    def broken(layer: LayerFacts) -> str | None:
+        if not isinstance(layer.pattern, Channel) or layer.outputs % multiple == 0:
+            return None
+        return f"it keeps {layer.outputs} channels, no multiple of {multiple}"
+
+    return Rule(says or f"channels in multiples of {multiple}", broken)
+
+
+def blocks_of(side: int, says: str) -> Rule:
+    """Ask for blocks that fill a matrix unit of side `side`."""
+
+    def broken(layer: LayerFacts) -> str | None:
+        pattern = layer.pattern
+        if not isinstance(pattern, Block) or not (pattern.rows % side or pattern.columns % side):
+            return None
+        return f"blocks of {pattern} do not fill it"
+
+    return Rule(says, broken)
+
+
+def at_least_rows(rows: int, says: str) -> Rule:
+    def broken(layer: LayerFacts) -> str | None:
+        if layer.rows is None or layer.rows >= rows:
+            return None
+        return f"fewer than {rows} rows (batch times tokens, here {layer.rows})"
+
+    return Rule(says, broken)
+
+
+def at_least_inputs(inputs: int, says: str, kind: Kind) -> Rule:
+    def broken(layer: LayerFacts) -> str | None:
+        concerned = layer.kind == kind and isinstance(layer.pattern, NM)
+        return f"it has {layer.inputs} input channels" if concerned and layer.inputs < inputs else None
+
+    return Rule(says, broken)
+
+
+def not_depthwise(says: str) -> Rule:
+    def broken(layer: LayerFacts) -> str | None:
+        return "it is depthwise" if layer.kind == "convolution" and layer.groups > 1 and layer.inputs == 1 else None
+
+    return Rule(says, broken)

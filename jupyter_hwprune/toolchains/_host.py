@@ -1,0 +1,54 @@
+"""The machine that a worker runs on: its CPU as a device, and the facts that stand beside every number taken on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Any
+
+MAKERS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Windows and macOS call them
+SHOWN = (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX"))
+
+
+def cpu(label: str = "") -> dict[str, Any]:
+    """Return the host's CPU as a device of the contract; the most specific of its identities comes first."""
+    architecture = platform.machine().lower()
+    architecture = ARCHITECTURES.get(architecture, architecture)
+    vendor = _facts().get("vendor_id", "") or platform.processor()
+    maker = next((MAKERS[name] for name in MAKERS if name in vendor), None)
+    identities = [f"{architecture} {maker}"] if maker else []
+    return {"kind": "cpu", "identities": identities + [architecture], "label": label or cpu_name()}
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cpu": cpu_name(),
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": platform.system() + " " + platform.release(),
+        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def cpu_clock_step_s() -> float:
+    """Return the resolution of a process's CPU time in seconds: coarse ticks, as on Windows, time no short run."""
+    return time.get_clock_info("process_time").resolution
+
+
+def cpu_name() -> str:
+    facts = _facts()
+    flags = facts.get("flags", "").split()
+    wide = [shown for flag, shown in SHOWN if flag in flags]
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return " ".join([name, *(["({})".format(", ".join(wide))] if wide else [])])
+
+
+def _facts() -> dict[str, str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            pairs = [line.partition(":") for line in file]
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in pairs}
