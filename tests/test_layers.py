@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "jupyter_hwprune"
 ORDER = (
     ("errors",),
     ("quiet",),
+    ("options",),
     ("pattern",),
     ("codec",),
     ("report",),
@@ -80,7 +81,8 @@ def test_imports_run_with_the_flow(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__", "errors", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"]
+    "name",
+    ["__init__", "errors", "options", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"],
 )
 def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
