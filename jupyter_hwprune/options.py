@@ -256,8 +256,10 @@ def magic_line(asked: Mapping[str, Any], *, cell: bool = False) -> str:
 def _said(option: Option, value: Any) -> list[str]:
     if option.type is bool:
         return [option.flag] if value else []
-    given = [_text(each) for each in (value or () if option.repeats else (value,))]
-    return [word for text in given if text not in ("", _text(option.default)) for word in _with_value(option, text)]
+    if option.repeats:
+        return [word for each in value or () for word in _with_value(option, _text(each))]
+    text = _text(value)
+    return [] if text in ("", _text(option.default)) else _with_value(option, text)
 
 
 def _with_value(option: Option, text: str) -> list[str]:

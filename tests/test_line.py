@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from jupyter_hwprune.notebook.asked import parse
 from jupyter_hwprune.notebook.magics import HwpruneMagics
-from jupyter_hwprune.options import DEFAULTS, SUBCOMMANDS, magic_line
+from jupyter_hwprune.options import DEFAULTS, OPTIONS, SUBCOMMANDS, magic_line
+from jupyter_hwprune.render import words
+from jupyter_hwprune.report import Recipe, Report, Request, Scores
+from tests.reports import layer, report
 
 # the file is shared with JupyterLab's side panel, so that both write the same
 LINES = json.loads((Path(__file__).parent / "magic_lines.json").read_text(encoding="utf-8"))
@@ -77,3 +81,78 @@ def test_only_what_differs_from_the_defaults_is_said_in_the_order_of_the_help() 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_a_model_called_as_a_form_of_the_magic_is_still_a_model(name: str) -> None:
     assert magic_line(DEFAULTS | {"model": name}) == f"%hwprune '({name})'"
+
+
+# The line that asks for a report's run again.
+
+
+def run_of(expression: str | None = None, **changes: Any) -> Report:
+    """Return a report whose request says only what a run cannot leave open, but for the changes."""
+    request = Request("net", "hopper", "cusparselt", "cuda", "bfloat16", "2:4", 0.5, "magnitude", "uniform", 1, 4)
+    scores = None if expression is None else Scores(expression, 0.9, 0.8)
+    return replace(report((layer("a", 8, 8),)), request=replace(request, **changes), scores=scores)
+
+
+PLAIN = "%hwprune net --target hopper:cusparselt --pattern 2:4 --sparsity 0.5 --dtype bfloat16 --batch 4 -o run"
+
+
+def test_the_line_of_a_report_leaves_out_what_is_the_default() -> None:
+    assert words.line(run_of()) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threads": 2}, "--threads 2"),
+        ({"expression": "accuracy(net)"}, "--eval 'accuracy(net)'"),
+        ({"expression": "-loss(net)"}, "--eval='-loss(net)'"),
+        ({"expression": "score(\n  net)"}, "--eval 'score( net)'"),
+        ({"input": "-x"}, "--input=-x"),
+        ({"importance": "second-order", "calib": "loader"}, "--importance second-order --calib loader"),
+        ({"dense": ("head", "layers.0.*")}, "--dense head --dense 'layers.0.*'"),
+        ({"permute": True, "keep_all": True}, "--permute --dtype bfloat16 --keep-all"),
+    ],
+)
+def test_the_line_of_a_report_says_what_differs(changes: dict[str, Any], said: str) -> None:
+    assert f" {said} " in words.line(run_of(**changes))
+
+
+def test_the_line_of_a_report_with_a_recipe_leaves_the_method_to_that() -> None:
+    asked = words.line(run_of(recipe=Recipe("prune.yaml", "..."), importance="recipe", pattern="unstructured"))
+    assert asked == "%hwprune net --target hopper:cusparselt --recipe prune.yaml --dtype bfloat16 --batch 4 -o run"
+
+
+def test_a_score_that_has_no_name_is_not_asked_for() -> None:
+    for nameless in ("<lambda>", "functools.partial(<function accuracy at 0x7f>, rows=8)"):
+        assert words.line(run_of(expression=nameless)) == PLAIN
+
+
+def test_a_report_of_training_in_steps_has_the_line_above_a_cell() -> None:
+    asked = words.line(run_of(schedule="cubic", steps=3, model="targets"))
+    assert asked.startswith("%%hwprune '(targets)' --target")
+    assert "--schedule cubic --steps 3" in asked
+
+
+@given(
+    st.builds(
+        dict,
+        expression=st.sampled_from([None, "accuracy(net)", "-loss(net)"]),
+        threads=st.integers(1, 8),
+        input=st.one_of(st.none(), expressions().filter(bool)),
+        calib=st.one_of(st.none(), expressions().filter(bool)),
+        importance=st.sampled_from(["magnitude", "activation"]),
+        allocation=st.sampled_from(["uniform", "global"]),
+        dense=st.lists(expressions().filter(bool), max_size=3).map(tuple),
+        permute=st.booleans(),
+        keep_all=st.booleans(),
+    )
+)
+def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: dict[str, Any]) -> None:
+    asked = run_of(**changes)
+    options = parse(words.line(asked).removeprefix("%hwprune"))
+    assert options is not None
+    read = {name: value for name, value in vars(options).items() if hasattr(asked.request, name)}
+    said = {name: getattr(asked.request, name) for name in OPTIONS if hasattr(asked.request, name)}
+    assert read | {"dense": tuple(options.dense)} == said | {"target": "hopper:cusparselt", "toolchain": None}
+    assert options.eval == changes["expression"]
+    assert (options.words, options.variable) == (["net"], "run")
