@@ -34,7 +34,7 @@ class Subcommand:
 class Option:
     """One option, by its name in Python; `parameter` is what the functions call it, "" where they do not take it.
 
-    A `type` of bool is a flag without a value, a tuple as the default an option that can be given several times.
+    A default of False is that of a flag without a value, and () that of an option that can be given several times.
     `choices` are all it takes, or examples where it is `open`; `completes` is what to look for instead. `forms` are the
     forms of the magic that take it. The panels have a field for it where there is a `label`.
     """
@@ -55,10 +55,6 @@ class Option:
     def flag(self) -> str:
         return "-o" if self.name == "variable" else f"--{self.name.replace('_', '-')}"
 
-    @property
-    def repeats(self) -> bool:
-        return isinstance(self.default, tuple)
-
 
 SUBCOMMANDS = {
     row.name: row
@@ -71,146 +67,117 @@ SUBCOMMANDS = {
         Subcommand("panel"),
     )
 }
-
 WORDS = "the model (a name or an expression); or " + "; ".join(
     f"`{row.name}`" + (f" and {row.takes}" if row.most else "") for row in SUBCOMMANDS.values()
 )
 
-OPTIONS = {
-    row.name: row
-    for row in (
-        Option(
-            "input",
-            "the model's example input: a name or an expression",
-            completes="tensor",
-            forms=(RUN, "simulate"),
-            parameter="example",
-            label="Example input",
-        ),
-        Option(
-            "target",
-            "the chip, as `%hwprune targets` lists them, or chip:toolchain",
-            default="cpu",
-            completes="target:toolchain",
-            forms=COMPILES,
-            label="Target",
-        ),
-        Option(
-            "pattern",
-            "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured",
-            choices=("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured"),
-            open=True,
-            label="Pattern",
-        ),
-        Option("sparsity", "the share to remove, above 0 and below 1", type=float, label="Sparsity"),
-        Option(
-            "importance",
-            "what is kept: magnitude, activation (Wanda), second-order (mends what stays); for channels also taylor",
-            default="magnitude",
-            choices=("magnitude", "activation", "second-order", "taylor"),
-            label="Importance",
-        ),
-        Option(
-            "calib",
-            "inputs to rank by, or for a --recipe: a tensor, a list, a DataLoader (default: --input)",
-            completes="tensor",
-            label="Calibrate with",
-            placeholder="the example input",
-        ),
-        Option(
-            "allocation",
-            "uniform: the same share of each layer; global: ranked together; sensitivity, or sensitivity:score: by a "
-            "scan of each layer alone",
-            default="uniform",
-            choices=("uniform", "global", "sensitivity", "sensitivity:score"),
-            label="Allocation",
-        ),
-        Option("dense", "a layer to leave alone, by name or wildcard ('layers.0.*'); repeatable", default=()),
-        Option(
-            "permute", "let input channels change places, so that n:m or blocks keep more", type=bool, default=False
-        ),
-        Option(
-            "recipe",
-            "a SparseML recipe that prunes instead: a file, or the name of a variable with its text",
-            completes="recipe",
-        ),
-        Option(
-            "toolchain",
-            "who compiles and judges, instead of the target's first",
-            completes="toolchain",
-            forms=COMPILES,
-            label="Toolchain",
-            placeholder="the first that works here",
-        ),
-        Option(
-            "dtype",
-            "what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)",
-            completes="dtype",
-        ),
-        Option(
-            "keep_all",
-            "leave also those layers pruned that gain nothing, if they run at all",
-            type=bool,
-            default=False,
-        ),
-        Option("threads", "threads of the compiled model", type=int, default=1, forms=COMPILES, label="Threads"),
-        Option("batch", "rows of the input (default: as the example has)", type=int, forms=COMPILES),
-        Option(
-            "eval",
-            "a score, higher is better: a function of the model, or an expression with its name",
-            completes="score",
-            parameter="score",
-            label="Score",
-            placeholder="none; accuracy(net), for example",
-        ),
-        Option(
-            "schedule",
-            "with a cell: one-shot, iterative or cubic, how the share grows",
-            default="one-shot",
-            choices=("one-shot", "iterative", "cubic"),
-        ),
-        Option("steps", "with a cell: how many times to prune, and to run it after", type=int, default=1),
-        Option(
-            "zoo",
-            "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis",
-            completes="folder",
-            forms=(ZOO,),
-            parameter="source",
-        ),
-        Option(
-            "timeout",
-            "seconds the toolchain may take",
-            type=float,
-            default=1800,
-            forms=COMPILES,
-            parameter="timeout_s",
-        ),
-        Option(
-            "smoke",
-            "have each toolchain compile and run a small model",
-            type=bool,
-            default=False,
-            forms=("doctor",),
-        ),
-        Option(
-            "accept_licence",
-            "accept the licence that the line shows without it",
-            type=bool,
-            default=False,
-            forms=("setup",),
-        ),
-        Option("remove", "remove the environment", type=bool, default=False, forms=("setup",), parameter="remove_it"),
-        Option("python", "the interpreter to make the environment of", forms=("setup",)),
-        Option(
-            "variable",
-            "also keep the result in this variable",
-            forms=(RUN, ZOO, *(name for name in SUBCOMMANDS if name != "panel")),
-            parameter="",
-            label="Keep as",
-            placeholder="no variable",
-        ),
-    )
-}
+_ROWS = (
+    Option(
+        "input",
+        "the model's example input: a name or an expression",
+        completes="tensor",
+        forms=(RUN, "simulate"),
+        parameter="example",
+        label="Example input",
+    ),
+    Option(
+        "target",
+        "the chip, as `%hwprune targets` lists them, or chip:toolchain",
+        default="cpu",
+        completes="target:toolchain",
+        forms=COMPILES,
+        label="Target",
+    ),
+    Option(
+        "pattern",
+        "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured",
+        choices=("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured"),
+        open=True,
+        label="Pattern",
+    ),
+    Option("sparsity", "the share to remove, above 0 and below 1", type=float, label="Sparsity"),
+    Option(
+        "importance",
+        "what is kept: magnitude, activation (Wanda), second-order (mends what stays); for channels also taylor",
+        default="magnitude",
+        choices=("magnitude", "activation", "second-order", "taylor"),
+        label="Importance",
+    ),
+    Option(
+        "calib",
+        "inputs to rank by, or for a --recipe: a tensor, a list, a DataLoader (default: --input)",
+        completes="tensor",
+        label="Calibrate with",
+        placeholder="the example input",
+    ),
+    Option(
+        "allocation",
+        "uniform: the same share of each layer; global: ranked together; sensitivity, or sensitivity:score: by a scan "
+        "of each layer alone",
+        default="uniform",
+        choices=("uniform", "global", "sensitivity", "sensitivity:score"),
+        label="Allocation",
+    ),
+    Option("dense", "a layer to leave alone, by name or wildcard ('layers.0.*'); repeatable", default=()),
+    Option("permute", "let input channels change places, so that n:m or blocks keep more", default=False),
+    Option(
+        "recipe", "a SparseML recipe that prunes: a file, or the name of a variable with its text", completes="recipe"
+    ),
+    Option(
+        "toolchain",
+        "who compiles and judges, instead of the target's first",
+        completes="toolchain",
+        forms=COMPILES,
+        label="Toolchain",
+        placeholder="the first that works here",
+    ),
+    Option(
+        "dtype",
+        "what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)",
+        completes="dtype",
+    ),
+    Option("keep_all", "leave also those layers pruned that gain nothing, if they run at all", default=False),
+    Option("threads", "threads of the compiled model", type=int, default=1, forms=COMPILES, label="Threads"),
+    Option("batch", "rows of the input (default: as the example has)", type=int, forms=COMPILES),
+    Option(
+        "eval",
+        "a score, higher is better: a function of the model, or an expression with its name",
+        completes="score",
+        parameter="score",
+        label="Score",
+        placeholder="none; accuracy(net), for example",
+    ),
+    Option(
+        "schedule",
+        "with a cell: one-shot, iterative or cubic, how the share grows",
+        default="one-shot",
+        choices=("one-shot", "iterative", "cubic"),
+    ),
+    Option("steps", "with a cell: how many times to prune, and to run it after", type=int, default=1),
+    Option(
+        "zoo",
+        "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis",
+        completes="folder",
+        forms=(ZOO,),
+        parameter="source",
+    ),
+    Option(
+        "timeout", "seconds the toolchain may take", type=float, default=1800, forms=COMPILES, parameter="timeout_s"
+    ),
+    Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
+    Option("accept_licence", "accept the licence that the line shows without it", default=False, forms=("setup",)),
+    Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),
+    Option("python", "the interpreter to make the environment of", forms=("setup",)),
+    Option(
+        "variable",
+        "also keep the result in this variable",
+        forms=(RUN, ZOO, *(name for name in SUBCOMMANDS if name != "panel")),
+        parameter="",
+        label="Keep as",
+        placeholder="no variable",
+    ),
+)
+OPTIONS = {row.name: row for row in _ROWS}
 
 MODEL = "model"  # the field of the panels that is no option but the line's first word
 FIELDS = (MODEL, *(name for name, option in OPTIONS.items() if option.label))
@@ -219,9 +186,8 @@ DEFAULTS = {name: str(OPTIONS[name].default or "") if name in OPTIONS else "" fo
 
 def parameters(form: str) -> dict[str, str]:
     """Return what the function behind a form calls the options that it takes, each with the option's name."""
-    taken = [option for option in OPTIONS.values() if form in option.forms]
-    called = {option.name if option.parameter is None else option.parameter: option.name for option in taken}
-    return {parameter: name for parameter, name in called.items() if parameter}
+    taken = [row for row in _ROWS if form in row.forms and row.parameter != ""]
+    return {row.parameter or row.name: row.name for row in taken}
 
 
 def keywords(parsed: Namespace, form: str) -> dict[str, Any]:
@@ -232,14 +198,13 @@ def keywords(parsed: Namespace, form: str) -> dict[str, Any]:
 def add_to(parser: ArgumentParser, option: Option, *, lead: str = "") -> None:
     """Have an argparse parser take the option, its help after `lead`."""
     default = f" (default {option.default})" if option.default else ""
-    settings: dict[str, Any] = {"dest": option.name, "help": f"{lead}{option.help}{default}".replace("%", "%%")}
-    if option.type is bool:
-        settings |= {"action": "store_true"}
-    elif option.repeats:
-        settings |= {"action": "append", "type": option.type, "default": list(option.default)}
+    said = f"{lead}{option.help}{default}".replace("%", "%%")
+    if option.default is False:
+        parser.add_argument(option.flag, dest=option.name, help=said, action="store_true")
+    elif option.default == ():
+        parser.add_argument(option.flag, dest=option.name, help=said, action="append", default=[])
     else:
-        settings |= {"type": option.type, "default": option.default}
-    parser.add_argument(option.flag, **settings)
+        parser.add_argument(option.flag, dest=option.name, help=said, type=option.type, default=option.default)
 
 
 def magic_line(asked: Mapping[str, Any], *, cell: bool = False) -> str:
@@ -254,12 +219,11 @@ def magic_line(asked: Mapping[str, Any], *, cell: bool = False) -> str:
 
 
 def _said(option: Option, value: Any) -> list[str]:
-    if option.type is bool:
+    if option.default is False:
         return [option.flag] if value else []
-    if option.repeats:
-        return [word for each in value or () for word in _with_value(option, _text(each))]
-    text = _text(value)
-    return [] if text in ("", _text(option.default)) else _with_value(option, text)
+    given = [_text(each) for each in (value or () if option.default == () else [value])]
+    said = [text for text in given if text not in ("", str(option.default or ""))]
+    return [word for text in said for word in _with_value(option, text)]
 
 
 def _with_value(option: Option, text: str) -> list[str]:

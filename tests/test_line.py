@@ -108,6 +108,7 @@ def test_the_line_of_a_report_leaves_out_what_is_the_default() -> None:
         ({"expression": "-loss(net)"}, "--eval='-loss(net)'"),
         ({"expression": "score(\n  net)"}, "--eval 'score( net)'"),
         ({"input": "-x"}, "--input=-x"),
+        ({"input": "None"}, "--input None"),
         ({"importance": "second-order", "calib": "loader"}, "--importance second-order --calib loader"),
         ({"dense": ("head", "layers.0.*")}, "--dense head --dense 'layers.0.*'"),
         ({"permute": True, "keep_all": True}, "--permute --dtype bfloat16 --keep-all"),

@@ -29,7 +29,7 @@ def pages() -> dict[str, str]:
 
 
 def _flag(option: Option) -> str:
-    return f"`{option.flag}`" + ("" if option.type is bool else f" *{option.name}*")
+    return f"`{option.flag}`" + ("" if option.default is False else f" *{option.name}*")
 
 
 def _help(option: Option) -> str:

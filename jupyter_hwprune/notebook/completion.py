@@ -30,7 +30,7 @@ def _following(shell: Any, word: str, typed: str) -> list[str] | None:
     """Return what can stand after a word of the line; None where anything can."""
     own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
     option = FLAGS.get(word)
-    if option is None or option.type is bool:
+    if option is None or option.default is False:
         kind = SUBCOMMANDS[word].completes if word in SUBCOMMANDS else None
         return None if kind is None else _of_kind(kind, own, typed)
     return [*option.choices] if option.completes is None else _of_kind(option.completes, own, typed)
