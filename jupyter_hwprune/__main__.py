@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from .errors import HwpruneError
+from .options import OPTIONS, add_to, keywords, parameters
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,16 +28,9 @@ def _answer(options: argparse.Namespace) -> str:
     if options.command == "targets":
         return str(survey.targets())
     if options.command == "doctor":
-        found = survey.doctor(options.target, smoke=options.smoke)
+        found = survey.doctor(options.target, **keywords(options, options.command))
         return found.to_json() if options.json else str(found)
-    found_environments = provision.setup(
-        options.name,
-        accept_licence=options.accept_licence,
-        remove_it=options.remove,
-        python=options.python,
-        progress=_Lines(),
-    )
-    return str(found_environments)
+    return str(provision.setup(options.name, **keywords(options, options.command), progress=_Lines()))
 
 
 class _Lines:
@@ -58,13 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("targets", help="the strategy matrix, and what can be measured here")
     doctor = commands.add_parser("doctor", help="what each toolchain says of itself here, and the cure where it cannot")
     doctor.add_argument("target", nargs="?", help="only this target's toolchains")
-    doctor.add_argument("--smoke", action="store_true", help="have each toolchain compile and run a small model")
     doctor.add_argument("--json", action="store_true", help="as JSON, for a program")
     setup = commands.add_parser("setup", help="make a toolchain's own environment; without a name, list them")
     setup.add_argument("name", nargs="?", help="the toolchain")
-    setup.add_argument("--accept-licence", action="store_true", help="accept the licence that is shown without it")
-    setup.add_argument("--remove", action="store_true", help="remove the environment")
-    setup.add_argument("--python", help="the interpreter to make it of")
+    for command, of_command in (("doctor", doctor), ("setup", setup)):
+        for name in parameters(command).values():
+            add_to(of_command, OPTIONS[name])
     return parser
 
 

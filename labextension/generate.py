@@ -1,4 +1,4 @@
-"""Write what the TypeScript side takes from the Python side: schemas, and words to say as Python does.
+"""Write what the TypeScript side takes from the Python side: schemas, options, and words to say as Python does.
 
 `python labextension/generate.py`, then `npm run types`. All are committed, and a test fails when one is stale.
 """
@@ -15,12 +15,13 @@ from typing import Any, get_type_hints
 
 from cases import cases
 
-from jupyter_hwprune import report
+from jupyter_hwprune import options, report
 from jupyter_hwprune.notebook import lab, progress
 
 SOURCE = Path(__file__).parent / "src"
 WORDS = SOURCE.parent / "test" / "view" / "words.json"
 SCHEMA = SOURCE / "report.schema.json"
+OPTIONS = SOURCE / "panel" / "options.json"
 ANSWERS = SOURCE / "panel" / "answers.schema.json"
 ANSWERED = {**lab.SUBJECTS, "listening": lab.listen}
 
@@ -37,6 +38,12 @@ def answers_schema() -> dict[str, Any]:
     answers = {subject: get_type_hints(answer)["return"] for subject, answer in ANSWERED.items()}
     kind = make_dataclass("Answers", [*answers.items(), ("progress", progress.Progress)])
     return _schema_of(kind, "What a kernel tells the side panel, by subject, and the progress that a run shows.")
+
+
+def panel_options() -> dict[str, Any]:
+    """Return what the panel writes its line by: its fields with their defaults, the options' flags, and the forms."""
+    flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
+    return {"defaults": options.DEFAULTS, "flags": flags, "subcommands": list(options.SUBCOMMANDS)}
 
 
 def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def _in_order(part: dict[str, Any]) -> dict[str, Any]:
 
 def files() -> dict[Path, str]:
     """Return every file that is made here, with what belongs in it."""
-    made = {SCHEMA: schema(), ANSWERS: answers_schema(), WORDS: cases()}
+    made = {SCHEMA: schema(), ANSWERS: answers_schema(), OPTIONS: panel_options(), WORDS: cases()}
     return {path: json.dumps(data, indent=2, ensure_ascii=False) + "\n" for path, data in made.items()}
 
 

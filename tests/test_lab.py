@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from jupyter_hwprune.notebook import lab
-from jupyter_hwprune.notebook.asked import SUBCOMMANDS
+from jupyter_hwprune.options import SUBCOMMANDS
 from tests.conftest import fingerprint
 from tests.networks import cnn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jupyter_hwprune"
 ORDER = (
     ("errors",),
     ("quiet",),
+    ("options",),
     ("pattern",),
     ("codec",),
     ("report",),
@@ -81,7 +83,8 @@ def test_imports_run_with_the_flow(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__", "errors", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"]
+    "name",
+    ["__init__", "errors", "options", "pattern", "report", "target", "choice", "notebook/lab", "notebook/magics"],
 )
 def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
@@ -94,3 +97,12 @@ def test_light_modules_import_nothing_heavy_at_the_top(name: str) -> None:
         )
     }
     assert not top & HEAVY
+
+
+def test_no_files_of_the_notebook_import_each_other_in_a_circle() -> None:
+    def siblings(path: Path) -> set[str]:
+        found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        own = [node for node in found if node.level == 1]
+        return {name for node in own for name in ([node.module] if node.module else [a.name for a in node.names])}
+
+    TopologicalSorter({path.stem: siblings(path) for path in (PACKAGE / "notebook").glob("*.py")}).prepare()

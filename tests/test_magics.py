@@ -169,6 +169,9 @@ def test_help_is_there_both_ways(user: Any) -> None:
         ("%hwprune --target x86-cpu:", {"x86-cpu:onnxruntime"}),
         ("%hwprune --pattern 2:", {"2:4"}),
         ("%hwprune --pattern=ch", {"channel"}),
+        ("%hwprune --importance se", {"second-order"}),
+        ("%hwprune setup deep", {"deepsparse"}),
+        ("%hwprune net --permute --dt", {"--dtype"}),
     ],
 )
 def test_tab_completes_options_values_and_names(user: Any, line: str, offered: set[str]) -> None:

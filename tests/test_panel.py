@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jupyter_hwprune.errors import InputError
+from jupyter_hwprune.options import OPTIONS
 from jupyter_hwprune.report import MIME_TYPE
 from tests.front import ROOT, Front
 
@@ -139,6 +140,10 @@ def test_the_form_comes_filled_in_and_says_what_can_be_measured_once_that_is_kno
     assert [label for label in front.field("Target")["_options_labels"] if "(not here)" in label]
     for label in ("Score", "Calibrate with", "Keep as", "Threads", "Pattern", "Sparsity", "Importance", "Allocation"):
         assert not front.field(label)["disabled"]
+    shown = [field for widget in front.widgets.values() for field in widget.get("children", ())]
+    for option in (option for option in OPTIONS.values() if option.label):
+        [place] = [key for key, each in front.widgets.items() if each.get("description") == option.label]
+        assert f"IPY_MODEL_{place}" in shown, option.label
 
 
 def test_the_line_follows_the_fields_and_what_is_typed_into_it_goes_again(front: Front) -> None:

@@ -177,7 +177,8 @@ def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weigh
         too_new = Evidence(
             "unavailable",
             reason=f"the file uses ONNX's operators of version {version}, and {toolchain} takes {takes} at most",
-            cure=f"export the model with opset_version={takes}, or choose --target {choice.target.name}:{REFERENCE.toolchain}",
+            cure=f"export the model with opset_version={takes}, or choose --target "
+            f"{choice.target.name}:{REFERENCE.toolchain}",
         )
         return replace(choice, way=None, obstacle=too_new)
     return choice

@@ -1,4 +1,4 @@
-"""What a line asks for: its words parsed as a shell would, and made into the arguments of `hwprune`."""
+"""What a line asks for: its words parsed as a shell would, checked by its form, and made into arguments."""
 
 from __future__ import annotations
 
@@ -9,61 +9,109 @@ from collections.abc import Mapping
 from typing import Any
 
 from IPython.core.error import UsageError
+from IPython.core.magic_arguments import MagicArgumentParser
 
+from ..options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, add_to, keywords
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 
-SUBCOMMANDS = ("targets", "doctor", "setup", "simulate", "merge", "panel")
+
+def _parser() -> Any:
+    parser = MagicArgumentParser("hwprune")
+    parser.add_argument("words", nargs="*", help=WORDS)
+    for option in OPTIONS.values():
+        elsewhere = not {RUN, ZOO} & set(option.forms)
+        add_to(parser, option, lead=f"{' and '.join(option.forms)}: " if elsewhere else "")
+    return parser
 
 
-def parse(parser: Any, line: str) -> Namespace | None:
+PARSER = _parser()
+
+
+def takes_options(magic: Any) -> Any:
+    """Give a magic the parser, and the help as its docstring, as IPython's own `magic_arguments` does."""
+    PARSER.description = magic.__doc__
+    magic.parser, magic.__doc__ = PARSER, PARSER.format_help()
+    return magic
+
+
+def parse(line: str) -> Namespace | None:
     """Parse what follows `%hwprune`; None when only help was wanted."""
     try:
         words = shlex.split(line.strip().removesuffix(";"))
     except ValueError as error:
         raise UsageError(f"The line cannot be read: {error}. Check its quotes: %hwprune {line}") from None
     if {"-h", "--help"} & set(words):
-        print(parser.format_help())
+        print(PARSER.format_help())
         return None
-    options: Namespace = parser.parse_args(words)
+    options: Namespace = PARSER.parse_args(words)
     if options.variable and (not options.variable.isidentifier() or keyword.iskeyword(options.variable)):
         raise UsageError(f"-o {options.variable}: that is no name for a variable")
     return options
+
+
+def form_of(options: Namespace, *, cell: bool) -> str:
+    """Return the form of the magic that is asked for.
+
+    Raises UsageError for what that form does not take: nothing said is passed over in silence.
+    """
+    first = options.words[0] if options.words else ""
+    form: str = first if first in SUBCOMMANDS else RUN if options.zoo is None else ZOO
+    if cell and form != RUN:
+        raise UsageError(f"%%hwprune prunes a model and trains it by its cell; {form} takes no cell: use %hwprune")
+    given = [option for option in OPTIONS.values() if getattr(options, option.name) != PARSER.get_default(option.name)]
+    elsewhere = [option for option in given if form not in option.forms]
+    refused = sorted(option.flag for option in elsewhere)
+    if form == RUN:
+        if refused:
+            owners = dict.fromkeys(owner for option in elsewhere for owner in option.forms)
+            raise UsageError(f"{', '.join(refused)} belongs to %hwprune {' or '.join(owners)}")
+        if len(options.words) > 1:
+            raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
+    elif form == ZOO:
+        _check_zoo(["a model"] * bool(options.words) + refused[::-1])
+    else:
+        _check_subcommand(form, len(options.words) - 1, refused)
+    return form
+
+
+def _check_zoo(refused: list[str]) -> None:
+    if refused:
+        raise UsageError(
+            f"With --zoo the folder is the model, pruned as it is: {', '.join(refused)} has no say. It takes "
+            f"{', '.join(_taken_by(ZOO))}"
+        )
+
+
+def _check_subcommand(form: str, words: int, refused: list[str]) -> None:
+    if form == "panel" and "-o" in refused:
+        raise UsageError("%hwprune panel takes no -o: what to keep the result in is one of the form's fields")
+    if refused:
+        but = " and ".join(_taken_by(form))
+        raise UsageError(
+            f"%hwprune {form} takes no option{f' but {but}' if but else ''}, and here is {', '.join(refused)}"
+        )
+    row = SUBCOMMANDS[form]
+    if not row.fewest <= words <= row.most:
+        raise UsageError(f"%hwprune {form} takes {row.takes} after it")
+
+
+def _taken_by(form: str) -> list[str]:
+    flags = [option.flag for option in OPTIONS.values() if form in option.forms]
+    return sorted(flags, key=lambda flag: (flag.startswith("--"), flag))
 
 
 def arguments(namespace: Mapping[str, Any], options: Namespace) -> dict[str, Any]:
     """Return the arguments of `hwprune` that the options mean in the user's namespace."""
     name, model = find_model(namespace, options.words[0] if options.words else None)
     input_name, example = find_input(namespace, options.input)
-    return {
+    return keywords(options, RUN) | {
         "model": model,
         "example": example,
-        "pattern": options.pattern,
-        "sparsity": options.sparsity,
-        "importance": options.importance,
-        "allocation": options.allocation,
-        "dense": options.dense or (),
-        "permute": options.permute,
-        "dtype": options.dtype,
-        "keep_all": options.keep_all,
         "score": None if options.eval is None else scorer(namespace, options.eval, name),
-        "schedule": options.schedule,
-        "steps": options.steps,
         "recipe": None if options.recipe is None else find_recipe(namespace, options.recipe),
         "calib": None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs"),
         "name": name,
         "input_name": input_name,
         "recipe_name": options.recipe,
         "calib_name": options.calib,
-        **judge(options),
-    }
-
-
-def judge(options: Namespace) -> dict[str, Any]:
-    """Return who is to judge and how, as every form takes it that compiles something."""
-    return {
-        "target": options.target,
-        "toolchain": options.toolchain,
-        "threads": options.threads,
-        "batch": options.batch,
-        "timeout_s": options.timeout,
     }

@@ -4,29 +4,63 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from ..options import OPTIONS, SUBCOMMANDS, Kind
 from .namespace import models, tensors
 
-PATTERNS = ("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured")
+FLAGS = {option.flag: option for option in OPTIONS.values()}
 
 
 def complete(shell: Any, event: Any) -> list[str]:
     """Return the candidates for the word at the cursor, as IPython's `complete_command` hook asks for them."""
-    from .asked import SUBCOMMANDS
-    from .magics import HwpruneMagics
-
     words = event.line.split()
     typed = "" if event.line[-1:].isspace() else words.pop()  # the symbol is its end only: `:` and `=` part words too
-    option = words[-1] if words else ""
+    before = words[-1] if words else ""
     if typed.startswith("--") and "=" in typed:
-        option, _, typed = typed.partition("=")
-    candidates = _folders(typed) if option == "--zoo" else _values(shell, option)
+        before, _, typed = typed.partition("=")
+    candidates = _following(shell, before, typed)
     if candidates is None:
-        options = [flag for action in HwpruneMagics.hwprune.parser._actions for flag in action.option_strings]  # noqa: SLF001
-        candidates = options if typed.startswith("-") else [*models(shell.user_ns), *SUBCOMMANDS, *options]
+        candidates = [*FLAGS] if typed.startswith("-") else [*models(shell.user_ns), *SUBCOMMANDS, *FLAGS]
     there = len(typed) - len(event.symbol)
     return [candidate[there:] for candidate in candidates if candidate.startswith(typed)]
+
+
+def _following(shell: Any, word: str, typed: str) -> list[str] | None:
+    """Return what can stand after a word of the line; None where anything can."""
+    own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
+    option = FLAGS.get(word)
+    if option is None or option.default is False:
+        kind = SUBCOMMANDS[word].completes if word in SUBCOMMANDS else None
+        return None if kind is None else _of_kind(kind, own, typed)
+    return [*option.choices] if option.completes is None else _of_kind(option.completes, own, typed)
+
+
+def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
+    from ..target import ALIASES, TARGETS
+    from ..toolchains import environments
+
+    judges = [(target.name, judge) for target in TARGETS for judge in target.judges]
+    names = [*(target.name for target in TARGETS), *ALIASES]
+    match kind:
+        case "target":
+            return names
+        case "target:toolchain":
+            return names + [f"{name}:{judge.toolchain}" for name, judge in judges]
+        case "toolchain":
+            return sorted({judge.toolchain for _, judge in judges})
+        case "environment":
+            return environments.names()
+        case "dtype":
+            return sorted({dtype for _, judge in judges for dtype in judge.dtypes})
+        case "tensor":
+            return list(tensors(own))
+        case "score":
+            return [name for name, value in own.items() if callable(value) and not name.startswith("_")]
+        case "recipe":
+            return [name for name, value in own.items() if isinstance(value, str) and "\n" in value]
+        case "folder":
+            return _folders(typed)
 
 
 def _folders(typed: str) -> list[str]:
@@ -37,41 +71,3 @@ def _folders(typed: str) -> list[str]:
     return [f"{prefix}{path.name}/" for path in there if path.is_dir()] + [
         f"{prefix}{path.name}" for path in there if path.suffix in {".yaml", ".yml"}
     ]
-
-
-def _values(shell: Any, option: str) -> list[str] | None:
-    """Return what can follow an option; None where it is no option that takes a value."""
-    from ..choice import Allocation, Importance
-    from ..target import ALIASES, TARGETS
-    from ..toolchains import environments
-
-    names = [*(target.name for target in TARGETS), *ALIASES]
-    own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
-    match option:
-        case "--target":
-            return names + [f"{target.name}:{judge.toolchain}" for target in TARGETS for judge in target.judges]
-        case "doctor":
-            return names
-        case "setup":
-            return environments.names()
-        case "--pattern":
-            return list(PATTERNS)
-        case "--toolchain":
-            return sorted({judge.toolchain for target in TARGETS for judge in target.judges})
-        case "--dtype":
-            return sorted({dtype for target in TARGETS for judge in target.judges for dtype in judge.dtypes})
-        case "--schedule":
-            return ["one-shot", "iterative", "cubic"]
-        case "--allocation":
-            return list(get_args(Allocation))
-        case "--importance":
-            return list(get_args(Importance))
-        case "--recipe":
-            return [name for name, value in own.items() if isinstance(value, str) and "\n" in value]
-        case "--input" | "--calib":
-            return list(tensors(own))
-        case "--eval":
-            return [name for name, value in own.items() if callable(value) and not name.startswith("_")]
-        case "-o" | "--threads" | "--batch" | "--sparsity" | "--steps" | "--timeout":
-            return []
-    return None

@@ -12,9 +12,10 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 from ..errors import InputError
+from ..options import OPTIONS
 from .namespace import find_input, find_model, models, tensors
 
 COMM_TARGET = "hwprune"
@@ -164,12 +165,12 @@ def namespace() -> Namespace:
 
 
 def choices() -> Choices:
-    from ..choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation
+    from ..choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
     from ..target import ALIASES, TARGETS
-    from .completion import PATTERNS
 
     rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)
-    return Choices(rows, ALIASES, PATTERNS, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, get_args(Allocation))
+    patterns, allocations = OPTIONS["pattern"].choices, OPTIONS["allocation"].choices
+    return Choices(rows, ALIASES, patterns, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, allocations)
 
 
 def _offered(judge: Any) -> StackOffered:

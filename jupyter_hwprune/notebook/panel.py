@@ -16,10 +16,10 @@ from IPython.display import display, update_display
 
 from .. import survey
 from ..errors import HwpruneError, InputError, first_line
+from ..options import DEFAULTS, magic_line
 from . import lab
 from .background import Background
 from .interrupts import Interrupts, hear_at_once
-from .line import Filled, magic_line
 from .panel_form import Form
 from .panel_words import alert, instead_of_form, moved, no_report, said
 from .panel_work import Finished, work_of
@@ -125,7 +125,7 @@ class Panel:
         self._background = None
 
     def _finish(self, form: Form, finished: Finished) -> None:
-        variable = self._filled.variable
+        variable = self._filled["variable"]
         if variable:
             self._shell.user_ns[variable] = finished.run
         self._report = finished.shown
@@ -141,10 +141,10 @@ class Panel:
 _PANELS: dict[Any, Panel] = {}
 
 
-def _filled_here(shell: Any) -> Filled:
+def _filled_here(shell: Any) -> dict[str, str]:
     here = lab.namespace()
     variable = "hwprune_run" if "run" in shell.user_ns else "run"  # a name of the user's own is not for us to take
-    return Filled(model=here.model or "net", input=here.input or "x", variable=variable)
+    return DEFAULTS | {"model": here.model or "net", "input": here.input or "x", "variable": variable}
 
 
 def _detail(background: Background) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
-from typing import Any, get_args
+from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from ..choice import Allocation, Importance, cores
+from ..choice import cores
+from ..options import FIELDS, MODEL, OPTIONS, Option, magic_line
 from ..survey import TargetHere, Targets
 from ..target import TARGETS, Judge, Target, find_target
 from . import lab
-from .completion import PATTERNS
-from .line import Filled, magic_line
 from .panel_words import NO_MODEL, STYLE, about_model, about_target, alert, steps
 
 LEFT = ("model", "input", "calib", "eval", "variable", "threads")  # of the notebook and the machine
@@ -26,9 +24,12 @@ LINE = 80  # characters of the magic line that have room in a row, where the bro
 
 
 class Form:
-    """`line` is the magic line that says what the fields say; `start`, `cancel` and `refresh` are buttons."""
+    """`filled` is the fields' text by the options' names, `line` the magic line that says the same.
 
-    def __init__(self, filled: Filled) -> None:
+    `start`, `cancel` and `refresh` are buttons.
+    """
+
+    def __init__(self, filled: Mapping[str, str]) -> None:
         self._targets: Targets | None = None
         self._offering = False
         self._fields = _make_fields()
@@ -38,12 +39,11 @@ class Form:
         self.cancel = widgets.Button(description="Cancel", tooltip="End the run and change nothing")
         self.refresh = widgets.Button(description="Refresh", tooltip="Look again for models, inputs and toolchains")
         self.box = self._lay_out()
-        self._offer("target", _target_labels(), filled.target)
-        for field in fields(filled):
-            if field.name not in ("model", "target"):
-                value = getattr(filled, field.name)
-                self._fields[field.name].value = int(value) if field.name == "threads" else value
-        self.find(filled.model)
+        self._offer("target", _target_labels(), filled["target"])
+        for name, value in filled.items():
+            if name not in (MODEL, "target"):
+                self._fields[name].value = int(value) if OPTIONS[name].type is int else value
+        self.find(filled[MODEL])
         for widget in (
             *self._fields.values(),
             self._line,
@@ -51,8 +51,8 @@ class Form:
             widget.observe(self._follow, "value")
 
     @property
-    def filled(self) -> Filled:
-        return Filled(**{name: str(field.value or "") for name, field in self._fields.items()})
+    def filled(self) -> dict[str, str]:
+        return {name: str(field.value or "") for name, field in self._fields.items()}
 
     @property
     def line(self) -> str:
@@ -140,24 +140,22 @@ class Form:
 
 
 def _make_fields() -> dict[str, Any]:
-    def of(kind: Any, label: str, **more: Any) -> Any:
-        return kind(description=label, layout=WIDE, style=LABEL, **more)
+    model = widgets.Dropdown(description="Model", layout=WIDE, style=LABEL)
+    return {MODEL: model} | {name: _field(OPTIONS[name]) for name in FIELDS if name != MODEL}
 
-    text, choice, either = widgets.Text, widgets.Dropdown, widgets.Combobox
-    return {
-        "model": of(choice, "Model"),
-        "input": of(either, "Example input"),
-        "calib": of(either, "Calibrate with", placeholder="the example input"),
-        "eval": of(either, "Score", placeholder="none; accuracy(net), for example"),
-        "variable": of(text, "Keep as", placeholder="no variable"),
-        "threads": of(widgets.BoundedIntText, "Threads", min=1, max=cores()),
-        "target": of(choice, "Target"),
-        "toolchain": of(either, "Toolchain", placeholder="the first that works here"),
-        "pattern": of(either, "Pattern", options=PATTERNS),
-        "sparsity": of(text, "Sparsity"),
-        "importance": of(choice, "Importance", options=get_args(Importance)),
-        "allocation": of(choice, "Allocation", options=get_args(Allocation)),
-    }
+
+def _field(option: Option) -> Any:
+    """Make the widget for what an option takes: chosen from a list, offered and typed, or typed."""
+    named = {"description": option.label, "layout": WIDE, "style": LABEL}
+    if option.type is int:
+        return widgets.BoundedIntText(min=1, max=cores(), **named)
+    if option.name == "target":  # which has labels for its values
+        return widgets.Dropdown(**named)
+    if option.choices and not option.open:
+        return widgets.Dropdown(options=option.choices, **named)
+    if option.choices or option.completes:
+        return widgets.Combobox(options=option.choices, placeholder=option.placeholder, **named)
+    return widgets.Text(placeholder=option.placeholder, **named)
 
 
 def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:

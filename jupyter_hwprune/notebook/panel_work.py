@@ -27,9 +27,8 @@ def work_of(shell: Any, line: str) -> Callable[[Progress], Finished]:
 
     def work(progress: Progress) -> Finished:
         from ..flow import hwprune
-        from .magics import HwpruneMagics
 
-        options = parse(HwpruneMagics.hwprune.parser, line.removeprefix("%hwprune"))
+        options = parse(line.removeprefix("%hwprune"))
         assert options is not None
         asked = arguments(shell.user_ns, options)
         kept = {"model": _copied(asked["model"]), "example": _detached(asked["example"])}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import math
-import shlex
 from statistics import median
 
 from ..errors import counted
+from ..options import OPTIONS, magic_line
 from ..report import Comparison, Estimated, Layer, Report, Returned, Skipped, Timed, Utilization, best_baseline
 
 UNKNOWN = "not measured"
@@ -145,27 +146,24 @@ def baselines(report: Report) -> list[tuple[str, str]]:
 
 def line(report: Report) -> str:
     """Return the line that asks for this very run again, on a machine that can measure it."""
-    request = report.request
-    recipe = request.recipe
-    options = {
-        "input": request.input,
-        "target": f"{request.target}:{request.toolchain}",
-        "recipe": recipe.name if recipe else None,
-        "calib": request.calib,
-        "pattern": None if recipe else request.pattern,
-        "sparsity": None if recipe else f"{request.sparsity:g}",
-        "dtype": request.dtype,
-        "importance": request.importance if request.importance not in {"magnitude", "recipe"} else None,
-        "schedule": request.schedule if request.schedule != "one-shot" else None,
-        "steps": str(request.steps) if request.schedule != "one-shot" else None,
-        "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
-        "batch": str(request.batch),
-    }
-    said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
-    said += "".join(f" --dense {shlex.quote(name)}" for name in request.dense)
-    flags = " --permute" * request.permute + " --keep-all" * request.keep_all
-    cell = "%" if request.schedule != "one-shot" else ""  # the same cell goes under it
-    return f"{cell}%hwprune {shlex.quote(request.model)} {said}{flags} -o run"
+    request, recipe = report.request, report.request.recipe
+    asked = {name: getattr(request, name) for name in OPTIONS if hasattr(request, name)}
+    asked |= {"model": request.model, "target": f"{request.target}:{request.toolchain}", "toolchain": None}
+    if recipe is not None:  # which decides the method itself
+        asked |= dict.fromkeys(("pattern", "sparsity", "importance", "allocation")) | {"recipe": recipe.name}
+    asked |= {"eval": _score(report), "variable": "run"}
+    return magic_line(asked, cell=request.schedule != "one-shot")  # the same cell goes under it
+
+
+def _score(report: Report) -> str | None:
+    """Return the score as an expression; None where there is none, or it was a function without a name."""
+    if report.scores is None:
+        return None
+    try:
+        ast.parse(report.scores.expression, mode="eval")
+    except SyntaxError:
+        return None
+    return report.scores.expression
 
 
 def launches(report: Report) -> list[tuple[str, str]]:

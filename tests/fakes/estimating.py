@@ -51,5 +51,4 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 def interpret(artefact: Artefact, inputs: dict[str, Any], settings: dict[str, Any]) -> list[Any]:
     from onnx.reference import ReferenceEvaluator
 
-    outputs: list[Any] = ReferenceEvaluator(artefact.proto).run(None, inputs)
-    return outputs
+    return list(ReferenceEvaluator(artefact.proto).run(None, inputs))

@@ -1,4 +1,4 @@
-"""A toolchain from outside the package for a device that is neither CPU nor CUDA; ONNX Runtime is what it is made of."""
+"""A toolchain from outside the package, for a device that is neither CPU nor CUDA. It is made of ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,71 +1,33 @@
 /** The `%hwprune` line that says what the form says: only what differs from the defaults, in the order of `%hwprune?`. */
 import { quoted } from '../view/line';
+import table from './options.json';
 
-export interface Asked {
-  model: string;
-  input: string;
-  target: string;
-  pattern: string;
-  sparsity: string;
-  importance: string;
-  calib: string;
-  allocation: string;
-  toolchain: string;
-  threads: string;
-  eval: string;
-  variable: string;
-}
+/** What the form's fields say, as text. */
+export type Asked = typeof table.defaults;
 
 /** What the magic does where an option is not there; '' is for what depends on the target, or is not asked for. */
-export const DEFAULTS: Asked = {
-  model: '',
-  input: '',
-  target: 'cpu',
-  pattern: '',
-  sparsity: '',
-  importance: 'magnitude',
-  calib: '',
-  allocation: 'uniform',
-  toolchain: '',
-  threads: '1',
-  eval: '',
-  variable: '',
-};
-
-const OPTIONS = [
-  'input',
-  'target',
-  'pattern',
-  'sparsity',
-  'importance',
-  'calib',
-  'allocation',
-  'toolchain',
-  'threads',
-  'eval',
-] as const;
+export const DEFAULTS: Asked = table.defaults;
 
 export function magicLine(asked: Asked): string {
   const model = oneLine(asked.model);
   const words = model === '' ? [] : [quoted(isOtherwiseRead(model) ? `(${model})` : model)];
-  for (const name of OPTIONS) {
-    const value = oneLine(asked[name]);
-    if (value !== '' && value !== DEFAULTS[name]) {
-      words.push(...option(`--${name}`, value));
+  for (const [name, flag] of Object.entries(table.flags)) {
+    const value = oneLine(asked[name as keyof typeof table.flags]);
+    if (value !== '' && value !== DEFAULTS[name as keyof typeof table.flags]) {
+      words.push(...option(flag, value));
     }
   }
-  const variable = oneLine(asked.variable);
-  return ['%hwprune', ...words, ...(variable === '' ? [] : ['-o', quoted(variable)])].join(' ');
+  return ['%hwprune', ...words].join(' ');
 }
 
 /** A model that is called as a form of the magic, or begins as an option does. */
 function isOtherwiseRead(model: string): boolean {
-  return ['targets', 'doctor', 'setup', 'simulate', 'merge', 'panel'].includes(model) || model.startsWith('-');
+  return table.subcommands.includes(model) || model.startsWith('-');
 }
 
 /** A value that begins with a dash would be taken for an option of its own. */
-function option(name: string, value: string): string[] {
-  return value.startsWith('-') ? [`${name}=${quoted(value)}`] : [name, quoted(value)];
+function option(flag: string, value: string): string[] {
+  return value.startsWith('-') ? [`${flag}=${quoted(value)}`] : [flag, quoted(value)];
 }
 
 /** A line magic ends with its line. */
