@@ -256,7 +256,9 @@ class Bench:
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say what was compiled for which chip, by which version, and why it was not run; `model` estimated it."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
-        by = " ".join(filter(None, [model or judge.toolchain, result["versions"].get(judge.toolchain)]))
+        by = " ".join(
+            filter(None, [model or judge.toolchain, result["versions"].get(judge.toolchain.rpartition(".")[2])])
+        )
         device = f"{by} for {self.choice.target.chip}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)

@@ -35,7 +35,7 @@ def test_each_option_has_its_keyword_and_the_same_default_in_the_function_of_its
 
 
 def test_each_keyword_of_hwprune_is_an_option_or_known_without_one() -> None:
-    of_the_call = {"model", "finetune", "progress", "name", "input_name", "recipe_name", "calib_name"}
+    of_the_call = {"model", "finetune", "effort", "progress", "name", "input_name", "recipe_name", "calib_name"}
     assert set(inspect.signature(jupyter_hwprune.hwprune).parameters) == of_the_call | set(parameters(RUN))
 
 

@@ -1,0 +1,123 @@
+"""Forty pruned models of one network on one bench, against calls of `hwprune` one by one.
+
+`python -m benchmarks.candidates [--candidates N] [--calls N]` prints seconds, and writes results/candidates.*.
+A bench exports, compiles and times the dense model once, and times all candidates in turn with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.models import MODELS
+from jupyter_hwprune import hwprune
+from jupyter_hwprune.choice import choose
+from jupyter_hwprune.effort import FULL, QUICK, Effort
+from jupyter_hwprune.example import Example
+from jupyter_hwprune.pattern import Channel
+from jupyter_hwprune.proof import bench_for, candidate
+from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.rating import Settled
+from jupyter_hwprune.toolchains.process import private_folder
+
+RESULTS = Path(__file__).parent / "results" / "candidates.json"
+TARGET, TOOLCHAIN = "intel-cpu", "onnxruntime"
+
+
+def silent(_phase: str, _detail: str) -> None:
+    """Show no progress."""
+
+
+def on_a_bench(model: torch.nn.Module, example: Example, shares: list[float], effort: Effort) -> dict[str, Any]:
+    """Bring pruned models of these shares to one bench; returns seconds of each step and the ratios found."""
+    choice = choose(TARGET, toolchain=TOOLCHAIN, pattern="channel/8").for_model_in("float32")
+    start = time.monotonic()
+    pruned = [prune(model, example, Channel(8), share) for share in shares]
+    prune_s = time.monotonic() - start
+    with private_folder() as folder:
+        bench = bench_for(model, example, choice, folder, silent, effort)
+        start = time.monotonic()
+        brought = [
+            candidate(bench, model, Settled(each, choice), example, f"pruned-{i}") for i, each in enumerate(pruned)
+        ]
+        export_s = time.monotonic() - start
+        start = time.monotonic()
+        found = bench.measure(brought)
+        measure_s = time.monotonic() - start
+        start = time.monotonic()
+        bench.measure(brought)
+        again_s = time.monotonic() - start
+    speedups = [each.timed.comparison.speedup if each.timed else None for each in found]
+    return {
+        "prune_s": prune_s,
+        "export_s": export_s,
+        "measure_s": measure_s,
+        "again_s": again_s,
+        "speedups": speedups,
+    }
+
+
+def one_by_one(model: torch.nn.Module, x: torch.Tensor, shares: list[float]) -> list[float]:
+    """Return the seconds of a whole call of `hwprune` for each share."""
+    seconds = []
+    for share in shares:
+        start = time.monotonic()
+        hwprune(model, x, target=TARGET, toolchain=TOOLCHAIN, pattern="channel/8", sparsity=share)
+        seconds.append(time.monotonic() - start)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=40)
+    parser.add_argument("--calls", type=int, default=4)
+    options = parser.parse_args()
+    build, make_input = MODELS["resnet18"]
+    torch.manual_seed(0)
+    model, x = build().eval(), make_input(1)
+    number = options.candidates
+    shares = [0.1 + 0.8 * i / max(1, number - 1) for i in range(number)]
+    quick = on_a_bench(model, Example.of(x), shares, QUICK)
+    full = on_a_bench(model, Example.of(x), shares, FULL)
+    calls = one_by_one(model, x, shares[:: max(1, number // options.calls)][: options.calls])
+    found = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "candidates": number,
+        "quick": quick,
+        "full": full,
+        "calls_s": calls,
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    text = table(found)
+    RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def table(found: dict[str, Any]) -> str:
+    number, each = found["candidates"], statistics.median(found["calls_s"])
+    lines = [
+        f"# {number} candidates of a ResNet-18 shape, {TOOLCHAIN}, channel/8, batch 1",
+        "",
+        "Seconds; what is not measured is said to be reckoned.",
+        "",
+        "| | prune | export | compile, check and time | the same again, found |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("quick", "full"):
+        row = found[name]
+        times = " | ".join(f"{row[key]:.1f}" for key in ("prune_s", "export_s", "measure_s", "again_s"))
+        lines.append(f"| one bench, {name} effort | {times} |")
+    calls = len(found["calls_s"])
+    said = f"{calls} calls of `hwprune` one by one took {each:.1f} s each (median), so {number} of them are reckoned at"
+    return "\n".join([*lines, "", f"{said} {number * each:.0f} s.", ""])
+
+
+if __name__ == "__main__":
+    main()
