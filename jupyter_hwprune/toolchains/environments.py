@@ -142,11 +142,6 @@ def setup_line(name: str) -> str:
     return f"%hwprune setup {name}" + (" --accept-licence" if pins_of(name).licence else "")
 
 
-def listing() -> list[Environment]:
-    """Return all environments that are there."""
-    return [environment for name in names() if (environment := find(name)) is not None]
-
-
 def sweep(name: str, *, keep: Path | None = None) -> None:
     """Remove all folders of this name but one: older environments, and what broken attempts left."""
     for folder in root().glob(f"{name}-*"):

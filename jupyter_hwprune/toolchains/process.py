@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import platformdirs
 
@@ -106,7 +106,6 @@ def call(
     result_path, progress_path, log_path = (
         folder / f"{name}.{end}" for end in ("result.json", "progress.jsonl", "worker.log")
     )
-    interpreter = python or sys.executable
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
@@ -114,20 +113,44 @@ def call(
         (folder / f"{name}.request.json").write_text(json.dumps(request | {"path": path}))
         log = log_path.open("wb")
     with log:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
-                [interpreter, "-I", str(WORKER), str(folder), name],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=_environment(threads),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ToolchainError(
-                f"No worker process could be started with {interpreter}: {first_line(error)}."
-            ) from error
+        process = _start([python or sys.executable, "-I", str(WORKER), str(folder), name], folder, log, threads)
+    phase, ended = _wait(process, progress_path, progress, timeout_s, stop)
+    if ended is not None:
+        return Failure(phase, ended)
+    if not result_path.exists():
+        return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
+    result: dict[str, Any] = json.loads(result_path.read_text())
+    if "error" in result:
+        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}")
+    lacking = [key for key in request["answer"] if key not in result]
+    if lacking:
+        return Failure(phase, f"it does not keep the contract: its answer lacks {', '.join(lacking)}")
+    return result
+
+
+def _start(command: list[str], folder: Path, log: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=_environment(threads),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolchainError(f"No worker process could be started with {command[0]}: {first_line(error)}.") from error
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    progress_path: Path,
+    progress: Progress,
+    timeout_s: float,
+    stop: threading.Event | None,
+) -> tuple[str | None, str | None]:
+    """Pass on the worker's progress until it ends; returns its last phase, and why it was ended where it was."""
     phase = None
     with waiting.get()() as still_wanted, process, progress_path.open() as lines:
         try:
@@ -136,22 +159,13 @@ def call(
                 still_wanted()
                 phase = _pass_on(lines, progress, phase)
                 if stop is not None and stop.is_set():
-                    return Failure(phase, "it was interrupted")
+                    return phase, "it was interrupted"
                 if time.monotonic() > deadline:
-                    return Failure(phase, f"it was stopped after {timeout_s:g} s, in {_while(phase)}")
+                    return phase, f"it was stopped after {timeout_s:g} s, in {_while(phase)}"
                 time.sleep(POLL_S)
-            phase = _pass_on(lines, progress, phase)
+            return _pass_on(lines, progress, phase), None
         finally:
             _kill_group(process)
-    if not result_path.exists():
-        return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
-    result: dict[str, Any] = json.loads(result_path.read_text())
-    lacking = [] if "error" in result else [key for key in request["answer"] if key not in result]
-    if lacking:
-        return Failure(phase, f"it does not keep the contract: its answer lacks {', '.join(lacking)}")
-    if "error" in result:
-        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}")
-    return result
 
 
 def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None:
