@@ -219,6 +219,12 @@ def test_a_wrong_product_is_an_error_that_names_the_layer(monkeypatch: pytest.Mo
         sparse_here(Net())
 
 
+def test_a_product_whose_error_is_not_told_does_not_count_as_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWPRUNE_GPU_FAULT", "no error")
+    with pytest.raises(MismatchError, match="timed layer up and does not say how far"):
+        sparse_here(Net())
+
+
 def test_eight_bit_products_agree_with_torch() -> None:
     report = sparse_here(Net(), dtype="int8").report
     assert report.request.dtype == "int8"

@@ -254,7 +254,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, fault: str, **options: Any) -> Run:
     return hwprune(cnn(), image, target=TARGET, toolchain="tests.fakes.faulty", pattern="channel/8", **options)
 
 
-@pytest.mark.parametrize("phase", ["compile", "load", "check", "profile", "measure"])
+@pytest.mark.parametrize("phase", ["compile", "load", "check", "profile", "measure", "energy"])
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -275,6 +275,16 @@ def test_a_crash_in_any_phase_is_a_result_that_names_it(
     assert f"phase '{phase}'" in (evidence.reason or "")
     assert run.report.layers[0].dense_us is None
     assert sum(p.numel() for p in run.model.parameters()) < sum(p.numel() for p in cnn().parameters())
+
+
+def test_a_meter_that_is_not_there_says_so_with_its_own_cure_and_the_rest_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = faulty(monkeypatch, ":no meter").report
+    assert report.measurement.evidence.kind == "measured"
+    assert report.energy is not None
+    assert report.energy.evidence.reason == "this device has no counter"
+    assert report.energy.evidence.cure == "another device"
 
 
 def test_the_last_words_of_a_crash_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

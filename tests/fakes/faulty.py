@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ._meter import Meter
+
 SHIPPED = Path(__file__).parents[2] / "jupyter_hwprune" / "toolchains" / "onnxruntime.py"
 spec = importlib.util.spec_from_file_location("shipped", SHIPPED)
 assert spec is not None
@@ -20,7 +22,10 @@ assert spec.loader is not None
 shipped: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shipped)
 
-MANIFEST = {"install": "no command mends it"}
+MANIFEST = {
+    "install": "no command mends it",
+    "meter": {"name": "a stand-in's counter", "cure": "another device", "window_s": 0.02, "settle_s": 0.0},
+}
 PHASE, _, FAULT = os.environ.get("HWPRUNE_FAULT", ":").partition(":")
 
 
@@ -51,6 +56,8 @@ class Case:
         self.runs += 1
         if self.runs == 3:
             strike("measure")
+        if METERS:
+            strike("energy")
         self.inner.run()
 
     def finish(self) -> None:
@@ -91,6 +98,16 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 def load(artefact: Any, inputs: dict[str, Any], settings: dict[str, Any]) -> Case:
     strike("load")
     return Case(shipped.load(artefact, inputs, settings))
+
+
+METERS: list[Any] = []
+
+
+def meter() -> Any:
+    if FAULT == "no meter":
+        raise OSError("this device has no counter")
+    METERS.append(Meter())
+    return METERS[-1]
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> Profile:
