@@ -17,12 +17,11 @@ from .errors import InputError
 from .example import Example, require_runs
 from .pattern import Pattern
 from .proof import prove
-from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
+from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, recount, reordered
 from .pruning.method import Method, calibrated
 from .pruning.served import Sparse24
 from .rating import give_up, settle
-from .recipe import Asked as RecipeRead
-from .recipe import apply_recipe, read_recipe
+from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import Fingerprints
 from .reporting import Asked, report_of_run
 from .run import Run
@@ -86,7 +85,7 @@ def hwprune(
     check_schedule(schedule, steps, finetune)
     method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
-    plan = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
+    recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
     choice = choose(
         target,
         pattern=pattern,
@@ -100,17 +99,18 @@ def hwprune(
         timeout_s=timeout_s,
     )
     with _folder_of_run() as folder:
-        progress("prune", str(choice.pattern) if plan is None else plan.name)
+        progress("prune", str(choice.pattern) if recipe_read is None else recipe_read.name)
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
         dense_score = None if scorer is None else scorer.maybe(own)
         with _own_torch_state():
             inputs = _inputs(own, example, choice)
-            start, choice = _start(own, inputs, choice)
+            start, remarks = _start(own, inputs, choice)
             calibration = None
-            if plan is None:
-                calibration, choice = calibrated(start, inputs, calib, choice, scored=scorer is not None)
+            if recipe_read is None:
+                calibration, said = calibrated(start, inputs, calib, choice, scored=scorer is not None)
+                remarks += said
         sparse24 = Sparse24.of(choice)
         prune_step = _prune_step(inputs, Method.of(choice, calibration, scorer), sparse24, progress)
         if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
@@ -120,13 +120,14 @@ def hwprune(
                 dense_score = scorer.maybe(own)
         with _own_torch_state():
             versions: dict[str, str] = {}
-            if plan is not None:
-                applied = apply_recipe(plan, own, inputs, calib, choice, folder, progress)
+            if recipe_read is not None:
+                applied = apply_recipe(recipe_read, own, inputs, calib, choice, folder, progress)
                 pruned, choice, versions = applied.pruned, applied.choice, applied.versions
             elif finetune is not None:
-                pruned = recount(start, inputs, trained, choice.pattern, sparse24)
+                pruned = recount(start, inputs, trained, sparse24)
             else:
                 pruned = prune_step(start, choice.pattern, choice.sparsity)
+            pruned = pruned.remarked(*remarks)
             settled = settle(start, pruned, inputs, choice, folder, progress)
             if finetune is not None:
                 settled = keep_trained(settled, pruned)
@@ -136,7 +137,7 @@ def hwprune(
                 proof = prove(start, settled, inputs, folder, progress)
             fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
-        words = Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None)
+        words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         report = report_of_run(words, settled, inputs.batch, proof, scores, fingerprints, versions)
         finished = copy_modes(model, settled.pruned.model).to(device_of(model))
         return Run(finished, report, proof.files, folder, structure_of(start, finished, settled.pruned.keep))
@@ -154,18 +155,18 @@ def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], prog
     return read_recipe(source, progress, name)
 
 
-def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, Choice]:
-    """Return the dense model that is pruned: its channels in another order, where that was asked for."""
+def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the dense model that is pruned, its channels in another order where that was asked for, and remarks."""
     if not choice.permute:
-        return own, choice
+        return own, ()
     model, said = reordered(own, inputs, choice.pattern, choice.sparsity)
-    return model, choice.remarked(said)
+    return model, (said,)
 
 
 def _prune_step(inputs: Example, method: Method, sparse24: Sparse24 | None, progress: Progress) -> PruneStep:
     def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
         with _own_torch_state():
-            return prune(model, inputs, pattern, sparsity, method, sparse24, partial(progress, "prune"))
+            return plan_and_prune(model, inputs, pattern, sparsity, method, sparse24, partial(progress, "prune"))
 
     return prune_step
 

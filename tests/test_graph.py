@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.pruning.channels import magnitudes, remove_channels
+from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut, permute
+from jupyter_hwprune.pruning.planning import plan_channels
 from tests.architectures import ARCHITECTURES
 from tests.architectures.attention import FusedQkv, GroupedQuery, Language
 from tests.architectures.mobile import ShuffleNetV2
@@ -78,9 +79,8 @@ def test_what_groups_need_is_an_equal_share_of_each() -> None:
     assert channels.shares.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert not channels.free
     rated = {channels.name: torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2])}
-    surgery = remove_channels(
-        model, Example.of(torch.randn(1, 3, 2, 2)), Channel(), 0.5, ranked_together=False, scores=lambda _: rated
-    )
+    read = Channels.of(model, Example.of(torch.randn(1, 3, 2, 2)), lambda _: rated)
+    surgery = remove_channels(read, plan_channels(read, Channel(), 0.5))
     assert surgery.keep["1.weight"].tolist() == [True, True, False, False, True, True, False, False]
 
 
