@@ -45,6 +45,7 @@ class Channels:
 
         Raises PruneError when the graph cannot be read.
         """
+        example.outputs(dense)  # without gradients, before which torch copies no weight that an old hook computes
         example = longer_where_short(dense, example)
         narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
         plain = copy.deepcopy(dense).float() if narrow else dense

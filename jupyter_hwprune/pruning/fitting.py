@@ -34,18 +34,26 @@ def find_fitting(
         if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
         and (name in left_dense or not isinstance(module, PRUNABLE))
     }
+    unnamed: list[tuple[str, nn.Parameter]] = []
     for name, module in layers_with_weights(model):
         weight = module._parameters.get("weight")  # noqa: SLF001
         reason = ASKED if name in left_dense else reason_not_prunable(module)
-        if reason is None and weight is not None and id(weight) in seen:
-            reason = f"it shares its weight with {seen[id(weight)]}"
-        elif reason is None and weight is not None and name in patterns:
-            seen[id(weight)] = f"{name}, where it is pruned"
-            reason = _misfit_of(module, weight, patterns[name], sparse24)
-            if reason is None:
-                fitting.append((name, module, weight))
+        if reason is None and weight is not None:
+            if id(weight) in seen:
+                reason = f"it shares its weight with {seen[id(weight)]}"
+            elif name in patterns:
+                seen[id(weight)] = f"{name}, where it is pruned"
+                reason = _misfit_of(module, weight, patterns[name], sparse24)
+            else:
+                unnamed.append((name, weight))
                 continue
-        reasons[name] = reason or "the plan gives it no part"
+        if reason is not None:
+            reasons[name] = reason
+        elif weight is not None:
+            fitting.append((name, module, weight))
+    for name, weight in unnamed:
+        home = seen.get(id(weight))
+        reasons[name] = f"it shares its weight with {home}" if home else "the plan gives it no part"
     return fitting, reasons
 
 
