@@ -75,8 +75,8 @@ def test_a_hidden_unit_of_an_lstm_is_its_row_in_each_gate() -> None:
 def test_what_groups_need_is_an_equal_share_of_each() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1))
     [channels] = sets_of(model, torch.randn(1, 3, 2, 2)).values()
-    assert channels.shares is not None
-    assert channels.shares.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert channels.group_of is not None
+    assert channels.group_of.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert not channels.free
     rated = {channels.name: torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2])}
     read = Channels.of(model, Example.of(torch.randn(1, 3, 2, 2)), lambda _: rated)
@@ -90,7 +90,7 @@ def test_shuffled_channels_go_by_the_same_place_of_each_group() -> None:
     assert places(shuffled, "0.weight")[0][0] == [0, 8, 16, 24]
     assert places(shuffled, "2.weight")[1][0] == [0, 1, 2, 3]
     halves = sets_of(ShuffleNetV2(), torch.randn(1, 3, 8, 8))["stem.0"]
-    assert halves.units == 16 or halves.shares is not None
+    assert halves.units == 16 or halves.group_of is not None
 
 
 def test_scores_add_up_all_weights_of_a_unit() -> None:

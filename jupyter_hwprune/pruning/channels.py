@@ -202,17 +202,17 @@ def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str
 def _best(scores: Tensor, channels: ChannelSet, left: int) -> Tensor:
     """Keep the best units, as many of each group. [U] -> bool [U]."""
     groups = _groups(channels)
-    members_of = torch.zeros(channels.units, dtype=torch.int64) if channels.shares is None else channels.shares
+    group_of = torch.zeros(channels.units, dtype=torch.int64) if channels.group_of is None else channels.group_of
     keep = torch.zeros(channels.units, dtype=torch.bool)
     for group in range(groups):
-        members = (members_of == group).nonzero().flatten()
+        members = (group_of == group).nonzero().flatten()
         order = scores[members].argsort(descending=True, stable=True)
         keep[members[order[: left // groups]]] = True
     return keep
 
 
 def _groups(channels: ChannelSet) -> int:
-    return 1 if channels.shares is None else int(channels.shares.max()) + 1
+    return 1 if channels.group_of is None else int(channels.group_of.max()) + 1
 
 
 def _step(channels: ChannelSet, groups: int, pattern: Channel) -> int:

@@ -99,7 +99,7 @@ def apply_recipe(
     weights: dict[str, Tensor] = torch.load(own / "out.pt", weights_only=True)
     params: dict[str, Any] = answer["params"]
     patterns = {name: zero_pattern(found["mask"]) for name, found in params.items()}
-    choice = _settled(choice, params, patterns, together=answer["ranked_together"])
+    choice = _filled_in(choice, params, patterns, together=answer["ranked_together"])
     pruned = adopt(dense, example, weights, patterns, answer["left_out"], Sparse24.of(choice))
     remarks += [*answer["remarks"], *_elsewhere(pruned, params, dense)]
     return Applied(pruned.remarked(*remarks), choice, answer["versions"])
@@ -191,7 +191,7 @@ def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[E
     return batches, f"Calibrated on {counted(sum(each.batch for each in batches), 'row')} of the calibration inputs."
 
 
-def _settled(
+def _filled_in(
     choice: Choice,
     params: dict[str, Any],
     patterns: Mapping[str, ZeroPattern],
