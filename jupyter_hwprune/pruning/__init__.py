@@ -26,7 +26,6 @@ from .served import Sparse24
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def copy_of(model: nn.Module) -> nn.Module:
     for name, parameter in own.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
             raise InputError(
-                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Mend it first."
+                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Replace them first."
             )
     return own
 
@@ -116,7 +115,7 @@ def plan_and_prune(
     sparsity: float,
     method: Method = MAGNITUDE,
     sparse24: Sparse24 | None = None,
-    progress: Progress = lambda _layer: None,
+    progress: Callable[[str], None] = lambda _layer: None,
 ) -> Pruned:
     """Prune a copy of `dense` by the plan that the method makes: `sparsity` by the pattern in every layer that fits it.
 
@@ -136,7 +135,7 @@ def prune(
     plan: Plan,
     method: Method = MAGNITUDE,
     sparse24: Sparse24 | None = None,
-    progress: Progress = lambda _layer: None,
+    progress: Callable[[str], None] = lambda _layer: None,
     channels: Channels | None = None,
 ) -> Pruned:
     """Prune a copy of `dense`, which stays as it is, by the plan; the method says what is worth keeping in a layer.
@@ -163,7 +162,7 @@ def _with_zeros(
     method: Method,
     macs: dict[str, int],
     sparse24: Sparse24 | None,
-    progress: Progress,
+    progress: Callable[[str], None],
 ) -> Pruned:
     model = copy.deepcopy(dense)
     zeroed = zero_weights(model, plan, method, macs, sparse24, progress)
@@ -191,7 +190,7 @@ def _damped(raised: dict[str, float]) -> str:
     names = ", ".join([*list(raised)[:4], *(["..."] if len(raised) > 4 else [])])
     return (
         f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
-        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would mend that."
+        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would help."
     )
 
 

@@ -1,4 +1,4 @@
-"""Whole channels removed, with all that feeds on them: chosen here, cut by `graph`, believed after `equivalence`."""
+"""Remove whole channels with all that reads them: choose here, cut with `graph`, check with `equivalence`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Score = Callable[[Coupled], Mapping[str, Tensor]]
 class Channels:
     """The sets of channels that a model can lose, and what each of their units is worth.
 
-    Found once for a model, for it takes an export. `plain` is the model in float32 and `example` its input, at least
-    so long that a wrong cut shows; `scores` are [U] by the names of sets.
+    Read once for a model, because it takes an export. `plain` is the model in float32 and `example` its input, long
+    enough to show a wrong cut; `scores` are [U] by the names of sets.
     """
 
     dense: nn.Module
@@ -54,7 +54,7 @@ class Channels:
 
     @classmethod
     def by(cls, method: Method, dense: nn.Module, example: Example) -> Channels:
-        """Score them as the method says."""
+        """Read the channels, and score them by the method."""
         if method.importance != "taylor":
             return cls.of(dense, example)
         calibration = method.calibration
@@ -64,7 +64,7 @@ class Channels:
 
 @dataclass(frozen=True)
 class Surgery:
-    """The smaller model; for each parameter and buffer that shrank the dense mask `keep`; why layers stayed whole."""
+    """The smaller model, the dense masks `keep` of what shrank in it, and why layers stayed whole."""
 
     model: nn.Module
     pattern: Channel
@@ -114,7 +114,7 @@ def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
 
 
 def units_left(channels: ChannelSet, wanted: float, pattern: Channel) -> int:
-    """Return how many units stay when about `wanted` shall: as many of each group, in steps that suit the pattern."""
+    """Round `wanted` to the units that can stay: the same count in each group, in steps that suit the pattern."""
     groups = _groups(channels)
     step = _step(channels, groups, pattern)
     return min(channels.units, groups * max(step, round(wanted / groups / step) * step))
@@ -131,7 +131,7 @@ def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Cutter:
-    """Makes cuts, and has them proven."""
+    """Makes cuts, and checks each against the dense model under the mask."""
 
     dense: nn.Module
     coupled: Coupled

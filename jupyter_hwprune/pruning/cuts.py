@@ -27,7 +27,7 @@ def describe_cut(
         if mask is None or not isinstance(weight, Tensor) or not isinstance(module, PRUNABLE):
             reason = surgery.reasons.get(name) or reason_not_prunable(module) or "none of its channels was removed"
             if mask is not None:  # an embedding, say, or a library's own kind of layer
-                reason = "it shrank with the layers around it, and has no kernels that are told of here"
+                reason = "it shrank with the layers around it; only Linear layers and convolutions are listed as pruned"
             skipped.append(Skipped(name, type(module).__name__, shape, reason))
             continue
         own = surgery.model.get_submodule(name)

@@ -75,7 +75,7 @@ def misfit(outputs: int, inputs: int, pattern: ZeroPattern) -> str | None:
 
 
 def zero_pattern(text: str) -> ZeroPattern:
-    """Parse a pattern whose notation names zeros, and no channels."""
+    """Parse the notation of a pattern that zeroes weights."""
     pattern = parse_pattern(text)
     assert isinstance(pattern, (NM, Block, Unstructured))
     return pattern

@@ -1,4 +1,4 @@
-"""How the weights that go are found: what a weight is worth, on which inputs, and how much each layer gives."""
+"""How to find the weights to remove: what a weight is worth, on which inputs, and how much each layer loses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Method:
 
     @property
     def ranks_dense_inputs(self) -> bool:
-        """Whether the inputs looked at are the dense model's: with each pruned layer those of the next grow smaller."""
+        """Whether scores use the dense model's inputs; those of a pruned one shrink layer by layer, which biases ranks."""
         return self.importance == "activation" and self.allocation == "global"
 
     @property

@@ -24,7 +24,6 @@ from .served import Sparse24
 from .statistics import Statistics
 from .zeroing import apply, masked, visit_all, worth
 
-Progress = Callable[[str], None]
 PruneOne = Callable[[nn.Module, str, float], float]
 
 
@@ -34,7 +33,7 @@ def plan_zeros(
     sparsity: float,
     method: Method = MAGNITUDE,
     sparse24: Sparse24 | None = None,
-    progress: Progress = lambda _pass: None,
+    progress: Callable[[str], None] = lambda _pass: None,
 ) -> Plan:
     """Plan zeros for every layer that can hold the pattern; with `sparse24`, that its toolchain runs sparsely.
 
@@ -67,7 +66,7 @@ def plan_channels(
     pattern: Channel,
     sparsity: float,
     method: Method = MAGNITUDE,
-    progress: Progress = lambda _pass: None,
+    progress: Callable[[str], None] = lambda _pass: None,
 ) -> Plan:
     """Plan the removal of channels from every set that a layer named dense does not make.
 
@@ -100,7 +99,7 @@ def _scanned(
     weights: Mapping[str, int],
     groups: Mapping[str, int],
     prune_one: PruneOne,
-    progress: Progress,
+    progress: Callable[[str], None],
 ) -> Sensitivity:
     """Scan the layers (or sets of channels); `weights`, `groups` and `prune_one` are as `scan` takes them."""
     assert method.calibration is not None
@@ -116,7 +115,7 @@ def _scanned(
 
 
 def _zero_smallest(layers: Mapping[str, nn.Module], pattern: ZeroPattern) -> PruneOne:
-    """Return what zeroes the smallest weights of one layer of a trial model."""
+    """Return a function that zeroes the smallest weights of one layer of a trial model."""
 
     def prune_one(trial: nn.Module, name: str, share: float) -> float:
         weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name]
@@ -128,7 +127,7 @@ def _zero_smallest(layers: Mapping[str, nn.Module], pattern: ZeroPattern) -> Pru
 
 
 def _silence_worst(sets: Mapping[str, ChannelSet], scores: Mapping[str, Tensor]) -> PruneOne:
-    """Return what zeroes all weights of a set's worst units: to remove them, but for normalisations over channels."""
+    """Return a function that zeroes all weights of a set's worst units: a cut, but for normalisations over channels."""
 
     def prune_one(trial: nn.Module, name: str, share: float) -> float:
         units = sets[name].units
@@ -179,7 +178,7 @@ def _units_ranked_together(
 
 
 def _shares_of_top(scores: Mapping[str, Tensor], sparsity: float, at_least: int = 0) -> dict[str, float]:
-    """Return of each name what share is not among the highest scores of all."""
+    """Return for each name the share of its scores that is not among the highest of all."""
     if not scores:
         return {}
     flat = torch.cat([own.flatten() for own in scores.values()])

@@ -1,4 +1,4 @@
-"""Zeros in the weights of each layer, described: those that a plan makes, and those that somebody else has made."""
+"""Zero weights by a plan, and describe each layer; describe zeros that another tool has made."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from .statistics import Statistics
 
 @dataclass(frozen=True)
 class Zeroed:
-    """What stays of a layer's weight, `keep` as [K, taps, C]; the rest is the second-order solver's to tell.
+    """The mask `keep` [K, taps, C] of a layer's weight; only the second-order solver fills in the rest.
 
     `error` is the layer's relative squared error on its calibration inputs, `damping` the share of the Hessian's mean
     diagonal that was added to it, and `raised` how often that was not enough.
@@ -42,7 +42,7 @@ def zero(
     method: Method,
     done: Callable[[str, Zeroed], None],
 ) -> dict[str, str]:
-    """Zero each layer's part in the weights of `model`, in place, and say of each what is `done`.
+    """Zero each layer's part in the weights of `model`, in place, and call `done` for each.
 
     One mask is there at a time, but where the method ranks all layers together by their inputs: those are the dense
     model's, so nothing is zeroed before all masks are made. Returns why layers were not reached.

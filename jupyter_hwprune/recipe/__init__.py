@@ -93,7 +93,7 @@ def apply_recipe(
             request["batches"] = str(own / "batches.pt")
         else:
             if calibration is not None:
-                remarks.append("The recipe's modifiers look at weights only, so the calibration inputs had no say.")
+                remarks.append("The recipe's modifiers look at weights only, so the calibration inputs were not used.")
             torch.save({name: parameter.detach() for name, parameter in dense.named_parameters()}, own / "weights.pt")
     answer = _ask("recipe", recipe.text, own, progress, choice.timeout_s, request)
     weights: dict[str, Tensor] = torch.load(own / "out.pt", weights_only=True)

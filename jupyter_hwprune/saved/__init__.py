@@ -43,7 +43,7 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the folder says of itself; `package` is the version of this package that wrote it."""
+    """The description in the folder; `package` is the version of this package that wrote it."""
 
     package: str
     structure: Structure
