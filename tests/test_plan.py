@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from jupyter_hwprune.errors import InputError, PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import NM, Block, Channel, Unstructured
-from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.pruning import prune, recount
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.channels import Channels
 from jupyter_hwprune.pruning.method import Method
@@ -74,6 +75,9 @@ def test_a_mixed_plan_holds_whatever_says_what_is_worth_keeping(model: nn.Module
     assert sorted(blocks.flatten().tolist()) == [0] * 4 + [32] * 6
     assert [each.pattern for each in pruned.layers] == ["1:4", "unstructured", "4x8"]
     assert all(each.valid for each in pruned.layers)
+    again = recount(model, Example.of(x), pruned)
+    assert [replace(each, error=None) for each in pruned.layers] == list(again.layers)
+    assert again.totals == pruned.totals
 
 
 def test_ranking_all_layers_together_gives_shares_that_make_the_mask_of_one_threshold(model: nn.Module) -> None:

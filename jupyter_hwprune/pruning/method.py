@@ -26,7 +26,7 @@ class Method:
 
     @property
     def ranks_dense_inputs(self) -> bool:
-        """Whether scores use the dense model's inputs; those of a pruned one shrink layer by layer, which biases ranks."""
+        """Whether scores use the dense model's inputs: those of later layers shrink as layers are pruned."""
         return self.importance == "activation" and self.allocation == "global"
 
     @property
