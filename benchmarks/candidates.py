@@ -25,7 +25,7 @@ from jupyter_hwprune.effort import FULL, QUICK, Effort
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
 from jupyter_hwprune.proof import bench_for, candidate
-from jupyter_hwprune.pruning import prune
+from jupyter_hwprune.pruning import plan_and_prune
 from jupyter_hwprune.rating import Settled
 from jupyter_hwprune.toolchains.process import private_folder
 
@@ -67,7 +67,7 @@ def on_a_bench(model: torch.nn.Module, example: Example, shares: list[float], ef
     """Bring pruned models of these shares to one bench; returns seconds of each step and the ratios found."""
     choice = choose(TARGET, toolchain=TOOLCHAIN, pattern="channel/8").for_model_in("float32")
     start = time.monotonic()
-    pruned = [prune(model, example, Channel(8), share) for share in shares]
+    pruned = [plan_and_prune(model, example, Channel(8), share) for share in shares]
     prune_s = time.monotonic() - start
     with private_folder() as folder:
         bench = bench_for(model, example, choice, folder, silent, effort)

@@ -118,9 +118,11 @@ def child(who: str, name: str) -> dict[str, Any]:
 def ours(model: nn.Module, example: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     from jupyter_hwprune.example import Example
     from jupyter_hwprune.pattern import Channel
-    from jupyter_hwprune.pruning.channels import remove_channels
+    from jupyter_hwprune.pruning.channels import Channels, remove_channels
+    from jupyter_hwprune.pruning.planning import plan_channels
 
-    surgery = remove_channels(model, Example.of(example), Channel(), 0.5, ranked_together=False)
+    channels = Channels.of(model, Example.of(example))
+    surgery = remove_channels(channels, plan_channels(channels, Channel(), 0.5))
     return surgery.model, surgery.keep
 
 

@@ -47,9 +47,6 @@ class Choice:
     obstacle: Evidence | None
     remarks: tuple[str, ...]
 
-    def remarked(self, said: str) -> Choice:
-        return replace(self, remarks=(*self.remarks, said))
-
     def for_model_in(self, dtype: str) -> Choice:
         """Fill in the dtype where none was asked for: the model's own where the judge runs that, else its usual."""
         if self.dtype is not None:
@@ -58,7 +55,7 @@ class Choice:
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
         said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
-        return replace(self, dtype=usual[0]).remarked(said)
+        return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
 
 
 def choose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from .bench import Bench, Findings
 from .choice import Choice, choose
 from .effort import FULL, Effort
 from .errors import InputError
 from .example import Example, require_runs
 from .pattern import Pattern
 from .proof import bench_for, measure
-from .pruning import Pruned, copy_modes, copy_of, fingerprint, prune, recount, reordered
+from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, recount, reordered
+from .pruning.calibration import Calibration
 from .pruning.method import Method, calibrated
-from .pruning.served import Sparse24
-from .rating import give_up, return_losers
-from .recipe import Asked as RecipeRead
-from .recipe import apply_recipe, read_recipe
-from .report import Fingerprints
+from .pruning.served import Served
+from .rating import Settled, give_up, return_losers
+from .recipe import RecipeRead, apply_recipe, read_recipe
+from .report import NOT_COMPARED, Fingerprints
 from .reporting import Asked, report_of_run
 from .run import Run
 from .saved.structure import structure_of
 from .scoring import Score, Scorer, device_of
 from .toolchains.process import Progress, new_folder, remove
 from .training import Finetune, PruneStep, Subject, keep_trained, train_along
-from .training.schedule import check_schedule, stages
+from .training.schedule import Stage, check_schedule, stages
 
 
 def hwprune(
@@ -79,9 +81,9 @@ def hwprune(
     where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy
     that it is given, after each of the `steps` in which `schedule` prunes (one-shot, iterative, cubic): the zeros hold
     whatever its optimisers do, its result is not looked at, and all layers stay pruned. `recipe` is a SparseML recipe,
-    a file or its text, that prunes instead of all those. `effort` is how much a measurement may take.
-    `timeout_s` bounds the toolchain's worker in seconds. The
-    model itself, its mode, and torch's random state stay as they are (but for what `score` and `finetune` draw).
+    a file or its text, that prunes instead of all those. `effort` is how much a measurement may take, and `timeout_s`
+    bounds the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but
+    for what `score` and `finetune` draw).
 
     Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
     is no error but a report whose verdict is "not measured".
@@ -89,7 +91,7 @@ def hwprune(
     check_schedule(schedule, steps, finetune)
     method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
-    plan = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
+    recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
     choice = choose(
         target,
         pattern=pattern,
@@ -103,48 +105,103 @@ def hwprune(
         timeout_s=timeout_s,
     )
     with _folder_of_run() as folder:
-        progress("prune", str(choice.pattern) if plan is None else plan.name)
+        progress("prune", str(choice.pattern) if recipe_read is None else recipe_read.name)
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
-        dense_score = None if scorer is None else scorer.maybe(own)
-        with _own_torch_state():
-            inputs = _inputs(own, example, choice)
-            start, choice = _start(own, inputs, choice)
-            calibration = None
-            if plan is None:
-                calibration, choice = calibrated(start, inputs, calib, choice, scored=scorer is not None)
-        sparse24 = Sparse24.of(choice)
-        prune_step = _prune_step(inputs, Method.of(choice, calibration, scorer), sparse24, progress)
-        if finetune is not None:  # in the user's own torch state, whose random numbers are theirs to draw
+        ready = _prepare(own, example, choice, calib, scorer, looks_at_inputs=recipe_read is None)
+        versions: dict[str, str] = {}
+        if recipe_read is not None:
+            with _own_torch_state():
+                applied = apply_recipe(recipe_read, own, ready.inputs, calib, choice, folder, progress)
+            pruned, choice, versions = applied.pruned, applied.choice, applied.versions
+        elif finetune is not None:
             growing = stages(schedule, choice.pattern, choice.sparsity, steps)
-            trained = train_along(Subject(model, name, own, start), growing, prune_step, finetune, progress)
-            if scorer is not None and dense_score is None:  # a cell knows its score only once it has run
-                dense_score = scorer.maybe(own)
+            pruned = _trained(ready, Subject(model, name, own, ready.start), choice, growing, finetune, progress)
+        else:
+            pruned = _prune_step(ready, choice, progress)(ready.start, choice.pattern, choice.sparsity)
         with _own_torch_state():
-            versions: dict[str, str] = {}
-            if plan is not None:
-                applied = apply_recipe(plan, own, inputs, calib, choice, folder, progress)
-                pruned, choice, versions = applied.pruned, applied.choice, applied.versions
-            elif finetune is not None:
-                pruned = recount(start, inputs, trained, choice.pattern, sparse24)
-            else:
-                pruned = prune_step(start, choice.pattern, choice.sparsity)
-            bench = bench_for(start, inputs, choice, folder, progress, effort)
-            settled = return_losers(bench, start, pruned, inputs)
-            if finetune is not None:
-                settled = keep_trained(settled, pruned)
-            found = measure(bench, start, settled, inputs)
-            slower = found.timed.comparison if found.timed else None
-            if slower and slower.verdict == "slower" and finetune is None and settled.rated and not keep_all:
-                settled = give_up(start, settled, slower)
-                found = measure(bench, start, settled, inputs)
-            fingerprints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
-        scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
-        words = Asked(name, input_name, calib_name, plan, schedule, steps, trained=finetune is not None)
-        report = report_of_run(words, settled, inputs.batch, found, scores, fingerprints, versions)
+            bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
+            settled, found = _measured(bench, ready, pruned.remarked(*ready.remarks), trained=finetune is not None)
+        scores = None if scorer is None else scorer.both(ready.dense_score, settled.pruned.model)
+        words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
+        prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
+        report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
         finished = copy_modes(model, settled.pruned.model).to(device_of(model))
-        return Run(finished, report, found.files, folder, structure_of(start, finished, settled.pruned.keep))
+        return Run(finished, report, found.files, folder, structure_of(ready.start, finished, settled.pruned.keep))
+
+
+@dataclass
+class _Ready:
+    """What is pruned and measured: `start` is the dense copy, its channels in another order where that was asked for.
+
+    `dense_score` is None where there is no score, or one that a cell tells only once it has run.
+    """
+
+    start: nn.Module
+    inputs: Example
+    calibration: Calibration | None
+    scorer: Scorer | None
+    dense_score: float | None
+    remarks: tuple[str, ...]
+
+
+def _prepare(
+    own: nn.Module, example: Any, choice: Choice, calib: Any, scorer: Scorer | None, *, looks_at_inputs: bool
+) -> _Ready:
+    dense_score = None if scorer is None else scorer.maybe(own)
+    with _own_torch_state():
+        inputs = _inputs(own, example, choice)
+        start, calibration, remarks = own, None, list[str]()
+        if choice.permute:
+            start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
+            remarks.append(said)
+        if looks_at_inputs:
+            calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
+            remarks += more
+    return _Ready(start, inputs, calibration, scorer, dense_score, tuple(remarks))
+
+
+def _prune_step(ready: _Ready, choice: Choice, progress: Progress) -> PruneStep:
+    method, served = Method.of(choice, ready.calibration, ready.scorer), Served.of(choice)
+
+    def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
+        with _own_torch_state():
+            return plan_and_prune(model, ready.inputs, pattern, sparsity, method, served, partial(progress, "prune"))
+
+    return prune_step
+
+
+def _trained(
+    ready: _Ready,
+    subject: Subject,
+    choice: Choice,
+    growing: tuple[Stage, ...],
+    finetune: Finetune,
+    progress: Progress,
+) -> Pruned:
+    """Prune in steps, with the user's fine-tune step after each in their own torch state, random numbers and all."""
+    trained = train_along(subject, growing, _prune_step(ready, choice, progress), finetune, progress)
+    if ready.scorer is not None and ready.dense_score is None:
+        ready.dense_score = ready.scorer.maybe(subject.own)
+    with _own_torch_state():
+        return recount(ready.start, ready.inputs, trained, Served.of(choice))
+
+
+def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
+    """Give layers that gain nothing their dense weights back, measure, and give up all where the whole came out slower.
+
+    After training every layer stays pruned.
+    """
+    settled = return_losers(bench, ready.start, pruned, ready.inputs)
+    if trained:
+        settled = keep_trained(settled, pruned)
+    found = measure(bench, ready.start, settled, ready.inputs)
+    comparison = found.timed.comparison if found.timed else NOT_COMPARED
+    if comparison.verdict == "slower" and settled.rated and not trained and not bench.choice.keep_all:
+        settled = give_up(ready.start, settled, comparison)
+        found = measure(bench, ready.start, settled, ready.inputs)
+    return settled, found
 
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
@@ -157,22 +214,6 @@ def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], prog
         if value not in (None, "magnitude", "uniform", (), [], False):
             raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
     return read_recipe(source, progress, name)
-
-
-def _start(own: nn.Module, inputs: Example, choice: Choice) -> tuple[nn.Module, Choice]:
-    """Return the dense model that is pruned: its channels in another order, where that was asked for."""
-    if not choice.permute:
-        return own, choice
-    model, said = reordered(own, inputs, choice.pattern, choice.sparsity)
-    return model, choice.remarked(said)
-
-
-def _prune_step(inputs: Example, method: Method, sparse24: Sparse24 | None, progress: Progress) -> PruneStep:
-    def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
-        with _own_torch_state():
-            return prune(model, inputs, pattern, sparsity, method, sparse24, partial(progress, "prune"))
-
-    return prune_step
 
 
 def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:

@@ -91,7 +91,7 @@ def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
 
 def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     """Make every layer dense again where the whole model came out slower, and keep what was measured of it."""
-    pruned, choice = settled.pruned, settled.choice
+    pruned = settled.pruned
     gone = [
         Returned(layer.name, layer.kind, layer.shape, _not_in_all(layer), layer.rows, layer.alone or NOT_COMPARED)
         for layer in pruned.layers
@@ -100,8 +100,8 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
         f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
         f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
     )
-    restored = restore(dense, pruned, (*pruned.returned, *gone))
-    return replace(settled, pruned=restored, choice=replace(choice, remarks=(*choice.remarks, said)), written=None)
+    restored = restore(dense, pruned, (*pruned.returned, *gone)).remarked(said)
+    return replace(settled, pruned=restored, written=None)
 
 
 def _not_in_all(layer: Layer) -> str:

@@ -12,7 +12,7 @@ from .bench import Findings
 from .choice import Choice
 from .rating import Settled
 from .reasons import cliff, explain
-from .recipe import Asked as RecipeRead
+from .recipe import RecipeRead
 from .report import Fingerprints, Recipe, Report, Request, Scores
 
 

@@ -86,20 +86,20 @@ class Run(Shown):
 def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] = "saved") -> Run:
     """Return the run that `Run.save` wrote, its model rebuilt from a copy of the dense `model`, which code has made.
 
-    With "own" the recipe is applied to another model of the same kind, which keeps its own weights under the same
-    masks and cuts. The report is the saved one, and there are no artifacts. Raises ReportError for a folder that is
+    With "own" the zeros and cuts are made in another model of the same kind, which keeps the rest of its own
+    weights. The report is the saved one, and there are no artifacts. Raises ReportError for a folder that is
     damaged or of another version, InputError for a model that does not fit.
     """
     if weights not in {"saved", "own"}:
         raise InputError(f'weights is {weights!r}; it is "saved", or "own" for those of the model given.')
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
-    recipe, report = read(folder)
+    manifest, report = read(folder)
     if weights == "own" and report.request.permute:
         raise InputError(
             f"The channels of the run in {folder} changed places (--permute) to suit its own weights, so its masks say "
             "nothing of other weights. Prune this model by the same line instead."
         )
     own = copy.deepcopy(model).cpu()
-    rebuild(folder, recipe, own, with_saved_weights=weights == "saved")
-    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), recipe.structure)
+    rebuild(folder, manifest, own, with_saved_weights=weights == "saved")
+    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), manifest.structure)

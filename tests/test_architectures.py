@@ -10,8 +10,10 @@ from torch import nn
 from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.pruning.channels import remove_channels
+from jupyter_hwprune.pruning import plan_and_prune
+from jupyter_hwprune.pruning.channels import Channels, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
+from jupyter_hwprune.pruning.planning import plan_channels
 from tests.architectures import ARCHITECTURES
 from tests.architectures.reference import masked, unsettle
 from tests.conftest import fingerprint
@@ -31,7 +33,8 @@ def test_half_of_the_channels_go_and_the_rest_computes_what_it_did(name: str) ->
     model, example = entry.build().eval(), Example.of(entry.example())
     unsettle(model)
     before = fingerprint(model)
-    surgery = remove_channels(model, example, Channel(), 0.5, ranked_together=False)
+    channels = Channels.of(model, example)
+    surgery = remove_channels(channels, plan_channels(channels, Channel(), 0.5))
     small = surgery.model
     assert 1 - total(small) / total(model) >= entry.gone
     assert fingerprint(model) == before
@@ -55,7 +58,7 @@ def test_half_of_the_channels_go_and_the_rest_computes_what_it_did(name: str) ->
 def test_what_cannot_be_cut_is_refused_by_name_and_with_the_cure(name: str) -> None:
     entry = ARCHITECTURES[name]
     with pytest.raises(PruneError, match=entry.refused):
-        remove_channels(entry.build().eval(), Example.of(entry.example()), Channel(), 0.5, ranked_together=False)
+        plan_and_prune(entry.build().eval(), Example.of(entry.example()), Channel(), 0.5)
 
 
 def test_most_of_the_zoo_can_be_cut() -> None:

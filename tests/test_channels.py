@@ -13,10 +13,11 @@ from torch import nn
 from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.pruning import prune
-from jupyter_hwprune.pruning.channels import remove_channels
+from jupyter_hwprune.pruning import plan_and_prune
+from jupyter_hwprune.pruning.channels import Channels, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from jupyter_hwprune.pruning.method import Method
+from jupyter_hwprune.pruning.planning import plan_channels
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Attention, HiddenHeads, Residual, Transformer
 
@@ -32,7 +33,7 @@ def test_the_pruned_network_is_smaller_and_the_dense_one_untouched(name: str, al
     model, x = build().eval(), make_input()
     before = fingerprint(model)
     dense_shapes = [t.shape for t in Example.of(x).outputs(model)]
-    result = prune(model, Example.of(x), Channel(4), 0.5, Method(allocation=allocation))  # type: ignore[arg-type]
+    result = plan_and_prune(model, Example.of(x), Channel(4), 0.5, Method(allocation=allocation))  # type: ignore[arg-type]
     assert total(result.model) < total(model)
     assert [t.shape for t in Example.of(x).outputs(result.model)] == dense_shapes
     assert fingerprint(model) == before
@@ -53,7 +54,8 @@ def test_it_computes_what_the_dense_network_computes_with_those_channels_at_zero
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
             nn.init.normal_(module.bias)
-    surgery = remove_channels(model, Example.of(x), Channel(4), 0.5, ranked_together=False)
+    channels = Channels.of(model, Example.of(x))
+    surgery = remove_channels(channels, plan_channels(channels, Channel(4), 0.5))
     masked = copy.deepcopy(model)
     with torch.no_grad():
         for key, tensor in masked.named_parameters():
@@ -67,7 +69,7 @@ def test_it_computes_what_the_dense_network_computes_with_those_channels_at_zero
 @pytest.mark.parametrize("multiple", [1, 4, 8])
 def test_channels_left_are_a_multiple(multiple: int) -> None:
     build, make_input = ZOO["mobile"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), 0.4)
+    result = plan_and_prune(build().eval(), Example.of(make_input()), Channel(multiple), 0.4)
     for layer in result.layers:
         if layer.pruned_shape[0] != layer.shape[0]:
             assert layer.pruned_shape[0] % multiple == 0
@@ -76,7 +78,7 @@ def test_channels_left_are_a_multiple(multiple: int) -> None:
 def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
     model = Residual().eval().requires_grad_(requires_grad=False)
     model.head.weight.requires_grad_()
-    result = prune(model, Example.of(torch.randn(1, 3, 16, 16)), Channel(4), 0.5)
+    result = plan_and_prune(model, Example.of(torch.randn(1, 3, 16, 16)), Channel(4), 0.5)
     assert total(result.model) < total(model)
     flags = {name: p.requires_grad for name, p in result.model.named_parameters()}
     assert flags == {name: name == "head.weight" for name in flags}
@@ -85,7 +87,7 @@ def test_frozen_parameters_are_pruned_and_stay_frozen() -> None:
 @pytest.mark.parametrize("fixed", [True, False])
 def test_attention_loses_whole_heads(fixed: bool) -> None:
     model = Transformer(fixed_heads=fixed).eval()
-    pruned = prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5).model
+    pruned = plan_and_prune(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5).model
     attention = pruned.get_submodule("attention")
     assert isinstance(attention, Attention)
     assert attention.num_heads == 2
@@ -95,20 +97,23 @@ def test_attention_loses_whole_heads(fixed: bool) -> None:
 
 def test_heads_that_nothing_names_go_whole_too() -> None:
     model = Transformer(named=False).eval()
-    result = remove_channels(model, Example.of(torch.randint(0, 50, (1, 5))), Channel(), 0.5, ranked_together=False)
+    channels = Channels.of(model, Example.of(torch.randint(0, 50, (1, 5))))
+    result = remove_channels(channels, plan_channels(channels, Channel(), 0.5))
     for name in ("attention.q.weight", "attention.k.weight", "attention.v.weight"):
         by_head = result.keep[name].any(1).reshape(4, 8).float().mean(1)
         assert sorted(by_head.tolist()) == [0, 0, 1, 1]
 
 
 def test_tied_weights_stay_tied() -> None:
-    pruned = prune(Transformer(tied=True).eval(), Example.of(torch.randint(0, 50, (1, 5))), Channel(8), 0.5).model
+    pruned = plan_and_prune(
+        Transformer(tied=True).eval(), Example.of(torch.randint(0, 50, (1, 5))), Channel(8), 0.5
+    ).model
     assert pruned.get_parameter("head.weight") is pruned.get_parameter("tokens.weight")
 
 
 def test_the_outputs_channels_are_not_ours() -> None:
     build, make_input = ZOO["two_outputs"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(4), 0.5)
+    result = plan_and_prune(build().eval(), Example.of(make_input()), Channel(4), 0.5)
     reasons = {skipped.name: skipped.reason for skipped in result.skipped}
     rows = {layer.name: (layer.shape[0], layer.pruned_shape[0]) for layer in result.layers}
     assert rows["features"] == (16, 16)
@@ -117,9 +122,9 @@ def test_the_outputs_channels_are_not_ours() -> None:
 
 def test_nothing_to_remove_is_said_and_not_silent() -> None:
     with pytest.raises(PruneError, match=r"No channel of this model can be removed.*model's output"):
-        prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5)
+        plan_and_prune(nn.Sequential(nn.Linear(8, 4)).eval(), Example.of(torch.randn(1, 8)), Channel(), 0.5)
     with pytest.raises(PruneError, match="leaves its 8 channels whole"):
-        prune(
+        plan_and_prune(
             nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(),
             Example.of(torch.randn(1, 8)),
             Channel(8),
@@ -130,7 +135,7 @@ def test_nothing_to_remove_is_said_and_not_silent() -> None:
 def test_the_same_model_is_pruned_alike_each_time() -> None:
     build, make_input = ZOO["mobile"]
     model, x = build().eval(), make_input()
-    first, second = (prune(model, Example.of(x), Channel(4), 0.5).model for _ in range(2))
+    first, second = (plan_and_prune(model, Example.of(x), Channel(4), 0.5).model for _ in range(2))
     assert fingerprint(first) == fingerprint(second)
 
 
@@ -138,7 +143,7 @@ def test_the_same_model_is_pruned_alike_each_time() -> None:
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_a_gated_unit_loses_the_share_that_was_asked_for(sparsity: float, multiple: int) -> None:
     build, make_input = ZOO["gated"]
-    result = prune(build().eval(), Example.of(make_input()), Channel(multiple), sparsity)
+    result = plan_and_prune(build().eval(), Example.of(make_input()), Channel(multiple), sparsity)
     rows = {layer.name: layer.pruned_shape for layer in result.layers}
     left = round(32 * (1 - sparsity))
     assert rows == {"inner": (2 * left, 8), "out": (8, left)}
@@ -149,7 +154,7 @@ def test_a_gated_unit_loses_the_share_that_was_asked_for(sparsity: float, multip
 def test_what_the_output_cannot_show_is_not_taken_for_proof(tokens: int, silent: bool) -> None:
     """One token, or a branch that ends in zeros, lets torn heads pass unseen; the proof looks through both."""
     model, x = HiddenHeads(silent=silent).eval(), torch.randn(2, tokens, 8)
-    pruned = prune(model, Example.of(x), Channel(), 0.5).model
+    pruned = plan_and_prune(model, Example.of(x), Channel(), 0.5).model
     for name in ("q", "k", "v"):  # each of the four heads stands in every row count that the code can view
         assert pruned.get_parameter(f"{name}.weight").shape[0] == 32
 
@@ -158,7 +163,7 @@ def test_equal_channels_ranked_together_lose_their_share_and_not_all() -> None:
     model = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3)).eval()
     for parameter in model.parameters():
         nn.init.constant_(parameter, 0.1)
-    result = prune(model, Example.of(torch.randn(1, 4, 9, 9)), Channel(), 0.5, Method(allocation="global"))
+    result = plan_and_prune(model, Example.of(torch.randn(1, 4, 9, 9)), Channel(), 0.5, Method(allocation="global"))
     left = sum(result.model.get_parameter(f"{name}.weight").shape[0] for name in ("0", "2"))
     assert left in {16, 17}  # equal scores go to one layer, as rounding has it, and the other keeps its one
 
@@ -195,13 +200,13 @@ def test_what_the_library_stumbles_on_is_left_whole_or_refused_in_plain_words(
 ) -> None:
     model = build().eval()
     with contextlib.suppress(PruneError):
-        pruned = prune(model, Example.of(torch.randn(x)), Channel(), 0.5).model
+        pruned = plan_and_prune(model, Example.of(torch.randn(x)), Channel(), 0.5).model
         assert total(pruned) < total(model)
 
 
 def test_a_layer_with_a_computed_weight_is_told_of_like_any_other() -> None:
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 4)).eval()
-    result = prune(model, Example.of(torch.randn(2, 8)), Channel(), 0.5)
+    result = plan_and_prune(model, Example.of(torch.randn(2, 8)), Channel(), 0.5)
     assert {layer.name: (layer.shape, layer.pruned_shape) for layer in result.layers} == {
         "0": ((16, 8), (8, 8)),
         "2": ((4, 16), (4, 8)),

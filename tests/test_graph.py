@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.pruning.channels import magnitudes, remove_channels
+from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut, permute
+from jupyter_hwprune.pruning.planning import plan_channels
 from tests.architectures import ARCHITECTURES
 from tests.architectures.attention import FusedQkv, GroupedQuery, Language
 from tests.architectures.mobile import ShuffleNetV2
@@ -74,13 +75,12 @@ def test_a_hidden_unit_of_an_lstm_is_its_row_in_each_gate() -> None:
 def test_what_groups_need_is_an_equal_share_of_each() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1))
     [channels] = sets_of(model, torch.randn(1, 3, 2, 2)).values()
-    assert channels.shares is not None
-    assert channels.shares.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert channels.group_of is not None
+    assert channels.group_of.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert not channels.free
     rated = {channels.name: torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2])}
-    surgery = remove_channels(
-        model, Example.of(torch.randn(1, 3, 2, 2)), Channel(), 0.5, ranked_together=False, scores=lambda _: rated
-    )
+    read = Channels.of(model, Example.of(torch.randn(1, 3, 2, 2)), lambda _: rated)
+    surgery = remove_channels(read, plan_channels(read, Channel(), 0.5))
     assert surgery.keep["1.weight"].tolist() == [True, True, False, False, True, True, False, False]
 
 
@@ -90,7 +90,7 @@ def test_shuffled_channels_go_by_the_same_place_of_each_group() -> None:
     assert places(shuffled, "0.weight")[0][0] == [0, 8, 16, 24]
     assert places(shuffled, "2.weight")[1][0] == [0, 1, 2, 3]
     halves = sets_of(ShuffleNetV2(), torch.randn(1, 3, 8, 8))["stem.0"]
-    assert halves.units == 16 or halves.shares is not None
+    assert halves.units == 16 or halves.group_of is not None
 
 
 def test_scores_add_up_all_weights_of_a_unit() -> None:

@@ -186,8 +186,8 @@ def test_one_order_serves_all_readers_of_a_residual_stream() -> None:
 
     assert stream.before == pytest.approx(kept(dense))
     assert stream.after == pytest.approx(kept(model))
-    assert stream.efficacy is not None
-    assert 0 < stream.efficacy < 100
+    assert stream.most is not None
+    assert stream.before < stream.after < stream.most
 
 
 def test_scores_of_the_callers_decide() -> None:
@@ -217,7 +217,7 @@ def test_channels_in_groups_with_others_are_left_and_said() -> None:
     before = copy.deepcopy(model.state_dict())
     permuted = permute_for(model, Example.of(torch.randn(2, 8)), NM(2, 4), rounds=20)
     assert {each.reason for each in permuted} == {"in head its channels stand in groups of 4 with others"}
-    assert all(each.before == each.after and each.efficacy is None for each in permuted)
+    assert all(each.before == each.after and each.most is None for each in permuted)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -12,7 +12,9 @@ from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.pattern import NM, Block, Unstructured, parse_pattern
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import block_sums, keep_blocks, keep_n_of_m, keep_top
-from jupyter_hwprune.pruning.solver import Effort, layer_error, refit, solve
+from jupyter_hwprune.pruning.solver import Effort, layer_error, solve
+from jupyter_hwprune.pruning.solver.hessian import damped
+from jupyter_hwprune.pruning.solver.least_squares import conjugate_gradients
 
 PATTERNS = ["2:4", "1:4", "4:8", "8:16", "4x8", "1x16", "unstructured"]
 DAMPING = 0.01
@@ -124,9 +126,7 @@ def test_2_of_4_comes_near_the_best_of_all_masks(seed: int) -> None:
     weight, gram = layer(2, 8, seed=seed)
     groups = [[c in pair for c in range(4)] for pair in combinations(range(4), 2)]
     masks = torch.tensor([[*a, *b] for a, b in product(groups, groups)])  # [36, 8]
-    rows = [
-        min(error_of(row, refit(row, mask[None], gram, DAMPING), gram) for mask in masks) for row in weight[:, None]
-    ]
+    rows = [min(error_of(row, refit(row, mask[None], gram).float(), gram) for mask in masks) for row in weight[:, None]]
     best = sum(rows) / error_of(weight, torch.zeros_like(weight), gram)
     found = layer_error(weight, solve(weight, gram, NM(2, 4), 0.5).weight, gram)
     assert best * 0.999 < found < 1.5 * best
@@ -145,23 +145,31 @@ def error_of(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
     return float(((weight - pruned) @ gram * (weight - pruned)).sum())
 
 
+def refit(weight: Tensor, keep: Tensor, gram: Tensor) -> Tensor:
+    """Return the least-squares values of the weights kept, in float64. [K, D] -> [K, D]."""
+    hessian = gram.double() + DAMPING * gram.diagonal().double().mean() * torch.eye(len(gram))
+    values = torch.zeros(weight.shape, dtype=torch.float64)
+    for row, kept, found in zip(weight.double(), keep, values, strict=True):
+        found[kept] = torch.linalg.solve(hessian[kept][:, kept], (hessian @ row)[kept])
+    return values
+
+
 @pytest.mark.parametrize("text", ["2:4", "4x8", "unstructured"])
-def test_refit_is_the_least_squares_of_each_row(text: str) -> None:
+def test_conjugate_gradients_end_at_the_least_squares_of_each_row(text: str) -> None:
     weight, gram = layer(8, 32)
     keep = by_magnitude(weight, pattern_of(text), 0.5)
-    refitted = refit(weight, keep, gram, DAMPING)
-    hessian = gram.double() + DAMPING * gram.diagonal().double().mean() * torch.eye(32)
-    for row, kept, found in zip(weight.double(), keep, refitted, strict=True):
-        expected = torch.zeros(32, dtype=torch.float64)
-        expected[kept] = torch.linalg.solve(hessian[kept][:, kept], (hessian @ row)[kept])
+    hessian, *_ = damped(gram, DAMPING)
+    refitted = (weight * keep).t().contiguous()
+    conjugate_gradients(refitted, hessian @ (weight.t() - refitted), keep.t().contiguous(), hessian, 200)
+    for found, expected in zip(refitted.t(), refit(weight, keep, gram), strict=True):
         torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=1e-3)
-    assert layer_error(weight, refitted, gram) < layer_error(weight, weight * keep, gram)
+    assert layer_error(weight, refitted.t(), gram) < layer_error(weight, weight * keep, gram)
 
 
 def test_full_effort_leaves_little_for_a_refit_to_gain() -> None:
     weight, gram = layer(64, 128, rows=1000)
     solved = solve(weight, gram, NM(2, 4), 0.5)
-    best = layer_error(weight, refit(weight, solved.keep, gram, DAMPING), gram)
+    best = layer_error(weight, refit(weight, solved.keep, gram), gram)
     assert solved.error is not None
     assert best <= solved.error * 1.001
     assert solved.error < 1.25 * best

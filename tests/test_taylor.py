@@ -16,8 +16,9 @@ from torch.nn import functional
 from jupyter_hwprune.errors import InputError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.pruning.channels import magnitudes, remove_channels
+from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channels
 from jupyter_hwprune.pruning.graph import Coupled, analyse
+from jupyter_hwprune.pruning.planning import plan_channels
 from jupyter_hwprune.pruning.taylor import task_loss, taylor
 from tests.networks import Transformer, conv, ids
 
@@ -164,7 +165,8 @@ def test_the_pruner_keeps_the_units_that_are_worth_most(trained: Trained) -> Non
     x, y = trained.unseen
     right = {}
     for name, scores in {"taylor": by_taylor, "magnitude": None}.items():
-        surgery = remove_channels(trained.net, Example.of(x[:2]), Channel(4), 0.5, ranked_together=False, scores=scores)
+        channels = Channels.of(trained.net, Example.of(x[:2]), scores)
+        surgery = remove_channels(channels, plan_channels(channels, Channel(4), 0.5))
         with torch.no_grad():
             right[name] = int((surgery.model(x).argmax(1) == y).sum())
     assert right["taylor"] > right["magnitude"]

@@ -19,7 +19,7 @@ from jupyter_hwprune.choice import choose
 from jupyter_hwprune.errors import InputError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import NM, Channel
-from jupyter_hwprune.pruning import prune, restore
+from jupyter_hwprune.pruning import plan_and_prune, restore
 from jupyter_hwprune.rating import Settled, served
 from jupyter_hwprune.report import NOT_COMPARED, Returned
 from jupyter_hwprune.training import keep_trained
@@ -344,7 +344,7 @@ def test_a_first_share_of_no_whole_channel_is_passed_over() -> None:
 
 def test_layers_that_gain_nothing_keep_the_weights_they_were_trained_with() -> None:
     choice, dense, x = choose(NOT_MEASURED, pattern="2:4"), mlp(), Example.of(torch.randn(4, 32))
-    pruned = prune(dense, x, choice.pattern, choice.sparsity)
+    pruned = plan_and_prune(dense, x, choice.pattern, choice.sparsity)
     toolchain = choice.judge.toolchain
     pruned = replace(pruned, layers=tuple(replace(each, served_by=(toolchain, "other")) for each in pruned.layers))
     loser = Returned(
@@ -355,8 +355,8 @@ def test_layers_that_gain_nothing_keep_the_weights_they_were_trained_with() -> N
     assert settled.pruned.model is pruned.model
     assert settled.plans == {"0": {}}
     assert served(settled.pruned.layers, settled.choice) == ("0", "4")  # the loser gets a dense kernel
-    assert "keep the zeros they were trained with" in settled.choice.remarks[-1]
-    assert "2: its sparse kernel takes 1.40x" in settled.choice.remarks[-1]
+    assert "keep the zeros they were trained with" in settled.pruned.remarks[-1]
+    assert "2: its sparse kernel takes 1.40x" in settled.pruned.remarks[-1]
     kept = Settled(pruned, choice)
     assert keep_trained(kept, pruned) is kept
 

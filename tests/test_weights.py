@@ -9,7 +9,7 @@ from torch import nn
 from jupyter_hwprune.errors import PruneError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import parse_pattern
-from jupyter_hwprune.pruning import Pruned, prune
+from jupyter_hwprune.pruning import Pruned, plan_and_prune
 from jupyter_hwprune.pruning.method import Method
 from tests.conftest import fingerprint
 
@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[nn.Module, torch.Tensor]] = {
 def pruned(model: nn.Module, x: torch.Tensor, pattern: str, sparsity: float, allocation: str = "uniform") -> Pruned:
     assert allocation in {"uniform", "global"}
     method = Method(allocation=allocation)  # type: ignore[arg-type]
-    return prune(model.eval(), Example.of(x), parse_pattern(pattern), sparsity, method)
+    return plan_and_prune(model.eval(), Example.of(x), parse_pattern(pattern), sparsity, method)
 
 
 def input_groups(layer: nn.Module, weight: torch.Tensor, m: int) -> torch.Tensor:

@@ -26,7 +26,7 @@ from jupyter_hwprune.example import Example
 from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
 from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
-from jupyter_hwprune.pruning import prune as make_zeros
+from jupyter_hwprune.pruning import plan_and_prune as make_zeros
 from jupyter_hwprune.quiet import quiet
 from jupyter_hwprune.toolchains import environments
 from tests import networks

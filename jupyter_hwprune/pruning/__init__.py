@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from ..errors import InputError, PruneError, counted, first_line
 from ..example import Example
-from ..pattern import NM, Block, Channel, Pattern, Unstructured
+from ..pattern import NM, Block, Channel, Pattern
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
-from .allocation import leave_dense
-from .channels import remove_channels
+from .channels import Channels, remove_channels
 from .cuts import describe_cut
-from .layers import layers_with_weights
+from .fitting import ZeroPattern, zero_pattern
 from .macs import count_macs
 from .method import MAGNITUDE, Method
 from .permutation import permute_for
-from .served import Sparse24
-from .units import Rater
+from .plan import Plan
+from .planning import plan_channels, plan_zeros
+from .served import Served
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
@@ -30,7 +30,10 @@ SAMPLED = 1 << 16
 
 @dataclass(frozen=True)
 class Pruned:
-    """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank."""
+    """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank.
+
+    `remarks` are what the user should know of this result.
+    """
 
     model: nn.Module
     layers: tuple[Layer, ...]
@@ -40,6 +43,9 @@ class Pruned:
     sensitivity: Sensitivity | None = None
     remarks: tuple[str, ...] = ()
     keep: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def remarked(self, *said: str) -> Pruned:
+        return replace(self, remarks=(*self.remarks, *said))
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -60,7 +66,7 @@ def copy_of(model: nn.Module) -> nn.Module:
     for name, parameter in own.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
             raise InputError(
-                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Mend it first."
+                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Replace them first."
             )
     return own
 
@@ -102,74 +108,89 @@ def reordered(dense: nn.Module, example: Example, pattern: Pattern, sparsity: fl
     )
 
 
-def prune(
+def plan_and_prune(
     dense: nn.Module,
     example: Example,
     pattern: Pattern,
     sparsity: float,
     method: Method = MAGNITUDE,
-    sparse24: Sparse24 | None = None,
+    served: Served | None = None,
     progress: Callable[[str], None] = lambda _layer: None,
 ) -> Pruned:
-    """Prune a copy of `dense`, which stays as it is; `sparse24` is who shall run 2:4 weights sparsely.
+    """Prune a copy of `dense` by the plan that the method makes: `sparsity` by the pattern in every layer that fits it.
 
-    Raises PruneError when no layer fits the pattern, or when a channel cut cannot be proven right.
+    With `served`, a layer that its toolchain has no sparse kernel for stays dense. Raises as `prune` does.
     """
-    macs = count_macs(dense, example)
-    if isinstance(pattern, Channel):
-        return _without_channels(dense, example, pattern, sparsity, method, macs, progress)
-    model = copy.deepcopy(dense)
-    zeroes = zero_weights(model, pattern, sparsity, method, macs, sparse24, progress)
-    _require_layers(zeroes.layers, zeroes.skipped, pattern)
-    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
-    small_macs = macs | {layer.name: layer.pruned_macs for layer in zeroes.layers if layer.pruned_macs is not None}
-    totals = _totals(dense, model, macs, small_macs)
-    layers, skipped = tuple(zeroes.layers), tuple(zeroes.skipped)
-    remarks = (_damped(zeroes.raised),) if zeroes.raised else ()
-    return Pruned(model, layers, skipped, totals, sensitivity=zeroes.sensitivity, remarks=remarks)
+    if not isinstance(pattern, Channel):
+        plan = plan_zeros(dense, pattern, sparsity, method, served, progress)
+        return prune(dense, example, plan, method, served, progress)
+    channels = Channels.by(method, dense, example)
+    plan = plan_channels(channels, pattern, sparsity, method, progress)
+    return prune(dense, example, plan, method, progress=progress, channels=channels)
 
 
-def _without_channels(
+def prune(
     dense: nn.Module,
     example: Example,
-    pattern: Channel,
-    sparsity: float,
+    plan: Plan,
+    method: Method = MAGNITUDE,
+    served: Served | None = None,
+    progress: Callable[[str], None] = lambda _layer: None,
+    channels: Channels | None = None,
+) -> Pruned:
+    """Prune a copy of `dense`, which stays as it is, by the plan; the method says what is worth keeping in a layer.
+
+    `served` tells which toolchains run a layer with 2:4 weights sparsely. `channels` are those of `dense`, where they
+    were read before. Raises PruneError when the plan does not fit the model, takes nothing from it, or when a channel
+    cut cannot be proven right.
+    """
+    macs = count_macs(dense, example)
+    if plan.removes_channels:
+        pruned = _without_channels(example, plan, channels or Channels.by(method, dense, example), macs)
+    else:
+        pruned = _with_zeros(dense, plan, method, macs, served, progress)
+    if not pruned.layers:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in pruned.skipped[:4])
+        raise PruneError(f"The plan takes nothing from any layer. {reasons}. Take more, or choose another --pattern.")
+    _require_finite(pruned.model, example, f"Remove less than {plan.largest_share:.0%}.")
+    return pruned
+
+
+def _with_zeros(
+    dense: nn.Module,
+    plan: Plan,
     method: Method,
     macs: dict[str, int],
+    served: Served | None,
     progress: Callable[[str], None],
 ) -> Pruned:
-    rater = Rater(dense, method, sparsity, progress)
-    surgery = remove_channels(
-        dense,
-        example,
-        pattern,
-        sparsity,
-        ranked_together=method.allocation == "global",
-        scores=rater.scores,
-        shares=rater.shares,
-        left_dense=leave_dense([name for name, _ in layers_with_weights(dense)], method.dense),
+    model = copy.deepcopy(dense)
+    zeroed = zero_weights(model, plan, method, macs, served, progress)
+    totals = _totals(dense, model, macs, _macs_with_zeros(macs, zeroed.layers))
+    remarks = (_damped(zeroed.raised),) if zeroed.raised else ()
+    return Pruned(
+        model, tuple(zeroed.layers), tuple(zeroed.skipped), totals, sensitivity=plan.sensitivity, remarks=remarks
     )
-    model = surgery.model
-    small_macs = count_macs(model, example)
-    layers, skipped = describe_cut(dense, model, surgery.keep, surgery.reasons, pattern, macs, small_macs)
-    _require_layers(layers, skipped, pattern)
-    _require_finite(model, example, f"Remove less than {sparsity:.0%}.")
-    totals = _totals(dense, model, macs, small_macs)
-    found = rater.sensitivity
-    return Pruned(model, tuple(layers), tuple(skipped), totals, keep=surgery.keep, sensitivity=found)
 
 
-def _require_layers(layers: Sequence[Layer], skipped: Sequence[Skipped], pattern: Pattern) -> None:
-    if not layers:
-        reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:4]) or "it has no Linear or convolution"
-        raise PruneError(f"No layer of this model fits the pattern {pattern}. {reasons}. Choose another --pattern.")
+def _without_channels(example: Example, plan: Plan, channels: Channels, macs: dict[str, int]) -> Pruned:
+    dense = channels.dense
+    surgery = remove_channels(channels, plan)
+    small_macs = count_macs(surgery.model, example)
+    layers, skipped = describe_cut(dense, surgery, macs, small_macs)
+    totals = _totals(dense, surgery.model, macs, small_macs)
+    return Pruned(surgery.model, tuple(layers), tuple(skipped), totals, sensitivity=plan.sensitivity, keep=surgery.keep)
+
+
+def _macs_with_zeros(macs: dict[str, int], layers: Sequence[Layer]) -> dict[str, int]:
+    return macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
 
 
 def _damped(raised: dict[str, float]) -> str:
     names = ", ".join([*list(raised)[:4], *(["..."] if len(raised) > 4 else [])])
     return (
         f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
-        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would mend that."
+        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would help."
     )
 
 
@@ -177,9 +198,9 @@ def adopt(
     dense: nn.Module,
     example: Example,
     weights: Mapping[str, Tensor],
-    patterns: Mapping[str, NM | Block | Unstructured],
+    patterns: Mapping[str, ZeroPattern],
     reasons: Mapping[str, str],
-    sparse24: Sparse24 | None = None,
+    served: Served | None = None,
 ) -> Pruned:
     """Take over `weights`, by name, that somebody else has pruned from those of `dense`, which stays as it is.
 
@@ -191,7 +212,7 @@ def adopt(
         for name, weight in weights.items():
             own = model.get_parameter(name)
             own.copy_(torch.where(weight == 0, 0.0, weight).to(own.dtype))  # 0.0, never -0.0
-    layers, skipped = describe_zeros(dense, model, patterns, reasons, macs, sparse24)
+    layers, skipped = describe_zeros(dense, model, patterns, reasons, macs, served)
     if not layers:
         named = ", ".join(weights) or "none"
         raise PruneError(
@@ -199,23 +220,19 @@ def adopt(
             f"{named}), so nothing could get faster. Name such layers."
         )
     _require_finite(model, example, "Remove less.")
-    small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
-    totals = _totals(dense, model, macs, small_macs)
+    totals = _totals(dense, model, macs, _macs_with_zeros(macs, layers))
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
-def recount(
-    dense: nn.Module, example: Example, pruned: Pruned, pattern: Pattern, sparse24: Sparse24 | None = None
-) -> Pruned:
+def recount(dense: nn.Module, example: Example, pruned: Pruned, served: Served | None = None) -> Pruned:
     """Describe `pruned` again after its weights were trained; where channels were removed, nothing can have changed."""
-    if isinstance(pattern, Channel):
+    if pruned.keep:
         return pruned
     macs = count_macs(dense, example)
-    patterns = {weight_name(layer): pattern for layer in pruned.layers}
+    patterns = {weight_name(layer): zero_pattern(layer.pattern) for layer in pruned.layers}
     reasons = {layer.name: layer.reason for layer in pruned.skipped}
-    layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, sparse24)
-    small_macs = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
-    totals = _totals(dense, pruned.model, macs, small_macs)
+    layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, served)
+    totals = _totals(dense, pruned.model, macs, _macs_with_zeros(macs, layers))
     return replace(pruned, layers=tuple(layers), skipped=tuple(skipped), totals=totals)
 
 

@@ -1,19 +1,15 @@
-"""How much to take from each layer: what a scan found, as plain data, and the division that costs the least error."""
+"""How much to take from each layer, by what a scan found: the division that costs the least error."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
-from torch import nn
-
 from ..errors import InputError, PruneError
 from ..report import Curve, Sensitivity
-from .method import Method
-from .sensitivity import scan
 
 STEP = 0.01  # of sparsity: how finely a curve is read between the points of the scan
 POWER = 2.0  # of a curve below its first point, where the scan has one point alone
@@ -63,34 +59,6 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
         removed[index] += taken
         left -= taken * size
     return {curve.layer: gone / n for curve, gone, n in zip(curves, removed, groups, strict=True)}
-
-
-def share_out(
-    model: nn.Module,
-    method: Method,
-    sparsity: float,
-    weights: Mapping[str, int],
-    groups: Mapping[str, int],
-    prune_one: Callable[[nn.Module, str, float], float],
-    progress: Callable[[str], None],
-) -> tuple[Sensitivity | None, dict[str, float]]:
-    """Return what each of the layers (or sets of channels) loses, and the scan it rests on, where one was asked for.
-
-    `weights`, `groups` and `prune_one` are as `scan` takes them.
-    """
-    if not method.scans or not weights:
-        return None, dict.fromkeys(weights, sparsity)
-    assert method.calibration is not None
-    found = scan(
-        model,
-        weights,
-        prune_one,
-        method.calibration.batches,
-        score=method.score if method.allocation == "sensitivity:score" else None,
-        groups=groups,
-        progress=lambda done, passes: progress(f"scan, pass {done} of {passes}"),
-    )
-    return found, allocate(found, sparsity)
 
 
 def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:

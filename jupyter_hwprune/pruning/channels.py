@@ -1,11 +1,12 @@
-"""Whole channels removed, with all that feeds on them: chosen here, cut by `graph`, believed after `equivalence`."""
+"""Remove whole channels with all that reads them: choose here, cut with `graph`, check with `equivalence`."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,78 +14,93 @@ from torch import Tensor, nn
 from ..errors import PruneError
 from ..example import Example
 from ..pattern import Channel
-from .equivalence import Proof, longer_where_short
+from .equivalence import Reference, longer_where_short
 from .graph import ChannelSet, Coupled, analyse
 from .graph.attributes import find_attributes, variants
 from .graph.cut import slice_model
-from .masks import keep_top
+from .method import Method
+from .plan import Plan
+from .taylor import taylor
 
-Scores = Callable[[Coupled], Mapping[str, Tensor]]  # set name -> [U], the worth of each unit
-Shares = Callable[[Coupled, Mapping[str, Tensor]], Mapping[str, float]]  # the share of its units that each set loses
-ASKED = "it was asked to stay dense (--dense)"
+Score = Callable[[Coupled], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The sets of channels that a model can lose, and what each of their units is worth.
+
+    Read once for a model, because it takes an export. `plain` is the model in float32 and `example` its input, long
+    enough to show a wrong cut; `scores` are [U] by the names of sets.
+    """
+
+    dense: nn.Module
+    plain: nn.Module
+    example: Example
+    coupled: Coupled
+    scores: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, dense: nn.Module, example: Example, score: Score | None = None) -> Channels:
+        """Read the channels from the model's graph, and score them, by default by magnitude.
+
+        Raises PruneError when the graph cannot be read.
+        """
+        example.outputs(dense)  # without gradients, before which torch copies no weight that an old hook computes
+        example = longer_where_short(dense, example)
+        narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
+        plain = copy.deepcopy(dense).float() if narrow else dense
+        coupled = analyse(plain, example.as_float32())
+        return cls(dense, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
+
+    @classmethod
+    def by(cls, method: Method, dense: nn.Module, example: Example) -> Channels:
+        """Read the channels, and score them by the method."""
+        if method.importance != "taylor":
+            return cls.of(dense, example)
+        calibration = method.calibration
+        assert calibration is not None
+        return cls.of(dense, example, lambda coupled: taylor(dense, coupled, calibration.batches, calibration.labels))
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """The smaller model; for each parameter and buffer that shrank the dense mask `keep`; why layers stayed whole."""
+    """The smaller model, the dense masks `keep` of what shrank in it, and why layers stayed whole."""
 
     model: nn.Module
+    pattern: Channel
     keep: dict[str, Tensor]
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str]
 
 
-def remove_channels(
-    dense: nn.Module,
-    example: Example,
-    pattern: Channel,
-    sparsity: float,
-    *,
-    ranked_together: bool,
-    scores: Scores | None = None,
-    shares: Shares | None = None,
-    left_dense: Collection[str] = (),
-) -> Surgery:
-    """Return a smaller copy of `dense`, proven equal to `dense` under the mask of the removed channels.
+def remove_channels(channels: Channels, plan: Plan) -> Surgery:
+    """Return a smaller copy of the dense model, proven equal to that under the mask of the removed channels.
 
-    `scores` rates the units of each set, by default by magnitude, and `shares` says what each set loses, by default
-    `sparsity`. The modules `left_dense` keep all channels that they make. A set of channels whose removal cannot be
-    proven is left whole, with the reason. Raises PruneError when the graph cannot be read, or when nothing can be
-    removed.
+    A set of channels whose removal cannot be proven is left whole, with the reason. Raises PruneError when the plan
+    names something else than sets, or when nothing can be removed.
     """
-    example = longer_where_short(dense, example)
-    narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
-    plain = copy.deepcopy(dense).float() if narrow else dense
-    coupled = analyse(plain, example.as_float32())
-    asked = {each.name: each.makers for each in coupled.sets if not set(left_dense).isdisjoint(each.makers)}
-    reasons = coupled.reasons | {maker: ASKED for makers in asked.values() for maker in makers}
-    coupled = replace(coupled, sets=tuple(each for each in coupled.sets if each.name not in asked))
-    rated = (scores or (lambda found: magnitudes(dense, found)))(coupled)
-    given = shares(coupled, rated) if shares else {each.name: sparsity for each in coupled.sets}
-    keep = _choose(coupled, rated, pattern, given, ranked_together=ranked_together)
-    for each in coupled.sets:
-        if each.name not in keep:
-            whole = f"{pattern} at {given[each.name]:.0%} leaves its {each.units} channels whole"
-            reasons |= {maker: whole for maker in each.makers if maker not in reasons}
+    pattern = _pattern(channels, plan)
+    reasons = channels.coupled.reasons | dict(plan.reasons)
+    keep = _choose(channels, plan, reasons)
     if not keep:
-        raise PruneError(_nothing(pattern, reasons))
-    bench = Bench(dense, coupled, Proof(plain, coupled, example))
-    outcome = bench.attempt(keep)
+        raise PruneError(nothing_removable(pattern, reasons))
+    cutter = Cutter(channels.dense, channels.coupled, Reference(channels.plain, channels.coupled, channels.example))
+    outcome = cutter.attempt(keep)
     if isinstance(outcome, str):
-        faults = bench.culprits(keep, outcome)
+        faults = cutter.culprits(keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
-        makers = {each.name: each.makers for each in coupled.sets}
+        makers = {each.name: each.makers for each in channels.coupled.sets}
         for name, why in faults.items():
             reasons |= dict.fromkeys(makers[name], f"removing its channels cannot be proven right: {why}")
         if not keep:
-            raise PruneError(_nothing(pattern, reasons))
-        outcome = bench.attempt(keep)
+            raise PruneError(nothing_removable(pattern, reasons))
+        outcome = cutter.attempt(keep)
         if isinstance(outcome, str):
             raise PruneError(
                 f"Channels removed from {', '.join(keep)} together change what the model computes: "
                 f"{outcome}. Use a pattern that keeps the shapes, such as --pattern unstructured."
             )
     model, masks = outcome
-    return Surgery(model, masks, reasons)
+    return Surgery(model, pattern, masks, reasons)
 
 
 def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
@@ -97,20 +113,36 @@ def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
     return scores
 
 
+def units_left(channels: ChannelSet, wanted: float, pattern: Channel) -> int:
+    """Round `wanted` to the units that can stay: the same count in each group, in steps that suit the pattern."""
+    groups = _groups(channels)
+    step = _step(channels, groups, pattern)
+    return min(channels.units, groups * max(step, round(wanted / groups / step) * step))
+
+
+def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> str:
+    """Say that no channel can go, and why."""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:4])
+    return (
+        f"No channel of this model can be removed with the pattern {pattern}. {shown or 'It has no layer to prune'}. "
+        "Try a smaller multiple (--pattern channel), or a pattern that keeps the shapes (--pattern unstructured)."
+    )
+
+
 @dataclass(frozen=True)
-class Bench:
-    """Makes cuts, and has them proven."""
+class Cutter:
+    """Makes cuts, and checks each against the dense model under the mask."""
 
     dense: nn.Module
     coupled: Coupled
-    proof: Proof
+    reference: Reference
 
     def attempt(self, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
         """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
         small, masks = slice_model(self.dense, self.coupled, keep)
-        proof, fault = self.proof.under(keep), ""
+        masked, fault = self.reference.under(keep), ""
         for model in variants(small, find_attributes(self.dense, self.coupled, keep)):
-            found = proof.fault_of(model)
+            found = masked.fault_of(model)
             if found is None:
                 return model, masks
             fault = fault or found
@@ -130,53 +162,60 @@ class Bench:
         return found or dict.fromkeys(names[len(names) // 2 :], fault)
 
 
-def _choose(
-    coupled: Coupled,
-    rated: Mapping[str, Tensor],
-    pattern: Channel,
-    shares: Mapping[str, float],
-    *,
-    ranked_together: bool,
-) -> dict[str, Tensor]:
-    """Return for each set that shrinks which units stay. -> name: bool [U]."""
-    sets = coupled.sets
-    if ranked_together and sets:
-        relative = [rated[s.name] / rated[s.name].mean().clamp_min(1e-30) for s in sets]  # layers differ in scale
-        units = torch.cat(relative)
-        together = keep_top(units, round((1 - next(iter(shares.values()))) * len(units)))
-        wanted = [float(own.sum()) for own in torch.split(together, [each.units for each in sets])]
-    else:
-        wanted = [(1 - shares[each.name]) * each.units for each in sets]
+def _pattern(channels: Channels, plan: Plan) -> Channel:
+    """Return the plan's one pattern; zeros beside channels, or channels in several multiples, are not made."""
+    pattern, *others = plan.patterns
+    if others or not isinstance(pattern, Channel):
+        raise PruneError(
+            f"The plan holds the patterns {', '.join(map(str, plan.patterns))}. Channels are removed by one pattern in "
+            "the whole model, and no weights are zeroed in the same run: make two plans, and prune the channels first."
+        )
+    known = {each.name: each.makers for each in channels.coupled.sets}
+    for name in plan.parts.keys() - known.keys():
+        home = next((own for own, makers in known.items() if name in makers), None)
+        cure = f"They go with those of {home}: name that" if home else f"Those that can go are {', '.join(known)}"
+        raise PruneError(f"The plan removes channels of {name!r}, and none can be removed under that name. {cure}.")
+    return pattern
+
+
+def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str, Tensor]:
+    """Return for each set that shrinks which units stay, and add to `reasons` why others do not. -> name: bool [U]."""
     keep = {}
-    for each, share in zip(sets, wanted, strict=True):
-        groups = 1 if each.shares is None else int(each.shares.max()) + 1
-        step = _step(each, groups, pattern)
-        count = max(step, round(share / groups / step) * step)  # of each group
-        if count * groups < each.units:
-            keep[each.name] = _best(rated[each.name], each, groups, count)
+    for each in channels.coupled.sets:
+        part, why = plan.parts.get(each.name), "the plan gives it no part"
+        if part is not None:
+            assert isinstance(part.pattern, Channel)
+            left = units_left(each, (1 - part.share) * each.units, part.pattern)
+            if left < each.units:
+                keep[each.name] = _best(channels.scores[each.name], each, left)
+                continue
+            why = (
+                f"{part} leaves its {each.units} channels whole"
+                if part.share
+                else "the plan takes none of its channels"
+            )
+        for maker in each.makers:
+            reasons.setdefault(maker, why)
     return keep
 
 
-def _best(scores: Tensor, channels: ChannelSet, groups: int, count: int) -> Tensor:
-    """Keep the `count` best units of each group. [U] -> bool [U]."""
-    shares = torch.zeros(channels.units, dtype=torch.int64) if channels.shares is None else channels.shares
+def _best(scores: Tensor, channels: ChannelSet, left: int) -> Tensor:
+    """Keep the best units, as many of each group. [U] -> bool [U]."""
+    groups = _groups(channels)
+    group_of = torch.zeros(channels.units, dtype=torch.int64) if channels.group_of is None else channels.group_of
     keep = torch.zeros(channels.units, dtype=torch.bool)
     for group in range(groups):
-        members = (shares == group).nonzero().flatten()
+        members = (group_of == group).nonzero().flatten()
         order = scores[members].argsort(descending=True, stable=True)
-        keep[members[order[:count]]] = True
+        keep[members[order[: left // groups]]] = True
     return keep
+
+
+def _groups(channels: ChannelSet) -> int:
+    return 1 if channels.group_of is None else int(channels.group_of.max()) + 1
 
 
 def _step(channels: ChannelSet, groups: int, pattern: Channel) -> int:
     """Return how many units a group keeps at least, so that every layer keeps a multiple of the pattern's channels."""
     a_unit = {groups * slot.positions.shape[1] for slot in channels.slots}
     return math.lcm(*(pattern.multiple // math.gcd(pattern.multiple, width) for width in a_unit))
-
-
-def _nothing(pattern: Channel, reasons: Mapping[str, str]) -> str:
-    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:4])
-    return (
-        f"No channel of this model can be removed with the pattern {pattern}. {shown or 'It has no layer to prune'}. "
-        "Try a smaller multiple (--pattern channel), or a pattern that keeps the shapes (--pattern unstructured)."
-    )

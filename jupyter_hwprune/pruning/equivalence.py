@@ -33,30 +33,30 @@ TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned c
 LONGER = 4  # a sequence of one token cannot tell one attention head from another
 
 
-class Proof:
+class Reference:
     """The dense model with random weights, to hold smaller models against; the weights are drawn once."""
 
     def __init__(self, dense: nn.Module, coupled: Coupled, example: Example) -> None:
         self.coupled, self.example = coupled, example.as_float32()
         self.weights = _draw_weights(dense)
 
-    def under(self, keep: Mapping[str, Tensor]) -> MaskProof:
+    def under(self, keep: Mapping[str, Tensor]) -> UnderMask:
         """Fix which units of each set are left."""
-        return MaskProof(self, keep, kept_along(self.coupled, keep))
+        return UnderMask(self, keep, kept_along(self.coupled, keep))
 
 
 @dataclass(frozen=True)
-class MaskProof:
+class UnderMask:
     """What the dense model computes without some of its channels."""
 
-    proof: Proof
+    reference: Reference
     keep: Mapping[str, Tensor]
     along: Mapping[str, Mapping[int, Tensor]]  # tensor: {dim: bool [n]}
 
     def fault_of(self, small: nn.Module) -> str | None:
         """Return what is wrong with the smaller model, or None where it equals the dense one under the mask."""
         try:
-            outputs = self.proof.example.outputs(self._with_drawn_weights(small))
+            outputs = self.reference.example.outputs(self._with_drawn_weights(small))
         except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
             return f"the smaller model does not run ({first_line(error)})"
         if [t.shape for t in outputs] != [t.shape for t in self._expected]:
@@ -67,7 +67,7 @@ class MaskProof:
     def _with_drawn_weights(self, small: nn.Module) -> nn.Module:
         memo: dict[int, Tensor] = {}
         for name, tensor in tensors_of_model(small).items():
-            values = self.proof.weights[name]
+            values = self.reference.weights[name]
             for dim, kept in self.along.get(name, {}).items():
                 values = values.index_select(dim, kept.nonzero().flatten())
             if id(tensor) not in memo:
@@ -76,17 +76,19 @@ class MaskProof:
 
     @functools.cached_property
     def _expected(self) -> list[Tensor]:
-        trace = self.proof.coupled.analysis.trace
+        trace = self.reference.coupled.analysis.trace
         given = {place: self._masked(name) for place, name in trace.names.items()} | trace.constants
-        leaves = pytree.tree_leaves((self.proof.example.args, self.proof.example.kwargs))
+        leaves = pytree.tree_leaves((self.reference.example.args, self.reference.example.kwargs))
         held = [leaf for leaf in leaves if not trace.only_tensors or _is_tensor(leaf)]
         given |= dict(zip(trace.inputs, held, strict=True))
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
-            return tensors_of(MaskedDense(self.proof.coupled, self.keep).run(*(given[name] for name in placeholders)))
+            return tensors_of(
+                MaskedDense(self.reference.coupled, self.keep).run(*(given[name] for name in placeholders))
+            )
 
     def _masked(self, name: str) -> Tensor:
-        values = self.proof.weights[name].clone()
+        values = self.reference.weights[name].clone()
         for dim, kept in self.along.get(name, {}).items():
             values.index_fill_(dim, (~kept).nonzero().flatten(), 0)
         return values

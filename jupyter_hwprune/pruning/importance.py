@@ -1,4 +1,4 @@
-"""How much each weight matters. Higher is kept; what channels are worth is told by `channels` and `taylor`."""
+"""Score how much each weight matters; higher is kept. `channels` and `taylor` score channels."""
 
 from __future__ import annotations
 

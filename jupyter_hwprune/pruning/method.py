@@ -1,4 +1,4 @@
-"""How the weights that go are found: what a weight is worth, on which inputs, and how much each layer gives."""
+"""How to find the weights to remove: what a weight is worth, on which inputs, and how much each layer loses."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ class Method:
     score: Callable[[nn.Module], float] | None = None
 
     @property
-    def scans(self) -> bool:
-        """Whether each layer is tried alone before the sparsity is shared out."""
-        return self.allocation.startswith("sensitivity")
+    def ranks_dense_inputs(self) -> bool:
+        """Whether scores use the dense model's inputs: those of later layers shrink as layers are pruned."""
+        return self.importance == "activation" and self.allocation == "global"
+
+    @property
+    def ranks_rows(self) -> bool:
+        """Whether each output ranks its own inputs, as in Wanda (Sun et al. 2023, section 3)."""
+        return self.importance == "activation" and self.allocation != "global"
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
@@ -39,8 +44,8 @@ MAGNITUDE = Method()
 
 def calibrated(
     dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
-) -> tuple[Calibration | None, Choice]:
-    """Return the inputs that the importance or the scan looks at, if they do, and the choice that says which."""
+) -> tuple[Calibration | None, tuple[str, ...]]:
+    """Return the inputs that the importance or the scan looks at, if they do, and what to say of them."""
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     if choice.importance == "magnitude" and not choice.allocation.startswith("sensitivity"):
@@ -49,9 +54,9 @@ def calibrated(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
                 "sensitivity, or a --recipe with SparseGPT or Wanda. Here nothing does."
             )
-        return None, choice
+        return None, ()
     found = Calibration.of(example if calib is None else calib, dense, example)
     said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
     if calib is None:
         said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
-    return found, choice.remarked(said)
+    return found, (said,)

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..choice import Choice
-from ..pattern import NM, Pattern
+from ..pattern import Pattern
 from ..rules import LayerFacts, SparseKernels
 
 
-def fits_two_of_four(pattern: Pattern) -> bool:
-    """Say whether weights that hold the pattern hold 2:4 as well."""
-    return isinstance(pattern, NM) and (pattern == NM(2, 4) or (pattern.m == 4 and pattern.n < 2))
-
-
 @dataclass(frozen=True)
-class Sparse24:
+class Served:
     """The target's toolchains that may run the pattern sparsely, each with its kernels; `judge` was chosen."""
 
     judge: str
@@ -28,13 +23,17 @@ class Sparse24:
     dtype: str
 
     @classmethod
-    def of(cls, choice: Choice) -> Sparse24 | None:
+    def of(cls, choice: Choice) -> Served | None:
         """Return whose kernels to hold layers against; None where none of the target's toolchains runs the pattern."""
         judge = choice.judge
         known = {each.toolchain: each.kernels for each in choice.target.judges if each.kernels}
         if judge.kernels is None or choice.dtype is None or not judge.kernels.take(choice.pattern):
             return None
         return cls(judge.toolchain, {**known, judge.toolchain: judge.kernels}, choice.dtype)
+
+    def takes(self, pattern: Pattern) -> bool:
+        """Say whether the judge's kernels take weights that hold the pattern."""
+        return self.kernels[self.judge].take(pattern)
 
     def reason_not_served(self, layer: nn.Module, outputs: int, inputs: int) -> str | None:
         """Say why the judge has no sparse kernel for this layer, and who has; None where it has one."""

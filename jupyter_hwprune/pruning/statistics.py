@@ -47,7 +47,7 @@ class Statistics:
 
 
 class Accumulator:
-    """Sums the statistics of one layer over the calls that it is given the inputs of, in float32."""
+    """Sums the statistics of one layer over the calls whose inputs it is given, in float32."""
 
     def __init__(self, layer: nn.Module, *, gram: bool) -> None:
         self.layer = layer

@@ -1,4 +1,4 @@
-"""Who calls whom: the layers of a model in the order in which it runs them, and the modules around them."""
+"""Trace the order in which a model runs its layers, and which modules call them."""
 
 from __future__ import annotations
 

@@ -1,113 +1,97 @@
-"""Patterns that zero single weights or blocks of a layer and leave its shape alone."""
+"""Zero weights by a plan, and describe each layer; describe zeros that another tool has made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from ..errors import PruneError
-from ..pattern import NM, Block, Unstructured
-from ..report import Layer, Sensitivity, Skipped
-from .allocation import leave_dense, share_out
-from .channels import ASKED
+from ..pattern import NM, Block, Channel, Unstructured
+from ..report import Layer, Skipped
 from .compressed import compress
-from .importance import magnitude
-from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .fitting import ZeroPattern, find_fitting, misfit
+from .layers import as_matrix, layers_with_weights, reason_not_prunable
 from .masks import block_sums
 from .method import Method
 from .picture import draw
-from .served import Sparse24, fits_two_of_four
-from .zeroing import Fitting, Zeroed, Zeros, apply, masked, zero
+from .plan import Plan
+from .served import Served
+from .zeroing import Zeroed, zero
 
 
 @dataclass(frozen=True)
-class Zeroes:
-    """The layers that hold the pattern now, those left dense and why, and what was found on the way.
+class WithZeros:
+    """The layers that hold their patterns now, and those left dense and why.
 
     `raised` is the damping of the layers whose Hessian was not positive definite, as a share of its mean diagonal.
     """
 
     layers: list[Layer]
     skipped: list[Skipped]
-    sensitivity: Sensitivity | None
     raised: dict[str, float]
 
 
 def zero_weights(
     model: nn.Module,
-    pattern: Zeros,
-    sparsity: float,
+    plan: Plan,
     method: Method,
     macs: dict[str, int],
-    sparse24: Sparse24 | None,
+    served: Served | None,
     progress: Callable[[str], None],
-) -> Zeroes:
-    """Zero weights of `model` in place so that every layer that fits holds the pattern.
+) -> WithZeros:
+    """Zero weights of `model` in place by the plan; `served` tells which toolchains run a layer sparsely.
 
-    `sparsity` is the share of weights (of blocks) removed: of each layer when `uniform`, of all layers otherwise.
-    With `sparse24`, a layer that its toolchain has no sparse kernel for stays dense.
+    Raises PruneError where a layer of the plan is not there, or cannot hold its pattern.
     """
-    fitting, skipped = _split(model, pattern, sparse24, method.dense)
-    sensitivity, shares = _shares(model, fitting, pattern, sparsity, method, progress)
-    at = {name: (layer, weight) for name, layer, weight in fitting}
-    found: dict[str, Layer | Skipped] = {}
+    patterns = {name: part.pattern for name, part in plan.parts.items() if not isinstance(part.pattern, Channel)}
+    fitting, reasons = find_fitting(model, patterns)
+    _require_all(plan, {name for name, *_ in fitting}, reasons)
+    reasons |= plan.reasons
+    found: dict[str, Layer] = {}
     raised: dict[str, float] = {}
+    at = {name: (layer, weight) for name, layer, weight in fitting}
 
     def done(name: str, zeroed: Zeroed) -> None:
         progress(name)
-        layer, weight = at[name]
+        part = plan.parts[name]
         if bool(zeroed.keep.all()):
-            reason = f"{pattern} at {shares[name]:.0%} removes nothing of it"
-            found[name] = Skipped(name, type(layer).__name__, tuple(weight.shape), reason)
+            reasons[name] = f"{part} removes nothing of it" if part.share else "the plan takes nothing of it"
             return
         if zeroed.raised and zeroed.damping is not None:
             raised[name] = zeroed.damping
-        described = _describe(name, layer, weight, pattern, zeroed.keep, macs.get(name), sparse24)
+        described = _describe(name, *at[name], patterns[name], zeroed.keep, macs.get(name), served)
         found[name] = replace(described, error=zeroed.error)
 
-    unreached = zero(model, fitting, pattern, shares, method, done)
-    for name, reason in unreached.items():
-        found[name] = Skipped(name, type(at[name][0]).__name__, tuple(at[name][1].shape), reason)
-    in_order = [found[name] for name in at if name in found]
-    return Zeroes(
-        [each for each in in_order if isinstance(each, Layer)],
-        skipped + [each for each in in_order if isinstance(each, Skipped)],
-        sensitivity,
-        raised,
-    )
+    reasons |= zero(model, fitting, plan.parts, method, done)
+    skipped = []
+    for name, module in layers_with_weights(model):
+        if name not in found:
+            weight = module._parameters.get("weight")  # noqa: SLF001
+            shape = () if weight is None else tuple(weight.shape)
+            skipped.append(Skipped(name, type(module).__name__, shape, reasons[name]))
+    return WithZeros([found[name] for name in at if name in found], skipped, raised)
 
 
-def _shares(
-    model: nn.Module,
-    fitting: Fitting,
-    pattern: Zeros,
-    sparsity: float,
-    method: Method,
-    progress: Callable[[str], None],
-) -> tuple[Sensitivity | None, dict[str, float]]:
-    """Return what each layer loses, and the scan that this rests on, where one was asked for."""
-    layers = {name: layer for name, layer, _ in fitting}
-    group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
-
-    def prune_one(trial: nn.Module, name: str, share: float) -> float:
-        weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name]
-        keep = masked(magnitude(as_matrix(weight.detach(), layer)), pattern, share)
-        apply(weight, layer, keep)
-        return 1 - int(keep.sum()) / keep.numel()
-
-    sizes = {name: weight.numel() for name, _, weight in fitting}
-    return share_out(model, method, sparsity, sizes, dict.fromkeys(sizes, group), prune_one, progress)
+def _require_all(plan: Plan, fitting: Collection[str], reasons: Mapping[str, str]) -> None:
+    """Raise PruneError unless every layer of the plan can be pruned as it says."""
+    for name, part in plan.parts.items():
+        if name not in fitting:
+            reason = reasons.get(name) or "the model has no such layer with weights"
+            raise PruneError(
+                f"The plan takes {part.share:.0%} of {name!r} by {part.pattern}, which cannot be done: {reason}. Leave "
+                "it out of the plan, or give it another pattern."
+            )
 
 
 def describe_zeros(
     dense: nn.Module,
     model: nn.Module,
-    patterns: Mapping[str, Zeros],
+    patterns: Mapping[str, ZeroPattern],
     reasons: Mapping[str, str],
     macs: dict[str, int],
-    sparse24: Sparse24 | None = None,
+    served: Served | None = None,
 ) -> tuple[list[Layer], list[Skipped]]:
     """Describe the zeros that somebody else has put into `model`, a copy of `dense`.
 
@@ -125,10 +109,10 @@ def describe_zeros(
             pattern = patterns.get(f"{name}.weight".lstrip("."), Unstructured())
             if bool(keep.all()):
                 reason = reasons.get(name) or "no zeros were made in it"
-            elif (misfit := _misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
-                broken.append(f"{name}: {misfit}")
+            elif (unfit := misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
+                broken.append(f"{name}: {unfit}")
             else:
-                layers.append(_describe(name, module, weight, pattern, keep, macs.get(name), sparse24))
+                layers.append(_describe(name, module, weight, pattern, keep, macs.get(name), served))
                 if not layers[-1].valid:
                     broken.append(f"{name}: {layers[-1].valid_groups:.0%} of its groups hold {pattern}")
         if reason is not None:
@@ -141,54 +125,14 @@ def describe_zeros(
     return layers, skipped
 
 
-def _split(
-    model: nn.Module, pattern: Zeros, sparse24: Sparse24 | None, dense: tuple[str, ...]
-) -> tuple[list[tuple[str, nn.Module, nn.Parameter]], list[Skipped]]:
-    fitting = []
-    skipped = []
-    left_dense = leave_dense([name for name, _ in layers_with_weights(model)], dense)
-    seen = {  # weights that a layer which stays dense reads too
-        id(weight): f"{name}, which stays dense"
-        for name, module in model.named_modules()
-        if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
-        and (name in left_dense or not isinstance(module, PRUNABLE))
-    }
-    for name, module in layers_with_weights(model):
-        reason = ASKED if name in left_dense else reason_not_prunable(module)
-        weight = module._parameters.get("weight")  # noqa: SLF001
-        if reason is None and weight is not None:
-            if id(weight) in seen:
-                reason = f"it shares its weight with {seen[id(weight)]}"
-            else:
-                seen[id(weight)] = f"{name}, where it is pruned"
-                outputs, _, inputs = as_matrix(weight, module).shape
-                reason = _misfit(outputs, inputs, pattern)
-                if reason is None and sparse24 is not None:
-                    reason = sparse24.reason_not_served(module, outputs, inputs)
-        if reason is None and weight is not None:
-            fitting.append((name, module, weight))
-        else:
-            shape = () if weight is None else tuple(weight.shape)
-            skipped.append(Skipped(name, type(module).__name__, shape, reason or "it has no weight"))
-    return fitting, skipped
-
-
-def _misfit(outputs: int, inputs: int, pattern: Zeros) -> str | None:
-    if isinstance(pattern, NM) and inputs % pattern.m:
-        return f"{pattern} needs input channels in multiples of {pattern.m}, and it has {inputs} a group"
-    if isinstance(pattern, Block) and (outputs % pattern.rows or inputs % pattern.columns):
-        return f"blocks of {pattern} do not divide its {outputs} output by {inputs} input channels"
-    return None
-
-
 def _describe(
     name: str,
     layer: nn.Module,
     weight: Tensor,
-    pattern: Zeros,
+    pattern: ZeroPattern,
     keep: Tensor,
     macs: int | None,
-    sparse24: Sparse24 | None,
+    served: Served | None,
 ) -> Layer:
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
     matrix = as_matrix(weight.detach(), layer)
@@ -207,13 +151,13 @@ def _describe(
         valid_groups=valid_groups,
         picture=draw(keep.flatten(1)),
     )
-    if sparse24 is None or not fits_two_of_four(pattern):
+    if served is None or not served.takes(pattern):
         return described
-    served = sparse24.served_by(layer, matrix.shape[0], matrix.shape[2])
-    return replace(described, served_by=served, compressed=compress(matrix.flatten(1), sparse24.dtype))
+    names = served.served_by(layer, matrix.shape[0], matrix.shape[2])
+    return replace(described, served_by=names, compressed=compress(matrix.flatten(1), served.dtype))
 
 
-def valid_share(matrix: Tensor, keep: Tensor, pattern: Zeros) -> float:
+def valid_share(matrix: Tensor, keep: Tensor, pattern: ZeroPattern) -> float:
     """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weights themselves.
 
     n:m: groups with at most n weights left. Blocks: those all zero, or with nothing removed from them.

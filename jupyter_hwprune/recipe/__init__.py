@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from ..choice import Choice
 from ..errors import InputError, ToolchainError, counted, first_line
 from ..example import Example, require_runs
-from ..pattern import NM, Block, Unstructured, parse_pattern
+from ..pattern import Unstructured
 from ..program import export_program
 from ..pruning import Pruned, adopt
-from ..pruning.served import Sparse24
+from ..pruning.fitting import ZeroPattern, zero_pattern
+from ..pruning.served import Served
 from ..toolchains import HERE, environments
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
 
@@ -35,7 +36,7 @@ FRONT_MATTER = re.compile(r"\s*^---[^\n]*\n(.*?)^---\s*$", re.DOTALL | re.MULTIL
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecipeRead:
     """A recipe that was read: its text, what it is called, and whether its modifiers need to see inputs."""
 
     name: str
@@ -53,7 +54,7 @@ class Applied:
     versions: dict[str, str]
 
 
-def read_recipe(source: str | Path, progress: Progress, name: str | None = None) -> Asked:
+def read_recipe(source: str | Path, progress: Progress, name: str | None = None) -> RecipeRead:
     """Read a recipe from a file (YAML, or Markdown with YAML at its top) or from a text of several lines.
 
     Raises InputError for a recipe that SparseML would not follow, or not wholly, in one shot.
@@ -61,11 +62,11 @@ def read_recipe(source: str | Path, progress: Progress, name: str | None = None)
     shown, text = _text_of(source)
     with private_folder() as folder:
         answer = _ask("read", text, folder, progress, READ_TIMEOUT_S, {"answer": []})
-    return Asked(name or shown, text, tuple(answer["names"]), answer["calibrated"])
+    return RecipeRead(name or shown, text, tuple(answer["names"]), answer["calibrated"])
 
 
 def apply_recipe(
-    recipe: Asked,
+    recipe: RecipeRead,
     dense: nn.Module,
     example: Example,
     calibration: Any,
@@ -92,16 +93,16 @@ def apply_recipe(
             request["batches"] = str(own / "batches.pt")
         else:
             if calibration is not None:
-                remarks.append("The recipe's modifiers look at weights only, so the calibration inputs had no say.")
+                remarks.append("The recipe's modifiers look at weights only, so the calibration inputs were not used.")
             torch.save({name: parameter.detach() for name, parameter in dense.named_parameters()}, own / "weights.pt")
     answer = _ask("recipe", recipe.text, own, progress, choice.timeout_s, request)
     weights: dict[str, Tensor] = torch.load(own / "out.pt", weights_only=True)
     params: dict[str, Any] = answer["params"]
-    patterns = {name: _pattern(found["mask"]) for name, found in params.items()}
-    choice = _settled(choice, params, patterns, together=answer["ranked_together"])
-    pruned = adopt(dense, example, weights, patterns, answer["left_out"], Sparse24.of(choice))
+    patterns = {name: zero_pattern(found["mask"]) for name, found in params.items()}
+    choice = _filled_in(choice, params, patterns, together=answer["ranked_together"])
+    pruned = adopt(dense, example, weights, patterns, answer["left_out"], Served.of(choice))
     remarks += [*answer["remarks"], *_elsewhere(pruned, params, dense)]
-    return Applied(pruned, replace(choice, remarks=(*choice.remarks, *remarks)), answer["versions"])
+    return Applied(pruned.remarked(*remarks), choice, answer["versions"])
 
 
 def _text_of(source: str | Path) -> tuple[str, str]:
@@ -190,21 +191,15 @@ def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[E
     return batches, f"Calibrated on {counted(sum(each.batch for each in batches), 'row')} of the calibration inputs."
 
 
-def _pattern(mask: str) -> NM | Block | Unstructured:
-    pattern = parse_pattern(mask)
-    assert isinstance(pattern, (NM, Block, Unstructured))  # the masks of recipes are no channels
-    return pattern
-
-
-def _settled(
+def _filled_in(
     choice: Choice,
     params: dict[str, Any],
-    patterns: Mapping[str, NM | Block | Unstructured],
+    patterns: Mapping[str, ZeroPattern],
     *,
     together: bool,
 ) -> Choice:
     """Fill in what the recipe decides: the pattern that most zeros were made in, and the share they came to."""
-    made: Counter[NM | Block | Unstructured] = Counter()
+    made: Counter[ZeroPattern] = Counter()
     for name, found in params.items():
         made[patterns[name]] += found["after"] - found["before"]
     size = sum(found["size"] for found in params.values())

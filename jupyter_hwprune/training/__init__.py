@@ -181,5 +181,4 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
     said = (
         f"Layers that gain nothing keep the zeros they were trained with, under a dense kernel of {toolchain}: {why}."
     )
-    choice = replace(settled.choice, remarks=(*settled.choice.remarks, said))
-    return replace(settled, pruned=replace(trained, layers=layers), choice=choice)
+    return replace(settled, pruned=replace(trained, layers=layers).remarked(said))

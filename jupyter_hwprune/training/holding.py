@@ -1,4 +1,4 @@
-"""What holds while the user's own code trains: removed weights stay zero, and their own model stays theirs."""
+"""While the user's code trains, keep removed weights at zero and the user's own model as it was."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def analyse_graph(model: nn.Module, trace: Trace, flipped: Collection[str] = ())
                 labels.pin_value(value, "its channels are the model's output")
         if node.name in weights:
             labels.weights |= {id(value) for value in _values(values[node.name])}
-    settle(labels)
+    join_remaining(labels)
     return Analysis(trace, labels, tensors, values)
 
 
@@ -153,7 +153,7 @@ def _is_tensor(found: Any) -> bool:
     return isinstance(found, Tensor)
 
 
-def settle(labels: Labels) -> None:
+def join_remaining(labels: Labels) -> None:
     """Join what views and equal shares still ask for, until nothing changes."""
     changed = True
     while changed:

@@ -186,10 +186,10 @@ class Labels:
             for _, other in work:
                 theirs = set(other.axes)
                 if own & theirs and own != theirs and len(own) >= len(theirs):
-                    return place, self._settled(factor, own - theirs, own & theirs, reason)
+                    return place, self._without_width(factor, own - theirs, own & theirs, reason)
         return None
 
-    def _settled(self, factor: Factor, apart: set[int], shared: set[int], reason: str) -> Factor | None:
+    def _without_width(self, factor: Factor, apart: set[int], shared: set[int], reason: str) -> Factor | None:
         """Give up, of a head and its width, the width: the axis along which the labels run fastest."""
         inner = min(factor.axes, key=lambda axis: _step(factor.labels, axis))
         if inner in shared and factor.view not in self.decided:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .analysis import Analysis, pinned_roots, settle
+from .analysis import Analysis, join_remaining, pinned_roots
 from .labels import Array
 
 
@@ -33,7 +33,7 @@ class ChannelSet:
     name: str  # the first tensor's module that makes these channels, and a number where it makes several sets
     slots: tuple[Slot, ...]
     makers: tuple[str, ...]  # modules whose outputs these channels are
-    shares: Tensor | None = None  # int64 [U], the group of each unit; every group keeps the same count
+    group_of: Tensor | None = None  # int64 [U], the group of each unit; every group keeps the same count
     orderly: bool = True  # the places of one unit match those of the next, so that units may change places
 
     @property
@@ -43,7 +43,7 @@ class ChannelSet:
     @property
     def free(self) -> bool:
         """Whether the units may be permuted at will, and any number of them removed."""
-        return self.orderly and self.shares is None
+        return self.orderly and self.group_of is None
 
     def sums(self, values: Mapping[str, Tensor]) -> Tensor:
         """Add up for each unit the values of all its weights; `values` have their parameters' shapes. -> float32 [U].
@@ -75,10 +75,10 @@ def find_sets(analysis: Analysis, order: Mapping[str, bool]) -> tuple[ChannelSet
     while True:
         places = _places(analysis, order)
         sets = _alike(analysis, places)
-        conflict = _settle_shares(analysis, sets)
+        conflict = _write_groups(analysis, sets)
         if not conflict:
             return tuple(each.channels for each in sets)
-        settle(analysis.labels)
+        join_remaining(analysis.labels)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _module(tensor: str) -> str:
     return tensor.rpartition(".")[0].partition(".parametrizations")[0].removeprefix("parametrizations")
 
 
-def _settle_shares(analysis: Analysis, sets: list[_Found]) -> bool:
-    """Write the equal shares into the sets; join what crosses sets or contradicts, and say that something did."""
+def _write_groups(analysis: Analysis, sets: list[_Found]) -> bool:
+    """Write the groups that keep equal counts into the sets; join what crosses sets or contradicts, True if any did."""
     labels, conflict = analysis.labels, False
     home = {root: (i, unit) for i, each in enumerate(sets) for unit, root in enumerate(each.roots.tolist())}
     for array, _ in labels.shares:
@@ -178,10 +178,10 @@ def _settle_shares(analysis: Analysis, sets: list[_Found]) -> bool:
         group = torch.full((own.channels.units,), -1)
         if len(known) == len(places) and len({i for i, _ in known}) == 1:
             group[[unit for _, unit in known]] = torch.arange(len(roots)).repeat_interleave(roots.shape[1])
-        before = own.channels.shares
+        before = own.channels.group_of
         if bool((group < 0).any()) or (before is not None and not torch.equal(before, group)):
             labels.join(array, array[:1])
             conflict = True
         else:
-            sets[known[0][0]] = replace(own, channels=replace(own.channels, shares=group))
+            sets[known[0][0]] = replace(own, channels=replace(own.channels, group_of=group))
     return conflict

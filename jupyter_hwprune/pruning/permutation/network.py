@@ -41,13 +41,6 @@ class Permuted:
     most: float | None = None
     reason: str | None = None
 
-    @property
-    def efficacy(self) -> float | None:
-        """0 for the order given, 100 for `most`; None where there is nothing to win, or no such bound."""
-        if self.most is None or self.most <= self.before:
-            return None
-        return (self.after - self.before) / (self.most - self.before) * 100
-
 
 def permute_for(
     model: nn.Module,
@@ -82,7 +75,7 @@ def permute_for(
 
 
 Places = dict[tuple[str, int], Tensor]  # layer, ROWS or COLUMNS -> where a set stands there, int64 [U, k]
-Plan = tuple[ChannelSet, Tensor, Permuted]  # with the order of its units
+Move = tuple[ChannelSet, Tensor, Permuted]  # with the order of its units
 
 
 def _prunable(model: nn.Module, pattern: NM | Block) -> dict[str, Prunable]:
@@ -118,7 +111,7 @@ def _plan_groups(
     pattern: NM,
     rounds: int | None,
     seed: int,
-) -> Plan | None:
+) -> Move | None:
     """Search one order for the columns of all readers; None where n:m does not depend on the order."""
     readers = {name: at for (name, dim), at in places.items() if dim == COLUMNS and not _each_alone(at, pattern.m)}
     if not readers:
@@ -154,7 +147,7 @@ def _among_themselves(positions: Tensor, m: int) -> bool:
 
 def _plan_blocks(
     found: list[tuple[ChannelSet, Places]], matrices: Mapping[str, Tensor], pattern: Block, sparsity: float
-) -> list[Plan]:
+) -> list[Move]:
     """Arrange all sets together, for each layer's blocks depend on the order of its inputs and of its outputs."""
     present = [(channels, places) for channels, places in found if places]
     names = list(dict.fromkeys(name for _, places in present for name, _ in places))
@@ -183,7 +176,7 @@ def _total(scores: Tensor) -> float:
     return float(scores.sum(dtype=torch.float64))
 
 
-def _move(model: nn.Module, example: Example, planned: list[Plan]) -> tuple[Permuted, ...]:
+def _move(model: nn.Module, example: Example, planned: list[Move]) -> tuple[Permuted, ...]:
     """Permute `model` set by set, where a twin with other weights computes the same before and after."""
     results = []
     twin, example = _stirred(model), example.as_float32()

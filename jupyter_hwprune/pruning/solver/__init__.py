@@ -25,7 +25,6 @@ from .sweep import sweep
 Effort = Literal["quick", "full"]
 STEPS = 3  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
 WORTH = 0.01  # of the error: a step that gains less is the last one
-REFIT_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,6 @@ def _error(dense: Tensor, pruned: Tensor, hessian: Tensor, damping: float, lost:
     removed = dense - pruned
     whole = energy(dense, hessian) - damping * dot(dense, dense)
     return max(0.0, lost - damping * dot(removed, removed)) / whole if whole > 0 else 0.0
-
-
-def refit(weight: Tensor, keep: Tensor, gram: Tensor, damping: float) -> Tensor:
-    """Return the least-squares values of the weights kept, for a mask made by anyone. [K, D] -> float32 [K, D]."""
-    hessian, _, _, _ = damped(gram, damping)
-    dense, mask = weight.detach().float().t().contiguous(), keep.t().contiguous()
-    pruned = torch.where(mask, dense, 0.0)
-    conjugate_gradients(pruned, hessian @ (dense - pruned), mask, hessian, REFIT_STEPS)
-    return pruned.t().contiguous()
 
 
 def layer_error(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:

@@ -128,7 +128,7 @@ class Weights(Choices):
             chosen.copy_(torch.where(keep_top(free.abs(), self.budget.left), free, 0.0))
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
-        return settle(pruned != 0, lambda: pruned.square() * self.curvature[:, None], self.count)
+        return to_count(pruned != 0, lambda: pruned.square() * self.curvature[:, None], self.count)
 
 
 class Blocks(Choices):
@@ -158,11 +158,11 @@ class Blocks(Choices):
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
         groups = pruned.reshape(-1, self.size, pruned.shape[1])
-        kept, missed = settle(self.kept, lambda: self._costs(self.curvature, groups), self.count)
+        kept, missed = to_count(self.kept, lambda: self._costs(self.curvature, groups), self.count)
         return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
 
 
-def settle(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:
+def to_count(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:
     """Bring a mask that the price left a few off to its exact count, by what each weight, or block, costs to remove."""
     missed = int(kept.count_nonzero()) != count
     return (keep_top(costs(), count) if missed else kept), missed

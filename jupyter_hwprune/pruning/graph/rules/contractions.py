@@ -128,9 +128,9 @@ def convolution(at: Site) -> Outcome:
     x = at.labels.pin_value(x, reason, range(rank - spatial, rank))
     weight = at.labels.pin_value(weight, reason, range(2, spatial + 2))
     channel = rank - spatial - 1
-    inputs = _settled(at, x, channel)
+    inputs = _along_only(at, x, channel)
     ins, outs = (0, 1) if transposed else (1, 0)
-    own_in, own_out = (_settled(at, weight, axis) for axis in (ins, outs))
+    own_in, own_out = (_along_only(at, weight, axis) for axis in (ins, outs))
     if own_in is not None and not (transposed and groups > 1 and weight.shape[0] == groups):
         at.labels.read.append(own_in.labels.ravel())
     sizes = x.shape[channel], at.shape[channel]
@@ -158,7 +158,7 @@ def _tall(factor: Factor, spatial: int) -> Factor:
     return replace(factor, labels=factor.labels.reshape(-1, *[1] * spatial))
 
 
-def _settled(at: Site, value: Value, axis: int) -> Factor | None:
+def _along_only(at: Site, value: Value, axis: int) -> Factor | None:
     """Return the factor of one axis, cut along nothing else."""
     factor = value.on(axis)
     if factor is None:

@@ -1,0 +1,81 @@
+"""Which layers can hold zeros in a pattern, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import nn
+
+from ..pattern import NM, Block, Unstructured, parse_pattern
+from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .served import Served
+
+ZeroPattern = NM | Block | Unstructured
+Fitting = list[tuple[str, nn.Module, nn.Parameter]]  # a layer's name, the layer, its weight
+ASKED = "it was asked to stay dense (--dense)"
+
+
+def find_fitting(
+    model: nn.Module,
+    patterns: Mapping[str, ZeroPattern],
+    left_dense: Collection[str] = (),
+    served: Served | None = None,
+) -> tuple[Fitting, dict[str, str]]:
+    """Return the layers that can hold the pattern given to them by name, and for each other layer the reason.
+
+    A weight that several layers share is the first one's, and stays whole where a layer that needs it dense reads it:
+    one of `left_dense`, or an embedding. With `served`, so does a layer that its toolchain has no sparse kernel for.
+    """
+    fitting: Fitting = []
+    reasons: dict[str, str] = {}
+    seen = {  # weights that a layer which stays dense reads too
+        id(weight): f"{name}, which stays dense"
+        for name, module in model.named_modules()
+        if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
+        and (name in left_dense or not isinstance(module, PRUNABLE))
+    }
+    unnamed: list[tuple[str, nn.Parameter]] = []
+    for name, module in layers_with_weights(model):
+        weight = module._parameters.get("weight")  # noqa: SLF001
+        reason = ASKED if name in left_dense else reason_not_prunable(module)
+        if reason is None and weight is not None:
+            if id(weight) in seen:
+                reason = f"it shares its weight with {seen[id(weight)]}"
+            elif name in patterns:
+                seen[id(weight)] = f"{name}, where it is pruned"
+                reason = _misfit_of(module, weight, patterns[name], served)
+            else:
+                unnamed.append((name, weight))
+                continue
+        if reason is not None:
+            reasons[name] = reason
+        elif weight is not None:
+            fitting.append((name, module, weight))
+    for name, weight in unnamed:
+        home = seen.get(id(weight))
+        reasons[name] = f"it shares its weight with {home}" if home else "the plan gives it no part"
+    return fitting, reasons
+
+
+def _misfit_of(module: nn.Module, weight: nn.Parameter, pattern: ZeroPattern, served: Served | None) -> str | None:
+    outputs, _, inputs = as_matrix(weight, module).shape
+    reason = misfit(outputs, inputs, pattern)
+    if reason is None and served is not None and served.takes(pattern):
+        reason = served.reason_not_served(module, outputs, inputs)
+    return reason
+
+
+def misfit(outputs: int, inputs: int, pattern: ZeroPattern) -> str | None:
+    """Say why a weight of so many output by input channels cannot hold the pattern; None where it can."""
+    if isinstance(pattern, NM) and inputs % pattern.m:
+        return f"{pattern} needs input channels in multiples of {pattern.m}, and it has {inputs} a group"
+    if isinstance(pattern, Block) and (outputs % pattern.rows or inputs % pattern.columns):
+        return f"blocks of {pattern} do not divide its {outputs} output by {inputs} input channels"
+    return None
+
+
+def zero_pattern(text: str) -> ZeroPattern:
+    """Parse the notation of a pattern that zeroes weights."""
+    pattern = parse_pattern(text)
+    assert isinstance(pattern, (NM, Block, Unstructured))
+    return pattern

@@ -1,0 +1,66 @@
+"""What goes from which layer: each layer with a pattern and a share of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from ..pattern import NM, Channel, Pattern
+from ..report import Sensitivity
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one layer loses: `share` of its weights, of its blocks or of its channels; n:m fixes its own share."""
+
+    pattern: Pattern
+    share: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pattern, NM) and abs(self.share - self.pattern.sparsity) > 1e-9:
+            raise InputError(
+                f"A plan takes {self.share:.0%} of a layer by {self.pattern}, which always removes "
+                f"{self.pattern.sparsity:.0%}. Give that share, or another pattern."
+            )
+        if not 0 <= self.share < 1:
+            raise InputError(f"A plan takes the share {self.share} of a layer; give a number from 0 to below 1.")
+
+    def __str__(self) -> str:
+        return f"{self.pattern} at {self.share:.0%}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts by the names of layers; a layer without a part stays dense.
+
+    Channels that several layers make go together: their part stands under one name, that of their set (`Channels`).
+    `reasons` say why other layers have no part, and `sensitivity` is the scan that the shares rest on, if there was
+    one. Raises InputError for a plan that names no layer.
+    """
+
+    parts: Mapping[str, Part]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    sensitivity: Sensitivity | None = None
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise InputError("The plan names no layer, so nothing would be pruned. Give at least one layer a part.")
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Each pattern once."""
+        return tuple(dict.fromkeys(part.pattern for part in self.parts.values()))
+
+    @property
+    def removes_channels(self) -> bool:
+        return any(isinstance(pattern, Channel) for pattern in self.patterns)
+
+    @property
+    def largest_share(self) -> float:
+        return max(part.share for part in self.parts.values())
+
+
+def uniform(layers: Iterable[str], pattern: Pattern, share: float) -> dict[str, Part]:
+    """Give every layer the same part; of n:m the one that it fixes."""
+    return dict.fromkeys(layers, Part(pattern, pattern.sparsity if isinstance(pattern, NM) else share))
