@@ -94,12 +94,12 @@ def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] 
         raise InputError(f'weights is {weights!r}; it is "saved", or "own" for those of the model given.')
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
-    manifest, report = read(folder)
+    contents, report = read(folder)
     if weights == "own" and report.request.permute:
         raise InputError(
             f"The channels of the run in {folder} changed places (--permute) to suit its own weights, so its masks say "
             "nothing of other weights. Prune this model by the same line instead."
         )
     own = copy.deepcopy(model).cpu()
-    rebuild(folder, manifest, own, with_saved_weights=weights == "saved")
-    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), manifest.structure)
+    rebuild(folder, contents, own, with_saved_weights=weights == "saved")
+    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), contents.structure)

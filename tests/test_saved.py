@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from jupyter_hwprune import Run, hwprune, load, saved
 from jupyter_hwprune.errors import InputError, ReportError
-from jupyter_hwprune.saved import MANIFEST, MASKS, WEIGHTS
+from jupyter_hwprune.saved import CONTENTS, MASKS, WEIGHTS
 from jupyter_hwprune.saved.structure import structure_of
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Attention, Transformer, cnn
@@ -124,7 +124,7 @@ def test_weights_report_and_network_come_back_exactly(name: str, pattern: str, t
 
 
 @pytest.mark.parametrize(("name", "pattern"), CASES)
-def test_the_manifest_prunes_another_model_of_the_same_kind(name: str, pattern: str, tmp_path: Path) -> None:
+def test_the_contents_prunes_another_model_of_the_same_kind(name: str, pattern: str, tmp_path: Path) -> None:
     """Of the same model it makes the same pruned one again; of another the same cut, with its own weights."""
     torch.manual_seed(0)
     model = ZOO[name][0]()
@@ -183,12 +183,12 @@ def test_half_precision_and_whole_numbers_come_back_in_their_types(tmp_path: Pat
 
 
 def test_nothing_in_the_folder_is_code(zeroed: Path) -> None:
-    assert sorted(path.name for path in zeroed.iterdir()) == [MANIFEST, MASKS, WEIGHTS]
-    assert json.loads((zeroed / MANIFEST).read_text())["format"] == "jupyter-hwprune run"
+    assert sorted(path.name for path in zeroed.iterdir()) == [CONTENTS, MASKS, WEIGHTS]
+    assert json.loads((zeroed / CONTENTS).read_text())["format"] == "jupyter-hwprune run"
     weights = load_file(zeroed / WEIGHTS)
     bits = load_file(zeroed / MASKS)
     assert bits["1.0.weight"].numel() == weights["1.0.weight"].numel() // 8
-    assert {path.stat().st_mode for path in zeroed.iterdir()} == {(zeroed / MANIFEST).stat().st_mode}
+    assert {path.stat().st_mode for path in zeroed.iterdir()} == {(zeroed / CONTENTS).stat().st_mode}
 
 
 # --- places to save in ---
@@ -214,7 +214,7 @@ def test_other_places_are_refused_and_left_as_they_were(kind: str, tmp_path: Pat
         (place / "notes.txt").write_text("mine")
     elif kind == "JSON":
         place.mkdir()
-        (place / MANIFEST).write_text("{}")
+        (place / CONTENTS).write_text("{}")
     elif kind == "a file":
         place.write_text("mine")
     elif kind == "no parent":
@@ -325,40 +325,40 @@ def cut_short(path: Path) -> None:
 
 
 def change_content(folder: Path, change: Callable[[Any], Any], *, resealed: bool) -> None:
-    data = json.loads((folder / MANIFEST).read_text())
+    data = json.loads((folder / CONTENTS).read_text())
     change(data["content"])
     if resealed:
         data["sha256"] = saved._digest(data["content"])
-    (folder / MANIFEST).write_text(json.dumps(data))
+    (folder / CONTENTS).write_text(json.dumps(data))
 
 
 def change_head(folder: Path, **values: Any) -> None:
-    (folder / MANIFEST).write_text(json.dumps(json.loads((folder / MANIFEST).read_text()) | values))
+    (folder / CONTENTS).write_text(json.dumps(json.loads((folder / CONTENTS).read_text()) | values))
 
 
 def replace_tensors(folder: Path, file: str, tensors: dict[str, Tensor]) -> None:
-    """Write other tensors, and a manifest that knows their size and checksum."""
+    """Write other tensors, and a contents that knows their size and checksum."""
     save_file(tensors, folder / file)
     told = {"bytes": (folder / file).stat().st_size, "sha256": saved._sha256(folder / file)}
     change_content(folder, lambda content: content["files"].update({file: told}), resealed=True)
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no manifest": (lambda f: (f / MANIFEST).unlink(), "There is no saved run in"),
+    "no contents": (lambda f: (f / CONTENTS).unlink(), "There is no saved run in"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), "weights.safetensors, it cannot be read"),
     "weights cut short": (lambda f: cut_short(f / WEIGHTS), r"\d+ bytes are there and \d+ were written"),
     "weights flipped": (lambda f: flip(f / WEIGHTS), "weights.safetensors, its content is not what its checksum says"),
-    "manifest cut short": (lambda f: cut_short(f / MANIFEST), "manifest.json, it is not JSON"),
-    "manifest empty": (lambda f: (f / MANIFEST).write_text(""), "it is not JSON"),
-    "manifest binary": (lambda f: (f / MANIFEST).write_bytes(bytes(range(128, 256))), "it is not JSON"),
-    "manifest a list": (lambda f: (f / MANIFEST).write_text("[]"), "it is no object"),
-    "manifest deep": (lambda f: (f / MANIFEST).write_text('{"a":' * 9000 + "1" + "}" * 9000), "it is not JSON"),
+    "contents cut short": (lambda f: cut_short(f / CONTENTS), "contents.json, it is not JSON"),
+    "contents empty": (lambda f: (f / CONTENTS).write_text(""), "it is not JSON"),
+    "contents binary": (lambda f: (f / CONTENTS).write_bytes(bytes(range(128, 256))), "it is not JSON"),
+    "contents a list": (lambda f: (f / CONTENTS).write_text("[]"), "it is no object"),
+    "contents deep": (lambda f: (f / CONTENTS).write_text('{"a":' * 9000 + "1" + "}" * 9000), "it is not JSON"),
     "another format": (lambda f: change_head(f, format="something"), "says that it is something 1; this package reads"),
     "a later version": (lambda f: change_head(f, version=2), "run 2; this package reads jupyter-hwprune run 1"),
     "no content": (lambda f: change_head(f, content=None), "its content is not what its checksum says"),
-    "manifest tampered": (
+    "contents tampered": (
         lambda f: change_content(f, lambda c: c["report"]["totals"].update(weights=1), resealed=False),
-        "manifest.json, its content is not what its checksum says",
+        "contents.json, its content is not what its checksum says",
     ),
 }
 
@@ -380,12 +380,12 @@ FORGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "none": (kept_positions(lambda kept: kept[0].clear()), "positions kept of 32"),
     "no numbers": (kept_positions(lambda kept: kept[0].append("3")), "is not of type int"),
     "too few dimensions": (kept_positions(lambda kept: kept.pop()), "has kept positions for 3"),
-    "one fewer": (kept_positions(lambda kept: kept[0].pop()), "its tensors are not those of the manifest"),
+    "one fewer": (kept_positions(lambda kept: kept[0].pop()), "its tensors are not those of contents.json"),
     "no tensors": (
         lambda f: change_content(f, lambda content: content["structure"].update(tensors=3), resealed=True),
-        "manifest.json, ",
+        "contents.json, ",
     ),
-    "a field more": (lambda f: change_content(f, lambda c: c.update(code="x"), resealed=True), "manifest.json, .*code"),
+    "a field more": (lambda f: change_content(f, lambda c: c.update(code="x"), resealed=True), "contents.json, .*code"),
     "no report": (lambda f: change_content(f, lambda c: c.pop("report"), resealed=True), "schema version None"),
     "report damaged": (
         lambda f: change_content(f, lambda c: c["report"].update(totals=3), resealed=True),
@@ -397,7 +397,7 @@ FORGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "other tensors": (
         lambda f: replace_tensors(f, WEIGHTS, {"0.0.weight": torch.zeros(16, 3, 3, 3)}),
-        "its tensors are not those of the manifest",
+        "its tensors are not those of contents.json",
     ),
     "an attribute of another value": (
         lambda f: change_content(
@@ -452,9 +452,9 @@ def test_a_file_of_tensors_that_is_none_is_refused(zeroed: Path) -> None:
         load(zeroed, cnn())
 
 
-def test_a_manifest_too_large_is_not_read(zeroed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved, "LARGEST_MANIFEST_BYTES", 1000)
-    with pytest.raises(ReportError, match=r"manifest\.json, it is larger than"):
+def test_a_contents_too_large_is_not_read(zeroed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "LARGEST_CONTENTS_BYTES", 1000)
+    with pytest.raises(ReportError, match=r"contents\.json, it is larger than"):
         load(zeroed, cnn())
 
 

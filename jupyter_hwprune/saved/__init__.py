@@ -1,10 +1,10 @@
-"""A run as a folder without code in it: the weights, the zeros as bits, and a manifest in JSON.
+"""A run as a folder without code in it: the weights, the zeros as bits, and a list of contents in JSON.
 
 | file                | holds                                                                                    |
 |---------------------|------------------------------------------------------------------------------------------|
 | weights.safetensors | the pruned model's state, tensors with several names once                                |
 | masks.safetensors   | of each weight that holds zeros which of it are kept: a bit a weight, 1 = kept           |
-| manifest.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
+| contents.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ..toolchains.process import remove
 from .structure import Structure, cut, misfits, named_tensors, shared_names
 
 FORMAT, VERSION = "jupyter-hwprune run", 1
-MANIFEST, WEIGHTS, MASKS = "manifest.json", "weights.safetensors", "masks.safetensors"
-LARGEST_MANIFEST_BYTES = 1 << 28
+CONTENTS, WEIGHTS, MASKS = "contents.json", "weights.safetensors", "masks.safetensors"
+LARGEST_CONTENTS_BYTES = 1 << 28
 ROUNDING = 1e-6  # of the sparsities in a report
 
 
@@ -42,7 +42,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Contents:
     """The description in the folder; `package` is the version of this package that wrote it."""
 
     package: str
@@ -58,7 +58,7 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
     if structure is None:
         raise InputError(
             "This run removed single positions inside its weights, and no whole rows and columns of them, which the "
-            "manifest cannot say. Keep the model itself: torch.save(run.model, path)."
+            "contents cannot say. Keep the model itself: torch.save(run.model, path)."
         )
     _require_as_reported(model, report, structure)
     target = Path(folder).expanduser().absolute()
@@ -68,9 +68,9 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
         aside.mkdir()
         _write(aside, WEIGHTS, _state(model))
         _write(aside, MASKS, _masks(model, report))
-        (aside / MANIFEST).write_text(_manifest_text(aside, report, structure), encoding="utf-8")
+        (aside / CONTENTS).write_text(_contents_text(aside, report, structure), encoding="utf-8")
         for name in (WEIGHTS, MASKS):  # which safetensors writes for this user's eyes only
-            (aside / name).chmod((aside / MANIFEST).stat().st_mode)
+            (aside / name).chmod((aside / CONTENTS).stat().st_mode)
         _move(aside, target)
     except _failures() as error:
         raise InputError(
@@ -87,7 +87,7 @@ def _require_free(target: Path) -> None:
         if not target.exists():
             return
         names = {path.name for path in target.iterdir()}
-        if not names or (names <= {MANIFEST, WEIGHTS, MASKS} and _read_json(target).get("format") == FORMAT):
+        if not names or (names <= {CONTENTS, WEIGHTS, MASKS} and _read_json(target).get("format") == FORMAT):
             return
     except (OSError, ReportError) as error:
         raise InputError(f"The run cannot be saved in {target}: {first_line(error)}. Choose another folder.") from None
@@ -134,11 +134,11 @@ def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     save_file(dict(tensors), folder / name, metadata={"format": "pt"})
 
 
-def _manifest_text(folder: Path, report: Report, structure: Structure) -> str:
+def _contents_text(folder: Path, report: Report, structure: Structure) -> str:
     from .. import __version__
 
     files = {name: File((folder / name).stat().st_size, _sha256(folder / name)) for name in (WEIGHTS, MASKS)}
-    content = codec.unstructure(Manifest(__version__, structure, files)) | {"report": to_data(report)}
+    content = codec.unstructure(Contents(__version__, structure, files)) | {"report": to_data(report)}
     head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
     return json.dumps(head | {"content": content}, allow_nan=False)
 
@@ -167,8 +167,8 @@ def _move(aside: Path, target: Path) -> None:
     remove(earlier)
 
 
-def read(folder: str | Path) -> tuple[Manifest, Report]:
-    """Read the manifest; raises ReportError when it is missing, damaged, or of another version."""
+def read(folder: str | Path) -> tuple[Contents, Report]:
+    """Read contents.json; raises ReportError when it is missing, damaged, or of another version."""
     data = _read_json(Path(folder).expanduser())
     if data.get("format") != FORMAT or data.get("version") != VERSION:
         found = f"{str(data.get('format'))[:40]} {str(data.get('version'))[:20]}"
@@ -178,30 +178,30 @@ def read(folder: str | Path) -> tuple[Manifest, Report]:
         )
     content = data.get("content")
     if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # also where a number was changed
-        raise _damaged(folder, MANIFEST, "its content is not what its checksum says")
+        raise _damaged(folder, CONTENTS, "its content is not what its checksum says")
     report = Report.from_json(json.dumps(content.pop("report", None)))
     try:
-        return codec.structure(content, Manifest), report
+        return codec.structure(content, Contents), report
     except ReportError as error:
-        raise _damaged(folder, MANIFEST, str(error).partition(": ")[2].rstrip(".")) from None
+        raise _damaged(folder, CONTENTS, str(error).partition(": ")[2].rstrip(".")) from None
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+    path = folder / CONTENTS
     try:
         with path.open("rb") as file:
-            raw = file.read(LARGEST_MANIFEST_BYTES + 1)
+            raw = file.read(LARGEST_CONTENTS_BYTES + 1)
     except OSError as error:
         raise ReportError(f"There is no saved run in {folder}: {first_line(error)}.") from None
-    if len(raw) > LARGEST_MANIFEST_BYTES:
-        raise _damaged(folder, MANIFEST, f"it is larger than {LARGEST_MANIFEST_BYTES >> 20} MiB")
+    if len(raw) > LARGEST_CONTENTS_BYTES:
+        raise _damaged(folder, CONTENTS, f"it is larger than {LARGEST_CONTENTS_BYTES >> 20} MiB")
     try:
         data = json.loads(raw)
         _digest(data)  # what is nested too deep to be written was no run of ours
     except (ValueError, RecursionError) as error:
-        raise _damaged(folder, MANIFEST, f"it is not JSON ({first_line(error)})") from None
+        raise _damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
     if not isinstance(data, dict):
-        raise _damaged(folder, MANIFEST, "it is no object")
+        raise _damaged(folder, CONTENTS, "it is no object")
     return data
 
 
@@ -209,31 +209,31 @@ def _damaged(folder: str | Path, name: str, why: str) -> ReportError:
     return ReportError(f"The saved run in {folder} is damaged: of {name}, {why}. Copy it again, or save the run again.")
 
 
-def rebuild(folder: str | Path, manifest: Manifest, model: nn.Module, *, with_saved_weights: bool) -> None:
+def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_saved_weights: bool) -> None:
     """Make the dense `model` the pruned one in place: with the weights that were saved, or its own under the masks.
 
     Raises InputError where it does not fit, and ReportError for a damaged file.
     """
-    unlike = misfits(model, manifest.structure)
+    unlike = misfits(model, contents.structure)
     if unlike:
         more = f", and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise InputError(
             f"This model is not of the kind that was pruned: {'; '.join(unlike[:3])}{more}. Give the dense model as it "
             "was then, built by the same code with the same sizes."
         )
-    cut(model, manifest.structure)
+    cut(model, contents.structure)
     if with_saved_weights:
         shared = shared_names(model)
-        with _opened(folder, WEIGHTS, manifest) as file:
+        with _opened(folder, WEIGHTS, contents) as file:
             persistent = {name for name in model.state_dict() if name not in shared}
             own = {name: tensor for name, tensor in named_tensors(model) if name in persistent}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             if shapes != {name: tuple(tensor.shape) for name, tensor in own.items()}:
-                raise _damaged(folder, WEIGHTS, "its tensors are not those of the manifest")
+                raise _damaged(folder, WEIGHTS, "its tensors are not those of contents.json")
             for name, tensor in own.items():
                 tensor.data = file.get_tensor(name)
         return
-    with _opened(folder, MASKS, manifest) as file, torch.no_grad():
+    with _opened(folder, MASKS, contents) as file, torch.no_grad():
         weights = dict(model.named_parameters())
         for name in file.keys():  # noqa: SIM118 - it is no dict
             bits = file.get_tensor(name)
@@ -244,15 +244,15 @@ def rebuild(folder: str | Path, manifest: Manifest, model: nn.Module, *, with_sa
 
 
 @contextlib.contextmanager
-def _opened(folder: str | Path, name: str, manifest: Manifest) -> Iterator[Any]:
-    """Open a file of tensors once its size and its checksum are the manifest's."""
+def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
+    """Open a file of tensors once its size and its checksum are those of contents.json."""
     from safetensors import safe_open
 
     path = Path(folder).expanduser() / name
     try:
-        written = manifest.files.get(name)
+        written = contents.files.get(name)
         if written is None:
-            raise _damaged(folder, MANIFEST, f"it says nothing of {name}")
+            raise _damaged(folder, CONTENTS, f"it says nothing of {name}")
         if path.stat().st_size != written.bytes:
             raise _damaged(folder, name, f"{path.stat().st_size} bytes are there and {written.bytes} were written")
         if _sha256(path) != written.sha256:
