@@ -121,7 +121,7 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
 
 
 TENSORRT_RULE = at_least_inputs(256, "TensorRT: convolutions below 256 channels seldom gain", "convolution")
-FEW_ROWS = at_least_rows(64, "sparse Tensor Cores seldom pay below 64; a larger --batch gives them work")
+FEW_ROWS = at_least_rows(64, "sparse Tensor Cores seldom pay below 64 rows; a larger --batch gives them work")
 BITS_16 = dict.fromkeys(("float16", "bfloat16"), 16)
 BITS_8 = dict.fromkeys(("int8", "float8"), 32)
 CUSPARSELT = SparseKernels(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import counted
@@ -28,9 +27,10 @@ def targets_text(survey: Targets) -> str:
     rows = [(row.target.name, _offers(row), _here(row), row.target.chip) for row in survey.rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
-    for maker, group in groupby(zip(survey.rows, rows, strict=True), key=lambda pair: pair[0].target.maker):
+    of = dict(zip((row.target.name for row in survey.rows), rows, strict=True))
+    for maker, group in _by_maker(survey.rows).items():
         lines += ["", maker]
-        for _, cells in group:
+        for cells in (of[row.target.name] for row in group):
             columns = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=True)]
             lines.append(f"  {'  '.join(columns)}  {cells[3]}"[: terminal_width() - 1].rstrip())
     lines += ["", *(line for said in LEGEND for line in _wrapped(said, "", ""))]
@@ -45,20 +45,27 @@ LEGEND = (
 
 
 def targets_html(survey: Targets) -> str:
-    head = ("target", "prune", "here", "chip")
-    parts = []
-    for maker, group in groupby(survey.rows, key=lambda row: row.target.maker):
-        rows = [
+    rows: list[tuple[str, ...]] = []
+    for maker, group in _by_maker(survey.rows).items():
+        rows.append((f"<i>{escape(maker)}</i>", "", "", ""))
+        rows += [
             (
                 f"<b>{escape(row.target.name)}</b>",
-                escape(_offers(row)),
-                escape(_here(row)),
+                escape(_offers(row)).replace(" ", "&nbsp;"),
+                escape(_here(row)).replace(" ", "&nbsp;"),
                 f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>",
             )
             for row in group
         ]
-        parts.append(f"<p><b>{escape(maker)}</b></p>{_table(head, rows)}")
-    return "".join(parts) + f"<p>{escape(' '.join(LEGEND))}</p>"
+    return _table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
+
+
+def _by_maker(rows: Sequence[TargetHere]) -> dict[str, list[TargetHere]]:
+    """Gather the rows of each maker, makers in the order of their first chip."""
+    found: dict[str, list[TargetHere]] = {}
+    for row in rows:
+        found.setdefault(row.target.maker.capitalize() if " " in row.target.maker else row.target.maker, []).append(row)
+    return found
 
 
 def _offers(row: TargetHere) -> str:
@@ -112,6 +119,7 @@ def doctor_text(found: Doctor) -> str:
     lines = ["hwprune doctor: what each toolchain says of itself here", ""]
     for name, said in _about(found.target) if found.target else ():
         lines += _wrapped(said, f"{name:<14} ", INDENT)
+    lines += [""] if found.target else []
     for name, state, symptoms in _doctor_rows(found):
         lines.append(f"{name:<14} {state}")
         for said in symptoms:
