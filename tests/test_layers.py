@@ -13,6 +13,7 @@ ORDER = (
     ("quiet",),
     ("pattern",),
     ("codec",),
+    ("words",),
     ("report",),
     ("merging",),
     ("target",),

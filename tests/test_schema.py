@@ -1,4 +1,4 @@
-"""What the extension takes from the Python side is fresh: the report's JSON schema, and the words for its facts."""
+"""What the extension takes from the Python side is fresh: the report's JSON schema, and reports for its tests to draw."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def generate() -> dict[str, Any]:
         return runpy.run_path(str(EXTENSION / "generate.py"))
 
 
-@pytest.mark.parametrize("name", ["src/report.schema.json", "src/panel/answers.schema.json", "test/view/words.json"])
+@pytest.mark.parametrize("name", ["src/report.schema.json", "src/panel/answers.schema.json", "test/view/cases.json"])
 def test_what_is_committed_is_what_the_python_side_says(generate: dict[str, Any], name: str) -> None:
     wanted = generate["files"]()[EXTENSION / name]
     assert (EXTENSION / name).read_text(encoding="utf-8") == wanted, (

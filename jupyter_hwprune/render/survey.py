@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from .. import words
 from ..errors import counted
 from ..report import Evidence
-from . import words
+from ..words.numbers import milliseconds, share
 from .text import terminal_width
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def targets_html(survey: Targets) -> str:
     head = (
         "target",
         "pattern, toolchains",
-        "guide's gain",
+        "typical gain",
         "limited by, judged by",
         "common mistake; rules",
         "here",
@@ -66,7 +67,7 @@ def _about(row: TargetHere) -> list[tuple[str, str]]:
     target = row.target
     about = [
         ("prune", "; ".join(f"{stack.pattern} with {stack.toolchain}" for stack in target.stacks)),
-        ("guide", f"{target.typical_speedup} over dense" if target.typical_speedup else "gives no figure for it"),
+        ("typical gain", f"{target.typical_speedup} over dense" if target.typical_speedup else "no figure is known"),
         ("limit", f"{target.primary_constraint}; judged by {target.validation_metric}"),
         ("rules", "; ".join(target.shape_rules)),
         ("mistake", target.common_mistake),
@@ -206,8 +207,8 @@ def simulation_html(found: Simulation) -> str:
 def _simulated(found: Simulation) -> list[tuple[str, ...]]:
     if found.dense_ms is None:
         return []
-    rows = [(words.share(row.sparsity), words.milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
-    return [("zeros", "time", "against dense"), ("none", words.milliseconds(found.dense_ms), ""), *rows]
+    rows = [(share(row.sparsity), milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
+    return [("zeros", "time", "against dense"), ("none", milliseconds(found.dense_ms), ""), *rows]
 
 
 def _about_simulation(found: Simulation) -> list[str]:
