@@ -61,9 +61,9 @@ def _remarks(timed: Report, rest: Report) -> Iterator[str]:
     if _pruned_otherwise(timed, rest):
         yield (
             "The two runs removed different weights of the same model, though the same was asked for "
-            f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}): other calibration inputs, training or another "
-            "version of torch can do that. All here is of the model that was timed. To time the other one, save its "
-            "pruned weights and load them there."
+            f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}): other calibration inputs, training or "
+            "another version of torch can do that. All here is of the model that was timed. To time the other one, save "
+            "its pruned weights and load them there."
         )
     if differs and timed.scores is None and rest.scores is not None:
         dense = len(timed.returned) + len(rest.returned)

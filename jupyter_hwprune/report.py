@@ -526,8 +526,8 @@ class Report:
             data = _from_older(data)
         elif version != SCHEMA_VERSION:
             raise ReportError(
-                f"This report has schema version {str(version)[:20]}; this package reads "
-                f"versions {OLDER_VERSION} and {SCHEMA_VERSION}. "
+                f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}, "
+                f"and {OLDER_VERSION} as well. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
         data.pop("words", None)

@@ -153,4 +153,4 @@ def _compiled(plain: r.Report) -> r.Report:
     """Return a report of a model that was compiled for a chip that is not here."""
     evidence = r.Evidence("compiled", device="a chip, made up", reason="the chip is not here", cure="run it there")
     request = replace(plain.request, target="arm-cpu", toolchain="tvm", device="arm64", on_host=False)
-    return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250_000, 800))
+    return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250, 800))

@@ -66,7 +66,7 @@ def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:
 
 def _written(name: str) -> list[str]:
     """Name the fields that are written whatever they hold, of a part of a report that leaves some out."""
-    kind = getattr(report, name, None)
+    kind: Any = getattr(report, name, None)
     return [field.name for field in fields(kind) if field.default is MISSING] if codec.omits_defaults(kind) else []
 
 

@@ -123,9 +123,8 @@ def check_against(shown: Locator, report: Report) -> None:
     expect(shown.locator(".hwprune-badge")).to_have_text(words.headline(report))
     expect(shown.get_by_role("heading", name=words.what(report), exact=True)).to_be_visible()
     for fact in words.facts(report):
-        expect(
-            shown.locator("dl > dt", has_text=fact.name).locator("+ dd").get_by_text(fact.said, exact=True)
-        ).to_be_visible()
+        told = shown.locator("dl > dt", has_text=fact.name).locator("+ dd")
+        expect(told.get_by_text(fact.said, exact=True)).to_be_visible()
     for layer, said in words.rows(report, words.words_of(report).columns):
         row = shown.get_by_role("row").filter(has=shown.page.get_by_role("button", name=layer.name, exact=True))
         for cell in (said["weight"], said["removed"], said["faster"]):
