@@ -62,7 +62,7 @@ def _remarks(timed: Report, rest: Report) -> Iterator[str]:
         yield (
             "The two runs removed different weights of the same model, though the same was asked for "
             f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}): other calibration inputs, training or "
-            "another version of torch can do that. All here is of the model that was timed. To time the other one, save "
+            "another version of torch can do that. All here is of the model that was timed; to time the other, save "
             "its pruned weights and load them there."
         )
     if differs and timed.scores is None and rest.scores is not None:
