@@ -10,7 +10,7 @@ from .markdown import bullets, code, contents, facts, table
 INTRODUCTION = """# Targets
 
 Each chip has a row of data: what to prune for it, who compiles and judges it, the rules for shapes, what its vendor
-says, and what we found where the guide's advice does not hold. `%hwprune targets` shows the same table with what can be
+says, and what we found where the usual advice does not hold. `%hwprune targets` shows the same table with what can be
 measured on the machine at hand. `--target NAME` picks a row, `--target NAME:TOOLCHAIN` also the toolchain.
 """
 
@@ -66,13 +66,13 @@ def _stack(stack: Stack) -> tuple[str, ...]:
 
 
 def _judged(target: Target) -> str:
-    guide = "the guide gives no figure"
+    typical = "no figure is known"
     if target.typical_speedup:
-        guide = f"{target.typical_speedup} over dense, as the guide has it; that is not a measurement"
+        typical = f"{target.typical_speedup} over dense; a rule of thumb, not a measurement"
     rows = [
         ("limited by", target.primary_constraint),
         ("judged by", target.validation_metric),
-        ("typical gain", guide),
+        ("typical gain", typical),
         ("common mistake", target.common_mistake),
     ]
     return facts(rows)

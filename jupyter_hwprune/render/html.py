@@ -7,6 +7,7 @@ and the pictures: bars are letters, and the masks stand below in letters as well
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -66,7 +67,7 @@ def _verdict(said: Words) -> str:
 def _facts(said: Words, reasons: Sequence[str]) -> str:
     rows = [(fact.name, fact.said) for fact in said.facts] + [("why", reason) for reason in reasons]
     cells = "".join(
-        f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{escape(fact)}</td></tr>' for name, fact in rows
+        f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{_with_code(fact)}</td></tr>' for name, fact in rows
     )
     return f"<table>{cells}</table>"
 
@@ -110,6 +111,11 @@ def _layer(layer: Layer, said: dict[Key, str], longest: float) -> str:
         escape(said["kernel"][:80]),
     )
     return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _with_code(said: str) -> str:
+    """Escape words; what stands between backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(said))
 
 
 def _unbroken(said: str) -> str:

@@ -77,7 +77,9 @@ function cautions(reports: SeenReport[]): string[] {
     ...(names.length > 0 ? [`Their times cannot be compared: they differ in ${listed(names)}.`] : []),
     ...(guessed.length > 0 ? [`Their estimates cannot be compared: they differ in ${listed(guessed)}.`] : []),
     ...(timed.length > 0 && estimated.length > 0
-      ? [`A compiler's estimates stand beside no times: ${estimated.length} of these ${reports.length} shows none.`]
+      ? [
+          `${estimated.length} of these ${reports.length} ${estimated.length === 1 ? 'is' : 'are'} a compiler's estimate, without numbers beside times.`,
+        ]
       : []),
     ...(missing > 0
       ? [`${missing} of these ${reports.length} ${missing === 1 ? 'has' : 'have'} no times: not measured.`]

@@ -31,7 +31,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
 
 /** One paragraph in the place of what cannot be shown. */
 export function notice(said: string[]): HTMLElement {
-  return element('p', { class: 'hwprune-notice', attributes: { role: 'note' } }, said.join(' '));
+  return element('p', { class: 'hwprune-notice', attributes: { role: 'note' } }, withCode(said.join(' ')));
 }
 
 function why(reasons: string[]): HTMLElement | null {

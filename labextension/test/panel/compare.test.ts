@@ -55,7 +55,7 @@ describe('reports side by side', () => {
       expect(row(found, name)?.values[1]).toBe('an estimate, left out beside times');
     }
     expect(row(found, 'verdict')?.values[1]).toBe('estimated');
-    expect(found.cautions).toEqual(["A compiler's estimates stand beside no times: 1 of these 2 shows none."]);
+    expect(found.cautions).toEqual(["1 of these 2 is a compiler's estimate, without numbers beside times."]);
   });
 
   it('show estimates beside each other, and say where they are of two compilers', () => {

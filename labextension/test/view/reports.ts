@@ -10,7 +10,7 @@ export const NAMES = Object.keys(cases) as Name[];
 
 /** A report as JSON brings it, for a test to change. */
 export function data(name: Name = 'full'): Data {
-  return structuredClone(cases[name]) as Data;
+  return structuredClone(cases[name]);
 }
 
 export function reading(source: unknown): Reading {
@@ -27,10 +27,14 @@ export function report(name: Name = 'full'): Seen<Report> {
 
 /** The report as version 4 wrote it: one kind of measurement, and no words. */
 export function older(name: Name = 'full'): Data {
-  const { words: _words, footprint: _footprint, ...rest } = data(name);
-  const { kind: _kind, ...measurement } = rest.measurement as Data;
-  const layers = (rest.layers as Data[]).map(({ evidence: _evidence, ...layer }) => layer);
-  return { ...rest, measurement, layers, schema_version: 4 };
+  const report = data(name);
+  const layers = (report.layers as Data[]).map(layer => without(layer, 'evidence', 'estimate'));
+  const measurement = without(report.measurement as Data, 'kind');
+  return { ...without(report, 'words', 'footprint'), measurement, layers, schema_version: 4 };
+}
+
+function without(data: Data, ...names: string[]): Data {
+  return Object.fromEntries(Object.entries(data).filter(([name]) => !names.includes(name)));
 }
 
 /** The first layer of a plain report, changed. */

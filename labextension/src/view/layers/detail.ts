@@ -1,6 +1,8 @@
+import type { Layer } from '../../report';
 import { element, pairs } from '../elements';
-import { share } from '../format';
+import { fixed, share } from '../format';
 import { heatmap } from '../heatmap/zoom';
+import type { Seen } from '../reading';
 import { intervalStrip } from '../verdict';
 import { text, type Cells, type Row } from '../words';
 
@@ -10,16 +12,33 @@ export function detail(row: Row, heads: Cells): HTMLElement {
 }
 
 function layerFacts({ layer, cells }: Row, heads: Cells): [string, Node | string][] {
-  const { removed, valid, faster, ...others } = cells;
-  const groups = layer.valid_groups === null ? '' : ` (${share(layer.valid_groups)} of groups hold the pattern)`;
-  const judged = element('span', { class: 'hwprune-judged' }, text(faster ?? null), intervalStrip(layer.speed));
-  const rest = Object.entries(others).filter(([, said]) => said !== '');
+  const said = (key: keyof Cells): [string, Node | string][] => {
+    const cell = cells[key] ?? '';
+    return cell === '' ? [] : [[heads[key] ?? key, drawn(key, cell, layer)]];
+  };
   return [
     ['layer', `${text(layer.name) || 'the model itself'} (${text(layer.kind)})`],
-    ['pattern', `${text(layer.pattern)}, ${text(removed ?? null)} removed`],
-    ['valid', `${text(valid ?? null)}${groups}`],
-    ['faster', judged],
-    ...rest.map(([key, said]): [string, string] => [heads[key as keyof Cells] ?? key, said]),
+    ...said('weight'),
+    ['pattern', text(layer.pattern)],
+    ...KEYS.flatMap(said),
     ...(layer.evidence === null ? [] : [['evidence', layer.evidence] as [string, string]]),
   ];
+}
+
+const KEYS: readonly (keyof Cells)[] = [
+  ...(['removed', 'macs', 'time', 'valid', 'used', 'faster', 'kernel'] as const),
+  ...(['alone', 'served', 'counters', 'compressed', 'error'] as const),
+];
+
+/** A cell with what its numbers add to it. */
+function drawn(key: keyof Cells, cell: string, { valid_groups: groups, speed }: Seen<Layer>): Node | string {
+  if (key === 'valid' && groups !== null) {
+    return `${cell} (${share(groups)} of groups hold the pattern)`;
+  }
+  const { low, high } = speed;
+  if (key !== 'faster' || low === null || high === null) {
+    return cell;
+  }
+  const range = `${cell} (95 % interval ${fixed(low, 2)} to ${fixed(high, 2)})`;
+  return element('span', { class: 'hwprune-judged' }, range, intervalStrip(speed));
 }
