@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .facts import Fact, facts, left_dense, line, returned
+from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
+from .line import line
 from .verdict import badge, headline, interval, speed, what
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import counted
 from .layers import name
+from .line import line
 from .numbers import UNKNOWN, count, middle_cut, milliseconds, removed, share, sizes, three_digits
 from .verdict import estimator, interval, speed
 
@@ -115,31 +115,6 @@ def baselines(report: Report) -> list[tuple[str, str]]:
             )
         )
     return rows
-
-
-def line(report: Report) -> str:
-    """Return the line that asks for this very run again, on a machine that can measure it."""
-    request = report.request
-    recipe = request.recipe
-    options = {
-        "input": request.input,
-        "target": f"{request.target}:{request.toolchain}",
-        "recipe": recipe.name if recipe else None,
-        "calib": request.calib,
-        "pattern": None if recipe else request.pattern,
-        "sparsity": None if recipe else f"{request.sparsity:g}",
-        "dtype": request.dtype,
-        "importance": request.importance if request.importance not in {"magnitude", "recipe"} else None,
-        "schedule": request.schedule if request.schedule != "one-shot" else None,
-        "steps": str(request.steps) if request.schedule != "one-shot" else None,
-        "allocation": request.allocation if request.allocation != "uniform" and not recipe else None,
-        "batch": str(request.batch),
-    }
-    said = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items() if value)
-    said += "".join(f" --dense {shlex.quote(name)}" for name in request.dense)
-    flags = " --permute" * request.permute + " --keep-all" * request.keep_all
-    cell = "%" if request.schedule != "one-shot" else ""  # the same cell goes under it
-    return f"{cell}%hwprune {shlex.quote(request.model)} {said}{flags} -o run"
 
 
 def launches(report: Report) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .numbers import UNKNOWN, count, microseconds, middle_cut, share, sizes, three_digits
 from .verdict import speed
@@ -12,22 +12,9 @@ from .verdict import speed
 if TYPE_CHECKING:
     from ..report import Layer, Report, Returned, Skipped
 
-Key = Literal[
-    "weight",
-    "removed",
-    "macs",
-    "time",
-    "valid",
-    "used",
-    "faster",
-    "kernel",
-    "alone",
-    "served",
-    "counters",
-    "compressed",
-    "error",
-]
-ALWAYS = 8  # of those: the columns of the table; the others are there where a layer has something in them
+Shown = Literal["weight", "removed", "macs", "time", "valid", "used", "faster", "kernel"]  # in a table
+More = Literal["alone", "served", "counters", "compressed", "error"]  # where a layer has something to say there
+Key = Literal[Shown, More]
 
 UTILIZATION = (
     "After a kernel: the layer's dense arithmetic by its time, as a share of the core's peak. Far above 100 % it left "
@@ -60,9 +47,9 @@ def columns(report: Report) -> Iterator[Column]:
         ("compressed", "compressed", _compressed),
         ("error", "layer error", lambda layer: "" if layer.error is None else f"{three_digits(100 * layer.error)} %"),
     )
-    for index, (key, name, cell) in enumerate(said):
+    for key, name, cell in said:
         cells = tuple(map(cell, report.layers))
-        if index < ALWAYS or any(cells):
+        if key in get_args(Shown) or any(cells):
             yield Column(key, name, cells)
 
 
