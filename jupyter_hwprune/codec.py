@@ -25,11 +25,20 @@ def structure(data: Any, kind: type) -> Any:
         raise ReportError(f"This report is damaged: {said[:500]}.") from None
 
 
+def omits_defaults(kind: Any) -> bool:
+    """Whether a class's fields are left out where they hold their default: of what there are hundreds."""
+    return bool(getattr(kind, "OMITS_DEFAULTS", False))
+
+
 @functools.cache
 def _converter() -> Any:
     import cattrs
+    from cattrs.gen import make_dict_unstructure_fn
 
     converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook_factory(
+        omits_defaults, lambda kind: make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
+    )
     for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
         converter.register_structure_hook(kind, _exactly)
     lists = converter.get_structure_hook

@@ -11,9 +11,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from . import codec
+from . import codec, words
 from .errors import ReportError, first_line
 
 SCHEMA_VERSION = 5
@@ -229,7 +229,10 @@ class Layer:
     `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output
     (about its mean, where the layer has a bias that makes up for that);
     `evidence` is what its times, kernels and estimate rest on, None where it has none of them.
+    In JSON a layer has no field for what is not known of it.
     """
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
 
     name: str
     kind: str
@@ -486,8 +489,14 @@ class Report:
     def deciding(self) -> Comparison:
         return deciding(self.measurement, self.baselines)
 
+    @property
+    def rival(self) -> Baseline | None:
+        return best_baseline(self.baselines)
+
     def to_json(self) -> str:
-        return json.dumps(to_data(self), allow_nan=False, separators=(",", ":"))
+        """Return the report as JSON, with its words for those who only draw it; `from_json` makes these anew."""
+        data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}
+        return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON; raises ReportError where the file cannot be written."""
@@ -517,10 +526,11 @@ class Report:
             data = _from_older(data)
         elif version != SCHEMA_VERSION:
             raise ReportError(
-                f"This report has schema version {str(version)[:20]}; this package reads "
-                f"versions {OLDER_VERSION} and {SCHEMA_VERSION}. "
+                f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}, "
+                f"and {OLDER_VERSION} as well. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
+        data.pop("words", None)
         report: Report = codec.structure(data, cls)
         return report
 

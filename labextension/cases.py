@@ -1,19 +1,17 @@
-"""Reports and numbers with the words that Python has for them: what the TypeScript side has to say as well.
+"""Reports with their words, for the tests of the TypeScript side to draw: every kind, and every field that has a word.
 
-The reports fill every field that changes a word; their numbers are made up.
+Their numbers are made up.
 """
 # ruff: noqa: INP001  (a script's other half, no package)
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from jupyter_hwprune import report as r
-from jupyter_hwprune.render import words
 
-NUMBERS = (0.0, 0.0000123, 0.001, 0.005, 0.0125, 0.125, 0.345, 0.5, 0.999, 1.0, 1.005, 1.25, 2.5, 3.5, 9.995, 12.25)
-LARGER = (99.5, 100.0, 123.456, 998.5, 999.5, 1000.0, 1234.0, 25_600_000.0, 6_912_500.0, 999_999.0, 1.5e9, 2.5e13)
 SPREAD = r.Comparison(3.0445, 2.9449, 3.1251, 0.03125, "faster")
 NOISE = r.Comparison(1.005, 0.985, 1.025, 0.0345, "no measurable gain")
 SLOWER = r.Comparison(0.7125, 0.7, 0.725, 0.03, "slower")
@@ -25,48 +23,8 @@ TIMED = r.Timed(MEASURED, "cpu", SAMPLES, SAMPLES, SAMPLES, 2.125, 0.6995, SPREA
 
 
 def cases() -> dict[str, Any]:
-    return {
-        "numbers": [_of_number(number) for number in (*NUMBERS, *LARGER)],
-        "cuts": [[text, width, words.middle_cut(text, width)] for text, width in (("short", 8), ("encoder.🄰.fc", 9))],
-        "reports": {name: {"data": r.to_data(each), "said": _of_report(each)} for name, each in _reports().items()},
-    }
-
-
-def _of_number(number: float) -> dict[str, Any]:
-    forms = {
-        "count": words.count(number),
-        "share": words.share(number),
-        "microseconds": words.microseconds(number),
-        "milliseconds": words.milliseconds(number),
-        "general": f"{number:.4g}",
-        "exponential": f"{number:.0e}",
-        "fixed": f"{number:.2f}",
-        "removed": words.removed(number, number / 4),
-    }
-    return {"number": number, **forms}
-
-
-def _of_report(report: r.Report) -> dict[str, Any]:
-    return {
-        "what": words.what(report),
-        "headline": words.headline(report),
-        "interval": words.interval(report.deciding),
-        "facts": words.facts(report),
-        "other kernels": words.other_kernels(report),
-        "returned": words.returned(report),
-        "left dense": words.left_dense(report.skipped),
-        "layers": [
-            {
-                "name": words.name(layer, 20),
-                "shapes": words.shapes(layer),
-                "valid": words.valid(layer),
-                "used": words.yes_no(layer.used),
-                "speed": words.speed(layer.speed),
-                "kernels": words.kernels(layer),
-            }
-            for layer in report.layers
-        ],
-    }
+    """Return the reports as their JSON has them, words and all."""
+    return {name: json.loads(each.to_json()) for name, each in _reports().items()}
 
 
 def _layer(name: str, **changes: Any) -> r.Layer:
@@ -96,7 +54,14 @@ def _reports() -> dict[str, r.Report]:
         versions={"onnxruntime": "1", "python": "3", "torch": "2"},
         fingerprints=r.Fingerprints("a", "b"),
     )
-    return {"plain": plain, "full": _full(plain), "unmeasured": _unmeasured(plain), "gpu": _gpu(plain)}
+    return {
+        "plain": plain,
+        "full": _full(plain),
+        "unmeasured": _unmeasured(plain),
+        "gpu": _gpu(plain),
+        "estimated": _estimated(plain),
+        "compiled": _compiled(plain),
+    }
 
 
 def _full(plain: r.Report) -> r.Report:
@@ -166,3 +131,26 @@ def _gpu(plain: r.Report) -> r.Report:
         counters=MEASURED,
         returned=(r.Returned("c", "Linear", (8, 8), "within noise alone", 128, NOISE),),
     )
+
+
+def _estimated(plain: r.Report) -> r.Report:
+    """Return a report whose numbers are a compiler's own, for a chip that is not here."""
+    layers = tuple(
+        replace(_layer(name), evidence="compiler-estimate", estimate=r.LayerEstimate(dense, dense / 2))
+        for name, dense in (("a", 1_500_000.0), ("b", 2_500_000.0))
+    )
+    return replace(
+        plain,
+        request=replace(plain.request, target="ethos-u85", toolchain="vela", device="Ethos-U85", on_host=False),
+        measurement=r.Estimated(r.Evidence("compiler-estimate", device="a compiler, made up"), "cycles", 5e6, 2.8e6),
+        layers=layers,
+        footprint=r.Footprint(1_250_000, 700_000),
+        typical_speedup="1.5-2x",
+    )
+
+
+def _compiled(plain: r.Report) -> r.Report:
+    """Return a report of a model that was compiled for a chip that is not here."""
+    evidence = r.Evidence("compiled", device="a chip, made up", reason="the chip is not here", cure="run it there")
+    request = replace(plain.request, target="arm-cpu", toolchain="tvm", device="arm64", on_host=False)
+    return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250, 800))

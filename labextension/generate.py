@@ -1,4 +1,4 @@
-"""Write what the TypeScript side takes from the Python side: schemas, options, and words to say as Python does.
+"""Write what the TypeScript side takes from the Python side: schemas, options, and reports for its tests to draw.
 
 `python labextension/generate.py`, then `npm run types`. All are committed, and a test fails when one is stale.
 """
@@ -9,17 +9,18 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from dataclasses import make_dataclass
+from dataclasses import MISSING, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from cases import cases
 
-from jupyter_hwprune import options, report
+from jupyter_hwprune import codec, options, report
 from jupyter_hwprune.notebook import lab, progress
+from jupyter_hwprune.words import Words
 
 SOURCE = Path(__file__).parent / "src"
-WORDS = SOURCE.parent / "test" / "view" / "words.json"
+CASES = SOURCE.parent / "test" / "view" / "cases.json"
 SCHEMA = SOURCE / "report.schema.json"
 OPTIONS = SOURCE / "panel" / "options.json"
 ANSWERS = SOURCE / "panel" / "answers.schema.json"
@@ -27,8 +28,12 @@ ANSWERED = {**lab.SUBJECTS, "listening": lab.listen}
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of what `Report.to_json` writes: every field is there, and no other."""
-    found = _schema_of(report.Report, inspect.getdoc(report))
+    """Return the JSON schema of what `Report.to_json` writes: every field is there, and no other.
+
+    Only of a layer's fields may some be missing; a report of an older version has no words.
+    """
+    written = make_dataclass("Report", [("words", Words | None)], bases=(report.Report,), kw_only=True, frozen=True)
+    found = _schema_of(written, inspect.getdoc(report))
     found["properties"]["schema_version"] = {"const": report.SCHEMA_VERSION}
     return {"$schema": found.pop("$schema"), "contentMediaType": report.MIME_TYPE, **found}
 
@@ -54,7 +59,7 @@ def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:
     parts = found.pop("$defs")
     for part in (found, *parts.values()):
         part["description"] = _paragraphs(part.get("description") or "")
-        part["required"] = list(part["properties"])
+        part["required"] = _written(part["title"]) or list(part["properties"])
         part["additionalProperties"] = False
         for field in part["properties"].values():
             field.pop("title", None)  # the name again, in capitals
@@ -64,6 +69,12 @@ def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:
         **_in_order(found),
         "$defs": {name: _in_order(part) for name, part in parts.items()},
     }
+
+
+def _written(name: str) -> list[str]:
+    """Name the fields that are written whatever they hold, of a part of a report that leaves some out."""
+    kind: Any = getattr(report, name, None)
+    return [field.name for field in fields(kind) if field.default is MISSING] if codec.omits_defaults(kind) else []
 
 
 def _paragraphs(docstring: str) -> str:
@@ -79,7 +90,7 @@ def _in_order(part: dict[str, Any]) -> dict[str, Any]:
 
 def files() -> dict[Path, str]:
     """Return every file that is made here, with what belongs in it."""
-    made = {SCHEMA: schema(), ANSWERS: answers_schema(), OPTIONS: panel_options(), WORDS: cases()}
+    made = {SCHEMA: schema(), ANSWERS: answers_schema(), OPTIONS: panel_options(), CASES: cases()}
     return {path: json.dumps(data, indent=2, ensure_ascii=False) + "\n" for path, data in made.items()}
 
 

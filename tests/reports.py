@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from jupyter_hwprune.judge import compare
 from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.report import (
+    NOT_COMPARED,
+    Estimated,
     Evidence,
     Fingerprints,
+    Footprint,
     Layer,
+    LayerEstimate,
     Machine,
     OtherKernels,
     OutputCheck,
@@ -21,6 +27,7 @@ from jupyter_hwprune.report import (
     Skipped,
     Timed,
     Totals,
+    Untimed,
 )
 
 TIMES = (2.0, 2.1, 2.05, 2.0)
@@ -82,3 +89,37 @@ def report(layers: tuple[Layer, ...], skipped: tuple[Skipped, ...] = ()) -> Repo
         versions={"onnxruntime": "1", "torch": "2"},
         fingerprints=Fingerprints("a", "b"),
     )
+
+
+def not_timed(timed: Report, measurement: Estimated | Untimed) -> Report:
+    """Return a report of the same pruning for a chip that is not here; the compiled files have a size."""
+    estimate, kind = None, None
+    if isinstance(measurement, Estimated):
+        estimate, kind = LayerEstimate(2e6, 1e6), measurement.evidence.kind
+    layers = tuple(
+        replace(
+            each,
+            used=None,
+            speed=NOT_COMPARED,
+            kernel=None,
+            pruned_kernel=None,
+            dense_us=None,
+            pruned_us=None,
+            estimate=estimate,
+            evidence=kind,
+        )
+        for each in timed.layers
+    )
+    files = Footprint(1_250_000, 700_000)
+    return replace(timed, measurement=measurement, layers=layers, other_kernels=None, footprint=files)
+
+
+def estimated(timed: Report) -> Report:
+    reason, cure = "no such chip is here", "run it where there is one"
+    evidence = Evidence("compiler-estimate", device="a compiler for a chip", reason=reason, cure=cure)
+    return not_timed(timed, Estimated(evidence, "cycles", 5e6, 2.8e6))
+
+
+def compiled(timed: Report) -> Report:
+    evidence = Evidence("compiled", device="a chip", reason="no such chip is here", cure="run it where there is one")
+    return not_timed(timed, Untimed(evidence))

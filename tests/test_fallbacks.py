@@ -9,9 +9,9 @@ import pytest
 
 from jupyter_hwprune import simulation, survey
 from jupyter_hwprune.render import mimebundle
-from jupyter_hwprune.render import words as says
 from jupyter_hwprune.report import Comparison, Curve, Evidence, Point, Report, Sensitivity
 from jupyter_hwprune.target import TARGETS
+from jupyter_hwprune.words import facts
 from tests.reports import layer, report
 from tests.sanitised import as_on_github
 from tests.test_render import Page
@@ -50,8 +50,7 @@ def test_the_structure_stays_that_a_reader_finds_their_way_by(shown: Report) -> 
     assert not page.open
     assert {"table", "th", "td", "b", "details", "summary", "pre"} <= set(page.tags)
     assert {"align", "scope"} <= page.attributes
-    rows = dict(says.facts(shown))
-    assert all(name.replace(" ", "\N{NO-BREAK SPACE}") in page.words for name in rows)
+    assert all(fact.name.replace(" ", "\N{NO-BREAK SPACE}") in page.words for fact in facts(shown))
 
 
 def test_a_slower_layer_has_the_longer_bar_in_letters() -> None:

@@ -15,6 +15,7 @@ ORDER = (
     ("options",),
     ("pattern",),
     ("codec",),
+    ("words",),
     ("report",),
     ("merging",),
     ("rules",),

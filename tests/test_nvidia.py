@@ -328,9 +328,9 @@ def test_halves_of_a_report_merge(run: Run, x: torch.Tensor, tmp_path: Path, she
 
 def test_reports_that_are_not_halves_of_one_do_not_merge(run: Run, x: torch.Tensor, tmp_path: Path) -> None:
     here = hwprune(Net(), x, target="hopper").report
-    with pytest.raises(InputError, match="Both reports are measured"):
+    with pytest.raises(InputError, match="Both reports are timed"):
         merge(run.report, run.report)
-    with pytest.raises(InputError, match="Neither report is measured"):
+    with pytest.raises(InputError, match="Neither report is timed"):
         merge(here, here)
     with pytest.raises(InputError, match="--toolchain is"):
         merge(here, run.report)

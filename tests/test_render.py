@@ -9,6 +9,7 @@ import json
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -21,10 +22,22 @@ from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.render import blocks, mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
-from jupyter_hwprune.report import MIME_TYPE, Curve, OtherKernels, Point, Report, Scores, Sensitivity, Skipped
-from tests.reports import layer, report
+from jupyter_hwprune.report import (
+    MIME_TYPE,
+    Curve,
+    EvidenceKind,
+    OtherKernels,
+    Point,
+    Report,
+    Scores,
+    Sensitivity,
+    Skipped,
+)
+from jupyter_hwprune.words import words_of
+from tests.reports import compiled, estimated, layer, report
 from tests.test_report import SMALL, UNKNOWN
 
+ROOT = Path(__file__).parents[1]
 LIMIT = 256 * 1024
 POINTS = tuple(Point(share, share**3 / 7) for share in (0.25, 0.5, 0.7, 0.8, 0.9, 0.95))
 SCAN = Sensitivity("output error", tuple(Curve(f"layer{i}", 4096, POINTS) for i in range(168)), 64, 1009)
@@ -102,6 +115,55 @@ def test_what_is_unknown_says_so_and_is_never_zero() -> None:
         assert "not measured" in shown
         assert "install it" in shown
         assert not re.search(r"\b0(\.0*)? (ms|us|µs)", shown)
+
+
+def test_an_estimate_is_never_shown_as_a_verdict() -> None:
+    bundle = mimebundle(estimated(SMALL))
+    page = Page(bundle["text/html"])
+    for shown in (bundle["text/plain"], page.words):
+        assert "estimated 1.79x by a compiler for a chip, cycles" in shown
+        assert "5 M cycles → 2.8 M cycles" in shown
+        assert "estimate, cycles" in shown
+        assert "1.25 MB → 700 kB (-44 %)" in shown
+        assert "no such chip is here" in shown
+        assert not re.search(r"FASTER|SLOWER|ESTIMATED|MEASURED|noise|interval|µs| ms\b", shown)
+    assert not re.search("background:#|0072B2|B34700", bundle["text/html"])
+    assert bundle[MIME_TYPE]["words"]["badge"] == "estimated"
+
+
+def test_what_was_only_compiled_says_its_size_why_it_was_not_timed_and_the_cure() -> None:
+    bundle = mimebundle(compiled(SMALL))
+    for shown in (bundle["text/plain"], Page(bundle["text/html"]).words):
+        for words in ("compiled, not timed", "1.25 MB → 700 kB (-44 %)", "no such chip is here", "where there is one"):
+            assert words in shown, words
+        assert "NOT MEASURED" not in shown
+    assert "background:#" not in bundle["text/html"]
+
+
+def test_the_head_of_the_table_says_what_its_times_rest_on_where_that_is_no_measurement() -> None:
+    def head(*kinds: EvidenceKind) -> str:
+        layers = [dataclasses.replace(each, evidence=kind) for each, kind in zip(SMALL.layers, kinds, strict=True)]
+        columns = words_of(dataclasses.replace(SMALL, layers=tuple(layers))).columns
+        return next(column.name for column in columns if column.key == "time")
+
+    assert head("measured", "measured") == "time, µs"
+    assert head("simulated kernels", "simulated kernels") == "time, µs (simulated kernels)"
+    assert head("measured", "simulated kernels") == "time, µs (measured, simulated kernels)"
+
+
+def test_the_typical_gain_names_its_source() -> None:
+    shown = text(dataclasses.replace(SMALL, typical_speedup="1.5-2x"))
+    assert "1.5-2x for this chip, from the strategy matrix (%hwprune targets); not a measurement" in shown
+
+
+@pytest.mark.parametrize("folder", ["jupyter_hwprune/render", "jupyter_hwprune/words", "labextension/src/view"])
+def test_what_draws_reports_names_no_vendor_and_no_toolchain(folder: str) -> None:
+    names = re.compile(
+        "nvml|nsight|tensorrt|cusparselt|deepsparse|tensor core|cuda|nvidia|openvino|onnxruntime|intel", re.IGNORECASE
+    )
+    paths = [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".ts"}]
+    assert len(paths) > 3
+    assert not {path.name: found for path in paths if (found := names.findall(path.read_text(encoding="utf-8")))}
 
 
 def test_a_scan_is_drawn_and_its_numbers_stand_below() -> None:

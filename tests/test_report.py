@@ -8,7 +8,8 @@ import pytest
 
 from jupyter_hwprune.errors import ReportError
 from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped, Untimed
-from tests.reports import layer, report
+from jupyter_hwprune.words import words_of
+from tests.reports import compiled, estimated, layer, report
 
 SMALL = report((layer("a", 8, 16), layer("b", 16, 8)), (Skipped("c", "Linear", (3, 3), "it does not fit"),))
 UNKNOWN = dataclasses.replace(
@@ -21,9 +22,41 @@ UNKNOWN = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("original", [SMALL, UNKNOWN], ids=["measured", "not measured"])
+KINDS = pytest.mark.parametrize(
+    "original",
+    [SMALL, UNKNOWN, estimated(SMALL), compiled(SMALL)],
+    ids=["measured", "not measured", "estimated", "compiled"],
+)
+
+
+@KINDS
 def test_json_round_trips(original: Report) -> None:
     assert Report.from_json(original.to_json()) == original
+
+
+@KINDS
+def test_its_words_travel_with_it_and_are_made_anew_when_it_is_read(original: Report) -> None:
+    data = json.loads(original.to_json())
+    assert data["words"] == json.loads(json.dumps(dataclasses.asdict(words_of(original))))
+    for words in ({}, None, "text", {"title": "another"}):
+        assert Report.from_json(json.dumps(data | {"words": words})) == original
+    del data["words"]
+    assert Report.from_json(json.dumps(data)) == original
+
+
+@pytest.mark.parametrize("original", [SMALL, UNKNOWN], ids=["measured", "not measured"])
+def test_what_version_4_wrote_is_read(original: Report) -> None:
+    data = json.loads(original.to_json())
+    older = {name: value for name, value in data.items() if name not in {"words", "footprint"}} | {"schema_version": 4}
+    del older["measurement"]["kind"]
+    del older["request"]["on_host"]
+    if original.timed is None:
+        older["measurement"] |= {"clock": "cpu", "dense_ms": None, "pruned_ms": None}
+    read = Report.from_json(json.dumps(older))
+    assert read.measurement == original.measurement
+    assert read.request == original.request
+    assert {each.evidence for each in read.layers} == {"measured"}
+    assert words_of(read).headline == words_of(original).headline
 
 
 def damaged(change: Any) -> str:

@@ -17,8 +17,9 @@ SCHEMA = Path(__file__).parents[2] / "labextension" / "src" / "report.schema.jso
 INTRODUCTION = """# The report as JSON
 
 The MIME type is `{mime_type}`, the schema's version {version}. `Report.to_json` writes it, `Report.from_json` reads it,
-and a report of another version is refused by name. The schema is made of the package's dataclasses, and the extension's
-types are made of the schema: {{download}}`report.schema.json <../../labextension/src/report.schema.json>`.
+the version before it as well, and any other is refused by name. Its `words` are what a reader is shown: whoever draws a
+report draws those, and whoever reads numbers leaves them aside. The schema is made of the package's dataclasses, and
+the extension's types are made of it: {{download}}`report.schema.json <../../labextension/src/report.schema.json>`.
 """
 
 

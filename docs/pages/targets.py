@@ -65,9 +65,9 @@ def _judge(judge: Judge) -> tuple[str, ...]:
 
 
 def _judged(target: Target) -> str:
-    typical = "no figure is usual"
+    typical = "no figure is known"
     if target.typical_speedup:
-        typical = f"{target.typical_speedup} over dense, as is often said; that is not a measurement"
+        typical = f"{target.typical_speedup} over dense; a rule of thumb, not a measurement"
     rows = [
         ("limited by", target.primary_constraint),
         ("judged by", target.validation_metric),

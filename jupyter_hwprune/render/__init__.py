@@ -6,8 +6,9 @@ import base64
 import json
 from typing import Any
 
+from .. import words
 from ..report import MIME_TYPE, Report
-from . import html, png, sensitivity, words
+from . import html, png, sensitivity
 from .fit import fit
 from .text import render as text
 
@@ -15,7 +16,7 @@ __all__ = ["mimebundle", "summary", "text"]
 
 LIMIT_BYTES = 256 * 1024
 PNG_BYTES = 34 * 1024  # a picture travels twice, as image/png and inside the HTML, and base64 makes four bytes of three
-JSON_BYTES = (120 * 1024, 60 * 1024, 20 * 1024)  # the next one where escaping has made the page too large
+JSON_BYTES = (144 * 1024, 96 * 1024, 60 * 1024, 20 * 1024)  # the next one where escaping has made the page too large
 
 
 def summary(report: Report) -> str:

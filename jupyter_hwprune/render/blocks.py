@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..report import Layer, Picture
-from . import words
+from ..words import name, valid
+from ..words.numbers import share
 from .fit import corner_of, pool, tiles_of
 
 BAR_LETTERS = 10
@@ -30,7 +31,7 @@ def mask(layer: Layer) -> str:
     lines = max(len(tiles), len(corner))
     beside = zip(_framed(tiles, lines), _framed(corner, lines), strict=True)
     shape = f"{picture.rows} x {picture.columns}"
-    head = f"{words.name(layer, 40)}, {shape}, {words.share(1 - layer.sparsity)} kept, valid: {words.valid(layer)}"
+    head = f"{name(layer, 40)}, {shape}, {share(1 - layer.sparsity)} kept, valid: {valid(layer)}"
     return "\n".join([head, *(f"{left}  {right}".rstrip() for left, right in beside)])
 
 

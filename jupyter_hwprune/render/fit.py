@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..report import Layer, Picture, Report, Samples, Timed
-from .words import by_weight, middle_cut
+from ..words import by_weight
+from ..words.numbers import middle_cut
 
 LONGEST_WORDS = 400
 MOST_REASONS = 20

@@ -7,47 +7,40 @@ and the pictures: bars are letters, and the masks stand below in letters as well
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Sequence
 from html import escape
 
+from .. import words
 from ..errors import counted
 from ..report import Layer, Report
-from . import blocks, sensitivity, words
+from ..words import Key, Words
+from . import blocks, sensitivity
 
 FIRST_LAYERS = 12
 MOST_LAYERS = 40  # the others are in the report
 MOST_MASKS = 4  # in letters; the picture has more
 # blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision; both carry white text
 BADGES = {"faster": "#0072B2", "slower": "#B34700", "no measurable gain": "#5f6368", "not measured": "#5f6368"}
-COLUMNS = (
-    "layer",
-    "weight",
-    "pattern",
-    "removed",
-    "MACs",
-    "time, µs",
-    "dense, pruned",
-    "valid",
-    "used",
-    "faster",
-    "kernel",
-)
+GREY, BLUE = "#80868b", BADGES["faster"]
 LEFT = ' align="left" style="text-align:left"'
 LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 
 
 def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> str:
     """Return the page; `picture` is the PNG of the masks, shown below the table, and `plot` that of the scan."""
-    parts = [_verdict(report), _facts(report), _layers(report)]
+    said = words.words_of(report)
+    parts = [_verdict(said), _facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
-        shown = f"Density tiles and mask corners of the pruned layers, {words.what(report)}; in letters below"
+        shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
         parts += [_image(picture, shown), _masks(report)]
     if plot is not None and report.sensitivity is not None:
-        shown = _image(plot, f"What pruning each layer alone does to the model, {words.what(report)}")
+        shown = _image(plot, f"What pruning each layer alone does to the model, {said.title}")
         shown += sensitivity.table(report.sensitivity, chosen(report))
         parts.append(f"<details open><summary>how sensitive each layer is</summary>{shown}</details>")
-    parts.append(_folded("dense again, since they gained nothing", words.returned(report), len(report.returned)))
-    parts.append(_folded("left dense, and why", words.left_dense(report.skipped), len(report.skipped)))
-    parts += [f"<p>{escape(said)}</p>" for said in report.omitted]
+    parts.append(_folded("dense again, since they gained nothing", said.returned, len(report.returned)))
+    parts.append(_folded("left dense, and why", said.left_dense, len(report.skipped)))
+    parts += [f"<p>{escape(each)}</p>" for each in report.omitted]
     return f'<div style="max-width:1200px">{"".join(parts)}</div>'
 
 
@@ -62,69 +55,67 @@ def _image(png: bytes, alt: str) -> str:
     return f'<img alt="{escape(alt)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
-def _verdict(report: Report) -> str:
-    colour = BADGES[report.verdict]
-    badge = (
-        f'<b style="background:{colour};color:#fff;padding:2px 10px;border-radius:4px;font-size:120%">'
-        f"{escape(words.headline(report))}</b>"
-    )
-    interval = words.interval(report.deciding)
-    beside = f" &nbsp;{escape(interval)}" if interval else ""
-    return f"<p><b>{escape(words.what(report))}</b></p><p>{badge}{beside}</p>"
+def _verdict(said: Words) -> str:
+    """Show the headline; only a verdict has a colour."""
+    colour = BADGES.get(said.badge)
+    look = "border:1px solid" if colour is None else f"background:{colour};color:#fff"
+    badge = f'<b style="{look};padding:2px 10px;border-radius:4px;font-size:120%">{escape(said.headline)}</b>'
+    beside = f" &nbsp;{escape(said.interval)}" if said.interval else ""
+    return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
 
 
-def _facts(report: Report) -> str:
-    rows = words.facts(report) + [("why", reason) for reason in report.reasons]
+def _facts(said: Words, reasons: Sequence[str]) -> str:
+    rows = [(fact.name, fact.said) for fact in said.facts] + [("why", reason) for reason in reasons]
     cells = "".join(
-        f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{escape(said)}</td></tr>' for name, said in rows
+        f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{_with_code(fact)}</td></tr>' for name, fact in rows
     )
     return f"<table>{cells}</table>"
 
 
-def _layers(report: Report) -> str:
-    layers = words.by_weight(report)
-    longest = max((max(layer.dense_us or 0, layer.pruned_us or 0) for layer in layers), default=0)
-    rows = [_layer(layer, longest) for layer in layers[:MOST_LAYERS]]
-    parts = [_table(rows[:FIRST_LAYERS])]
+def _layers(report: Report, said: Words) -> str:
+    names = {column.key: column.name for column in said.columns}
+    head = ["layer", names["weight"], "pattern", *(names[key] for key in ("removed", "macs", "time")), "dense, pruned"]
+    head += [names[key] for key in ("valid", "used", "faster", "kernel")]
+    longest = max((max(_lengths(layer)) for layer in report.layers), default=0)
+    rows = [_layer(layer, cells, longest) for layer, cells in words.rows(report, said.columns)[:MOST_LAYERS]]
+    parts = [_table(head, rows[:FIRST_LAYERS])]
+    more = len(report.layers) - len(rows)
     if len(rows) > FIRST_LAYERS:
-        rest = f"the {len(rows) - FIRST_LAYERS} next layers" if len(layers) > len(rows) else "all other layers"
-        parts.append(f"<details><summary>{rest}</summary>{_table(rows[FIRST_LAYERS:])}</details>")
-    below = []
-    if len(layers) > MOST_LAYERS:
-        below.append(f"{len(layers) - MOST_LAYERS} more layers, each below these, are in the report's layers.")
-    if any(layer.utilization is not None for layer in layers):
-        below.append(words.UTILIZATION)
-    if (others := words.other_kernels(report)) is not None:
-        below.append(f"Kernels of no pruned layer: {others}.")
+        rest = f"the {len(rows) - FIRST_LAYERS} next layers" if more else "all other layers"
+        parts.append(f"<details><summary>{rest}</summary>{_table(head, rows[FIRST_LAYERS:])}</details>")
+    below = [f"{more} more layers, each below these, are in the report's layers."] if more else []
+    below += said.notes
     return "".join(parts) + (f"<p>{escape(' '.join(below))}</p>" if below else "")
 
 
-def _table(rows: list[str]) -> str:
-    head = "".join(f"<th{LEFT}>{name}</th>" for name in COLUMNS)
+def _table(columns: Sequence[str], rows: list[str]) -> str:
+    head = "".join(f"<th{LEFT}>{name}</th>" for name in columns)
     return (
         '<div style="overflow-x:auto"><table style="white-space:nowrap;font-size:12px">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _layer(layer: Layer, longest: float) -> str:
-    time = words.UNKNOWN
-    if layer.dense_us is not None or layer.pruned_us is not None:
-        time = f"{words.microseconds(layer.dense_us)} → {words.microseconds(layer.pruned_us)}"
+def _layer(layer: Layer, said: dict[Key, str], longest: float) -> str:
     cells = (
         escape(words.name(layer, 60)),
-        escape(words.shapes(layer)),
+        escape(said["weight"]),
         escape(layer.pattern),
-        words.share(layer.sparsity),
-        _unbroken(f"{words.count(layer.macs)} → {words.count(layer.pruned_macs)}"),
-        _unbroken(time),
+        said["removed"],
+        _unbroken(said["macs"]),
+        _unbroken(said["time"]),
         _bars(layer, longest),
-        escape(words.valid(layer)),
-        words.yes_no(layer.used),
-        _unbroken(words.speed(layer.speed)),
-        escape(words.kernels(layer)[:80]),
+        escape(said["valid"]),
+        said["used"],
+        _unbroken(said["faster"]),
+        escape(said["kernel"][:80]),
     )
     return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _with_code(said: str) -> str:
+    """Escape words; what stands between backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(said))
 
 
 def _unbroken(said: str) -> str:
@@ -133,12 +124,21 @@ def _unbroken(said: str) -> str:
 
 
 def _bars(layer: Layer, longest: float) -> str:
-    """Draw dense above pruned, to one scale over all layers."""
-    if layer.dense_us is None or layer.pruned_us is None or not longest:
+    """Draw dense above pruned, to one scale over all layers; an estimate has no colour."""
+    lengths = _lengths(layer)
+    if not all(lengths):
         return ""
-    dense, pruned = (blocks.bar(us, longest) for us in (layer.dense_us, layer.pruned_us))
-    coloured = f'<span style="color:#80868b">{dense}</span><br><span style="color:{BADGES["faster"]}">{pruned}</span>'
+    dense, pruned = (blocks.bar(length, longest) for length in lengths)
+    colour = GREY if layer.estimate is not None else BLUE
+    coloured = f'<span style="color:{GREY}">{dense}</span><br><span style="color:{colour}">{pruned}</span>'
     return f'<div aria-hidden="true" style="{LETTERS};font-size:8px">{coloured}</div>'
+
+
+def _lengths(layer: Layer) -> tuple[float, float]:
+    """Return what the bars of dense and pruned stand for, 0 where it is not known."""
+    if layer.estimate is not None:
+        return layer.estimate.dense, layer.estimate.pruned
+    return layer.dense_us or 0, layer.pruned_us or 0
 
 
 def _masks(report: Report) -> str:
@@ -152,7 +152,7 @@ def _masks(report: Report) -> str:
     )
 
 
-def _folded(about: str, said: list[str], layers: int) -> str:
+def _folded(about: str, said: Sequence[str], layers: int) -> str:
     """Return a list that opens on a click, in plain HTML."""
     if not said:
         return ""

@@ -6,8 +6,9 @@ import io
 import warnings
 from typing import Any
 
+from .. import words
 from ..report import Layer, Report
-from . import words
+from ..words.numbers import share
 from .fit import corner_of, tiles_of
 
 MOST_LAYERS = 12
@@ -88,7 +89,7 @@ def _layer(figure: Any, left: Any, right: Any, layer: Layer) -> None:
         "pad": 3,
     }
     tiles.set_title(words.name(layer, 24), fontweight="bold", **title)
-    corner.set_title(f"{words.share(1 - layer.sparsity)} kept, valid: {words.valid(layer)}", **title)
+    corner.set_title(f"{share(1 - layer.sparsity)} kept, valid: {words.valid(layer)}", **title)
     size = {
         "fontsize": 6.5,
         "color": FAINT,

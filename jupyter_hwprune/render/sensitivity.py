@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
-from . import words
+from ..words.numbers import count, middle_cut, share
 from .png import FAINT, INK, PAPER, _compact
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _names(axes: Any, plot: Plot) -> None:
             clip_on=False,
             zorder=2,
         )
-        name = words.middle_cut(line.layer[shared:], NAME_WIDTH)
+        name = middle_cut(line.layer[shared:], NAME_WIDTH)
         axes.text(1.052, place, name, fontsize=7, color=INK, va="center", transform=axes.transAxes, **FONT)
 
 
@@ -248,15 +248,15 @@ def _style(rank: int | None) -> tuple[str, str]:
 def _row(curve: Curve, levels: Sequence[int], chosen: Mapping[str, float] | None) -> str:
     errors = {round(100 * point.sparsity): point.error for point in curve.points}
     cells = [
-        f"<td{LEFT}>{escape(words.middle_cut(curve.layer, 60))}</td>",
-        f"<td{RIGHT}>{words.count(curve.weights)}</td>",
+        f"<td{LEFT}>{escape(middle_cut(curve.layer, 60))}</td>",
+        f"<td{RIGHT}>{count(curve.weights)}</td>",
     ]
     for level in levels:
         said_here = "" if level not in errors else "not finite" if errors[level] is None else f"{errors[level]:.2g}"
         cells.append(f"<td{RIGHT}>{said_here}</td>")
     if chosen:
         at = chosen.get(curve.layer)
-        cells.append(f"<td{RIGHT}><b>{'dense' if at is None else words.share(at)}</b></td>")
+        cells.append(f"<td{RIGHT}><b>{'dense' if at is None else share(at)}</b></td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from .. import words
 from ..errors import counted
 from ..report import Evidence
-from . import words
+from ..words.numbers import milliseconds, share
 from .text import terminal_width
 
 if TYPE_CHECKING:
@@ -239,8 +240,8 @@ def simulation_html(found: Simulation) -> str:
 def _simulated(found: Simulation) -> list[tuple[str, ...]]:
     if found.dense_ms is None:
         return []
-    rows = [(words.share(row.sparsity), words.milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
-    return [("zeros", "time", "against dense"), ("none", words.milliseconds(found.dense_ms), ""), *rows]
+    rows = [(share(row.sparsity), milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
+    return [("zeros", "time", "against dense"), ("none", milliseconds(found.dense_ms), ""), *rows]
 
 
 def _about_simulation(found: Simulation) -> list[str]:

@@ -6,31 +6,35 @@ import os
 import sys
 import textwrap
 
+from .. import words
 from ..report import Report
-from . import words
+from ..words import Key, Words
+from ..words.numbers import UNKNOWN
 
 WIDTH = 120  # of a notebook's page, and the most of a terminal's that is used
 NARROWEST, ROOMY = 40, 60
 LAYERS = 20
-COLUMNS = ("layer", "weight", "sparse", "MACs", "µs", "valid", "used", "speed", "kernel")
-DISPENSABLE = ("weight", "MACs", "kernel", "sparse", "µs")  # in this order, where the terminal is narrow
+COLUMNS: tuple[Key, ...] = ("weight", "removed", "macs", "time", "valid", "used", "faster", "kernel")
+SHORT = {"removed": "sparse", "time, µs": "µs", "faster": "speed"}
+DISPENSABLE = ("weight", "macs", "kernel", "removed", "time")  # in this order, where the terminal is narrow
 ENOUGH = 24  # columns left for the kernel's name, which comes last and may be cut
 
 
 def render(report: Report, width: int | None = None) -> str:
     """Return the report in lines of at most `width` characters, None for the terminal's own."""
     most = (width or terminal_width()) - 2
-    interval = words.interval(report.deciding)
-    verdict = words.headline(report) + (f"   ({interval})" if interval else "")
-    lines = [*textwrap.wrap(f"hwprune: {words.what(report)}", most), "", *textwrap.wrap(verdict, most), ""]
-    for name, fact in words.facts(report) + [("why", reason) for reason in report.reasons]:
-        lines += _wrapped(name, fact, most)
-    lines += ["", *_table(report, most)]
-    for fact in words.returned(report)[:8]:
-        lines += _wrapped("dense again", fact, most)
-    for fact in words.left_dense(report.skipped)[:8]:
-        lines += _wrapped("left dense", fact, most)
-    lines += [line for fact in report.omitted for line in _wrapped("", fact, most)]
+    said = words.words_of(report)
+    verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
+    lines = [*textwrap.wrap(f"hwprune: {said.title}", most), "", *textwrap.wrap(verdict, most), ""]
+    for fact in said.facts:
+        lines += _wrapped(fact.name, fact.said, most)
+    lines += [line for each in report.reasons for line in _wrapped("why", each, most)]
+    lines += ["", *_table(report, said, most)]
+    for again in said.returned[:8]:
+        lines += _wrapped("dense again", again, most)
+    for left in said.left_dense[:8]:
+        lines += _wrapped("left dense", left, most)
+    lines += [line for each in report.omitted for line in _wrapped("", each, most)]
     return "\n".join(lines)
 
 
@@ -52,39 +56,30 @@ def _wrapped(name: str, said: str, most: int) -> list[str]:
     return textwrap.wrap(said, most, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _table(report: Report, most: int) -> list[str]:
-    layers = words.by_weight(report)
+def _table(report: Report, said: Words, most: int) -> list[str]:
+    names = {column.key: SHORT.get(column.name, column.name) for column in said.columns}
+    rows = words.rows(report, said.columns)
+    heads = {"layer": "layer"} | {key: names[key] for key in COLUMNS}
+    width = 20 if most >= ROOMY else 10
     cells = [
-        (
-            words.name(layer, 20 if most >= ROOMY else 10),
-            words.shapes(layer).replace(" ", ""),
-            words.share(layer.sparsity),
-            _arrow(words.count(layer.macs), words.count(layer.pruned_macs)),
-            _arrow(words.microseconds(layer.dense_us), words.microseconds(layer.pruned_us)),
-            words.valid(layer),
-            _dash(words.yes_no(layer.used)),
-            _dash(words.speed(layer.speed)),
-            _dash(words.kernels(layer)),
-        )
-        for layer in layers[:LAYERS]
+        {"layer": words.name(layer, width)} | {key: _short(key, cell[key]) for key in COLUMNS}
+        for layer, cell in rows[:LAYERS]
     ]
-    lines = [line if len(line) <= most else line[: most - 1] + "…" for line in _columns([COLUMNS, *cells], most)]
-    if len(layers) > LAYERS:
-        more = f"and {len(layers) - LAYERS} more layers, each below these; `.report.layers` holds all of them"
+    lines = [line if len(line) <= most else line[: most - 1] + "…" for line in _columns([heads, *cells], most)]
+    if len(rows) > LAYERS:
+        more = f"and {len(rows) - LAYERS} more layers, each below these; `.report.layers` holds all of them"
         lines += _wrapped("", more, most)
-    if any(layer.dense_us is None for layer in layers):
+    if any("-" in row.values() for row in cells):
         lines.append("  - is: not measured")
-    if any(layer.utilization is not None for layer in layers):
-        lines += _wrapped("", words.UTILIZATION, most)
-    if (others := words.other_kernels(report)) is not None:
-        lines += _wrapped("", f"kernels of no pruned layer: {others}", most)
+    for note in said.notes:
+        lines += _wrapped("", note, most)
     return [*lines, ""]
 
 
-def _columns(rows: list[tuple[str, ...]], most: int) -> list[str]:
+def _columns(rows: list[dict[str, str]], most: int) -> list[str]:
     """Lay the rows out, without what can be done without where they would not fit."""
-    widths = {name: max(len(row[i]) for row in rows) for i, name in enumerate(COLUMNS)}
-    shown = list(COLUMNS)
+    shown = list(rows[0])
+    widths = {name: max(len(row[name]) for row in rows) for name in shown}
     gap = "  "
 
     def needed() -> int:
@@ -95,13 +90,13 @@ def _columns(rows: list[tuple[str, ...]], most: int) -> list[str]:
             gap = " "
         if needed() + len(shown) - 1 > most:
             shown.remove(name)
-    at = [COLUMNS.index(name) for name in shown]
-    return [("  " + gap.join(row[i].ljust(widths[COLUMNS[i]]) for i in at)).rstrip() for row in rows]
+    return [("  " + gap.join(row[name].ljust(widths[name]) for name in shown)).rstrip() for row in rows]
 
 
-def _dash(cell: str) -> str:
-    return "-" if cell == words.UNKNOWN else cell
-
-
-def _arrow(before: str, after: str) -> str:
-    return "-" if words.UNKNOWN in {before, after} else f"{before}→{after}".replace(" ", "")
+def _short(key: Key, cell: str) -> str:
+    """Return a cell as narrow as it can be; - where one of its sides was not measured."""
+    if key in {"macs", "time"} and UNKNOWN in cell:
+        return "-"
+    if key in {"weight", "macs", "time"}:
+        return cell.replace(" ", "")
+    return "-" if cell == UNKNOWN else cell

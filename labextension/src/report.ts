@@ -15,7 +15,7 @@ export interface Report {
   skipped: Skipped[];
   returned: Returned[];
   other_kernels: OtherKernels | null;
-  measurement: Measurement;
+  measurement: Timed | Estimated | Untimed;
   energy: Energy | null;
   counters: Evidence | null;
   check: OutputCheck | null;
@@ -28,13 +28,15 @@ export interface Report {
   fingerprints: Fingerprints;
   baselines: Baseline[];
   sensitivity: Sensitivity | null;
+  footprint: Footprint | null;
   omitted: string[];
-  schema_version: 4;
+  schema_version: 5;
+  words: Words | null;
 }
 /**
  * What was asked for, with every default filled in; `calib` null where the example itself was looked at.
  *
- * It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
+ * `on_host` is whether the device is the CPU of the machine that compiles, whose threads then count; `dtype` is what both models run in. It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
  */
 export interface Request {
   model: string;
@@ -48,6 +50,7 @@ export interface Request {
   allocation: string;
   threads: number;
   batch: number;
+  on_host: boolean;
   keep_all: boolean;
   dense: string[];
   permute: boolean;
@@ -73,7 +76,7 @@ export interface Totals {
 /**
  * One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (null).
  *
- * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels; speed: what the layer's own kernel gained, by the same rule as the whole model's verdict. `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked; `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model; `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output (about its mean, where the layer has a bias that makes up for that).
+ * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels; speed: what the layer's own kernel gained, by the same rule as the whole model's verdict. `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked; `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model; `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output (about its mean, where the layer has a bias that makes up for that); `evidence` is what its times, kernels and estimate rest on, null where it has none of them. In JSON a layer has no field for what is not known of it.
  */
 export interface Layer {
   name: string;
@@ -87,19 +90,21 @@ export interface Layer {
   valid: boolean;
   valid_groups: number;
   picture: Picture | null;
-  used: boolean | null;
-  speed: Comparison;
-  kernel: string | null;
-  pruned_kernel: string | null;
-  dense_us: number | null;
-  pruned_us: number | null;
-  served_by: string[] | null;
-  rows: number | null;
-  alone: Comparison | null;
-  utilization: Utilization | null;
-  compressed: Compressed | null;
-  counters: Counters | null;
-  error: number | null;
+  used?: boolean | null;
+  speed?: Comparison;
+  kernel?: string | null;
+  pruned_kernel?: string | null;
+  dense_us?: number | null;
+  pruned_us?: number | null;
+  served_by?: string[] | null;
+  rows?: number | null;
+  alone?: Comparison | null;
+  utilization?: Utilization | null;
+  compressed?: Compressed | null;
+  counters?: Counters | null;
+  error?: number | null;
+  evidence?: ('measured' | 'simulated kernels' | 'compiler-estimate' | 'compiled' | 'unavailable') | null;
+  estimate?: LayerEstimate | null;
 }
 /**
  * A keep mask, small: the density of tiles and a corner of the mask itself, both row by row in base64.
@@ -152,6 +157,13 @@ export interface Counters {
   dense: number;
 }
 /**
+ * What a compiler's cost model says of one layer, in the unit of the whole model's estimate.
+ */
+export interface LayerEstimate {
+  dense: number;
+  pruned: number;
+}
+/**
  * A layer with weights that was left dense, and why.
  */
 export interface Skipped {
@@ -185,17 +197,18 @@ export interface OtherKernels {
  *
  * The launches are those of an accelerator; a CPU's toolchain has none to tell of.
  */
-export interface Measurement {
+export interface Timed {
   evidence: Evidence;
   clock: 'cpu' | 'wall';
-  dense: Samples | null;
-  control: Samples | null;
-  pruned: Samples | null;
-  dense_ms: number | null;
-  pruned_ms: number | null;
+  dense: Samples;
+  control: Samples;
+  pruned: Samples;
+  dense_ms: number;
+  pruned_ms: number;
   comparison: Comparison;
   dense_launch: Launch | null;
   pruned_launch: Launch | null;
+  kind: 'timed';
 }
 /**
  * What a number rests on.
@@ -221,6 +234,25 @@ export interface Samples {
 export interface Launch {
   way: string;
   eager_ms: number | null;
+}
+/**
+ * What a compiler's own cost model says of both models, for one batch: never a verdict, never beside a time.
+ *
+ * `evidence.device` names the compiler and the chip that it compiled for.
+ */
+export interface Estimated {
+  evidence: Evidence;
+  unit: 'cycles' | 'ms';
+  dense: number;
+  pruned: number;
+  kind: 'estimated';
+}
+/**
+ * Neither timed nor estimated: compiled only, or not even that, for the reason that the evidence gives.
+ */
+export interface Untimed {
+  evidence: Evidence;
+  kind: 'untimed';
 }
 /**
  * What the device's own energy counter said, over windows of seconds, dense and pruned in turn.
@@ -312,4 +344,56 @@ export interface Curve {
 export interface Point {
   sparsity: number;
   error: number | null;
+}
+/**
+ * What the compiled models take, in bytes, as their compiler wrote them.
+ */
+export interface Footprint {
+  dense_bytes: number;
+  pruned_bytes: number;
+}
+/**
+ * All that a report says beside its own texts.
+ *
+ * `badge` is the kind of the headline; `interval` stands beside a verdict. `columns` are what is said of the layers, and `notes` what a reader of that table has to know.
+ */
+export interface Words {
+  title: string;
+  headline: string;
+  badge: 'faster' | 'slower' | 'no measurable gain' | 'not measured' | 'estimated' | 'compiled';
+  interval: string | null;
+  facts: Fact[];
+  columns: Column[];
+  notes: string[];
+  returned: string[];
+  left_dense: string[];
+}
+/**
+ * What is said under a name; `evidence` is what the headline rests on, all else what the model kept and lost.
+ */
+export interface Fact {
+  name: string;
+  said: string;
+  evidence: boolean;
+}
+/**
+ * What is said of each layer under one head, in the order of the report's layers; "" is nothing to say.
+ */
+export interface Column {
+  key:
+    | 'weight'
+    | 'removed'
+    | 'macs'
+    | 'time'
+    | 'valid'
+    | 'used'
+    | 'faster'
+    | 'kernel'
+    | 'alone'
+    | 'served'
+    | 'counters'
+    | 'compressed'
+    | 'error';
+  name: string;
+  cells: string[];
 }

@@ -20,7 +20,7 @@ SCRIPTS = (
     "<style>body{display:none}</style>",
 )
 # what the schema takes as one of a few words, or as numbers in base64
-WORDS_OF_THE_SCHEMA = {"kind", "clock", "verdict", "measure", "tiles", "corner"}
+WORDS_OF_THE_SCHEMA = {"kind", "clock", "unit", "verdict", "measure", "tiles", "corner", "badge", "key"}
 WRONG: tuple[Any, ...] = (None, True, -1, 1e308, "a text", [], {}, [[]], {"a": {}})
 
 
@@ -61,4 +61,4 @@ def changed(report: dict[str, Any], change: Callable[[dict[str, Any]], None]) ->
 
 def nested(depth: int) -> str:
     """Return JSON text of a report whose layers are lists in lists."""
-    return f'{{"schema_version": 4, "layers": {"[" * depth}{"]" * depth}, "reasons": [], "totals": {{}}}}'
+    return f'{{"schema_version": 5, "layers": {"[" * depth}{"]" * depth}, "reasons": [], "totals": {{}}}}'

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from jupyter_hwprune.render import mimebundle, words
+from jupyter_hwprune import words
+from jupyter_hwprune.render import mimebundle
 
 from . import documents
 
@@ -46,8 +47,8 @@ def test_the_page_shows_all_results_without_a_script(scriptless: Page, tmp_path:
     expect(scriptless.get_by_text(words.headline(report), exact=True)).to_be_visible()
     for layer in report.layers:
         expect(scriptless.locator("tr").get_by_text(layer.name, exact=True)).to_be_visible()
-    for name, said in words.facts(report):
-        expect(scriptless.get_by_role("row", name=f"{name} {said}", exact=True)).to_be_visible()
+    for fact in words.facts(report):
+        expect(scriptless.get_by_role("row", name=f"{fact.name} {fact.said}", exact=True)).to_be_visible()
     picture = scriptless.get_by_role("img", name="Density tiles")
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 300

@@ -8,7 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, expect
 
-from jupyter_hwprune.render import mimebundle, words
+from jupyter_hwprune import words
+from jupyter_hwprune.render import mimebundle
 from jupyter_hwprune.render.fit import corner_of
 from jupyter_hwprune.report import MIME_TYPE, Report
 
@@ -121,10 +122,11 @@ def saved(lab: Lab, report: Report) -> Locator:
 def check_against(shown: Locator, report: Report) -> None:
     expect(shown.locator(".hwprune-badge")).to_have_text(words.headline(report))
     expect(shown.get_by_role("heading", name=words.what(report), exact=True)).to_be_visible()
-    for name, said in words.facts(report):
-        expect(shown.locator("dl > dt", has_text=name).locator("+ dd").get_by_text(said, exact=True)).to_be_visible()
-    for layer in report.layers:
+    for fact in words.facts(report):
+        told = shown.locator("dl > dt", has_text=fact.name).locator("+ dd")
+        expect(told.get_by_text(fact.said, exact=True)).to_be_visible()
+    for layer, said in words.rows(report, words.words_of(report).columns):
         row = shown.get_by_role("row").filter(has=shown.page.get_by_role("button", name=layer.name, exact=True))
-        for said in (words.shapes(layer), words.share(layer.sparsity), words.speed(layer.speed)):
-            expect(row).to_contain_text(said)
+        for cell in (said["weight"], said["removed"], said["faster"]):
+            expect(row).to_contain_text(cell)
         expect(row.get_by_role("img", name=f"Mask of {layer.name}")).to_be_visible()

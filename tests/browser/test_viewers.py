@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from jupyter_hwprune.render import mimebundle, words
+from jupyter_hwprune import words
+from jupyter_hwprune.render import mimebundle
 from jupyter_hwprune.report import MIME_TYPE, Report
 from tests.sanitised import as_on_github
 
@@ -67,8 +68,8 @@ def test_a_report_is_whole_where_styles_and_pictures_are_gone(scriptless: Page) 
     report = documents.small()
     scriptless.set_content(as_on_github(mimebundle(report)["text/html"]))
     expect(scriptless.get_by_text(words.headline(report), exact=True)).to_be_visible()
-    for name, said in words.facts(report):
-        expect(scriptless.get_by_role("row", name=f"{name} {said}", exact=True)).to_be_visible()
+    for fact in words.facts(report):
+        expect(scriptless.get_by_role("row", name=f"{fact.name} {fact.said}", exact=True)).to_be_visible()
     expect(scriptless.get_by_role("img", name="Density tiles")).to_be_visible()
     letters = scriptless.locator("pre")
     expect(letters).to_be_hidden()

@@ -1,8 +1,9 @@
 /** Reports side by side, as words: what differs, and whether their times may be compared at all. */
 import type { Report } from '../report';
+import { deciding, estimatedRatio, timedOf } from '../view/deciding';
 import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
 import type { Seen } from '../view/reading';
-import { deciding, middleCut, text, versions } from '../view/words';
+import { middleCut, text, wordsOf } from '../view/words';
 
 type SeenReport = Seen<Report>;
 
@@ -19,10 +20,10 @@ export interface Comparison {
 }
 
 const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => string])[] = [
-  ['verdict', report => deciding(report).verdict ?? UNKNOWN],
+  ['verdict', report => wordsOf(report).badge ?? UNKNOWN],
   ['speed-up', speedUp],
-  ['dense', report => milliseconds(report.measurement.dense_ms)],
-  ['pruned', report => milliseconds(report.measurement.pruned_ms)],
+  ['dense', report => taken(report, 'dense')],
+  ['pruned', report => taken(report, 'pruned')],
   ['weights', ({ totals }) => removed(totals.weights, totals.pruned_weights)],
   ['layer MACs', ({ totals }) => (totals.macs === null ? UNKNOWN : removed(totals.macs, totals.pruned_macs))],
   ['score', score],
@@ -36,6 +37,7 @@ const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => stri
   ['evidence', ({ measurement }) => text(measurement.evidence.kind)],
   ['device', ({ measurement }) => measurement.evidence.device ?? UNKNOWN],
   ['clock', clock],
+  ['unit', ({ measurement }) => (measurement.kind === 'estimated' ? text(measurement.unit) : UNKNOWN)],
   ['machine', machine],
   ['versions', versions],
   ['batch', ({ request }) => number(request.batch)],
@@ -47,22 +49,38 @@ const LONGEST = 160;
 
 /** What a time depends on beside the model. */
 const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
+/** And a compiler's estimate: what it is of. */
+const ESTIMATED_FOR = ['device', 'unit', 'batch', 'data type'];
+/** What an estimate does not say beside times. */
+const NUMBERS = ['speed-up', 'dense', 'pruned'];
+const LEFT_OUT = 'an estimate, left out beside times';
 
 export function compare(reports: SeenReport[]): Comparison {
+  const anyTimed = reports.some(report => timedOf(report) !== null);
   const rows = ROWS.map(([name, said]) => {
-    const values = reports.map(report => middleCut(said(report), LONGEST));
+    const isLeftOut = (report: SeenReport) => anyTimed && isEstimated(report) && NUMBERS.includes(name);
+    const values = reports.map(report => (isLeftOut(report) ? LEFT_OUT : middleCut(said(report), LONGEST)));
     return { name, values, differs: new Set(values).size > 1 };
   });
   return { rows, cautions: cautions(reports) };
 }
 
 function cautions(reports: SeenReport[]): string[] {
-  const timed = reports.filter(report => report.measurement.dense_ms !== null);
-  const apart = ROWS.filter(([name, said]) => CONDITIONS.includes(name) && new Set(timed.map(said)).size > 1);
-  const names = apart.map(([name]) => name);
-  const missing = reports.length - timed.length;
+  const timed = reports.filter(report => timedOf(report) !== null);
+  const estimated = reports.filter(isEstimated);
+  const differing = (those: SeenReport[], conditions: string[]) =>
+    ROWS.filter(([name, said]) => conditions.includes(name) && new Set(those.map(said)).size > 1).map(([name]) => name);
+  const names = differing(timed, CONDITIONS);
+  const guessed = timed.length > 0 ? [] : differing(estimated, ESTIMATED_FOR);
+  const missing = reports.length - timed.length - estimated.length;
   return [
     ...(names.length > 0 ? [`Their times cannot be compared: they differ in ${listed(names)}.`] : []),
+    ...(guessed.length > 0 ? [`Their estimates cannot be compared: they differ in ${listed(guessed)}.`] : []),
+    ...(timed.length > 0 && estimated.length > 0
+      ? [
+          `${estimated.length} of these ${reports.length} ${estimated.length === 1 ? 'is' : 'are'} a compiler's estimate, without numbers beside times.`,
+        ]
+      : []),
     ...(missing > 0
       ? [`${missing} of these ${reports.length} ${missing === 1 ? 'has' : 'have'} no times: not measured.`]
       : []),
@@ -73,12 +91,31 @@ function listed(names: string[]): string {
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} and ${names.at(-1) ?? ''}`;
 }
 
+function isEstimated({ measurement }: SeenReport): boolean {
+  return measurement.kind === 'estimated';
+}
+
 function speedUp(report: SeenReport): string {
   const { speedup, low, high } = deciding(report);
+  const estimate = estimatedRatio(report);
   if (speedup === null) {
-    return UNKNOWN;
+    return estimate === null ? UNKNOWN : `estimated ${fixed(estimate, 2)}x`;
   }
   return `${fixed(speedup, 2)}x` + (low === null || high === null ? '' : ` (${fixed(low, 2)} to ${fixed(high, 2)})`);
+}
+
+/** The time of a batch, or what a compiler estimates for it. */
+function taken(report: SeenReport, side: 'dense' | 'pruned'): string {
+  const { measurement } = report;
+  if (measurement.kind === 'estimated') {
+    return `${count(measurement[side])} ${text(measurement.unit)}`;
+  }
+  return milliseconds(timedOf(report)?.[`${side}_ms`] ?? null);
+}
+
+function versions(report: SeenReport): string {
+  const shown = Object.entries(report.versions).filter(([name]) => name !== 'python' && name !== 'numpy');
+  return shown.map(([name, version]) => `${name} ${text(version)}`).join(', ');
 }
 
 function score({ scores }: SeenReport): string {
@@ -86,11 +123,12 @@ function score({ scores }: SeenReport): string {
   return scores === null ? UNKNOWN : `${said(scores.dense)} → ${said(scores.pruned)} (${text(scores.expression)})`;
 }
 
-function clock({ measurement }: SeenReport): string {
-  if (measurement.dense_ms === null) {
+function clock(report: SeenReport): string {
+  const timed = timedOf(report);
+  if (timed === null) {
     return UNKNOWN;
   }
-  return measurement.clock === 'cpu' ? 'process-CPU time' : 'wall time';
+  return timed.clock === 'cpu' ? 'process-CPU time' : 'wall time';
 }
 
 function machine({ machine: found }: SeenReport): string {

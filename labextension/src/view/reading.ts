@@ -10,7 +10,7 @@ import schema from '../report.schema.json';
 export type Seen<T> = T extends readonly (infer Item)[]
   ? (Item extends object ? Seen<Item> : Item)[]
   : T extends object
-    ? { [Key in keyof T]: Seen<T[Key]> }
+    ? { [Key in keyof T]-?: Seen<Exclude<T[Key], undefined>> }
     : T | null;
 
 export interface Reading {
@@ -20,6 +20,10 @@ export interface Reading {
 }
 
 export const SCHEMA_VERSION = schema.properties.schema_version.const;
+const OLDER_VERSION = 4;
+const WORDLESS =
+  'An older jupyter-hwprune wrote this report, without the words that it is shown in: here is what its numbers say. ' +
+  'To see all of it, write it anew in Python: `Report.load(path).save(path)`.';
 export const MOST_CHARACTERS = 32 * 1024 * 1024; // of a file; a report of a thousand layers has a tenth of that
 const LONGEST_TEXT = 6_000; // the tiles of a picture have 5464
 const LONGEST_LIST = 10_000;
@@ -40,10 +44,31 @@ export function read(source: unknown): Reading | string {
     return 'This is JSON, but no hwprune report: it has none of the fields that a report has.';
   }
   const version = data.value.schema_version;
+  const current = version === OLDER_VERSION ? ofOlderVersion(data.value) : data.value;
   const reader = new Reader(schema.$defs, version === SCHEMA_VERSION);
-  const report = reader.take(schema, data.value, '') as Seen<Report>;
-  const notes = version === SCHEMA_VERSION ? reader.notes() : [ofAnotherVersion(version), ...reader.notes()];
-  return { report, notes };
+  const report = reader.take(schema, current, '') as Seen<Report>;
+  const known = version === SCHEMA_VERSION || version === OLDER_VERSION;
+  const about = [known ? null : ofAnotherVersion(version), report.words === null ? WORDLESS : null];
+  return { report, notes: [...about.filter(said => said !== null), ...reader.notes()] };
+}
+
+/** A report of version 4, which had one kind of measurement, as one of this version (report.py does the same). */
+function ofOlderVersion(data: Record<string, unknown>): Record<string, unknown> {
+  const { measurement, layers } = data;
+  const seen = ['kernel', 'pruned_kernel', 'dense_us', 'pruned_us'];
+  return {
+    ...data,
+    measurement: isObject(measurement)
+      ? { ...measurement, kind: typeof measurement.dense_ms === 'number' ? 'timed' : 'untimed' }
+      : measurement,
+    layers: Array.isArray(layers)
+      ? layers.map((layer: unknown) =>
+          isObject(layer) && seen.some(name => typeof layer[name] === 'string' || typeof layer[name] === 'number')
+            ? { ...layer, evidence: 'measured' }
+            : layer
+        )
+      : layers,
+  };
 }
 
 function parsed(text: string): { value: unknown } | string {
@@ -76,6 +101,7 @@ export interface Kind {
   const?: unknown;
   items?: Kind;
   properties?: Record<string, Kind>;
+  required?: string[];
   additionalProperties?: Kind | boolean;
 }
 
@@ -105,7 +131,10 @@ export class Reader {
       return this.take(this.definition(kind.$ref), value, path);
     }
     if (kind.anyOf !== undefined) {
-      const inner = kind.anyOf.find(each => each.type !== 'null');
+      const [inner, ...others] = kind.anyOf.filter(each => each.type !== 'null');
+      if (others.length > 0) {
+        return this.oneOf(kind.anyOf, value, path);
+      }
       return value === null || value === undefined || inner === undefined ? null : this.takeOr(inner, value, path);
     }
     if (kind.type === 'object') {
@@ -115,6 +144,17 @@ export class Reader {
       return this.list(kind.items ?? {}, value, path);
     }
     return this.leaf(kind, value, path);
+  }
+
+  /** Of objects that their `kind` tells apart, the one that this is; the last, with the fewest fields, where none is. */
+  private oneOf(kinds: Kind[], value: unknown, path: string): unknown {
+    const given = isObject(value) && Object.hasOwn(value, 'kind') ? value.kind : undefined;
+    const reals = kinds.map(each => (each.$ref === undefined ? each : this.definition(each.$ref)));
+    const kind = reals.find(each => each.properties?.kind?.const === given);
+    if (kind === undefined && isObject(value)) {
+      this.wrong(`${path}.kind`, given);
+    }
+    return this.take(kind ?? reals.at(-1) ?? {}, value, path);
   }
 
   /** Of what may be null, a value of the wrong type is null, and not a shell with nothing in it. */
@@ -139,7 +179,8 @@ export class Reader {
     return Object.fromEntries(
       names.map(name => {
         const inner = Object.hasOwn(given, name) ? given[name] : undefined;
-        const at = silent ? '' : path === '' ? name : `${path}.${name}`;
+        const mayLack = inner === undefined && kind.required?.includes(name) === false;
+        const at = silent || mayLack ? '' : path === '' ? name : `${path}.${name}`;
         return [name, this.take(properties[name] ?? rest, inner, at)];
       })
     );

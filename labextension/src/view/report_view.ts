@@ -1,31 +1,28 @@
 import type { Report } from '../report';
+import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
-import { facts, type Fact } from './facts';
 import { counted } from './format';
 import { layers } from './layers/section';
 import type { Reading, Seen } from './reading';
 import { sensitivity } from './sensitivity/section';
 import { verdict } from './verdict';
-import { leftDense, returned, text } from './words';
+import { text, wordsOf } from './words';
 
-const EVIDENCE = new Set(['time', 'measured', 'on', 'started as', 'against', 'not measured', 'cure', 'the line']);
 const MOST_LINES = 200;
 
 /** The whole report: sections in the order in which a reader asks. */
 export function reportView({ report, notes }: Reading): HTMLElement {
-  const all = facts(report);
+  const words = wordsOf(report);
+  const kept = words.facts.filter(fact => fact.evidence === false);
   const parts = [
     notes.length === 0 ? null : notice(notes),
-    verdict(
-      report,
-      all.filter(([name]) => EVIDENCE.has(name))
-    ),
+    verdict(words, deciding(report)),
     why(report.reasons),
-    section('What it kept and what is gone', pairs(all.filter(([name]) => !EVIDENCE.has(name)))),
+    section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),
     sensitivity(report),
-    listed('dense again, since they gained nothing', returned(report), report.returned.length),
-    listed('left dense, and why', leftDense(report.skipped), report.skipped.length),
+    listed('dense again, since they gained nothing', words.returned, report.returned.length),
+    listed('left dense, and why', words.left_dense, report.skipped.length),
     ...report.omitted.map(said => element('p', { class: 'hwprune-quiet' }, said)),
     about(report),
   ];
@@ -34,7 +31,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
 
 /** One paragraph in the place of what cannot be shown. */
 export function notice(said: string[]): HTMLElement {
-  return element('p', { class: 'hwprune-notice', attributes: { role: 'note' } }, said.join(' '));
+  return element('p', { class: 'hwprune-notice', attributes: { role: 'note' } }, withCode(said.join(' ')));
 }
 
 function why(reasons: string[]): HTMLElement | null {
@@ -58,7 +55,7 @@ function listed(heading: string, lines: string[], number: number): HTMLElement |
 
 function about(report: Seen<Report>): HTMLElement {
   const { machine, fingerprints, request } = report;
-  const rows: Fact[] = [['chip', text(report.chip)]];
+  const rows: [string, string][] = [['chip', text(report.chip)]];
   if (machine !== null) {
     const load = machine.load_1min === null ? '' : `, load ${machine.load_1min.toFixed(1)} when it was measured`;
     const cores = machine.cores === null ? '' : `, ${counted(machine.cores, 'core')}`;
@@ -68,7 +65,7 @@ function about(report: Seen<Report>): HTMLElement {
     ]);
   }
   rows.push(
-    ...Object.entries(report.versions).map(([name, version]): Fact => [name, text(version)]),
+    ...Object.entries(report.versions).map(([name, version]): [string, string] => [name, text(version)]),
     ['importance', text(request.importance)],
     ['allocation', text(request.allocation)],
     ['weights in, out', `${text(fingerprints.dense)}, ${text(fingerprints.pruned)}`],

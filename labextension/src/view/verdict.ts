@@ -1,44 +1,34 @@
-import type { Comparison, Report } from '../report';
+import type { Comparison, Words } from '../report';
 import { drawing, element, pairs, withCode } from './elements';
-import type { Fact } from './facts';
 import { fixed } from './format';
-import { againLine } from './line';
 import type { Seen } from './reading';
-import { deciding, headline, interval, what } from './words';
+import { text } from './words';
 
 /** What was asked, the verdict, what it rests on. */
-export function verdict(report: Seen<Report>, evidence: Fact[]): HTMLElement {
-  const comparison = deciding(report);
-  const kind = (comparison.speedup === null ? null : comparison.verdict) ?? 'not measured';
-  const badge = element('span', { class: 'hwprune-badge', attributes: { 'data-verdict': kind } }, headline(report));
-  const spread = interval(comparison);
+export function verdict(words: Seen<Words>, comparison: Seen<Comparison>): HTMLElement {
+  const attributes = { 'data-verdict': words.badge ?? 'not measured' };
+  const badge = element('span', { class: 'hwprune-badge', attributes }, text(words.headline));
+  const evidence = words.facts.filter(fact => fact.evidence !== false);
   return element(
     'section',
     { class: 'hwprune-verdict' },
-    element('h3', {}, what(report)),
+    element('h3', {}, text(words.title)),
     element(
       'div',
       { class: 'hwprune-headline' },
       badge,
-      spread === null ? null : intervalStrip(comparison),
-      spread === null ? null : element('span', { class: 'hwprune-quiet' }, spread)
+      intervalStrip(comparison),
+      words.interval === null ? null : element('span', { class: 'hwprune-quiet' }, words.interval)
     ),
-    pairs(evidence.map(([name, said]) => [name, name === 'the line' ? lineToCopy(report, said) : withCode(said)]))
+    pairs(evidence.map(({ name, said }) => [text(name), withCode(text(said))]))
   );
-}
-
-function lineToCopy(report: Seen<Report>, said: string): DocumentFragment {
-  const line = againLine(report.request);
-  const words = withCode(said.slice(line.length));
-  words.prepend(element('code', {}, line));
-  return words;
 }
 
 const WIDTH = 180;
 const HEIGHT = 32;
 
 /** The interval on a line, with the band of the noise that it has to clear. */
-function intervalStrip({ speedup, low, high, noise_floor: floor }: Seen<Comparison>): SVGElement | null {
+export function intervalStrip({ speedup, low, high, noise_floor: floor }: Seen<Comparison>): SVGElement | null {
   if (speedup === null || low === null || high === null || floor === null || Math.min(low, speedup) <= 0) {
     return null;
   }

@@ -1,66 +1,113 @@
-/** Facts of a report as words, exactly as the Python side says them (render/words.py). */
-import type { Comparison, Layer, Report, Skipped, Returned, Baseline } from '../report';
-import { UNKNOWN, count, fixed, microseconds, share } from './format';
+/** A report's words: those that came with it, or the few that its numbers say plainly where an older version wrote it. */
+import type { Column, Comparison, Fact, Layer, Report, Returned, Skipped, Words } from '../report';
+import { bestBaseline, deciding, estimatedRatio, timedOf } from './deciding';
+import { UNKNOWN, count, fixed, milliseconds, removed, share, threeDigits } from './format';
 import type { Seen } from './reading';
 
 type SeenLayer = Seen<Layer>;
 type SeenReport = Seen<Report>;
 
-/** The fastest dense model among the baselines, null where none was timed. */
-export function bestBaseline(report: SeenReport): Seen<Baseline> | null {
-  const timed = report.baselines.filter(each => each.dense_ms !== null && each.speed.speedup !== null);
-  return timed.reduce<Seen<Baseline> | null>(
-    (best, each) => (best === null || (each.dense_ms ?? 0) < (best.dense_ms ?? 0) ? each : best),
-    null
-  );
+export function wordsOf(report: SeenReport): Seen<Words> {
+  return report.words ?? plainWords(report);
 }
 
-/** The comparison that decides: a runtime that a user would not otherwise need has to beat those that they have. */
-export function deciding(report: SeenReport): Seen<Comparison> {
-  const own = report.measurement.comparison;
-  const rival = bestBaseline(report);
-  const ownDecides =
-    rival === null || own.speedup === null || own.verdict === 'slower' || rival.speed.verdict === 'faster';
-  return ownDecides ? own : rival.speed;
+export type Cells = Partial<Record<Column['key'], string>>;
+
+/** A layer, and what is said of it. */
+export interface Row {
+  layer: SeenLayer;
+  cells: Cells;
 }
 
-export function headline(report: SeenReport): string {
+/** The layers with their cells; a column that has not one for each layer is taken from the numbers. */
+export function rowsOf(report: SeenReport): Row[] {
+  const plain = plainColumns(report);
+  const told = wordsOf(report).columns.filter(column => column.cells.length === report.layers.length);
+  const columns = [...plain.filter(({ key }) => !told.some(each => each.key === key)), ...told];
+  return report.layers.map((layer, index) => ({
+    layer,
+    cells: Object.fromEntries(columns.flatMap(({ key, cells }) => (key === null ? [] : [[key, cells[index] ?? '']]))),
+  }));
+}
+
+/** What each column is called. */
+export function headsOf(report: SeenReport): Cells {
+  const columns = [...plainColumns(report), ...wordsOf(report).columns];
+  return Object.fromEntries(columns.flatMap(({ key, name }) => (key === null ? [] : [[key, text(name)]])));
+}
+
+function plainWords(report: SeenReport): Seen<Words> {
+  const { request } = report;
   const comparison = deciding(report);
-  if (comparison.speedup === null || comparison.verdict === null) {
-    return UNKNOWN.toUpperCase();
+  const judged = comparison.speedup === null ? null : comparison.verdict;
+  return {
+    title: `${text(request.model)} for ${text(request.target)}, ${text(request.pattern)}, ${text(request.toolchain)}`,
+    headline: plainHeadline(report, comparison),
+    badge: judged ?? (report.measurement.kind === 'estimated' ? 'estimated' : 'not measured'),
+    interval: null,
+    facts: plainFacts(report),
+    columns: [],
+    notes: [],
+    returned: report.returned.map(layer => `${nameOf(layer, 60)}: ${text(layer.reason)}`),
+    left_dense: report.skipped.map(layer => `${nameOf(layer, 60)}: ${text(layer.reason)}`),
+  };
+}
+
+function plainHeadline(report: SeenReport, { speedup, verdict }: Seen<Comparison>): string {
+  const { measurement } = report;
+  const estimate = estimatedRatio(report);
+  if (estimate !== null) {
+    return `estimated ${fixed(estimate, 2)}x`;
   }
-  const said = `${comparison.verdict.toUpperCase()} ${fixed(comparison.speedup, 2)}x`;
+  if (speedup === null || verdict === null) {
+    return measurement.evidence.kind === 'compiled' ? 'compiled, not timed' : UNKNOWN.toUpperCase();
+  }
   const rival = bestBaseline(report);
-  return rival?.speed === comparison ? `${said} against dense with ${text(rival.toolchain)}` : said;
+  const against = rival?.speed.speedup === speedup ? ` against dense with ${text(rival.toolchain)}` : '';
+  return `${verdict.toUpperCase()} ${fixed(speedup, 2)}x${against}`;
 }
 
-export function interval(comparison: Seen<Comparison>): string | null {
-  const { low, high, noise_floor: floor } = comparison;
-  if (low === null || high === null || floor === null) {
-    return null;
-  }
-  return `95 % interval ${fixed(low, 2)} to ${fixed(high, 2)}, noise floor ${fixed(100 * floor, 1)} %`;
+function plainFacts(report: SeenReport): Seen<Fact>[] {
+  const { measurement, totals } = report;
+  const timed = timedOf(report);
+  const evidence: [string, string | null][] =
+    timed === null
+      ? [
+          ['not measured', measurement.evidence.reason],
+          ['cure', measurement.evidence.cure],
+        ]
+      : [
+          ['time', `${milliseconds(timed.dense_ms)} → ${milliseconds(timed.pruned_ms)}`],
+          ['on', timed.evidence.device],
+        ];
+  return [
+    ...evidence.map(([name, said]) => ({ name, said: text(said), evidence: true })),
+    { name: 'weights', said: removed(totals.weights, totals.pruned_weights), evidence: false },
+  ];
 }
 
-export function what(report: SeenReport): string {
-  const request = report.request;
-  const dtype = request.device !== 'CPU' && request.dtype ? `, ${request.dtype}` : '';
-  const by = ['magnitude', 'recipe', null].includes(request.importance) ? '' : ` by ${text(request.importance)}`;
-  const pattern = `${text(request.pattern)} at ${share(request.sparsity)}${by}`;
-  return `${text(request.model)} for ${text(request.target)}, ${pattern}, ${text(request.toolchain)}${dtype}`;
+const PLAIN: readonly (readonly [Column['key'], string, (layer: SeenLayer) => string])[] = [
+  ['weight', 'weight', layer => layer.shape.join('x')],
+  ['removed', 'removed', layer => share(layer.sparsity)],
+  ['macs', 'MACs', layer => `${count(layer.macs)} → ${count(layer.pruned_macs)}`],
+  ['time', 'time, µs', times],
+  ['valid', 'valid', layer => yesNo(layer.valid)],
+  ['used', 'used', layer => yesNo(layer.used)],
+  ['faster', 'faster', ({ speed }) => (speed.speedup === null ? UNKNOWN : `${fixed(speed.speedup, 2)}x`)],
+  ['kernel', 'kernel', layer => layer.pruned_kernel ?? UNKNOWN],
+];
+
+function plainColumns(report: SeenReport): Seen<Column>[] {
+  return PLAIN.map(([key, name, cell]) => ({ key, name, cells: report.layers.map(cell) }));
 }
 
-export function yesNo(value: boolean | null): string {
+function times({ dense_us: dense, pruned_us: pruned }: SeenLayer): string {
+  const said = (us: number | null) => (us === null ? UNKNOWN : threeDigits(us));
+  return dense === null && pruned === null ? UNKNOWN : `${said(dense)} → ${said(pruned)}`;
+}
+
+function yesNo(value: boolean | null): string {
   return value === null ? UNKNOWN : value ? 'yes' : 'no';
-}
-
-export function speed(comparison: Seen<Comparison>): string {
-  if (comparison.speedup === null || comparison.verdict === null) {
-    return UNKNOWN;
-  }
-  return comparison.verdict === 'no measurable gain'
-    ? 'within noise'
-    : `${comparison.verdict} ${fixed(comparison.speedup, 2)}x`;
 }
 
 /** The layer's name cut to a width; a model that is a layer itself has no name, so its kind. */
@@ -84,84 +131,6 @@ export function middleCut(said: string, width: number): string {
   }
   const half = Math.floor(width / 2);
   return `${characters.slice(0, half - 1).join('')}…${characters.slice(-half).join('')}`;
-}
-
-export function valid(layer: SeenLayer): string {
-  return layer.valid === null ? UNKNOWN : layer.valid ? 'yes' : `${share(layer.valid_groups)} of groups`;
-}
-
-export function shapes(layer: SeenLayer): string {
-  const [before, after] = [layer.shape.join('x'), layer.pruned_shape.join('x')];
-  return before === after ? before : `${before} → ${after}`;
-}
-
-export function macs(layer: SeenLayer): string {
-  return `${count(layer.macs)} → ${count(layer.pruned_macs)}`;
-}
-
-export function times(layer: SeenLayer): string {
-  const unknown = layer.dense_us === null && layer.pruned_us === null;
-  return unknown ? UNKNOWN : `${microseconds(layer.dense_us)} → ${microseconds(layer.pruned_us)}`;
-}
-
-export function kernels(layer: SeenLayer): string {
-  if (layer.kernel === null && layer.pruned_kernel === null) {
-    return UNKNOWN;
-  }
-  const before = withUtilization(layer.kernel, layer.utilization?.dense ?? null);
-  const after = withUtilization(layer.pruned_kernel, layer.utilization?.pruned ?? null);
-  return before === after ? before : `${before} → ${after}`;
-}
-
-/** A kernel with its dense arithmetic by its time as a share of the core's peak, where that is known. */
-function withUtilization(kernel: string | null, utilization: number | null): string {
-  if (kernel === null) {
-    return UNKNOWN;
-  }
-  return utilization === null ? kernel : `${kernel} at ${share(utilization)}`;
-}
-
-/** The time of the kernels that belong to no pruned layer, or null where nothing was profiled. */
-export function otherKernels(report: SeenReport): string | null {
-  const others = report.other_kernels;
-  const said = (us: number | null) => (us === null ? UNKNOWN : `${microseconds(us)} µs`);
-  const none = others === null || (others.dense_us === null && others.pruned_us === null);
-  return none ? null : `${said(others.dense_us)} → ${said(others.pruned_us)}`;
-}
-
-/** The layers that went back to dense, each with its reason. */
-export function returned(report: SeenReport): string[] {
-  return report.returned.map(layer => {
-    const rows = layer.rows === null ? '' : ` (${layer.rows} rows)`;
-    return `${nameOf(layer, 60)}${rows}: ${text(layer.reason)}`;
-  });
-}
-
-/** The layers that were left dense, by their reason. */
-export function leftDense(skipped: Seen<Skipped>[]): string[] {
-  const byReason = new Map<string, string[]>();
-  for (const layer of skipped) {
-    const reason = text(layer.reason);
-    const names = byReason.get(reason) ?? [];
-    names.push(nameOf(layer, 60));
-    byReason.set(reason, names);
-  }
-  return [...byReason].map(([reason, names]) => `${some(names)}: ${reason}`);
-}
-
-function some(names: string[], most = 4): string {
-  const shown = names.slice(0, most).join(', ');
-  return names.length <= most ? shown : `${shown} and ${names.length - most} more`;
-}
-
-/** Whether each layer has a time of its own, so that they can be ranked by it; else it is by MACs. */
-export function allTimed(layers: SeenLayer[]): boolean {
-  return layers.every(layer => layer.dense_us !== null);
-}
-
-export function versions(report: SeenReport): string {
-  const shown = Object.entries(report.versions).filter(([name]) => name !== 'python' && name !== 'numpy');
-  return shown.map(([name, version]) => `${name} ${text(version)}`).join(', ');
 }
 
 /** A word that the report has to have, and this one perhaps lacks. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { chosen, sorted } from '../../src/view/layers/choosing';
-import { layer, report } from './reports';
+import { rowsOf } from '../../src/view/words';
+import { report, row } from './reports';
 
 describe('layers are sorted', () => {
   const sort = (values: (number | string | boolean | null)[], down: boolean) => sorted(values, value => value, down);
@@ -29,8 +30,8 @@ describe('layers are sorted', () => {
 });
 
 describe('layers are narrowed down', () => {
-  const layers = report().layers;
-  const names = (text: string, state: string) => chosen(layers, text, state).map(each => each.name);
+  const rows = rowsOf(report());
+  const names = (text: string, state: string) => chosen(rows, text, state).map(each => each.layer.name);
 
   it.each([
     ['', '', 3],
@@ -49,8 +50,8 @@ describe('layers are narrowed down', () => {
   });
 
   it('and one of which nobody knows whether a kernel was used is in neither state', () => {
-    const unknown = [layer({ used: null })];
+    const unknown = [row({ used: null })];
     expect([...chosen(unknown, '', 'used'), ...chosen(unknown, '', 'not used')]).toEqual([]);
-    expect(chosen([layer({ valid: null })], '', 'not valid')).toEqual([]);
+    expect(chosen([row({ valid: null })], '', 'not valid')).toEqual([]);
   });
 });

@@ -1,15 +1,64 @@
 import { describe, expect, it } from 'vitest';
 
 import { MOST_CHARACTERS, SCHEMA_VERSION, read } from '../../src/view/reading';
-import { data, reading, type Data } from './reports';
+import { data, older, reading, type Data } from './reports';
+
+/** What is not known of a layer has no field in JSON, and is null here. */
+const UNKNOWN_OF_A_LAYER = Object.fromEntries(
+  [
+    'used',
+    'kernel',
+    'pruned_kernel',
+    'dense_us',
+    'pruned_us',
+    'served_by',
+    'rows',
+    'alone',
+    'utilization',
+    'compressed',
+  ]
+    .concat(['counters', 'error', 'evidence', 'estimate'])
+    .map(name => [name, null])
+);
+const NO_SPEED = { speed: { speedup: null, low: null, high: null, noise_floor: null, verdict: null } };
+
+/** The data with every field of each layer. */
+function whole(source: Data): Data {
+  const layers = (source.layers as Data[]).map(layer => ({ ...UNKNOWN_OF_A_LAYER, ...NO_SPEED, ...layer }));
+  return { ...source, layers };
+}
 
 describe('a report that is as it should be', () => {
   it('is the same after it was read, with nothing to note', () => {
-    expect(reading(data())).toEqual({ report: data(), notes: [] });
+    expect(reading(data())).toEqual({ report: whole(data()), notes: [] });
   });
 
   it('may come as the text of a file', () => {
-    expect(reading(JSON.stringify(data())).report).toEqual(data());
+    expect(reading(JSON.stringify(data())).report).toEqual(whole(data()));
+  });
+
+  it.each(['estimated', 'compiled', 'unmeasured'] as const)('has the kind of measurement that it says: %s', name => {
+    const { report, notes } = reading(data(name));
+    expect(report.measurement).toEqual(data(name).measurement);
+    expect(notes).toEqual([]);
+  });
+});
+
+describe('a report of version 4', () => {
+  it('is read as one of today, with one note that says why it has no words', () => {
+    const { report, notes } = reading(older());
+    expect(report.measurement).toEqual(data().measurement);
+    expect(report.layers.map(layer => layer.evidence)).toEqual(['measured', 'measured', 'measured']);
+    expect(report.words).toBeNull();
+    expect(notes).toHaveLength(1);
+    expect(notes[0]).toContain('An older jupyter-hwprune wrote this report, without the words');
+    expect(reading(older('unmeasured')).report.measurement.kind).toBe('untimed');
+  });
+
+  it.each([null, 7, 'text', [], {}, [7]])('is read as far as it can be where it is damaged: %j', value => {
+    for (const field of Object.keys(older())) {
+      expect(Object.keys(reading({ ...older(), [field]: value }).report)).toEqual(Object.keys(data()));
+    }
   });
 });
 
@@ -35,7 +84,7 @@ describe('what does not fit', () => {
     const { report, notes } = reading(bad);
     expect(report.layers[0]).toMatchObject({ sparsity: null, used: null, shape: [], macs: first?.macs });
     expect(report.layers[0]?.speed).toMatchObject({ speedup: null, verdict: null });
-    expect(report.layers[1]).toEqual((data().layers as Data[])[1]);
+    expect(report.layers[1]).toEqual((whole(data()).layers as Data[])[1]);
     expect(notes.join()).toContain('layers[0].sparsity is the text "lots"');
   });
 
@@ -58,11 +107,22 @@ describe('what does not fit', () => {
   });
 
   it('is a number that is none, a verdict that nobody knows, a field of the prototype', () => {
-    const { report } = reading({ ...data(), check: { dense_error: Infinity }, measurement: { clock: 'sundial' } });
+    const { report } = reading({
+      ...data(),
+      check: { dense_error: Infinity },
+      measurement: { kind: 'timed', clock: 'sundial' },
+    });
     expect(report.check?.dense_error).toBeNull();
-    expect(report.measurement.clock).toBeNull();
+    expect(report.measurement).toMatchObject({ kind: 'timed', clock: null });
     const inherited = Object.create({ reasons: ['inherited'] }) as Data;
     expect(reading(Object.assign(inherited, { ...data(), reasons: undefined })).report.reasons).toEqual([]);
+  });
+
+  it.each(['splendid', 7, undefined, null])('is a kind of measurement that nobody knows: %j', kind => {
+    const { report, notes } = reading({ ...data(), measurement: { ...(data().measurement as Data), kind } });
+    expect(report.measurement).toMatchObject({ kind: null, evidence: { device: 'a device, made up' } });
+    expect(report.measurement).not.toHaveProperty('comparison');
+    expect(notes.join()).toContain('measurement.kind is');
   });
 
   it('is told of in a few words, however much it is', () => {
@@ -90,21 +150,21 @@ describe('what is too large', () => {
   });
 
   it('is a field that no report has, and costs nothing', () => {
-    expect(reading({ ...data(), unknown: 'x'.repeat(100_000_000) }).report).toEqual(data());
+    expect(reading({ ...data(), unknown: 'x'.repeat(100_000_000) }).report).toEqual(whole(data()));
   });
 });
 
 describe('another schema version', () => {
   it.each([
-    [SCHEMA_VERSION + 5, 'schema version 9; this extension reads version 4', 'A newer jupyter-hwprune'],
-    [1, 'schema version 1; this extension reads version 4', 'Make the report again'],
+    [SCHEMA_VERSION + 5, 'schema version 10; this extension reads version 5', 'A newer jupyter-hwprune'],
+    [1, 'schema version 1; this extension reads version 5', 'Make the report again'],
     ['x', 'no schema version', 'A newer'],
   ])('%s is said, and what is understood is shown', (version, said, cure) => {
     const { report, notes } = reading({ ...data(), schema_version: version, baselines: undefined });
     expect(notes).toHaveLength(1);
     expect(notes[0]).toContain(said);
     expect(notes[0]).toContain(cure);
-    expect(report.layers).toEqual(data().layers);
+    expect(report.layers).toEqual(whole(data()).layers);
     expect(report.baselines).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { reportView } from '../../src/view/report_view';
-import { data, reading, type Data } from './reports';
+import { NAMES, data, older, reading, type Data } from './reports';
 
 const HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 
@@ -14,7 +14,9 @@ function shown(source: unknown): HTMLElement {
 function many(number: number): Data {
   const [layer] = data('plain').layers as Data[];
   const layers = Array.from({ length: number }, (_, index) => ({ ...layer, name: `l.${index}`, dense_us: index }));
-  return { ...data('plain'), layers };
+  const words = data('plain').words as { columns: { cells: string[] }[] };
+  const columns = words.columns.map(column => ({ ...column, cells: layers.map(() => column.cells[0]) }));
+  return { ...data('plain'), layers, words: { ...words, columns } };
 }
 
 beforeEach(() => {
@@ -69,8 +71,47 @@ describe('a report', () => {
     ]);
   });
 
-  it.each(['plain', 'full', 'unmeasured', 'gpu'] as const)('lets no text become markup: %s', name => {
-    const view = shown(replaced(data(name), HOSTILE));
+  it('shows an estimate as none: no capitals, no colour, no interval, and its unit at the head of the table', () => {
+    const view = shown(data('estimated'));
+    const badge = find(view, 'span', '.hwprune-badge');
+    expect(badge.textContent).toBe('estimated 1.79x by a compiler, made up, cycles');
+    expect(badge.dataset.verdict).toBe('estimated');
+    expect(view.querySelectorAll('.hwprune-strip, [data-side=pruned], [data-side=slower]')).toHaveLength(0);
+    const heads = [...view.querySelectorAll('thead th')].map(head => head.textContent);
+    expect(heads).toContain('estimate, cycles');
+    expect(heads).not.toContain('time, µs');
+    expect(find(view, 'td', '[data-column=time]').textContent).toBe('2.5 M → 1.25 M');
+    expect(view.textContent).toContain('1.25 MB → 700 kB (-44 %)');
+  });
+
+  it('shows what was only compiled: its size, why nobody timed it, and the cure', () => {
+    const view = shown(data('compiled'));
+    expect(find(view, 'span', '.hwprune-badge').textContent).toBe('compiled, not timed');
+    for (const said of ['1.25 kB → 800 B (-36 %)', 'the chip is not here', 'run it there']) {
+      expect(find(view, 'section', '.hwprune-verdict').textContent).toContain(said);
+    }
+  });
+
+  it.each(NAMES)('is drawn without its words, as version 4 wrote it, with a notice: %s', name => {
+    const view = shown(older(name));
+    expect(find(view, 'p', '.hwprune-notice').textContent).toContain('without the words');
+    expect(find(view, 'span', '.hwprune-badge').textContent).not.toBe('');
+    expect(view.querySelectorAll('tr.hwprune-layer')).toHaveLength((data(name).layers as Data[]).length);
+  });
+
+  it.each(Object.keys(data().words as Data))('is drawn when %s of its words is damaged', field => {
+    for (const value of [null, 7, HOSTILE, [], {}, [{}], [[]], undefined]) {
+      const words = { ...(data().words as Data), [field]: value };
+      const view = shown({ ...data(), words });
+      expect(view.querySelector('.hwprune-badge')).not.toBeNull();
+      expect(view.querySelectorAll('tr.hwprune-layer')).toHaveLength(3);
+      expect(view.querySelectorAll('img, script')).toHaveLength(0);
+    }
+  });
+
+  it.each([...NAMES, ...NAMES.map(name => `older ${name}`)])('lets no text become markup: %s', each => {
+    const name = NAMES.find(known => each.endsWith(known));
+    const view = shown(replaced(each.startsWith('older') ? older(name) : data(name), HOSTILE));
     expect(view.querySelectorAll('img, script, iframe, a, form')).toHaveLength(0);
     expect(view.textContent).toContain(HOSTILE);
     const attributes = [...view.querySelectorAll('*')].flatMap(each => each.getAttributeNames());

@@ -1,12 +1,16 @@
 import type { Layer, Report } from '../../src/report';
 import { read, type Reading, type Seen } from '../../src/view/reading';
-import cases from './words.json';
+import { rowsOf, type Row } from '../../src/view/words';
+import cases from './cases.json';
 
 export type Data = Record<string, unknown>;
+export type Name = keyof typeof cases;
+
+export const NAMES = Object.keys(cases) as Name[];
 
 /** A report as JSON brings it, for a test to change. */
-export function data(name: keyof typeof cases.reports = 'full'): Data {
-  return structuredClone(cases.reports[name].data);
+export function data(name: Name = 'full'): Data {
+  return structuredClone(cases[name]);
 }
 
 export function reading(source: unknown): Reading {
@@ -17,14 +21,27 @@ export function reading(source: unknown): Reading {
   return found;
 }
 
-export function report(name: keyof typeof cases.reports = 'full'): Seen<Report> {
+export function report(name: Name = 'full'): Seen<Report> {
   return reading(data(name)).report;
 }
 
-export function layer(changes: Partial<Seen<Layer>>): Seen<Layer> {
-  const [first] = report('plain').layers;
+/** The report as version 4 wrote it: one kind of measurement, and no words. */
+export function older(name: Name = 'full'): Data {
+  const report = data(name);
+  const layers = (report.layers as Data[]).map(layer => without(layer, 'evidence', 'estimate'));
+  const measurement = without(report.measurement as Data, 'kind');
+  return { ...without(report, 'words', 'footprint'), measurement, layers, schema_version: 4 };
+}
+
+function without(data: Data, ...names: string[]): Data {
+  return Object.fromEntries(Object.entries(data).filter(([name]) => !names.includes(name)));
+}
+
+/** The first layer of a plain report, changed. */
+export function row(changes: Partial<Seen<Layer>>): Row {
+  const [first] = rowsOf(report('plain'));
   if (first === undefined) {
     throw new Error('the case has no layer');
   }
-  return { ...first, ...changes };
+  return { ...first, layer: { ...first.layer, ...changes } };
 }

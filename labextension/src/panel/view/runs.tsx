@@ -1,8 +1,9 @@
 /** The reports in this notebook, newest first, and those that are chosen side by side. */
 import { useState } from 'react';
 
+import { deciding, estimatedRatio } from '../../view/deciding';
 import { fixed } from '../../view/format';
-import { deciding, middleCut, text, what } from '../../view/words';
+import { middleCut, text, wordsOf } from '../../view/words';
 import { compare } from '../compare';
 import type { PanelModel } from '../model';
 import type { Found } from '../watch';
@@ -50,14 +51,16 @@ export function RunsSection({ model }: { model: PanelModel }) {
 
 function Run({ model, found, picked }: { model: PanelModel; found: Found; picked: boolean }) {
   const { report } = found;
-  const { verdict, speedup } = deciding(report);
-  const judged = verdict ?? 'not measured';
+  const { speedup } = deciding(report);
+  const estimate = estimatedRatio(report);
+  const words = wordsOf(report);
+  const judged = words.badge ?? 'not measured';
   return (
     <li className="jp-hwprune-run" data-testid="run" data-verdict={judged}>
       <input
         type="checkbox"
         checked={picked}
-        aria-label={`Compare ${middleCut(what(report), LONGEST_TEXT)}`}
+        aria-label={`Compare ${middleCut(text(words.title), LONGEST_TEXT)}`}
         title="Choose to compare"
         onChange={event => {
           model.pick(found.id, event.target.checked);
@@ -76,6 +79,7 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
             {judged}
           </span>
           {speedup !== null && <b>{fixed(speedup, 2)}×</b>}
+          {estimate !== null && <span>{fixed(estimate, 2)}×</span>}
         </span>
         <span className="jp-hwprune-runWhat">
           {said(report.request.model)} for {said(report.request.target)}, {said(report.request.pattern)}

@@ -1,8 +1,6 @@
-import type { Layer } from '../../report';
 import { KEYS, element, freshId } from '../elements';
 import { share } from '../format';
-import type { Seen } from '../reading';
-import { nameOf, valid } from '../words';
+import { nameOf, text, type Row } from '../words';
 import { draw, thumbnail, zoomed, type View } from './draw';
 import { decoded, type Mask } from './mask';
 
@@ -11,19 +9,21 @@ const THINNEST = 0.25; // short side by long side: a bias is a strip, and not a 
 const STEPS = 20;
 
 /** A layer's mask, small; without a picture there is none. */
-export function thumbnailOf(layer: Seen<Layer>): HTMLElement | null {
+export function thumbnailOf(row: Row): HTMLElement | null {
+  const { layer } = row;
   const mask = layer.picture === null ? null : decoded(layer.picture);
   if (mask === null) {
     return null;
   }
   const canvas = element('canvas', { class: 'hwprune-thumbnail', attributes: { role: 'img' } });
-  canvas.setAttribute('aria-label', described(layer, mask));
+  canvas.setAttribute('aria-label', described(row, mask));
   thumbnail(canvas, mask);
   return canvas;
 }
 
 /** The mask large: all of it beside a part that a slider magnifies down to single weights. */
-export function heatmap(layer: Seen<Layer>): HTMLElement {
+export function heatmap(row: Row): HTMLElement {
+  const { layer } = row;
   const mask = layer.picture === null ? null : decoded(layer.picture);
   if (mask === null) {
     const said =
@@ -31,7 +31,7 @@ export function heatmap(layer: Seen<Layer>): HTMLElement {
     return element('p', { class: 'hwprune-quiet' }, said);
   }
   const tiles = `The density of ${mask.tileRows} by ${mask.tileColumns} tiles.`;
-  const whole = element('canvas', { attributes: { role: 'img', 'aria-label': `${described(layer, mask)} ${tiles}` } });
+  const whole = element('canvas', { attributes: { role: 'img', 'aria-label': `${described(row, mask)} ${tiles}` } });
   const part = element('canvas', { attributes: { role: 'img' } });
   const frame = element('div', { class: 'hwprune-frame' });
   const slider = element('input', {
@@ -78,10 +78,10 @@ function size(canvas: HTMLCanvasElement, { rows, columns }: View): void {
 }
 
 /** What the pixels say, in words. */
-function described(layer: Seen<Layer>, mask: Mask): string {
+function described({ layer, cells }: Row, mask: Mask): string {
   const kept = layer.sparsity === null ? '' : `, ${share(1 - layer.sparsity)} kept`;
   const groups = layer.valid_groups === null ? '' : `, ${share(layer.valid_groups)} of its groups hold it`;
-  const pattern = `${layer.pattern ?? 'the pattern'} valid: ${valid(layer)}${groups}`;
+  const pattern = `${layer.pattern ?? 'the pattern'} valid: ${text(cells.valid ?? null)}${groups}`;
   return `Mask of ${nameOf(layer, 60)}, ${mask.rows} by ${mask.columns}${kept}; ${pattern}.`;
 }
 

@@ -1,7 +1,7 @@
 /** Which layers are shown, and in what order. */
 import type { Layer } from '../../report';
 import type { Seen } from '../reading';
-import { kernels, shapes } from '../words';
+import type { Row } from '../words';
 
 type SeenLayer = Seen<Layer>;
 
@@ -22,11 +22,11 @@ export const STATES: readonly State[] = [
 ];
 
 /** The layers that hold all words of the text, and are in the state of that name. */
-export function chosen(layers: SeenLayer[], text: string, state: string): SeenLayer[] {
+export function chosen(rows: Row[], text: string, state: string): Row[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const holds = STATES.find(each => each.name === state)?.holds ?? (() => true);
-  return layers.filter(layer => {
-    const said = [layer.name, layer.kind, layer.pattern, shapes(layer), kernels(layer)].join(' ').toLowerCase();
+  return rows.filter(({ layer, cells }) => {
+    const said = [layer.name, layer.kind, layer.pattern, cells.weight, cells.kernel].join(' ').toLowerCase();
     return holds(layer) && words.every(word => said.includes(word));
   });
 }

@@ -2,36 +2,27 @@ import type { Report } from '../../report';
 import { KEYS, element, freshId, section } from '../elements';
 import { counted } from '../format';
 import type { Seen } from '../reading';
-import { otherKernels } from '../words';
+import { rowsOf, headsOf, wordsOf, type Row } from '../words';
 import { STATES, chosen } from './choosing';
 import { LayerTable, PAGE } from './table';
-
-const UTILIZATION =
-  "After a kernel: the layer's dense arithmetic by its time, as a share of the core's peak. Far above 100 % it left " +
-  "arithmetic out; Winograd's convolutions do so too.";
 
 /** The pruned layers: a table, what narrows it down, and what the table leaves unsaid. */
 export function layers(report: Seen<Report>): HTMLElement | null {
   if (report.layers.length === 0) {
     return null;
   }
-  const table = new LayerTable(report.layers);
-  const others = otherKernels(report);
+  const rows = rowsOf(report);
+  const table = new LayerTable(rows, headsOf(report));
   return section(
     counted(report.layers.length, 'pruned layer'),
-    report.layers.length > 3 ? filters(report, table) : null,
+    rows.length > 3 ? filters(rows, table) : null,
     table.node,
     report.layers.length > PAGE ? pager(table) : null,
-    note(others === null ? null : `Kernels of no pruned layer: ${others}.`),
-    note(report.layers.some(layer => layer.utilization !== null) ? UTILIZATION : null)
+    ...wordsOf(report).notes.map(said => element('p', { class: 'hwprune-quiet' }, said))
   );
 }
 
-function note(said: string | null): HTMLElement | null {
-  return said === null ? null : element('p', { class: 'hwprune-quiet' }, said);
-}
-
-function filters(report: Seen<Report>, table: LayerTable): HTMLElement {
+function filters(rows: Row[], table: LayerTable): HTMLElement {
   const words = element('input', {
     attributes: {
       type: 'search',
@@ -43,16 +34,16 @@ function filters(report: Seen<Report>, table: LayerTable): HTMLElement {
   const state = element('select', { attributes: { 'aria-label': 'show only layers that are', ...KEYS } });
   state.append(new Option('all layers', ''));
   for (const { name, holds } of STATES) {
-    const number = report.layers.filter(holds).length;
+    const number = rows.filter(({ layer }) => holds(layer)).length;
     if (number > 0) {
       state.append(new Option(`${name} (${number})`, name));
     }
   }
   const found = element('output', { class: 'hwprune-quiet', attributes: { id: freshId('found') } });
   const narrow = () => {
-    const shown = chosen(report.layers, words.value, state.value);
+    const shown = chosen(rows, words.value, state.value);
     table.show(shown);
-    found.textContent = shown.length === report.layers.length ? '' : `${shown.length} of ${report.layers.length}`;
+    found.textContent = shown.length === rows.length ? '' : `${shown.length} of ${rows.length}`;
   };
   words.addEventListener('input', narrow);
   state.addEventListener('change', narrow);

@@ -1,16 +1,12 @@
-import type { Layer } from '../../report';
 import { element, freshId } from '../elements';
-import type { Seen } from '../reading';
-import { allTimed, lastParts, nameOf } from '../words';
+import { lastParts, nameOf, type Cells, type Row } from '../words';
 import { sorted, type Value } from './choosing';
-import { COLUMNS, type Column } from './columns';
+import { COLUMNS, cellOf, headOf, lengths, type Column } from './columns';
 import { detail } from './detail';
 import { fit, keepFitting } from './room';
 
-type SeenLayer = Seen<Layer>;
-
 export const PAGE = 25;
-const NAME: Column = { name: 'layer', key: 'name', value: layer => nameOf(layer, 200), cell: () => null };
+const NAME: Column = { key: 'name', value: layer => nameOf(layer, 200) };
 
 /** A page of layers that sorts by its heads, and whose rows open. */
 export class LayerTable {
@@ -21,17 +17,19 @@ export class LayerTable {
   private page = 0;
   private by: Column;
   private descending = true;
-  private readonly open = new Set<SeenLayer>();
+  private readonly open = new Set<Row>();
   private readonly heads = new Map<Column, HTMLTableCellElement>();
   private readonly table = element('table', { class: 'hwprune-layers', attributes: { 'aria-label': 'pruned layers' } });
   private readonly body = element('tbody', {});
   private readonly longest: number;
-  private shown: SeenLayer[];
 
-  constructor(layers: SeenLayer[]) {
-    this.shown = layers;
-    this.longest = layers.reduce((most, each) => Math.max(most, each.dense_us ?? 0, each.pruned_us ?? 0), 0);
-    const costliest = allTimed(layers) ? 'time' : 'macs';
+  constructor(
+    private shown: Row[],
+    private readonly words: Cells
+  ) {
+    const bars = shown.map(({ layer }) => lengths(layer));
+    this.longest = bars.reduce((most, [dense, pruned]) => Math.max(most, dense ?? 0, pruned ?? 0), 0);
+    const costliest = bars.every(([dense]) => dense !== null) ? 'time' : 'macs';
     this.by = COLUMNS.find(column => column.key === costliest) ?? NAME;
     const heads = [NAME, ...COLUMNS].map(column => this.head(column));
     this.table.append(element('thead', {}, element('tr', {}, ...heads)), this.body);
@@ -49,8 +47,8 @@ export class LayerTable {
     return { first: Math.min(of, this.page * PAGE + 1), last: Math.min(of, (this.page + 1) * PAGE), of };
   }
 
-  show(layers: SeenLayer[]): void {
-    this.shown = layers;
+  show(rows: Row[]): void {
+    this.shown = rows;
     this.page = 0;
     this.draw();
   }
@@ -62,11 +60,12 @@ export class LayerTable {
 
   private head(column: Column): HTMLTableCellElement {
     const cell = element('th', { attributes: { scope: 'col', 'data-column': column.key } });
+    const name = column === NAME ? 'layer' : headOf(column, this.words);
     if (column.value === undefined) {
-      cell.textContent = column.name;
+      cell.textContent = name;
       return cell;
     }
-    const button = element('button', { class: 'hwprune-sort', attributes: { type: 'button' } }, column.name);
+    const button = element('button', { class: 'hwprune-sort', attributes: { type: 'button' } }, name);
     button.addEventListener('click', () => {
       this.descending = this.by === column ? !this.descending : column.descending === true;
       this.by = column;
@@ -84,16 +83,20 @@ export class LayerTable {
       cell.setAttribute('aria-sort', column === this.by ? order : 'none');
     }
     const value = this.by.value ?? ((): Value => null);
-    const page = sorted(this.shown, value, this.descending).slice(this.page * PAGE, (this.page + 1) * PAGE);
-    this.body.replaceChildren(...page.flatMap(layer => this.rows(layer)));
+    const page = sorted(this.shown, row => value(row.layer), this.descending).slice(
+      this.page * PAGE,
+      (this.page + 1) * PAGE
+    );
+    this.body.replaceChildren(...page.flatMap(row => this.rows(row)));
     fit(this.node, this.table);
     this.changed();
   }
 
   /** A layer's row, and below it the row with all the rest while it is open. */
-  private rows(layer: SeenLayer): HTMLTableRowElement[] {
+  private rows(shown: Row): HTMLTableRowElement[] {
+    const { layer } = shown;
     const below = element('tr', { class: 'hwprune-below', attributes: { id: freshId('layer') } });
-    const isOpen = this.open.has(layer);
+    const isOpen = this.open.has(shown);
     const button = element(
       'button',
       {
@@ -105,7 +108,7 @@ export class LayerTable {
     );
     button.title = nameOf(layer, 400);
     const cells = COLUMNS.map(column => {
-      const content = column.cell(layer, this.longest);
+      const content = cellOf(column, shown, this.longest);
       return element('td', { attributes: { 'data-column': column.key } }, content);
     });
     const name = element('th', { attributes: { scope: 'row', 'data-column': 'name' } }, button);
@@ -114,15 +117,15 @@ export class LayerTable {
       button.setAttribute('aria-expanded', String(open));
       below.hidden = !open;
       const all = { colspan: String(COLUMNS.length + 1) };
-      below.replaceChildren(...(open ? [element('td', { attributes: all }, detail(layer))] : []));
+      below.replaceChildren(...(open ? [element('td', { attributes: all }, detail(shown, this.words))] : []));
     };
     row.addEventListener('click', () => {
       if (window.getSelection()?.isCollapsed === false) {
         return; // somebody marks words to copy them
       }
-      const open = !this.open.delete(layer);
+      const open = !this.open.delete(shown);
       if (open) {
-        this.open.add(layer);
+        this.open.add(shown);
       }
       toggle(open);
     });
