@@ -187,7 +187,7 @@ def test_an_interrupt_of_the_training_ends_it_cleanly(kernel: Kernel, tmp_path: 
     body = f"made = 1\nPath({str(started)!r}).touch()\ntime.sleep(60)"
     reply, messages = kernel.run(f"{LINE}\n{body}", interrupt)
     assert reply["status"] == "error"
-    assert reply["traceback"] == ["KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."]
+    assert reply["traceback"] == ["KeyboardInterrupt: the run was stopped; its worker has ended and nothing was changed."]
     said = [m["content"]["data"]["text/plain"] for m in messages if "display_data" in m["msg_type"]]
     assert "interrupted in phase train" in said[-1]
     assert kernel.value("fingerprint(net) == mark") == "True"

@@ -157,7 +157,7 @@ def test_an_interrupt_ends_the_installer_and_leaves_nothing(home: Path) -> None:
     running.send_signal(signal.SIGINT)
     assert running.wait(10) == 130
     assert time.monotonic() - start < 2
-    assert "nothing half-made was kept" in running.communicate()[1]
+    assert "incomplete files were removed" in running.communicate()[1]
     assert not list(home.glob("sparsezoo-*"))
 
 
