@@ -182,7 +182,9 @@ def test_the_form_and_its_line_do_the_same(front: Front) -> None:
 
 def test_a_saved_notebook_shows_the_last_report_and_no_widget_and_the_cell_run_again_the_form(front: Front) -> None:
     open_panel(front)
-    assert [data for data in front.displays.values() if WIDGET not in data and "report will appear" in data["text/html"]]
+    assert [
+        data for data in front.displays.values() if WIDGET not in data and "report will appear" in data["text/html"]
+    ]
     front.fill("Sparsity", "0.6")
     line = front.field("Same as")["value"]
     front.click("Run")
@@ -317,10 +319,10 @@ def test_nothing_is_printed_by_a_run_in_the_background(front: Front) -> None:
         ("Sparsity", "1.5", "InputError: --sparsity is 1.5"),
         ("Sparsity", "half", "argument --sparsity: invalid float value"),
         ("Example input", "nothing", "InputError: nothing, named as the example input, does not exist here."),
-        ("Score", "1 / 0", "InputError: --eval 1 / 0 does not mention net"),
+        ("Score", "1 / 0", "InputError: --eval 1 / 0 does not contain net"),
         ("Score", "1 / (net is None)", "InputError: The score could not be taken: ZeroDivisionError"),
         ("Importance", "taylor", "InputError: --importance taylor ranks channels"),
-        ("Keep as", "2fast", "-o 2fast: that is no name for a variable"),
+        ("Keep as", "2fast", "-o 2fast: this is not a valid variable name"),
     ],
 )
 def test_an_error_is_one_paragraph_in_the_panel(front: Front, label: str, typed: str, paragraph: str) -> None:
@@ -374,9 +376,7 @@ def test_in_a_terminal_one_sentence_gives_the_line_to_use(shell: Any, capsys: py
     shell.run_cell("import torch; net, x = torch.nn.Linear(4, 4), torch.randn(2, 4)")
     result = shell.run_cell("%hwprune panel")
     assert isinstance(result.error_in_exec, InputError)
-    assert str(result.error_in_exec).endswith(
-        "needs a notebook; the same is done here by %hwprune net --input x -o run"
-    )
+    assert str(result.error_in_exec).endswith("needs a notebook. Without one, call %hwprune net --input x -o run")
     capsys.readouterr()
 
 

@@ -87,9 +87,7 @@ def _check_subcommand(form: str, words: int, refused: list[str]) -> None:
         raise UsageError("%hwprune panel takes no -o: name the variable in the form, under Keep as")
     if refused:
         but = " and ".join(_taken_by(form))
-        raise UsageError(
-            f"%hwprune {form} takes no option{f' but {but}' if but else ''}: remove {', '.join(refused)}"
-        )
+        raise UsageError(f"%hwprune {form} takes no option{f' but {but}' if but else ''}: remove {', '.join(refused)}")
     row = SUBCOMMANDS[form]
     if not row.fewest <= words <= row.most:
         raise UsageError(f"%hwprune {form} takes {row.takes} after it")

@@ -36,7 +36,7 @@ class Interrupted(KeyboardInterrupt):
     """The user's own interrupt, which IPython shows as one line without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return ["KeyboardInterrupt: the run was stopped; its worker has ended and nothing was changed."]
+        return ["KeyboardInterrupt: stopped; the worker has ended and nothing was changed."]
 
 
 @contextlib.contextmanager
