@@ -243,7 +243,7 @@ def _check_mask(each: dict[str, Any]) -> None:
         if each["name"] in CALIBRATED and value is not None and not re.match(r"\d+:\d+$|eval\(", str(value)):
             raise RefusedError(
                 '{} has {}: {}. It takes n:m in quotes there, such as "2:4"; or leave {} out.'.format(
-                    each["name"], setting, value
+                    each["name"], setting, value, setting
                 )
             )
         removed = removed_by(each["name"], value)

@@ -1,4 +1,4 @@
-/** Reports side by side, as words: what differs, and whether their times may be compared at all. */
+/** Compare reports side by side: what differs, and whether their times can be compared at all. */
 import type { Report } from '../report';
 import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
 import type { Seen } from '../view/reading';
@@ -14,7 +14,7 @@ export interface Row {
 
 export interface Comparison {
   rows: Row[];
-  /** Why the times of some of them say nothing of one another; empty where they do. */
+  /** Why the times of some of them cannot be compared; empty if they can. */
   cautions: string[];
 }
 
@@ -45,7 +45,7 @@ const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => stri
 
 const LONGEST = 160;
 
-/** What a time depends on beside the model. */
+/** The rows that a time depends on besides the model. */
 const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
 
 export function compare(reports: SeenReport[]): Comparison {
@@ -63,9 +63,7 @@ function cautions(reports: SeenReport[]): string[] {
   const missing = reports.length - timed.length;
   return [
     ...(names.length > 0 ? [`Their times cannot be compared: they differ in ${listed(names)}.`] : []),
-    ...(missing > 0
-      ? [`${missing} of these ${reports.length} ${missing === 1 ? 'has' : 'have'} no times: not measured.`]
-      : []),
+    ...(missing > 0 ? [`${missing} of these ${reports.length} ${missing === 1 ? 'was' : 'were'} not measured.`] : []),
   ];
 }
 

@@ -48,7 +48,7 @@ describe('reports side by side', () => {
 
   it('say what was not measured, and take it for no other condition', () => {
     const found = compare([report('full'), report('unmeasured')]);
-    expect(found.cautions).toEqual(['1 of these 2 has no times: not measured.']);
+    expect(found.cautions).toEqual(['1 of these 2 was not measured.']);
     expect(row(found, 'speed-up')?.values[1]).toBe('not measured');
     expect(row(found, 'dense')?.values[1]).toBe('not measured');
   });
