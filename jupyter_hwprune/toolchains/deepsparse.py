@@ -12,7 +12,7 @@ from typing import Any
 
 MANIFEST = {
     "install": "%hwprune setup deepsparse --accept-licence",
-    "opset": 18,  # the newest that both its embedded runtime and torch's exporter support
+    "opset": 18,  # the newest that its embedded runtime takes and torch's exporter writes natively
     # benchmarks/results/deepsparse.md compares simulated times with those of pruned models
     "simulates": "kernels with zeros imposed at random on the dense weights: they say nothing about accuracy, and the "
     "kernels of a pruned model may take longer or less",
