@@ -82,7 +82,7 @@ _ROWS = (
     ),
     Option(
         "target",
-        "the chip, by its name in `%hwprune targets`, or chip:toolchain",
+        "the chip by its name in `%hwprune targets`, chip:toolchain, or a module with a TARGET",
         default="cpu",
         completes="target:toolchain",
         forms=COMPILES,
@@ -120,7 +120,7 @@ _ROWS = (
         label="Allocation",
     ),
     Option("dense", "a layer to leave unpruned, by name or wildcard ('layers.0.*'); repeatable", default=()),
-    Option("permute", "reorder input channels first, so that n:m or blocks keep more of the weights", default=False),
+    Option("permute", "reorder input channels first, so that n:m or blocks lose less", default=False),
     Option("recipe", "a SparseML recipe to prune by: a file, or a variable that holds its text", completes="recipe"),
     Option(
         "toolchain",
@@ -164,7 +164,7 @@ _ROWS = (
         "timeout", "seconds the toolchain may take", type=float, default=1800, forms=COMPILES, parameter="timeout_s"
     ),
     Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
-    Option("accept_licence", "accept the licence, which setup shows without this", default=False, forms=("setup",)),
+    Option("accept_licence", "accept the licence; without this, it is shown", default=False, forms=("setup",)),
     Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),
     Option("python", "the Python interpreter to make the environment with", forms=("setup",)),
     Option(
