@@ -15,9 +15,9 @@ author = "the jupyter-hwprune authors"
 version = release = jupyter_hwprune.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "pages"]
-exclude_patterns = ["recorded", "generated/parts"]  # what other pages take in
+exclude_patterns = ["recorded", "generated/parts"]  # included by other pages
 default_role = "code"  # a docstring's single backticks are code
-smartquotes_action = "qe"  # quotes and dots, and no dashes: those are options
+smartquotes_action = "qe"  # quotes and dots, but not dashes: those are options
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

@@ -1,4 +1,4 @@
-"""What a shell can ask without a notebook: `python -m jupyter_hwprune targets`, `doctor` and `setup`."""
+"""The commands for a shell, without a notebook: `python -m jupyter_hwprune targets`, `doctor` and `setup`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(words: list[str] | None = None) -> int:
         print("\n".join(error._render_traceback_()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped as asked; nothing half-made was kept.", file=sys.stderr)
+        print("Interrupted; incomplete files were removed.", file=sys.stderr)
         return 130
     return 0
 
@@ -34,7 +34,7 @@ def _answer(options: argparse.Namespace) -> str:
 
 
 class _Lines:
-    """Print each step once, on stderr: a log has no line that updates itself."""
+    """Print each step once, on stderr: a log file cannot update a line in place."""
 
     def __init__(self) -> None:
         self.last = ""
@@ -49,10 +49,10 @@ class _Lines:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jupyter_hwprune", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("targets", help="the strategy matrix, and what can be measured here")
-    doctor = commands.add_parser("doctor", help="what each toolchain says of itself here, and the cure where it cannot")
+    commands.add_parser("targets", help="list the chips, what to prune for each, and what can be measured here")
+    doctor = commands.add_parser("doctor", help="check each toolchain here, and say how to fix what is missing")
     doctor.add_argument("target", nargs="?", help="only this target's toolchains")
-    doctor.add_argument("--json", action="store_true", help="as JSON, for a program")
+    doctor.add_argument("--json", action="store_true", help="print JSON, for a program to read")
     setup = commands.add_parser("setup", help="make a toolchain's own environment; without a name, list them")
     setup.add_argument("name", nargs="?", help="the toolchain")
     for command, of_command in (("doctor", doctor), ("setup", setup)):

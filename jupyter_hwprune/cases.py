@@ -1,4 +1,4 @@
-"""A case: a model written to files for a toolchain, in one of the two portable forms, with torch's outputs for it."""
+"""A case: a model exported for a toolchain in one of the two portable forms, with torch's outputs beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .toolchains.process import Progress, guarded_folder
 
 
 class Case(Protocol):
-    """A model written for a toolchain: an ONNX file, or a torch program."""
+    """A model exported for a toolchain: an ONNX file or a torch ExportedProgram."""
 
     @property
     def model(self) -> Path: ...
@@ -27,14 +27,14 @@ class Case(Protocol):
     @property
     def expected(self) -> Path: ...
     def layers_of(self, names: list[str], op: str) -> list[str]:
-        """Return the torch layers that a kernel carries out, from what the runtime calls it."""
+        """Return the torch layers that a kernel computes, given the runtime's names for it."""
 
     def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Case, list[str]] | None:
-        """Write a second case that returns every layer's output, with the layers' names; None where the form cannot."""
+        """Export a second case that returns every layer's output; None if the form cannot. Also returns their names."""
 
 
 def write_case(model: nn.Module, example: Example, choice: Choice, folder: Path, name: str, progress: Progress) -> Case:
-    """Write a model in the form that the judge takes. Raises ExportError, and InputError for a full folder."""
+    """Export a model in the form that the toolchain takes. Raises ExportError, and InputError if the folder is full."""
     progress("export", name)
     manifest = manifest_of(choice.judge.toolchain)
     with guarded_folder():

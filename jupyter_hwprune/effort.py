@@ -1,4 +1,4 @@
-"""How much a measurement may take: rounds, and seconds within which there are more of them."""
+"""How long a measurement takes: its fewest and most rounds, and the seconds for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds of all cases in turn, and seconds: at least the fewest rounds, and then more while there is time.
+    """Limits of a measurement: it runs at least `min_rounds`, then goes on until `measure_s` or `max_rounds`.
 
-    A round gives each case a block of calls of `block_s` seconds. Where a profiled round takes long, there are
-    `slow_profile_rounds` of them once `slow_profile_round_s` have passed. Raises InputError for fewer than three
-    rounds, of which no interval can be had.
+    In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
+    than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
+    which are too few for an interval.
     """
 
     min_rounds: int = 15
@@ -29,10 +29,11 @@ class Effort:
     def __post_init__(self) -> None:
         if self.min_rounds < 3 or self.max_rounds < self.min_rounds:
             raise InputError(
-                f"An effort of {self.min_rounds} to {self.max_rounds} rounds gives no interval; at least 3 are needed."
+                f"An effort of {self.min_rounds} to {self.max_rounds} rounds gives no interval: min_rounds has to be "
+                "at least 3, and max_rounds at least min_rounds."
             )
 
 
 FULL = Effort()
 QUICK = Effort(min_rounds=7, max_rounds=15, measure_s=2.0, block_s=0.01, profile=False)
-"""For many candidates that are to be ranked: no kernels, and a wider interval."""
+"""For ranking many candidates: no kernel profile, and a wider interval."""

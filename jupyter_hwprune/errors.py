@@ -1,7 +1,7 @@
-"""The errors a user can meet, each one clear paragraph: what happened, the value, and the cure.
+"""The errors a user can meet. Each is one paragraph: what happened, the value, and the cure.
 
 HwpruneError
-├── InputError          what was asked for cannot be done as asked
+├── InputError          an argument or option is wrong, or does not fit the others
 ├── PruneError          the model could not be pruned correctly
 ├── ExportError         torch could not export the model
 ├── ToolchainError      the worker process could not be started

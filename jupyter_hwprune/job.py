@@ -1,6 +1,6 @@
-"""A job: a folder with all its files, and a frozen description of what a worker shall do with them. A place runs it.
+"""A job: a folder of files, and a frozen description of what a worker has to do with them. A place runs the job.
 
-The description names the files relative to the folder, and nothing in it is of this machine: a place may be another.
+The description names files relative to the folder and holds nothing about this machine, so another machine can run it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class CaseOfJob:
-    """A case and how the toolchain shall run it: the layers that may run sparsely, those that do, and its plans."""
+    """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans."""
 
     name: str
     case: Case
@@ -40,7 +40,7 @@ class CaseOfJob:
 
 @dataclass(frozen=True)
 class Job:
-    """`more` is what the action needs beside the cases; without `graphs` all are started kernel by kernel."""
+    """`more` is what the action needs besides the cases; without `graphs` every case is started kernel by kernel."""
 
     action: Action
     choice: Choice
@@ -50,7 +50,7 @@ class Job:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
-        """Return the description as JSON takes it."""
+        """Return the description as a dict for JSON."""
         first = self.cases[0].case
         return {
             "action": self.action,
@@ -92,10 +92,10 @@ class Job:
 
 
 class Place(Protocol):
-    """Where jobs run. It knows what is its own: interpreters, toolchains' files, its cache."""
+    """Where jobs run. A place has its own interpreters, toolchain files and cache."""
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
-        """Return what the worker answered, with the facts of the machine that it ran on, or how it failed."""
+        """Run a job; return the worker's answer with facts about its machine, or how it failed."""
 
 
 class Here:

@@ -1,4 +1,4 @@
-"""Which energy meters this machine lets a program read, found by their files: nothing is started or guessed."""
+"""Find the energy meters that a program may read on this machine, by their files; nothing is started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SYSTEM = Path("/sys/class")
 
 @dataclass(frozen=True)
 class Meter:
-    """A kind of energy meter: whether it can be read here, what was seen, and what helps where something does."""
+    """A kind of energy meter: whether it can be read here, what was found, and the cure if there is one."""
 
     name: str
     found: bool
@@ -22,7 +22,7 @@ class Meter:
 def meters(system: Path = SYSTEM) -> tuple[Meter, ...]:
     """Look for the CPU's own counters (RAPL) and for the sensors of boards such as a Jetson (hwmon).
 
-    A GPU's counter is its toolchain's to find. `system` is where the system shows its classes of devices.
+    GPU counters are reported by their toolchains. `system` is the folder of the system's device classes.
     """
     return (
         _meter("RAPL", "energy counters of the CPU", sorted(system.glob("powercap/*-rapl*/energy_uj"))),
@@ -43,6 +43,6 @@ def _meter(name: str, about: str, files: list[Path]) -> Meter:
     return Meter(
         name,
         found=False,
-        said=f"{about} are there, and only root may read them",
+        said=f"{about} are there, but only root may read them",
         cure=f"sudo chmod a+r {files[0].parent.parent}/*/{files[0].name}",
     )

@@ -1,6 +1,6 @@
-"""The options of `%hwprune` in one table, and the line that asks for something by them.
+"""The options of `%hwprune` in one table, and the function that writes the magic's line from them.
 
-The parser, what each form refuses, tab completion, both panels and the documentation are made of these rows.
+The parser, what each form refuses, tab completion, both panels and the documentation are made from these rows.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["target", "target:toolchain", "toolchain", "environment", "dtype", "tensor", "score", "recipe", "folder"]
 
-RUN, ZOO = "a run", "--zoo"  # the forms of the magic that no word names
+RUN, ZOO = "a run", "--zoo"  # the two forms without a word of their own
 COMPILES = (RUN, ZOO, "simulate")
 
 
 @dataclass(frozen=True)
 class Subcommand:
-    """A form of the magic that its first word names; from `fewest` to `most` words follow, `completes` says which."""
+    """A form of the magic named by its first word; `fewest` to `most` words follow, of the kind `completes`."""
 
     name: str
     takes: str = "no word"
@@ -32,11 +32,11 @@ class Subcommand:
 
 @dataclass(frozen=True)
 class Option:
-    """One option, by its name in Python; `parameter` is what the functions call it, "" where they do not take it.
+    """One option under its Python name; `parameter` is the functions' name for it, "" if they do not take it.
 
-    A default of False is that of a flag without a value, and () that of an option that can be given several times.
-    `choices` are all it takes, or examples where it is `open`; `completes` is what to look for instead. `forms` are the
-    forms of the magic that take it. The panels have a field for it where there is a `label`.
+    A default of False marks a flag without a value, () an option that can be repeated. `choices` are all the values it
+    takes, or examples if it is `open`; `completes` names what Tab looks for instead. `forms` are the forms of the magic
+    that take it. The panels show a field for each option that has a `label`.
     """
 
     name: str
@@ -63,7 +63,7 @@ SUBCOMMANDS = {
         Subcommand("doctor", "one target", most=1, completes="target"),
         Subcommand("setup", "one toolchain", most=1, completes="environment"),
         Subcommand("simulate", "one model", most=1),
-        Subcommand("merge", "two runs, reports, or files of reports", fewest=2, most=2),
+        Subcommand("merge", "two runs, reports, or report files", fewest=2, most=2),
         Subcommand("panel"),
     )
 }
@@ -82,7 +82,7 @@ _ROWS = (
     ),
     Option(
         "target",
-        "the chip, as `%hwprune targets` lists them, or chip:toolchain",
+        "the chip by its name in `%hwprune targets`, chip:toolchain, or a module with a TARGET",
         default="cpu",
         completes="target:toolchain",
         forms=COMPILES,
@@ -98,34 +98,33 @@ _ROWS = (
     Option("sparsity", "the share to remove, above 0 and below 1", type=float, label="Sparsity"),
     Option(
         "importance",
-        "what is kept: magnitude, activation (Wanda), second-order (mends what stays); for channels also taylor",
+        "how weights are ranked: magnitude, activation (Wanda), second-order (which also corrects the weights that "
+        "stay); for channels also taylor",
         default="magnitude",
         choices=("magnitude", "activation", "second-order", "taylor"),
         label="Importance",
     ),
     Option(
         "calib",
-        "inputs to rank by, or for a --recipe: a tensor, a list, a DataLoader (default: --input)",
+        "calibration inputs to rank by, or for a --recipe: a tensor, a list or a DataLoader (default: --input)",
         completes="tensor",
         label="Calibrate with",
         placeholder="the example input",
     ),
     Option(
         "allocation",
-        "uniform: the same share of each layer; global: ranked together; sensitivity, or sensitivity:score: by a scan "
-        "of each layer alone",
+        "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
+        "sensitivity:score: shares set by first pruning each layer alone",
         default="uniform",
         choices=("uniform", "global", "sensitivity", "sensitivity:score"),
         label="Allocation",
     ),
-    Option("dense", "a layer to leave alone, by name or wildcard ('layers.0.*'); repeatable", default=()),
-    Option("permute", "let input channels change places, so that n:m or blocks keep more", default=False),
-    Option(
-        "recipe", "a SparseML recipe that prunes: a file, or the name of a variable with its text", completes="recipe"
-    ),
+    Option("dense", "a layer to leave unpruned, by name or wildcard ('layers.0.*'); repeatable", default=()),
+    Option("permute", "reorder input channels first, so that n:m or blocks lose less", default=False),
+    Option("recipe", "a SparseML recipe to prune by: a file, or a variable that holds its text", completes="recipe"),
     Option(
         "toolchain",
-        "who compiles and judges, instead of the target's first",
+        "the toolchain that compiles and measures (default: the target's first that works here)",
         completes="toolchain",
         forms=COMPILES,
         label="Toolchain",
@@ -133,15 +132,15 @@ _ROWS = (
     ),
     Option(
         "dtype",
-        "what a GPU runs both models in: bfloat16, float16, int8, float8 (default: the target's)",
+        "the data type of both models on a GPU: bfloat16, float16, int8 or float8 (default: the target's)",
         completes="dtype",
     ),
-    Option("keep_all", "leave also those layers pruned that gain nothing, if they run at all", default=False),
-    Option("threads", "threads of the compiled model", type=int, default=1, forms=COMPILES, label="Threads"),
-    Option("batch", "rows of the input (default: as the example has)", type=int, forms=COMPILES),
+    Option("keep_all", "keep layers pruned that gain nothing, as long as they run", default=False),
+    Option("threads", "threads for the compiled models", type=int, default=1, forms=COMPILES, label="Threads"),
+    Option("batch", "the batch size to compile and measure with (default: the input's)", type=int, forms=COMPILES),
     Option(
         "eval",
-        "a score, higher is better: a function of the model, or an expression with its name",
+        "a score, higher is better: a function of the model, or an expression that uses its name",
         completes="score",
         parameter="score",
         label="Score",
@@ -149,14 +148,14 @@ _ROWS = (
     ),
     Option(
         "schedule",
-        "with a cell: one-shot, iterative or cubic, how the share grows",
+        "with a cell: how the sparsity grows over the steps: one-shot, iterative or cubic",
         default="one-shot",
         choices=("one-shot", "iterative", "cubic"),
     ),
-    Option("steps", "with a cell: how many times to prune, and to run it after", type=int, default=1),
+    Option("steps", "with a cell: the number of pruning steps; the cell runs after each", type=int, default=1),
     Option(
         "zoo",
-        "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML of an analysis",
+        "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML file of an analysis",
         completes="folder",
         forms=(ZOO,),
         parameter="source",
@@ -165,9 +164,9 @@ _ROWS = (
         "timeout", "seconds the toolchain may take", type=float, default=1800, forms=COMPILES, parameter="timeout_s"
     ),
     Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
-    Option("accept_licence", "accept the licence that the line shows without it", default=False, forms=("setup",)),
+    Option("accept_licence", "accept the licence; without this, it is shown", default=False, forms=("setup",)),
     Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),
-    Option("python", "the interpreter to make the environment of", forms=("setup",)),
+    Option("python", "the Python interpreter to make the environment with", forms=("setup",)),
     Option(
         "variable",
         "also keep the result in this variable",
@@ -179,24 +178,24 @@ _ROWS = (
 )
 OPTIONS = {row.name: row for row in _ROWS}
 
-MODEL = "model"  # the field of the panels that is no option but the line's first word
+MODEL = "model"  # a field of the panels that is the line's first word, not an option
 FIELDS = (MODEL, *(name for name, option in OPTIONS.items() if option.label))
 DEFAULTS = {name: str(OPTIONS[name].default or "") if name in OPTIONS else "" for name in FIELDS}
 
 
 def parameters(form: str) -> dict[str, str]:
-    """Return what the function behind a form calls the options that it takes, each with the option's name."""
+    """Return the parameters of the function behind a form, each with the name of its option."""
     taken = [row for row in _ROWS if form in row.forms and row.parameter != ""]
     return {row.parameter or row.name: row.name for row in taken}
 
 
 def keywords(parsed: Namespace, form: str) -> dict[str, Any]:
-    """Return the options that a form takes as keywords of its function, names and expressions as they were typed."""
+    """Return a form's options as keyword arguments of its function; names and expressions stay as typed."""
     return {parameter: getattr(parsed, name) for parameter, name in parameters(form).items()}
 
 
 def add_to(parser: ArgumentParser, option: Option, *, lead: str = "") -> None:
-    """Have an argparse parser take the option, its help after `lead`."""
+    """Add the option to an argparse parser, with `lead` before its help."""
     default = f" (default {option.default})" if option.default else ""
     said = f"{lead}{option.help}{default}".replace("%", "%%")
     if option.default is False:
@@ -208,10 +207,10 @@ def add_to(parser: ArgumentParser, option: Option, *, lead: str = "") -> None:
 
 
 def magic_line(asked: Mapping[str, Any], *, cell: bool = False) -> str:
-    """Return the line that asks for the model and the options named: what differs from the defaults, as in the help."""
+    """Return the magic's line for a model and options: those that differ from their defaults, in the help's order."""
     words = ["%%hwprune" if cell else "%hwprune"]
     model = _text(asked.get(MODEL))
-    if model:  # one called as a form of the magic, or that begins as an option does, would be taken for that
+    if model:  # in brackets where the parser would take it for a subcommand or an option
         words.append(shlex.quote(f"({model})" if model in SUBCOMMANDS or model.startswith("-") else model))
     for option in OPTIONS.values():
         words += _said(option, asked.get(option.name))
@@ -227,11 +226,11 @@ def _said(option: Option, value: Any) -> list[str]:
 
 
 def _with_value(option: Option, text: str) -> list[str]:
-    """Join what begins with a dash to its option: it would be taken for one of its own."""
+    """Write --option=value where the value begins with a dash: argparse would take it for an option."""
     return [f"{option.flag}={shlex.quote(text)}"] if text.startswith("-") else [option.flag, shlex.quote(text)]
 
 
 def _text(value: Any) -> str:
-    """Return a value as it is typed, in one line: a line magic ends with its line."""
+    """Return a value as typed, on one line: a line magic ends at the first line break."""
     text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return " ".join(part for line in text.splitlines() if (part := line.strip()))

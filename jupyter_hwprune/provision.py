@@ -17,7 +17,7 @@ from .toolchains.process import Failure, Progress
 
 @dataclass(frozen=True)
 class EnvironmentHere:
-    """An environment that a toolchain could have: what it is, where it is (None: nowhere), and why it is no use."""
+    """An environment that can be made here: what it is for, what was made of it, and why it cannot be used."""
 
     name: str
     about: str
@@ -46,11 +46,11 @@ def setup(
     python: str | None = None,
     progress: Progress = lambda _phase, _detail: None,
 ) -> Environments:
-    """Make the environment of a toolchain, or with `remove_it` take it away; without a name, list them all.
+    """Make the environment of a toolchain, or remove it with `remove_it`; without a name, list them all.
 
-    An environment that is there, of these pins, and works, is left as it is. `python` is an interpreter to make it of,
-    instead of one that is found. Raises InputError for an unknown name, a licence that was not accepted, or a Python
-    that will not do, and ToolchainError when the installation fails; nothing half-made stays.
+    An environment that works and has the versions of this package stays as it is. `python` is the interpreter to make
+    it with; by default one is looked for. Raises InputError for an unknown name, a licence that was not accepted, or an
+    unsuitable Python, and ToolchainError when the installation fails; an incomplete environment is removed.
     """
     if name is None:
         return _listing(environments.names())
@@ -63,7 +63,7 @@ def setup(
 
 
 def _check_of(name: str) -> Callable[[Path], str | None]:
-    """Return what tries an environment: its file beside the worker has to name its versions there."""
+    """Return a check of an environment: the toolchain's file must be able to report its versions in it."""
     file = next(path for path in (HERE / f"{name}.py", HERE / f"_{name}.py") if path.exists())
 
     def check(interpreter: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""What zeros would buy, before anything is pruned: a vendor's own kernels on weights that it makes sparse at random."""
+"""Time a dense model with random zeros imposed by the vendor's own runtime, before anything is pruned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class Simulated:
-    """The dense model's time in milliseconds, raw samples and all, with that share of its weights taken as zero."""
+    """The dense model's time in milliseconds, with raw samples, when `sparsity` of its weights are taken as zero."""
 
     sparsity: float
     ms: float | None
@@ -38,7 +38,7 @@ class Simulated:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a toolchain's sparse kernels would take; `caution` is what the simulation leaves out."""
+    """The times of a toolchain's sparse kernels, simulated; `caution` says what a simulation leaves out."""
 
     model: str
     target: str
@@ -71,14 +71,14 @@ def simulate(
 ) -> Simulation:
     """Time a dense model as if its weights were sparse, with a toolchain that can simulate that.
 
-    `example` is the model's input, as for `hwprune`. Nothing is pruned and the model stays as it is. A toolchain that
-    is missing, crashes or takes too long is a simulation whose evidence says so. Raises InputError for a target none of
-    whose toolchains simulates, and ExportError.
+    `example` is the model's input, as for `hwprune`. Nothing is pruned and the model is not changed. If the toolchain
+    is missing, crashes or takes too long, the evidence of the result says so. Raises InputError if no toolchain of the
+    target can simulate, and ExportError.
     """
     able = _able(target, toolchain)
     choice = choose(target.partition(":")[0], toolchain=able, threads=threads, batch=batch, timeout_s=timeout_s)
     if not sparsities or not all(0 < each < 1 for each in sparsities):
-        raise InputError(f"The sparsities are {list(sparsities)}; each is a share above 0 and below 1, such as 0.9.")
+        raise InputError(f"The sparsities are {list(sparsities)}; each has to be above 0 and below 1, such as 0.9.")
     caution = manifest_of(able).simulates or ""
     dense = copy_of(model).eval()
     inputs = Example.of(example).on_cpu()
@@ -97,7 +97,7 @@ def simulate(
 
 
 def _able(target: str, named: str | None) -> str:
-    """Return the target's first toolchain that can simulate, or the one that is named if it can."""
+    """Return the named toolchain, or the target's first, that can simulate."""
     row, within = find_target(target)
     own = named or within
     names = [own] if own else [judge.toolchain for judge in row.judges]

@@ -1,4 +1,4 @@
-"""Have a toolchain compile a small model for a device, run it, and compute what torch computes."""
+"""Compile a small model with a toolchain, run it on a device, and compare its output with torch's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Smoke:
-    """Whether a real compilation worked, on which device, how long it took in all in seconds, and what went wrong."""
+    """Whether a real compilation worked, on which device, the seconds it took in all, and what was found."""
 
     toolchain: str
     worked: bool
@@ -26,7 +26,7 @@ class Smoke:
 
 
 def try_out(status: Status) -> Smoke | None:
-    """Try a toolchain on the first device that it found and a target has; None where there is no such device."""
+    """Try a toolchain on the first device that it found and a target lists; None if there is no such device."""
     serving = [
         (target.name, judge)
         for target in TARGETS
@@ -65,5 +65,5 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
     if isinstance(result, Failure):
         return False, result.reason
     error = max(result["errors"]["dense"])
-    said = f"a small model compiled, and its output is torch's within {error:.0e}"
+    said = f"a small model compiled, and its output differs from torch's by {error:.0e}"
     return error <= tolerance, said if error <= tolerance else f"{said}, which is more than {tolerance:g}"

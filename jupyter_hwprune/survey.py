@@ -1,4 +1,4 @@
-"""What could be done here: the strategy matrix held against this machine, and what is missing."""
+"""What can be done on this machine for each chip of the strategy matrix, and what is missing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Able = Literal["timed", "estimated", "compiled"]
 
 @dataclass(frozen=True)
 class TargetHere:
-    """A target, what its toolchains can do for it on this machine, and what hinders them from running there.
+    """A target, what its toolchains can do for it on this machine, and what keeps them from timing it here.
 
-    A toolchain that is not among the `able` can do nothing for it here.
+    A toolchain that can neither time, estimate nor compile for it here is missing from `able`.
     """
 
     target: Target
@@ -49,9 +49,9 @@ class Targets:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Each toolchain's state and the targets that it serves; the environments beside; the energy meters.
+    """Each toolchain's state and the targets it serves, the other environments, and the energy meters.
 
-    `smoke` has what came of compiling a small model, by toolchain; None where that was not asked for. `target` is the
+    `smoke` has, by toolchain, the result of compiling a small model; None if that was not asked for. `target` is the
     row that was asked about, None for all toolchains.
     """
 
@@ -80,12 +80,12 @@ class Doctor:
 
 
 def targets(rows: Sequence[Target] = TARGETS) -> Targets:
-    """Return the strategy matrix, or other rows, with what can be done here for each, asked of each toolchain."""
+    """Probe each toolchain, and return the strategy matrix (or other rows) with what can be done here for each chip."""
     return held_against(probe_all(judge.toolchain for target in rows for judge in target.judges), rows)
 
 
 def held_against(statuses: Mapping[str, Status], matrix: Sequence[Target] = TARGETS) -> Targets:
-    """Return the strategy matrix as the toolchains' states, by their names, allow it."""
+    """Return the strategy matrix with what can be done here, given each toolchain's state by its name."""
     rows = []
     for target in matrix:
         found = {each.toolchain: what_it_can(target, each, statuses[each.toolchain]) for each in target.judges}
@@ -102,10 +102,9 @@ def _able(toolchain: str, way: Way) -> Able:
 
 
 def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
-    """Return what is there and what is missing, with the cure; for one target's toolchains, or for all.
+    """Check the toolchains of one target, or all: what is installed, what is missing, and how to fix it.
 
-    With `smoke` each toolchain that is there compiles a small model and runs it. Raises InputError for a target that
-    does not exist.
+    With `smoke`, each installed toolchain compiles and runs a small model. Raises InputError for an unknown target.
     """
     row = None
     if target is None:

@@ -146,15 +146,21 @@ def test_eval_scores_in_the_place_of_the_last_expression(user: Any) -> None:
     [
         (f"{LINE}\n   \n# nothing", "UsageError: The cell under %%hwprune is the fine-tune step, and it is empty"),
         (f"{LINE}\ntrain(net", "InputError: The cell under %%hwprune cannot be read: "),
-        (f"{LINE}\n0.5", "InputError: The cell's last expression, 0.5, is its score, and does not mention net"),
-        (f"{LINE}\n[net]", "InputError: The cell's last expression, [net], is its score, and gives a list"),
-        (f"{LINE}\nnet(x)", "is its score, and gives a Tensor"),
+        (f"{LINE}\n0.5", "InputError: The cell's last expression, 0.5, is its score, but it does not contain net"),
+        (f"{LINE}\n[net]", "InputError: The cell's last expression, [net], is its score, but it gives a list"),
+        (f"{LINE}\nnet(x)", "is its score, but it gives a Tensor"),
         (f"{LINE} --schedule fast\ntrain(net)", "InputError: There is no schedule 'fast'"),
         (f"{LINE} --steps 2\ntrain(net)", "InputError: --steps is 2, and one-shot has one step"),
         (f"{LINE} --schedule cubic --steps x\ntrain(net)", "UsageError: argument --steps: invalid int value: 'x'"),
-        ("%%hwprune [net][0] --target tpu-v5e\ntrain(net)", "InputError: In the cell a name means the pruned copy"),
-        ("%%hwprune targets\ntrain(net)", "UsageError: %%hwprune prunes a model and trains it by its cell; targets"),
-        ("%%hwprune --zoo folder\ntrain(net)", "UsageError: %%hwprune prunes a model and trains it by its cell; --zoo"),
+        (
+            "%%hwprune [net][0] --target tpu-v5e\ntrain(net)",
+            "InputError: The cell needs a variable for the pruned copy",
+        ),
+        ("%%hwprune targets\ntrain(net)", "UsageError: %%hwprune prunes a model and trains it with its cell; targets"),
+        (
+            "%%hwprune --zoo folder\ntrain(net)",
+            "UsageError: %%hwprune prunes a model and trains it with its cell; --zoo",
+        ),
         (f"{LINE[1:]} --schedule cubic", "InputError: The schedule cubic prunes in steps with training after each"),
     ],
 )
@@ -187,7 +193,7 @@ def test_an_interrupt_of_the_training_ends_it_cleanly(kernel: Kernel, tmp_path: 
     body = f"made = 1\nPath({str(started)!r}).touch()\ntime.sleep(60)"
     reply, messages = kernel.run(f"{LINE}\n{body}", interrupt)
     assert reply["status"] == "error"
-    assert reply["traceback"] == ["KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."]
+    assert reply["traceback"] == ["KeyboardInterrupt: stopped; the worker has ended and nothing was changed."]
     said = [m["content"]["data"]["text/plain"] for m in messages if "display_data" in m["msg_type"]]
     assert "interrupted in phase train" in said[-1]
     assert kernel.value("fingerprint(net) == mark") == "True"

@@ -118,16 +118,14 @@ def test_an_installation_that_fails_leaves_nothing_and_says_its_last_words(
     wrong: str, tiny: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "requirements" / "tiny.txt").write_text(f"# about: x\n# python: >=3.8\n{wrong}\n")
-    with pytest.raises(
-        ToolchainError, match=rf"last words: .*{wrong.partition('=')[0]}.*run %hwprune setup tiny again"
-    ):
+    with pytest.raises(ToolchainError, match=rf"last output: .*{wrong.partition('=')[0]}.*run %hwprune setup tiny"):
         making.make("tiny", imports("six"), quiet)
     assert not list(tiny.glob("tiny-*"))
     assert environments.find("tiny") is None
 
 
 def test_what_was_installed_and_does_not_work_is_not_kept(tiny: Path) -> None:
-    with pytest.raises(ToolchainError, match=r"was installed and does not work: .*No module named 'seven'"):
+    with pytest.raises(ToolchainError, match=r"was installed but does not work: .*No module named 'seven'"):
         making.make("tiny", imports("seven"), quiet)
     assert not list(tiny.glob("tiny-*"))
 
@@ -157,7 +155,7 @@ def test_an_interrupt_ends_the_installer_and_leaves_nothing(home: Path) -> None:
     running.send_signal(signal.SIGINT)
     assert running.wait(10) == 130
     assert time.monotonic() - start < 2
-    assert "nothing half-made was kept" in running.communicate()[1]
+    assert "incomplete files were removed" in running.communicate()[1]
     assert not list(home.glob("sparsezoo-*"))
 
 
@@ -179,8 +177,8 @@ def test_a_setup_killed_at_any_moment_is_never_found_as_a_good_one(home: Path) -
     both = [in_shell("setup", "deepsparse", "--accept-licence", home=home) for _ in range(2)]
     said = [running.communicate()[1] for running in both]
     assert [running.returncode for running in both] == [0, 0], said
-    assert any("another setup of deepsparse is at work" in each for each in said)
-    assert sum("trying the one that is there" in each for each in said) == 1
+    assert any("another setup of deepsparse is running" in each for each in said)
+    assert sum("checking the existing environment" in each for each in said) == 1
     assert probe("deepsparse").available
     assert len(list(home.glob("deepsparse-*"))) == 1
 
@@ -254,7 +252,7 @@ def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, hom
     for line, said in (
         ("setup deepsparse", "If you accept that, run"),
         ("setup deepsparse --sparsity 0.5", "takes no option but"),
-        ("--accept-licence", "belongs to %hwprune setup"),
+        ("--accept-licence", "works with %hwprune setup only"),
         ("setup a b", "takes one toolchain"),
     ):
         with pytest.raises(Exception, match=said):

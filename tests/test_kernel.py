@@ -195,7 +195,7 @@ def test_an_interrupt_ends_the_worker_within_a_second_and_leaves_all_as_it_was(k
 
     reply, messages = kernel.run("%hwprune net --input x --target cpu --toolchain tests.fakes.faulty", interrupt)
     assert reply["status"] == "error"
-    assert reply["traceback"] == ["KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."]
+    assert reply["traceback"] == ["KeyboardInterrupt: stopped; the worker has ended and nothing was changed."]
     assert ended[0] < 1
     said = [m["content"]["data"]["text/plain"] for m in messages if "display_data" in m["msg_type"]]
     assert "interrupted in phase" in said[-1]

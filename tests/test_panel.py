@@ -136,7 +136,7 @@ def test_the_form_comes_filled_in_and_says_what_can_be_measured_once_that_is_kno
     front.until(lambda: "measured here with onnxruntime or openvino" in front.pages())
     front.fill("Target", "hopper")
     assert "hopper: pruned and checked, but not measured here" in front.pages()
-    assert "What helps:" in front.pages()
+    assert "To fix this:" in front.pages()
     assert [label for label in front.field("Target")["_options_labels"] if "(not here)" in label]
     for label in ("Score", "Calibrate with", "Keep as", "Threads", "Pattern", "Sparsity", "Importance", "Allocation"):
         assert not front.field(label)["disabled"]
@@ -182,7 +182,9 @@ def test_the_form_and_its_line_do_the_same(front: Front) -> None:
 
 def test_a_saved_notebook_shows_the_last_report_and_no_widget_and_the_cell_run_again_the_form(front: Front) -> None:
     open_panel(front)
-    assert [data for data in front.displays.values() if WIDGET not in data and "report will stand" in data["text/html"]]
+    assert [
+        data for data in front.displays.values() if WIDGET not in data and "report will appear" in data["text/html"]
+    ]
     front.fill("Sparsity", "0.6")
     line = front.field("Same as")["value"]
     front.click("Run")
@@ -232,7 +234,7 @@ def test_where_a_click_has_to_wait_for_a_cell_the_panel_says_beforehand_how_to_c
     open_panel(front, FAULTY)
     front.click("Run")
     worker.wait_for()
-    assert "Interrupting the kernel ends this run too" in front.pages()
+    assert "Interrupting the kernel ends the run at once" in front.pages()
     front.run("c.BaseComm._reply_subshell_for = way")
     front.click("Cancel")
     worker.assert_ends_within(2)
@@ -317,10 +319,10 @@ def test_nothing_is_printed_by_a_run_in_the_background(front: Front) -> None:
         ("Sparsity", "1.5", "InputError: --sparsity is 1.5"),
         ("Sparsity", "half", "argument --sparsity: invalid float value"),
         ("Example input", "nothing", "InputError: nothing, named as the example input, does not exist here."),
-        ("Score", "1 / 0", "InputError: --eval 1 / 0 does not mention net"),
+        ("Score", "1 / 0", "InputError: --eval 1 / 0 does not contain net"),
         ("Score", "1 / (net is None)", "InputError: The score could not be taken: ZeroDivisionError"),
         ("Importance", "taylor", "InputError: --importance taylor ranks channels"),
-        ("Keep as", "2fast", "-o 2fast: that is no name for a variable"),
+        ("Keep as", "2fast", "-o 2fast: this is not a valid variable name"),
     ],
 )
 def test_an_error_is_one_paragraph_in_the_panel(front: Front, label: str, typed: str, paragraph: str) -> None:
@@ -357,7 +359,7 @@ def test_the_one_panel_moves_to_the_cell_that_asks_for_it_with_the_run_in_it(fro
     worker.wait_for()
     former = list(front.displays)
     front.run("%hwprune panel")
-    assert "in another cell now" in front.displays[former[0]]["text/html"]
+    assert "moved to another cell" in front.displays[former[0]]["text/html"]
     [form] = [data for data in front.displays.values() if WIDGET in data]
     assert form[WIDGET]["model_id"] in front.widgets
     front.click("Cancel")
@@ -374,9 +376,7 @@ def test_in_a_terminal_one_sentence_gives_the_line_to_use(shell: Any, capsys: py
     shell.run_cell("import torch; net, x = torch.nn.Linear(4, 4), torch.randn(2, 4)")
     result = shell.run_cell("%hwprune panel")
     assert isinstance(result.error_in_exec, InputError)
-    assert str(result.error_in_exec).endswith(
-        "needs a notebook; the same is done here by %hwprune net --input x -o run"
-    )
+    assert str(result.error_in_exec).endswith("needs a notebook. Without one, call %hwprune net --input x -o run")
     capsys.readouterr()
 
 

@@ -49,11 +49,11 @@ def nested(name: str = "SparseGPTModifier", stage: str = "prune_stage", group: s
 TWICE = nested() + "    SparseGPTModifier:\n      sparsity: 0.6\n"
 REFUSED = {
     "no YAML": ("modifiers: [\n", "is not YAML"),
-    "a list": ("- !GMPruningModifier\n  params: []\n", "no mapping of keys"),
+    "a list": ("- !GMPruningModifier\n  params: []\n", "not a mapping of keys"),
     "nothing in it": ("version: 1.1.0\n", "holds no modifier"),
     "a key without modifiers": (
         listed().replace("modifiers:", "pruning:"),
-        "stands at pruning.0, where SparseML does",
+        "is at pruning.0, where SparseML does",
     ),
     "a stage beside a list": (
         listed() + "late_stage:\n  a_modifiers:\n    - !ConstantPruningModifier\n      params: __ALL__\n",
@@ -65,30 +65,36 @@ REFUSED = {
         r"at prune\.a_modifiers\.Sp.*name ends in `_stage`",
     ),
     "a group by another name": (nested(group="pruning"), "groups whose name ends in `_modifiers`"),
-    "no stage at all": ("a_modifiers:\n  SparseGPTModifier:\n    sparsity: 0.5\n", "stands at a_modifiers"),
+    "no stage at all": ("a_modifiers:\n  SparseGPTModifier:\n    sparsity: 0.5\n", "is at a_modifiers"),
     "the same key twice": (TWICE, "key SparseGPTModifier twice in prune_stage.a_modifiers"),
     "an unknown modifier": (listed("GMPruneModifier"), "no modifier GMPruneModifier at all; did you mean GMPruning"),
     "a modifier of the other notation": (nested("GMPruningModifier"), "no modifier GMPruningModifier in this notation"),
-    "a learning rate": (listed() + "  - !SetLearningRateModifier\n    learning_rate: 0.1\n", "SetLearningRate.*steers"),
-    "quantisation": (nested("GPTQModifier"), "GPTQModifier .*quantised network.* Take them out"),
-    "gradients": (listed("MovementPruningModifier"), "ranks weights by the gradients"),
+    "a learning rate": (
+        listed() + "  - !SetLearningRateModifier\n    learning_rate: 0.1\n",
+        "SetLearningRate.*controls training",
+    ),
+    "quantisation": (nested("GPTQModifier"), "GPTQModifier .*quantised network.* Remove them"),
+    "gradients": (listed("MovementPruningModifier"), "ranks weights by gradients"),
     "layers removed": ("modifiers:\n  - !LayerPruningModifier\n    layers: ['0']\n", "removes layers or channels"),
-    "magnitude in a stage": (nested("MagnitudePruningModifier"), "in one shot its masks touch no weight"),
+    "magnitude in a stage": (nested("MagnitudePruningModifier"), "in one shot it changes no weight"),
     "nothing but what is there": ("modifiers:\n  - !EpochRangeModifier\n    end_epoch: 3.0\n", "makes no zeros"),
     "an unquoted mask": (listed(final_sparsity="0.5", mask_type="2:4"), 'number 124 .*mask_type: "2:4"'),
     "an unquoted structure": (nested(mask_structure="2:4"), 'number 124 .*mask_structure: "2:4"'),
-    "a mask against a sparsity": (listed(mask_type='"2:4"'), "a sparsity of 0.75 and mask_type 2:4, which removes 0.5"),
-    "blocks left open": (listed(mask_type="[1, -1]"), "settles a -1 by the first layer"),
+    "a mask against a sparsity": (
+        listed(mask_type='"2:4"'),
+        "a sparsity of 0.75 and mask_type 2:4, which always removes 0.5",
+    ),
+    "blocks left open": (listed(mask_type="[1, -1]"), "replaces a -1 by the first layer"),
     "sparsity 0": (listed(final_sparsity="0.0"), "a sparsity of 0.0; it has to be above 0"),
-    "per cent": (listed(final_sparsity="80.0"), "It is a share, not per cent: 0.8"),
-    "a profile that does not exist": (nested(sparsity_profile="owly"), "would ignore; it knows owl only"),
+    "per cent": (listed(final_sparsity="80.0"), "It is a share, not a percentage: 0.8"),
+    "a profile that does not exist": (nested(sparsity_profile="owly"), "would ignore; it knows only owl"),
     "a structure by name": (nested(mask_structure="unstructured"), 'takes n:m in quotes there, such as "2:4"'),
-    "no sparsity": (nested("WandaPruningModifier", sparsity=""), "would take 0 and remove nothing"),
+    "no sparsity": (nested("WandaPruningModifier", sparsity=""), "it would remove nothing"),
     "an end before the start": (listed(end_epoch="-1.0"), "ends at epoch -1 and starts at 0.*stays at init_sparsity"),
     "inverse_cubic": (listed(inter_func="inverse_cubic"), "inverse_cubic, with which SparseML stays at init_sparsity"),
-    "a single text": (listed(params='"re:.*weight"'), "a single text, and SparseML takes a list"),
+    "a single text": (listed(params='"re:.*weight"'), "a single text, but SparseML takes a list"),
     "no regular expression": (listed(params='["re:*weight"]'), "is no regular expression"),
-    "a stage of a training": (nested(stage="train_stage"), "train_stage is one of a training"),
+    "a stage of a training": (nested(stage="train_stage"), "train_stage is for training"),
 }
 
 
@@ -107,14 +113,14 @@ def test_what_sparseml_would_pass_over_in_silence_is_refused(case: str, image: t
 APPLIED_AND_REFUSED: dict[str, tuple[Any, Any, str, type[Exception], str]] = {
     "params that match nothing": (
         networks.cnn, networks.images, listed(params='["0.0.weight", "layer1.weight"]'), InputError,
-        "params of GMPruningModifier name layer1.weight, and nothing in the model matches",
+        "params of GMPruningModifier name layer1.weight, but nothing in the model matches",
     ),
     "an expression that ends wrong": (
         networks.cnn, networks.images, "final: 1.2\n" + listed(final_sparsity="eval(final)"), InputError,
         "a sparsity of 1.2",
     ),
     "a setting that does not exist": (
-        networks.Transformer, networks.ids, nested(sparsty="0.9"), InputError, "no setting sparsty, and SparseML would",
+        networks.Transformer, networks.ids, nested(sparsty="0.9"), InputError, "no setting sparsty; SparseML would",
     ),
     "targets that match nothing": (
         networks.Transformer, networks.ids, nested(targets='["nothing"]'), InputError, "targets of SparseGPT.* nothing",
@@ -135,7 +141,7 @@ APPLIED_AND_REFUSED: dict[str, tuple[Any, Any, str, type[Exception], str]] = {
     ),
     "n:m in a convolution": (
         networks.cnn, networks.images, listed(final_sparsity="0.5", mask_type='"2:4"', params='["re:.*[04].weight"]'),
-        InputError, r"2:4 masks that fit Linear layers only, and its params hold 0\.0\.weight, 1\.0\.weight",
+        InputError, r"2:4 masks that fit Linear layers only, but its params include 0\.0\.weight, 1\.0\.weight",
     ),
     "groups across rows": (
         lambda: nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 6)), lambda: torch.randn(4, 8),
@@ -182,7 +188,7 @@ def test_a_schedule_is_applied_at_its_final_sparsity_and_all_of_it_is_told(tmp_p
     assert report.request.sparsity == pytest.approx(0.75, abs=1e-3)
     said = " ".join(report.reasons)
     assert "a schedule from epoch 0 to 2; it was applied in one shot at its final sparsity" in said
-    assert "Without a training EpochRangeModifier had nothing to do" in said
+    assert "Without training, EpochRangeModifier had nothing to do" in said
     assert "zeros outside of Linear layers and convolutions: tokens.weight, norm1.weight" in said
     assert report.versions["sparseml"] == "1.8.0"
     left = sum(int(p.count_nonzero()) for p in run.model.parameters())

@@ -19,7 +19,7 @@ from tests.reports import timed
 STAND_IN = "tests.fakes.tensorrt_stand_in"
 KEEPS_THE_CONTRACT: Runs = tensorrt  # which the type checker proves
 NOT_PICKED = "TensorRT timed its sparse kernels and picked a dense one"
-NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
+NOT_ELIGIBLE = "TensorRT does not consider it eligible for sparse math"
 
 
 SHORT = Effort(measure_s=0.05, profile_s=0.05, block_s=0.001)

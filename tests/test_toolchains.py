@@ -259,7 +259,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, fault: str, **options: Any) -> Run:
     ("fault", "said"),
     [
         ("segfault", "was killed by SIGSEGV"),
-        ("kill", "was killed by SIGKILL (often for want of memory)"),
+        ("kill", "was killed by SIGKILL (often because memory ran out)"),
         ("exit", "ended with exit code 7"),
         ("raise", "RuntimeError: the vendor's own complaint"),
     ],
@@ -289,7 +289,7 @@ def test_a_meter_that_is_not_there_says_so_with_its_own_cure_and_the_rest_is_mea
 
 def test_the_last_words_of_a_crash_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = faulty(monkeypatch, "compile:segfault").report.measurement.evidence.reason
-    assert "its last words: the vendor's last word before it dies" in (reason or "")
+    assert "its last output: the vendor's last word before it dies" in (reason or "")
 
 
 def test_a_toolchain_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

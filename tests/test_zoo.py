@@ -309,7 +309,7 @@ BAD: dict[str, tuple[Damage, str]] = {
     "no analysis": (text("other.yaml", "a: 1\n"), "holds no list of nodes"),
     "no YAML": (text("other.yaml", "a: [1\n"), "cannot be read as SparseZoo's analysis file"),
     "nodes of something else": (text("other.yaml", "nodes: [{name: 1}]\n"), "analysis file: KeyError"),
-    "no stub": (lambda _: "zoo:what", "no stub of a form that SparseZoo knows"),
+    "no stub": (lambda _: "zoo:what", "not a stub in a form that SparseZoo knows"),
 }
 
 
@@ -487,7 +487,7 @@ def test_the_magic_measures_a_folder_and_refuses_what_has_no_say(
     capsys.readouterr()
     shell.run_cell(f"%hwprune net --zoo {small} --pattern 2:4 --sparsity 0.5")
     printed = "".join(capsys.readouterr())
-    assert "a model, --sparsity, --pattern has no say" in printed
+    assert "remove a model, --sparsity, --pattern" in printed
     assert "Traceback" not in printed
 
 

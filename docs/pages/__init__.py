@@ -1,6 +1,6 @@
-"""A Sphinx extension: pages made of the package's own data when the site is built, in the folder `generated`.
+"""A Sphinx extension that makes pages from the package's own data when the site is built, in the folder `generated`.
 
-Most modules beside this one have a function `pages()` that returns files' contents by their names.
+Most modules beside this one have a function `pages()` that returns the contents of files by name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def write(app: Any) -> None:
-    """Write what has changed, so that only that is built again, and remove what is no longer made."""
+    """Write the pages that have changed, so that only these are built again, and remove those no longer made."""
     folder = Path(app.srcdir) / "generated"
     made = {folder / name: text for maker in MAKERS for name, text in maker.pages().items()}
     for path in {path for path in folder.rglob("*") if path.is_file()} - set(made):
@@ -35,7 +35,7 @@ def write(app: Any) -> None:
 
 
 def without_constructor(*event: Any) -> tuple[str, str] | None:
-    """Leave out the signatures of what users are given and do not make: a dataclass's fields are listed below it."""
+    """Leave out the signatures of classes that users do not instantiate; their fields are listed below them."""
     _, kind, _, documented = event[:4]
     made_by_us = kind == "class" and (dataclasses.is_dataclass(documented) or documented is Run)
     return ("", "") if made_by_us else None

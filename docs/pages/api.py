@@ -11,8 +11,9 @@ from jupyter_hwprune import errors, report
 
 INTRODUCTION = """# Python
 
-Each form of the magic is a plain function. Importing the package takes milliseconds and imports no torch; what is used
-is loaded then.
+Each form of the magic is also a plain function. Importing the package takes milliseconds and does not import torch;
+everything is loaded when it is first used. `hwprune(effort=...)` and `zoo(effort=...)` set how long a measurement
+takes: `jupyter_hwprune.effort` has `FULL`, the default, `QUICK`, to rank many candidates, and `Effort` for your own.
 """
 RETURNED = (
     "jupyter_hwprune.survey.Targets",
@@ -21,6 +22,7 @@ RETURNED = (
     "jupyter_hwprune.target.Judge",
     "jupyter_hwprune.survey.Doctor",
     "jupyter_hwprune.toolchains.Status",
+    "jupyter_hwprune.toolchains.Device",
     "jupyter_hwprune.toolchains.Remark",
     "jupyter_hwprune.smoke.Smoke",
     "jupyter_hwprune.meters.Meter",
@@ -29,6 +31,12 @@ RETURNED = (
     "jupyter_hwprune.toolchains.environments.Environment",
     "jupyter_hwprune.simulation.Simulation",
     "jupyter_hwprune.simulation.Simulated",
+    "jupyter_hwprune.effort.Effort",
+)
+PARTS_OF_A_ROW = (
+    "jupyter_hwprune.target.Offer",
+    *(f"jupyter_hwprune.pattern.{name}" for name in ("Channel", "NM", "Block", "Unstructured")),
+    *(f"jupyter_hwprune.rules.{name}" for name in ("Rule", "SparseKernels", "LayerFacts")),
 )
 
 
@@ -49,6 +57,8 @@ def pages() -> dict[str, str]:
         *(_auto("class", f"jupyter_hwprune.report.{name}") for name in parts),
         "## What the other calls return",
         *(_auto("class", name) for name in RETURNED),
+        "## The parts of a target's row",
+        *(_auto("class", name) for name in PARTS_OF_A_ROW),
         f"## Errors\n\n{_tree()}",
         *(_auto("exception", f"jupyter_hwprune.errors.{cls.__name__}") for cls in _own_classes(errors)),
     ]

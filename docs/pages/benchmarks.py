@@ -1,4 +1,4 @@
-"""A page for each committed table in benchmarks/results, as it was measured; what it is, its module says."""
+"""A page for each committed table in benchmarks/results, with the description from its module's docstring."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .markdown import WIDE, code, contents, table
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 INTRODUCTION = """# Benchmarks and peers
 
-Every table here is committed as its command printed it, with the machine, the day and the versions; beside each lie
-the raw samples as JSON. What was lost is in them as well as what was won.
+Every table is committed as its command printed it, with the machine, the date and the versions; the raw samples are
+beside it as JSON. The tables show losses as well as wins.
 """
 
 
@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
 
 
 def results_of(toolchain: str) -> dict[str, str]:
-    """Return the tables that a toolchain was measured in, their titles by the names of their pages."""
+    """Return the titles of the tables with measurements of a toolchain, by the names of their pages."""
     said = {stem: _table(stem) for stem in _stems()}
     return {stem: _about(stem)[0] for stem, text in said.items() if re.search(rf"\b{toolchain}\b", text, re.IGNORECASE)}
 

@@ -1,4 +1,4 @@
-"""The extension's commands and settings, of its own files: tables that the page on JupyterLab takes in."""
+"""Tables of the extension's commands and settings, made from its own files, for the page on JupyterLab."""
 
 from __future__ import annotations
 

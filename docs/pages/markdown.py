@@ -1,4 +1,4 @@
-"""The few forms of Markdown that the pages are made of."""
+"""The few forms of Markdown that the pages need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """Return a table of names and what is said of each, the names as heads of their rows."""
+    """Return a table of names and texts, with the names as row headers."""
     lines = [f"* - {name}\n  - {' '.join(said.split())}" for name, said in rows]
     return "```{list-table}\n:stub-columns: 1\n\n" + "\n".join(lines) + "\n```\n"
 
@@ -30,7 +30,7 @@ def code(text: str, language: str = "text") -> str:
 
 
 def contents(names: Iterable[str]) -> str:
-    """Return a hidden list of pages, which the sidebar shows."""
+    """Return a hidden list of pages for the sidebar."""
     return "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
 
 

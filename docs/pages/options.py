@@ -1,4 +1,4 @@
-"""The page of what `%hwprune` takes, of the package's own table."""
+"""The page of `%hwprune`'s options, made from the package's own table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from .markdown import code, table
 
 INTRODUCTION = """# The magic's options
 
-`%hwprune` prunes and proves; `%%hwprune` trains along, its cell being the fine-tune step. `%hwprune?` shows this
-text in a notebook, Tab completes options and what follows them. Names and expressions are evaluated in your namespace.
+`%hwprune` prunes and measures; `%%hwprune` also trains, with the cell below it as the fine-tune step. `%hwprune?` shows
+this text in a notebook, and Tab completes options and their values. Names and expressions are evaluated in your
+namespace.
 """
 
 
@@ -20,9 +21,9 @@ def pages() -> dict[str, str]:
         "options.md": "\n".join(
             [
                 INTRODUCTION,
-                f"## Forms\n\n{code(forms, 'ipython3')}\nThe words after it: {WORDS}.\n",
+                f"## Forms\n\n{code(forms, 'ipython3')}\nAfter `%hwprune` comes {WORDS}.\n",
                 "## Options\n",
-                table(("option", "what it says", "default", "taken by"), rows),
+                table(("option", "meaning", "default", "works with"), rows),
             ]
         )
     }

@@ -1,4 +1,4 @@
-"""Recorded reports as a notebook without the extension shows them: HTML that pages take in."""
+"""Recorded reports as HTML to include in pages, as a notebook without the extension shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of the report's JSON: of the schema that the TypeScript side is made from as well."""
+"""The page of the report's JSON, made from the same schema as the TypeScript types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_hwprune.notebook import progress
-from jupyter_hwprune.report import MIME_TYPE, SCHEMA_VERSION
+from jupyter_hwprune.report import MIME_TYPE, OLDER_VERSION, SCHEMA_VERSION
 
 from .markdown import code, table
 
@@ -16,21 +16,22 @@ SCHEMA = Path(__file__).parents[2] / "labextension" / "src" / "report.schema.jso
 
 INTRODUCTION = """# The report as JSON
 
-The MIME type is `{mime_type}`, the schema's version {version}. `Report.to_json` writes it, `Report.from_json` reads it,
-the version before it as well, and any other is refused by name. Its `words` are what a reader is shown: whoever draws a
-report draws those, and whoever reads numbers leaves them aside. The schema is made of the package's dataclasses, and
-the extension's types are made of it: {{download}}`report.schema.json <../../labextension/src/report.schema.json>`.
+The MIME type is `{mime_type}`, the schema's version {version}. `Report.to_json` writes it and `Report.from_json` reads
+it, and version {older} as well; other versions are refused. Its `words` are the sentences that a reader is shown:
+programs that draw a report draw those, and programs that read numbers ignore them. The schema is made from the
+package's dataclasses, and the extension's types are made from the schema:
+{{download}}`report.schema.json <../../labextension/src/report.schema.json>`.
 """
 
 
 def pages() -> dict[str, str]:
     schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     parts = [
-        INTRODUCTION.format(mime_type=MIME_TYPE, version=SCHEMA_VERSION),
+        INTRODUCTION.format(mime_type=MIME_TYPE, version=SCHEMA_VERSION, older=OLDER_VERSION),
         schema["description"] + "\n",
         f"## {schema['title']}\n\n{_fields(schema)}",
         *(f"## {name}\n\n{part.get('description', '')}\n\n{_fields(part)}" for name, part in schema["$defs"].items()),
-        f"## While a run goes on\n\nThe progress line updates itself as `{progress.MIME_TYPE}`:\n",
+        f"## Progress\n\nWhile a run goes on, its progress line is published as `{progress.MIME_TYPE}`:\n",
         code(_example(), "json"),
     ]
     return {"schema.md": "\n".join(parts)}

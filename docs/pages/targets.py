@@ -1,4 +1,4 @@
-"""A page for each chip, of the rows in target.py."""
+"""A page for each chip, made from the rows in target.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from .markdown import bullets, code, contents, facts, table
 
 INTRODUCTION = """# Targets
 
-Each chip has a row of data: what to prune for it, who compiles and judges it, the rules for shapes, what its vendor
-says, and what we found where the usual advice does not hold. `%hwprune targets` shows the same table with what can be
-measured on the machine at hand. `--target NAME` picks a row, `--target NAME:TOOLCHAIN` also the toolchain.
+Each chip has a row of data: its judges, the rules for shapes, what its vendor says, and what we found if the usual
+advice is wrong. A judge is a toolchain that compiles and measures for the chip, with its offers: the patterns that pay
+there, the one that gains most first. `%hwprune targets` prints one line for each chip, with what can be timed,
+estimated or compiled on your machine; `%hwprune doctor TARGET` shows the chip's row and what is missing.
+
+`--target NAME` picks a row, `--target NAME:TOOLCHAIN` also the toolchain. `--target my.module` takes the row named
+`TARGET` in a module of your own, see [](../../own-toolchain.md).
 """
 
 
@@ -41,7 +45,7 @@ def _page(target: Target) -> str:
         code(f"%hwprune model --input x --target {target.name}", "ipython3"),
         f"## What to prune\n\n{_judges(target)}",
         f"## Shapes\n\n{bullets([rule.says for rule in target.rules])}",
-        f"## How it is judged\n\n{_judged(target)}",
+        f"## How it is measured\n\n{_judged(target)}",
         f"## What its vendor says\n\n> {target.vendor_says}\n\n<{target.vendor_page}>\n",
     ]
     if target.finding:
@@ -50,7 +54,7 @@ def _page(target: Target) -> str:
 
 
 def _judges(target: Target) -> str:
-    head = ("toolchain", "offers", "device", "runs in", "has to beat as well")
+    head = ("judge", "offers", "device", "data types", "compared with")
     return table(head, [_judge(judge) for judge in target.judges])
 
 
@@ -59,18 +63,18 @@ def _judge(judge: Judge) -> tuple[str, ...]:
         _linked(judge.toolchain),
         ", then ".join(f"`{offer.pattern}` at {offer.sparsity:.0%}" for offer in judge.offers),
         f"`{judge.device}`",
-        ", ".join(judge.dtypes) or "the model's own type",
-        " and ".join(f"dense with {_linked(name)}" for name in judge.against) or "dense with the same toolchain",
+        ", ".join(judge.dtypes) or "the model's own",
+        " and ".join(["the dense model", *(f"dense with {_linked(name)}" for name in judge.against)]),
     )
 
 
 def _judged(target: Target) -> str:
     typical = "no figure is known"
     if target.typical_speedup:
-        typical = f"{target.typical_speedup} over dense; a rule of thumb, not a measurement"
+        typical = f"{target.typical_speedup} over dense is often claimed; that is not a measurement"
     rows = [
         ("limited by", target.primary_constraint),
-        ("judged by", target.validation_metric),
+        ("measured by", target.validation_metric),
         ("typical gain", typical),
         ("common mistake", target.common_mistake),
     ]
@@ -83,15 +87,15 @@ def _where(target: Target) -> str:
     said = []
     if written:
         which = f" of the kind {target.kind}: {' or '.join(target.identities)}" if target.identities else ""
-        said.append(f"Where {_and(written)} finds the device {_devices(target, written)}{which}.")
+        said.append(f"On a machine where {_and(written)} finds the device {_devices(target, written)}{which}.")
     if target.alike:
-        said.append(f"Other chips of {' or '.join(target.alike)} run the same instructions; the report names them.")
+        said.append(f"Other chips ({' or '.join(target.alike)}) run the same instructions; the report names them.")
     if missing:
-        said.append(f"{_and(missing)}: no adapter in this version.")
+        said.append(f"This version has no adapter for {_and(missing)}.")
     said += [f"Otherwise: {judge.cure}." for judge in target.judges if judge.cure]
     said.append(
-        "Anywhere else a run prunes, checks the pattern and the shapes, and says what is missing; nothing is measured "
-        "on another chip in its place."
+        "Anywhere else, a run prunes, checks the pattern and the shapes, and says what is missing. It never measures "
+        "on another chip instead."
     )
     return "\n".join(said)
 

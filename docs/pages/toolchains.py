@@ -1,4 +1,4 @@
-"""A page for each toolchain, of its file, its pins and the targets that name it; one too for each that is missing."""
+"""A page for each toolchain, made from its file, its pins and the targets that name it; also for those missing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .markdown import bullets, code, contents, facts, table
 
 INTRODUCTION = """# Toolchains
 
-A toolchain is a compiler with its runtime. It runs in a process of its own: `%hwprune doctor` asks each what it finds
-here, and `%hwprune doctor --smoke` has each compile a small model. `--toolchain NAME` or `--target chip:NAME` picks
-one; a dotted name is a module of your own with the functions of `jupyter_hwprune.toolchains.contract`.
+A toolchain is a compiler with its runtime. It runs in a process of its own. `%hwprune doctor` checks each toolchain on
+this machine, and `%hwprune doctor --smoke` also compiles and runs a small model with each. `--toolchain NAME` or
+`--target chip:NAME` picks one. A dotted name is a module of your own: [](../../own-toolchain.md).
 """
 OPTIONAL = {
     "simulates": "simulates sparsity on a dense model (`%hwprune simulate`)",
     "counts": "reads hardware counters",
-    "meter": "meters energy with the device's own counter",
-    "rates": "times each layer by itself, dense against sparse",
+    "meter": "measures energy with the device's own counter",
+    "rates": "times each layer alone, dense against sparse",
     "estimates": "estimates without running",
-    "cross_compiles": "compiles for a device that is not here",
+    "cross_compiles": "compiles for a device that is not on this machine",
 }
 
 
@@ -47,9 +47,9 @@ def _index() -> str:
         [
             INTRODUCTION,
             table(("toolchain", "", "targets"), rows),
-            "## Not in this version\n\nThe targets name them, and nothing is compiled with them yet.\n",
+            "## Not in this version\n\nTargets name these, but nothing is compiled with them yet.\n",
             table(("toolchain", "targets"), missing),
-            "## Beside them\n\nNo toolchains, but with environments of their own, made by the same `%hwprune setup`.\n",
+            "## Other environments\n\nThese are not toolchains, but `%hwprune setup` makes their environments too.\n",
             table(("environment", ""), others),
             contents([*shipped(), *planned(), *_others()]),
         ]
@@ -64,18 +64,18 @@ def _page(name: str) -> str:
         ("serves", _served(name)),
         ("installed by", f"`{manifest.install}`"),
         *([] if name in environments.names() else [("Python", "the kernel's"), ("licence", _licence(name))]),
-        ("also", "; ".join(said for able, said in OPTIONAL.items() if getattr(manifest, able)) or "nothing more"),
+        ("also", "; ".join(said for able, said in OPTIONAL.items() if getattr(manifest, able)) or "nothing else"),
     ]
     parts = [f"# {name}\n\n{paragraphs}\n", facts(about)]
     if name in environments.names():
         parts.append(_pins(name))
     measured = [f"[{title}](../benchmarks/{stem}.md)" for stem, title in results_of(name).items()]
-    said = bullets(measured) if measured else "No measured table of it is in this repository yet.\n"
+    said = bullets(measured) if measured else "This repository has no measurements of it yet.\n"
     return "\n".join([*parts, f"## Measured\n\n{said}"])
 
 
 def _licence(name: str) -> str:
-    """Say under which licence a toolchain is that is installed beside the kernel, in its own words."""
+    """Return the licence of a toolchain in the kernel's environment, as its package states it."""
     package = "torch" if manifest_of(name).takes == "program" else name
     try:
         said = importlib.metadata.metadata(package)
@@ -87,11 +87,11 @@ def _licence(name: str) -> str:
 
 def _missing(name: str) -> str:
     status = probe(name)
-    said = f"This version has no adapter for it, so nothing is compiled or measured.\nIt is named by {_served(name)}."
+    said = f"This version has no adapter for it, so nothing is compiled or measured.\nTargets: {_served(name)}."
     asked = code(f"{name}\nwhy: {status.reason}\ncure: {status.cure}")
     return (
-        f"# {name}\n\n{said}\n\nA run for such a target prunes, checks the pattern and the shapes, and ends in *not "
-        f"measured*, with what `%hwprune doctor` says as well:\n\n{asked}"
+        f"# {name}\n\n{said}\n\nA run for such a target prunes, checks the pattern and the shapes, and ends with *not "
+        f"measured* and what `%hwprune doctor` says:\n\n{asked}"
     )
 
 
@@ -106,11 +106,11 @@ def _pins(name: str) -> str:
     if pins.licence is not None:
         about.append(("licence", f"{pins.licence} (<{pins.licence_page}>)"))
     else:
-        about.append(("licence", "restricts no use, as far as its pins say"))
+        about.append(("licence", "no restriction of use is known"))
     line = environments.setup_line(name)
     return (
-        "## Its own environment\n\nIt cannot share the kernel's packages, so it is installed beside them, in the user's"
-        f" data folder, by one line:\n\n{code(line, 'ipython3')}\n{facts(about)}"
+        "## Its own environment\n\nIt cannot share the kernel's packages, so this line installs it in an environment "
+        f"of its own, in the user's data folder:\n\n{code(line, 'ipython3')}\n{facts(about)}"
         f"\n:::{{dropdown}} The {len(packages)} packages\n{', '.join(packages)}\n:::\n"
     )
 

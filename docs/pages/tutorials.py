@@ -1,6 +1,6 @@
-"""The tutorials as pages: their committed sources, with outputs where the same cells have been run here.
+"""The tutorials as pages: their committed sources, with outputs if the same cells have been run here.
 
-`python notebooks/run.py NAME` leaves the executed notebook in build/; it counts as long as its cells are the sources'.
+`python notebooks/run.py NAME` leaves the executed notebook in build/, which is used while its cells equal the sources.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS, BUILD = ROOT / "notebooks", ROOT / "build"
 INTRODUCTION = """# Tutorials
 
-They are notebooks in the folder `notebooks` and run from top to bottom on a plain CPU; nothing is downloaded but
-DeepSparse's own packages in the tutorial of that name. `make lab` opens them, `python notebooks/run.py NAME` runs one.
+The tutorials are notebooks in the folder `notebooks`. They run from top to bottom on any CPU. Nothing is downloaded,
+except DeepSparse's own packages in its tutorial. `make lab` opens them, and `python notebooks/run.py NAME` runs one.
 """
 Cell = dict[str, Any]
 
@@ -33,7 +33,7 @@ def _page(name: str) -> str:
     ran = [_source(cell) for cell in cells] == [_source(cell) for cell in executed]
     shown = [part for cell in (executed if ran else cells) for part in _cell(cell)]
     said = (
-        "The outputs below are of a run on the machine that built this page."
+        "The outputs below are from a run on the machine that built this page."
         if ran
         else f"This page shows the cells only; `python notebooks/run.py {name}` runs them."
     )
@@ -59,7 +59,7 @@ def _cell(cell: Cell) -> list[str]:
 
 
 def _output(output: Cell) -> str:
-    """Return the richest form that needs no script, as a viewer without the extension would show it."""
+    """Return the richest form without a script, as a viewer without the extension would show it."""
     data = output.get("data", {})
     if "text/html" in data:
         shown = f'<div class="output">{"".join(data["text/html"])}</div>'

@@ -1,1 +1,1 @@
-"""The rim towards the user: magics, the progress line, and what they find in the user's namespace."""
+"""The user's side in a notebook: magics, panels, the progress line, and lookups in the user's namespace."""

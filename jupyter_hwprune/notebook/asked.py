@@ -1,4 +1,4 @@
-"""What a line asks for: its words parsed as a shell would, checked by its form, and made into arguments."""
+"""Parse a line of the magic as a shell would, check it against its form, and turn it into arguments."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PARSER = _parser()
 
 
 def takes_options(magic: Any) -> Any:
-    """Give a magic the parser, and the help as its docstring, as IPython's own `magic_arguments` does."""
+    """Attach the parser to a magic and use its help as docstring, as IPython's own `magic_arguments` does."""
     PARSER.description = magic.__doc__
     magic.parser, magic.__doc__ = PARSER, PARSER.format_help()
     return magic
 
 
 def parse(line: str) -> Namespace | None:
-    """Parse what follows `%hwprune`; None when only help was wanted."""
+    """Parse what follows `%hwprune`; None if the line only asked for help."""
     try:
         words = shlex.split(line.strip().removesuffix(";"))
     except ValueError as error:
@@ -45,28 +45,28 @@ def parse(line: str) -> Namespace | None:
         return None
     options: Namespace = PARSER.parse_args(words)
     if options.variable and (not options.variable.isidentifier() or keyword.iskeyword(options.variable)):
-        raise UsageError(f"-o {options.variable}: that is no name for a variable")
+        raise UsageError(f"-o {options.variable}: this is not a valid variable name")
     return options
 
 
 def form_of(options: Namespace, *, cell: bool) -> str:
-    """Return the form of the magic that is asked for.
-
-    Raises UsageError for what that form does not take: nothing said is passed over in silence.
-    """
+    """Return the form of the magic that a line uses; raises UsageError for options that the form does not take."""
     first = options.words[0] if options.words else ""
     form: str = first if first in SUBCOMMANDS else RUN if options.zoo is None else ZOO
     if cell and form != RUN:
-        raise UsageError(f"%%hwprune prunes a model and trains it by its cell; {form} takes no cell: use %hwprune")
+        raise UsageError(f"%%hwprune prunes a model and trains it with its cell; {form} takes no cell: use %hwprune")
     given = [option for option in OPTIONS.values() if getattr(options, option.name) != PARSER.get_default(option.name)]
     elsewhere = [option for option in given if form not in option.forms]
     refused = sorted(option.flag for option in elsewhere)
     if form == RUN:
         if refused:
             owners = dict.fromkeys(owner for option in elsewhere for owner in option.forms)
-            raise UsageError(f"{', '.join(refused)} belongs to %hwprune {' or '.join(owners)}")
+            raise UsageError(f"{', '.join(refused)} works with %hwprune {' or '.join(owners)} only")
         if len(options.words) > 1:
-            raise UsageError(f"One model at a time, and these are {len(options.words)}: {' '.join(options.words)}")
+            raise UsageError(
+                f"%hwprune takes one model, and here are {len(options.words)}: {' '.join(options.words)}. Put an "
+                "expression with spaces in quotes"
+            )
     elif form == ZOO:
         _check_zoo(["a model"] * bool(options.words) + refused[::-1])
     else:
@@ -77,19 +77,17 @@ def form_of(options: Namespace, *, cell: bool) -> str:
 def _check_zoo(refused: list[str]) -> None:
     if refused:
         raise UsageError(
-            f"With --zoo the folder is the model, pruned as it is: {', '.join(refused)} has no say. It takes "
+            f"--zoo measures a model that is pruned already: remove {', '.join(refused)}. It takes "
             f"{', '.join(_taken_by(ZOO))}"
         )
 
 
 def _check_subcommand(form: str, words: int, refused: list[str]) -> None:
     if form == "panel" and "-o" in refused:
-        raise UsageError("%hwprune panel takes no -o: what to keep the result in is one of the form's fields")
+        raise UsageError("%hwprune panel takes no -o: name the variable in the form, under Keep as")
     if refused:
         but = " and ".join(_taken_by(form))
-        raise UsageError(
-            f"%hwprune {form} takes no option{f' but {but}' if but else ''}, and here is {', '.join(refused)}"
-        )
+        raise UsageError(f"%hwprune {form} takes no option{f' but {but}' if but else ''}: remove {', '.join(refused)}")
     row = SUBCOMMANDS[form]
     if not row.fewest <= words <= row.most:
         raise UsageError(f"%hwprune {form} takes {row.takes} after it")
@@ -101,7 +99,7 @@ def _taken_by(form: str) -> list[str]:
 
 
 def arguments(namespace: Mapping[str, Any], options: Namespace) -> dict[str, Any]:
-    """Return the arguments of `hwprune` that the options mean in the user's namespace."""
+    """Return the arguments of `hwprune`, with names and expressions looked up in the user's namespace."""
     name, model = find_model(namespace, options.words[0] if options.words else None)
     input_name, example = find_input(namespace, options.input)
     return keywords(options, RUN) | {

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, whose progress can be read and which can be cancelled, from any thread."""
+"""Work in a thread of its own; any thread can read its progress or cancel it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Literal
 from ..toolchains.process import Progress, waiting
 from .turns import Cancelled, Turns
 
-PATIENCE_S = 0.3  # for what was cancelled to come to a place where it looks up
+PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that
 
 Outcome = Literal["done", "failed", "cancelled"]
 
 
 class Background:
-    """`work` has turns with the cells, see `turns`. What came of it is its `value` or its `error`.
+    """`work` takes turns with the cells, see `turns`; it ends with a `value` or an `error`.
 
-    `loop` is that of the kernel's main thread. `phase` and `detail` are how far the work is.
+    `loop` is the event loop of the kernel's main thread. `phase` and `detail` say how far the work is.
     """
 
     def __init__(self, loop: Any, work: Callable[[Progress], Any]) -> None:
@@ -55,10 +55,10 @@ class Background:
         return self._turns.waits
 
     def outcome(self, timeout_s: float) -> Outcome | None:
-        """Wait that long for the end and return how it ended, None where it goes on.
+        """Wait that long for the work to end; return how it ended, or None if it still runs.
 
-        What was cancelled has ended once its worker has and it is out of its turn: its thread may then have to wait for
-        a cell, only to leave everything as it was.
+        Cancelled work counts as ended once its worker has ended and its turn is over: its thread may have to wait for a
+        cell after that, to restore the state of the process.
         """
         self._thread.join(timeout_s)
         if self._cancelled_at is not None:
@@ -72,9 +72,9 @@ class Background:
         return "done" if self.error is None else "failed"
 
     def _interrupt(self) -> None:
-        """Raise Cancelled wherever the thread is, as Ctrl-C does in the main thread: in torch, or in the user's code.
+        """Raise Cancelled wherever the thread is, in torch or in the user's code, as Ctrl-C does in the main thread.
 
-        Never while a worker works: it is looked up often there, and what an interrupt leaves has to be in a turn.
+        Not while a worker runs: the thread checks often then, and cleaning up after an interrupt needs a turn.
         """
         self._interrupted = True
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(Cancelled))

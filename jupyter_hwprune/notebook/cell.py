@@ -1,4 +1,4 @@
-"""The body of a `%%hwprune` cell: it is the fine-tune step, and its last expression the score."""
+"""The body of a `%%hwprune` cell: the cell is the fine-tune step, and its last expression is the score."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NUMBER = "End the cell with an expression that gives one number, higher is bette
 
 
 class Cell:
-    """It runs in the user's own namespace, where the model's name means the pruned copy for as long.
+    """Runs the cell in the user's own namespace, with the model's name bound to the pruned copy meanwhile.
 
-    So do functions of theirs that read the name, and magics within the cell such as `%time`. `raised` is what the
-    user's code has raised, with the traceback `frames` from the cell down.
+    Functions of the user that read the name see the copy too, and so do magics in the cell such as `%time`. `raised` is
+    the exception that the user's code raised, with the traceback `frames` from the cell down.
     """
 
     def __init__(self, shell: Any, text: str, name: str, *, scores: bool) -> None:
         if not name.isidentifier():
-            raise InputError(f"In the cell a name means the pruned copy, and {name} is none. Give it one: net = {name}")
+            raise InputError(f"The cell needs a variable for the pruned copy, and {name} is not one: net = {name}")
         self.shell, self.name, self.scores = shell, name, scores
         source = shell.transform_cell(text)
         number = getattr(shell.displayhook.exec_result, "execution_count", None) or shell.execution_count
@@ -37,7 +37,7 @@ class Cell:
                 f"The cell under %%hwprune cannot be read: {error.msg}, in its line {error.lineno}: {error.text}"
             ) from None
         if not tree.body:
-            raise UsageError("The cell under %%hwprune is the fine-tune step, and it is empty; %hwprune takes none")
+            raise UsageError("The cell under %%hwprune is the fine-tune step, but it is empty; %hwprune needs none")
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
         self._body = shell.compile(tree, file, "exec")
         self._last = None if last is None else shell.compile(ast.Expression(last.value), file, "eval")
@@ -48,7 +48,7 @@ class Cell:
         self.frames: TracebackType | None = None
 
     def finetune(self, model: Any) -> None:
-        """Run the cell on the copy; raises InputError for a score that is none, and what the user's code raises."""
+        """Run the cell on the copy; raises InputError for a score that is no number, and the user's own errors."""
         with self._meaning(model):
             try:
                 exec(self._body, self.shell.user_global_ns, self.shell.user_ns)  # noqa: S102 - the user's own cell
@@ -60,7 +60,7 @@ class Cell:
             self._check_score()
 
     def as_score(self) -> Callable[[Any], Any]:
-        """Return the last expression as a score of any model: None where the cell's own value was None."""
+        """Return the last expression as a score of any model; None if it was None when the cell ran."""
 
         def score(model: Any) -> Any:
             if self.value is None or self._last is None:
@@ -75,18 +75,18 @@ class Cell:
         cure = NUMBER.format(name=self.name)
         if not isinstance(self.value, Real) and getattr(self.value, "shape", None) not in ((), (1,)):
             raise InputError(
-                f"The cell's last expression, {self.expression}, is its score, and gives a "
-                f"{type(self.value).__name__}. {cure}, or assign it to a name where no score is meant."
+                f"The cell's last expression, {self.expression}, is its score, but it gives a "
+                f"{type(self.value).__name__}. {cure}, or assign it to a name if it is not meant as a score."
             )
         if not self._says_name:
             raise InputError(
-                f"The cell's last expression, {self.expression}, is its score, and does not mention {self.name} by "
-                f"that name, so the dense model could not be scored by it. {cure}."
+                f"The cell's last expression, {self.expression}, is its score, but it does not contain {self.name}, so "
+                f"it could not score the dense model. {cure}."
             )
 
     @contextlib.contextmanager
     def _meaning(self, model: Any) -> Iterator[None]:
-        """Let the model's name mean the copy, and nothing else afterwards than before."""
+        """Bind the model's name to the copy, and restore the binding afterwards."""
         namespace = self.shell.user_ns
         own = namespace[self.name]
         namespace[self.name] = model
@@ -97,7 +97,7 @@ class Cell:
 
     @contextlib.contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Take back the names that the cell has bound where the run does not end well."""
+        """Restore the names that the cell has bound if the run fails."""
         namespace = self.shell.user_ns
         before = dict(namespace)
         try:

@@ -15,7 +15,7 @@ FLAGS = {option.flag: option for option in OPTIONS.values()}
 def complete(shell: Any, event: Any) -> list[str]:
     """Return the candidates for the word at the cursor, as IPython's `complete_command` hook asks for them."""
     words = event.line.split()
-    typed = "" if event.line[-1:].isspace() else words.pop()  # the symbol is its end only: `:` and `=` part words too
+    typed = "" if event.line[-1:].isspace() else words.pop()  # not event.symbol: `:` and `=` split words in that
     before = words[-1] if words else ""
     if typed.startswith("--") and "=" in typed:
         before, _, typed = typed.partition("=")
@@ -27,7 +27,7 @@ def complete(shell: Any, event: Any) -> list[str]:
 
 
 def _following(shell: Any, word: str, typed: str) -> list[str] | None:
-    """Return what can stand after a word of the line; None where anything can."""
+    """Return the candidates after a word of the line; None if anything can follow it."""
     own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
     option = FLAGS.get(word)
     if option is None or option.default is False:
@@ -64,7 +64,7 @@ def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
 
 
 def _folders(typed: str) -> list[str]:
-    """Return the folders, and the files of an analysis, that begin as what is typed does."""
+    """Return the folders and the analysis files whose paths begin with what was typed."""
     before, _, begun = typed.rpartition("/")
     there = sorted(Path(f"{before}/" if "/" in typed else ".").expanduser().glob(f"{glob.escape(begun)}*"))
     prefix = f"{before}/" if "/" in typed else ""

@@ -1,4 +1,4 @@
-"""How a cancel gets through to a run in the background while the kernel's main thread is busy with a cell."""
+"""Let a cancel reach a run in the background while the kernel's main thread is busy with a cell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 def hear_at_once(button: Any, act: Callable[[], None]) -> bool:
-    """Call `act` at a click, even while a cell runs; say whether this kernel has a way for that.
+    """Call `act` on a click, even while a cell runs; return whether this kernel makes that possible.
 
-    All messages come in by ipykernel's channel thread, which asks a comm where one of its own is to go (since 7.4): to
-    the loop that has last sent something on it, which for a widget is the main thread's, and there it waits.
+    All messages arrive in ipykernel's channel thread, which (since 7.4) asks a comm which loop gets its messages: by
+    default the loop that last sent on it, which for a widget is the main thread's, where the message would wait.
     """
     route = getattr(button.comm, "_reply_subshell_for", None)
     if route is None:
@@ -25,15 +25,15 @@ def hear_at_once(button: Any, act: Callable[[], None]) -> bool:
             act()
         return route(data, subshell)
 
-    button.comm._reply_subshell_for = hear  # noqa: SLF001 - there is no public place to listen
+    button.comm._reply_subshell_for = hear  # noqa: SLF001 - there is no public hook
     return True
 
 
 class Interrupts:
-    """From `start` to `stop`, which any thread may call, an interrupt of the kernel calls `heard` as well.
+    """From `start` to `stop`, which any thread may call, an interrupt of the kernel also calls `heard`.
 
-    ipykernel ignores interrupts between two cells, raises KeyboardInterrupt within one, and cancels one that awaits. It
-    still does. A cell begins with a handler of its own and ends with the one from before.
+    ipykernel still does what it did: it ignores an interrupt between cells, raises KeyboardInterrupt within one, and
+    cancels one that awaits. Each cell sets a signal handler of its own and restores the previous one at its end.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -54,7 +54,7 @@ class Interrupts:
         self._loop.add_callback(self._settle)
 
     def _settle(self) -> None:
-        """Have our handler in front of the one that is there, or no more."""
+        """Put our handler before the current one, or take it away."""
         if threading.current_thread() is not threading.main_thread():
             return  # a cell in a subshell, where no signal arrives
         handler = signal.getsignal(signal.SIGINT)

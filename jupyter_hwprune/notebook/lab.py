@@ -1,9 +1,9 @@
-"""What the JupyterLab side panel asks a kernel: short answers as plain data, which touch nothing of the user's.
+"""Answer the questions of the JupyterLab side panel with plain data, without touching the user's namespace.
 
-Each function returns an `Answer`, whose JSON form `user_expressions` carries. The panel says `listen()` so, once, to an
-idle kernel, and asks the rest by a comm message of its own, which a subshell answers while a cell runs. An execution
-there, even a silent and empty one, would end in IPython's `post_execute`, where matplotlib shows and closes all
-figures: it takes those that a running cell is still drawing.
+Each function returns an `Answer`, which `user_expressions` carries as JSON. The panel runs `listen()` that way, once,
+in an idle kernel. Everything else it asks by comm messages, which a subshell answers while a cell runs. An execution in
+the subshell, even a silent and empty one, would end in IPython's `post_execute`, where matplotlib shows and closes all
+figures, also those that a running cell is still drawing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Listening(Answer):
-    """The package is here, and answers comms of that target from now on; `subjects` are what it can be asked."""
+    """The package is installed and answers comms of this target from now on; `subjects` can be asked for."""
 
     version: str
     comm_target: str
@@ -40,7 +40,7 @@ class Listening(Answer):
 
 @dataclass(frozen=True)
 class Model:
-    """`parameters` is None where lazy ones have no shape yet."""
+    """A model; `parameters` is None if lazy ones have no shape yet."""
 
     name: str
     kind: str
@@ -58,10 +58,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Namespace(Answer):
-    """What a line could name: models, inputs, and functions of a model that may be a score.
+    """What a line can name: models, inputs, and functions that may score a model.
 
-    `model` and `input` are what `%hwprune` takes where the line names none, or None with the reason. `loaded` is
-    whether `%load_ext` has been run, `torch` whether the user has imported it.
+    `model` and `input` are what `%hwprune` uses if the line names none, or None with the reason. `loaded` says whether
+    `%load_ext` has been run, `torch` whether the user has imported it.
     """
 
     loaded: bool
@@ -91,7 +91,7 @@ class TargetOffered:
 
 @dataclass(frozen=True)
 class Choices(Answer):
-    """What the options take: the rows of the matrix, and what can be ranked by where channels go, or weights."""
+    """The values that options take: targets and their aliases, patterns, importances, allocations."""
 
     targets: tuple[TargetOffered, ...]
     aliases: dict[str, str]
@@ -110,7 +110,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class TargetState:
-    """Which toolchains measure a target on this machine, and what hinders the others."""
+    """The toolchains that measure a target on this machine, and the obstacles of the others."""
 
     name: str
     usable: tuple[str, ...]
@@ -119,7 +119,7 @@ class TargetState:
 
 @dataclass(frozen=True)
 class Part:
-    """A toolchain, an environment or a meter: how it stands, what it says of itself, and what helps."""
+    """A toolchain, an environment or a meter: its state, what was found, and the cure."""
 
     name: str
     state: str
@@ -144,7 +144,7 @@ def listen() -> Listening:
 
 
 def namespace() -> Namespace:
-    """Return what is in the user's namespace, in milliseconds and without importing torch."""
+    """List the models, inputs and scores of the user's namespace; takes milliseconds and does not import torch."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -179,7 +179,7 @@ def _offered(judge: Any) -> StackOffered:
 
 
 def machine() -> Machine:
-    """Return what can be measured here, asked of each toolchain in a process of its own: seconds, not milliseconds."""
+    """Probe each toolchain in a process of its own and return what can be measured here; this takes seconds."""
     from .. import survey
 
     found = survey.doctor()
@@ -208,13 +208,13 @@ SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": 
 
 
 def _answer(comm: Any, message: dict[str, Any]) -> None:
-    """Answer what a comm was opened to ask, {} for a subject that is not known here; who asked closes it."""
+    """Answer the question that a comm was opened with, {} for an unknown subject; the panel closes the comm."""
     subject = SUBJECTS.get(message["content"]["data"].get("subject"))
     comm.send({} if subject is None else asdict(subject()))
 
 
 def _taken(find: Callable[[], tuple[str, Any]]) -> tuple[str | None, str | None]:
-    """Return the name that is taken where none is said, or why none is."""
+    """Return the name that is used if the line has none, or the reason why there is none."""
     try:
         return find()[0], None
     except InputError as error:
@@ -230,7 +230,7 @@ def _about_model(name: str, model: Any) -> Model:
 
 
 def _may_score(value: Any) -> bool:
-    """Say whether it is a function of the notebook's own that one argument, the model, is enough for."""
+    """Say whether this is a function of the notebook that can be called with one argument, the model."""
     if not inspect.isfunction(value) or value.__module__ != "__main__":
         return False
     parameters = inspect.signature(value).parameters.values()

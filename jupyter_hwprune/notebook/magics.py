@@ -1,4 +1,4 @@
-"""`%hwprune`: parse, call, return. What it does is in `flow`, and each form has a plain Python function."""
+"""`%hwprune`: parse, call, return. `flow` does the work, and each form has a plain Python function."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class HwpruneMagics(Magics):
     @line_cell_magic
     @takes_options
     def hwprune(self, line: str, cell: str | None = None) -> Any:
-        """Prune a copy of a model for a chip, and prove with the chip's own compiler what that bought.
+        """Prune a copy of a model for a chip, and measure with the chip's own compiler what that gains.
 
         Returns a Run: `.model` is the pruned copy, `.report` the findings, `.artifacts` the compiler's files. With a
-        `;` at the end nothing is returned or shown, but for the line that says how it ended; `-o` still keeps it.
-        As `%%hwprune` it trains along: the cell is the fine-tune step, run after each pruning step with the model's
-        name for the pruned copy, whose zeros hold; and its last expression is the score, higher is better.
+        `;` at the end, nothing is returned or shown but one line that says how it ended; `-o` still keeps the result.
+        `%%hwprune` also trains: the cell below is the fine-tune step. It runs after each pruning step, with the model's
+        name bound to the pruned copy, whose zeros stay zero; its last expression is the score, higher is better.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
         `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`,
@@ -47,7 +47,7 @@ class HwpruneMagics(Magics):
 
     @property
     def _forms(self) -> dict[str, Callable[[Namespace], Any]]:
-        """Return what each form does but the one that prunes."""
+        """Return the function of each form, except the one that prunes."""
         return {
             "targets": _targets,
             "doctor": _doctor,
@@ -80,7 +80,7 @@ class HwpruneMagics(Magics):
         return found
 
     def _merge(self, options: Namespace) -> Any:
-        """Join two reports, each a run or a report in the namespace or a file that `Report.save` wrote."""
+        """Join two reports; each is a run or a report in the namespace, or a file that `Report.save` wrote."""
         from ..merging import merge
         from ..report import Report
         from ..run import Shown
@@ -142,4 +142,4 @@ def load(shell: Any) -> None:
     shell.register_magics(HwpruneMagics)
     shell.set_hook("complete_command", completion.complete, re_key=r".*%hwprune\b")  # also after `run = `
     if hasattr(shell, "kernel"):
-        lab.listen()  # now, since the side panel may not ask for it while a cell runs
+        lab.listen()  # now, since the side panel cannot start it while a cell runs

@@ -1,4 +1,4 @@
-"""What the user means: the model, the input and the score, found in or evaluated in their namespace, never changed."""
+"""Find or evaluate the model, the input and the score in the user's namespace, without changing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREFERRED_INPUTS = ("example_input", "example", "inputs", "x")
 
 
 def models(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the modules with parameters by name, each once; loss functions are modules too and have none."""
+    """Return the modules with parameters by name, each once; loss functions are modules without parameters."""
     if "torch" not in sys.modules:
         return {}
     from torch import nn
@@ -41,9 +41,9 @@ def tensors(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
-    """Return the model and its name: the one that `text` says, or the namespace's only one, or the one called `model`.
+    """Return the model and its name: the one named by `text`, the namespace's only one, or the one called `model`.
 
-    Raises InputError when that is none, or not clear.
+    Raises InputError if there is none, or several.
     """
     if text is not None:
         from torch import nn
@@ -61,13 +61,13 @@ def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
         return next(iter(found.items()))
     if found:
         raise InputError(
-            f"There are several models here: {', '.join(found)}. Say which, e.g. %hwprune {next(iter(found))}."
+            f"There are several models here: {', '.join(found)}. Name one, e.g. %hwprune {next(iter(found))}."
         )
     raise InputError("There is no model here: no torch nn.Module with parameters. Make one, or name it: %hwprune net.")
 
 
 def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
-    """Return the example input and its name: what `text` says, a tensor of a usual name, or the only tensor."""
+    """Return the example input and its name: the one named by `text`, a tensor of a usual name, or the only tensor."""
     if text is not None:
         return text, evaluate(namespace, text, "the example input")
     own = dict(_own(namespace))
@@ -78,18 +78,18 @@ def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     if len(found) == 1:
         return next(iter(found.items()))
     raise InputError(
-        f"No example input is clear. {_there_are('tensors', found)} Say which is the model's input, e.g. --input x."
+        f"The example input is not clear. {_there_are('tensors', found)} Name the model's input, e.g. --input x."
     )
 
 
 def find_recipe(namespace: Mapping[str, Any], text: str) -> str | Path:
-    """Return the recipe: what a variable of that name holds, or else the path of a file."""
+    """Return the recipe: the value of the variable of that name, or else the path of a file."""
     own = namespace.get(text)
     return own if isinstance(own, (str, Path)) else Path(text)
 
 
 def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable[[Any], float]:
-    """Make a score of `text`: a function of the model, or an expression in which the model's name is the model."""
+    """Turn `text` into a score: it names a function of the model, or is an expression with the model's name."""
     if text in namespace and callable(namespace[text]):
         function: Callable[[Any], float] = namespace[text]
         return function
@@ -101,18 +101,18 @@ def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable
     try:
         tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
-        raise InputError(f"--eval {text} is no Python expression ({error.msg}).") from None
+        raise InputError(f"--eval {text} is not a Python expression ({error.msg}).") from None
     if model_name not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
         raise InputError(
-            f"--eval {text} does not mention {model_name} by that name, so it would score the dense model twice. Write "
-            "an expression with the model's name, such as accuracy(net), or the name of a function of the model."
+            f"--eval {text} does not contain {model_name}, so it would score the dense model twice. Write an "
+            "expression with the model's name, such as accuracy(net), or the name of a function of the model."
         )
     score.__name__ = text
     return score
 
 
 def evaluate(namespace: Mapping[str, Any], text: str, what: str) -> Any:
-    """Evaluate an expression on a copy of the namespace, so that even `:=` leaves no trace in the user's."""
+    """Evaluate an expression on a copy of the namespace, so that even `:=` changes nothing in the user's."""
     if text in namespace:
         return namespace[text]
     try:

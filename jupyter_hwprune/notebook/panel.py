@@ -1,7 +1,7 @@
-"""`%hwprune panel`: a form over `%hwprune` where JupyterLab's side panel is not, and its run in the background.
+"""`%hwprune panel`: a form for `%hwprune` where JupyterLab's side panel is missing; it runs in the background.
 
-A widget is dead in a saved notebook. So the report is static output of the panel's cell, and with it the form gives way
-to a sentence; the cell run again shows the form as it was filled.
+A widget does not work in a saved notebook. So the report is static output of the panel's cell, and a sentence replaces
+the form; running the cell again shows the form as it was filled in.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from .panel_work import Finished, work_of
 LOOK_S = 0.1
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CANCELLED = "Cancelled after {:.0f} s: the worker has ended, and nothing was changed."
-BUSY = "Here Cancel waits as long as a cell runs, or torch. Interrupting the kernel ends this run too, and at once."
+BUSY = "In this kernel, Cancel waits for a running cell or for torch. Interrupting the kernel ends the run at once."
 
 
 def panel() -> None:
-    """Show a form in the cell's output that runs `%hwprune` in the background, the report below it.
+    """Show a form in the cell's output that runs `%hwprune` in the background, with the report below it.
 
-    Raises InputError where there is no notebook.
+    Raises InputError outside of a notebook.
     """
     shell = get_ipython()
     if not hasattr(getattr(shell, "kernel", None), "io_loop"):
         line = "jupyter_hwprune.hwprune(model, x)" if shell is None else magic_line(_filled_here(shell))
-        raise InputError(f"The panel needs a notebook; the same is done here by {line}")
+        raise InputError(f"The panel needs a notebook. Without one, call {line}")
     if shell not in _PANELS:
         _PANELS[shell] = Panel(shell)
     _PANELS[shell].show()
 
 
 class Panel:
-    """The one panel of a kernel, whose form and run outlive the output that shows them."""
+    """The one panel of a kernel; its form and run outlive the output that shows them."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -112,7 +112,7 @@ class Panel:
             self._background.cancel()
 
     def _watch(self, form: Form, background: Background) -> None:
-        """Show how far the run is, and then what came of it: in a thread of its own, as the main thread may be busy."""
+        """Show the run's progress and then its result, in a thread of its own, as the main thread may be busy."""
         while (outcome := background.outcome(LOOK_S)) is None:
             form.show_progress(background.phase, _detail(background), background.elapsed_s)
         self._interrupts.stop()
@@ -143,14 +143,14 @@ _PANELS: dict[Any, Panel] = {}
 
 def _filled_here(shell: Any) -> dict[str, str]:
     here = lab.namespace()
-    variable = "hwprune_run" if "run" in shell.user_ns else "run"  # a name of the user's own is not for us to take
+    variable = "hwprune_run" if "run" in shell.user_ns else "run"  # never overwrite a name of the user's
     return DEFAULTS | {"model": here.model or "net", "input": here.input or "x", "variable": variable}
 
 
 def _detail(background: Background) -> str:
     if background.cancelled:
         return "cancelling"
-    return "waits for the running cell to end" if background.waits else background.detail
+    return "waiting for the running cell to end" if background.waits else background.detail
 
 
 def _words(error: BaseException | None) -> str:

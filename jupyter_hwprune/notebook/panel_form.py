@@ -1,4 +1,4 @@
-"""The panel's form: its widgets, and what stands in them. It knows nothing of runs."""
+"""The panel's form: its widgets and their values. It knows nothing about runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ RIGHT = ("target", "toolchain", "pattern", "sparsity", "importance", "allocation
 LABEL = {"description_width": "98px"}
 WIDE = {"width": "auto"}
 COLUMNS = "repeat(auto-fit, minmax(300px, 1fr))"
-COLUMN = {"min_width": "0"}  # what a field holds makes no column wider
+COLUMN = {"min_width": "0"}  # a field's value must not widen its column
 LINE = 80  # characters of the magic line that have room in a row, where the browser does not size the field itself
 
 
 class Form:
-    """`filled` is the fields' text by the options' names, `line` the magic line that says the same.
+    """`filled` is the text of the fields by option name, `line` the same as a magic line.
 
     `start`, `cancel` and `refresh` are buttons.
     """
@@ -36,7 +36,7 @@ class Form:
         self._about_target, self._progress, self._message = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._line = widgets.Textarea(description="Same as", layout=WIDE, style=LABEL)
         self.start = widgets.Button(description="Run", button_style="primary", tooltip="Run this line")
-        self.cancel = widgets.Button(description="Cancel", tooltip="End the run and change nothing")
+        self.cancel = widgets.Button(description="Cancel", tooltip="Stop the run; nothing is changed")
         self.refresh = widgets.Button(description="Refresh", tooltip="Look again for models, inputs and toolchains")
         self.box = self._lay_out()
         self._offer("target", _target_labels(), filled["target"])
@@ -47,7 +47,7 @@ class Form:
         for widget in (
             *self._fields.values(),
             self._line,
-        ):  # the line is to be copied: what is typed into it goes again
+        ):  # the line is there to be copied; anything typed into it is overwritten
             widget.observe(self._follow, "value")
 
     @property
@@ -59,7 +59,7 @@ class Form:
         return magic_line(self.filled)
 
     def find(self, wanted: str | None = None) -> None:
-        """Look for what the user's namespace has by now."""
+        """Look for models, inputs and scores in the user's namespace."""
         here = lab.namespace()
         model, given = self._fields["model"], self._fields["input"]
         labels = {about_model(each): each.name for each in here.models}
@@ -78,7 +78,7 @@ class Form:
         self._follow()
 
     def work(self) -> None:
-        """Take no changes from now on, but a cancel."""
+        """Lock the form while a run goes on; only Cancel works."""
         self._enable(working=True)
         self.say("")
 
@@ -103,7 +103,7 @@ class Form:
         self.cancel.disabled = not working
 
     def _follow(self, change: Any = None) -> None:
-        """Bring what hangs on the fields into line with them."""
+        """Update everything that depends on the fields."""
         if self._offering:
             return
         toolchain = self._fields["toolchain"]
@@ -120,7 +120,7 @@ class Form:
         self._line.rows = 1 + len(self.line) // LINE
 
     def _offer(self, name: str, labels: Mapping[str, str], *wanted: str | None) -> None:
-        """Let a field offer these values by their labels, and take the first wanted one that is among them."""
+        """Offer these values under their labels in a field, and select the first wanted one among them."""
         self._offering = True
         self._fields[name].options = list(labels.items())
         values = list(labels.values())
@@ -145,7 +145,7 @@ def _make_fields() -> dict[str, Any]:
 
 
 def _field(option: Option) -> Any:
-    """Make the widget for what an option takes: chosen from a list, offered and typed, or typed."""
+    """Make the widget of an option: a list to choose from, a text field with suggestions, or a text field."""
     named = {"description": option.label, "layout": WIDE, "style": LABEL}
     if option.type is int:
         return widgets.BoundedIntText(min=1, max=cores(), **named)
@@ -159,7 +159,7 @@ def _field(option: Option) -> Any:
 
 
 def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:
-    """Return the judge that a run takes: as far as is known, where the toolchain is left open or is somebody else's."""
+    """Return the judge that a run would use, as far as is known; the target's first for a toolchain not in its row."""
     usable = here.usable if here else ()
     order = sorted(target.judges, key=lambda judge: (judge.toolchain != toolchain, judge.toolchain not in usable))
     return order[0]
@@ -175,7 +175,7 @@ def _show(widget: Any, page: str) -> None:
 
 
 def _close(widget: Any) -> None:
-    """Close a widget and all that belongs to it, and nothing of the user's."""
+    """Close a widget and its parts, but none of the user's own widgets."""
     for child in getattr(widget, "children", ()):
         _close(child)
     for part in (widget.layout, getattr(widget, "style", None)):

@@ -1,4 +1,4 @@
-"""What the panel says, as HTML: everything that comes from the user or a toolchain is escaped."""
+"""The panel's texts as HTML; everything that comes from the user or a toolchain is escaped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def said(text: str) -> str:
 
 
 def steps(phase: str, detail: str, elapsed_s: float) -> str:
-    """Return the phases in their order with this one marked; one of another name stands by itself before them."""
+    """Return the phases in order with the current one marked; a phase of another name is put first."""
     names = [f"<b>{escape(name)}</b>" if name == phase else f"<span>{name}</span>" for name in PHASES]
     if phase not in PHASES:
         names.insert(0, f"<b>{escape(phase)}</b>")
@@ -46,14 +46,14 @@ def about_model(model: Model) -> str:
 
 
 def about_target(target: Target, judge: Judge, here: TargetHere | None) -> str:
-    """Return who measures the target here, or what hinders that and what helps."""
+    """Say which toolchains measure the target here, or why none does and how to fix that."""
     if here is None:
-        return _quiet(f"{target.name}: asking the toolchains what is here …")
+        return _quiet(f"{target.name}: checking which toolchains work here …")
     hindrance = here.obstacles.get(judge.toolchain)
     if hindrance is None:
         others = [name for name in here.usable if name != judge.toolchain]
         return _quiet(f"{target.name}: measured here with {' or '.join([judge.toolchain, *others])}.")
-    cure = f" What helps: {hindrance.cure}." if hindrance.cure else ""
+    cure = f" To fix this: {hindrance.cure}." if hindrance.cure else ""
     return _quiet(f"{target.name}: pruned and checked, but not measured here: {hindrance.reason}.{cure}")
 
 
@@ -62,19 +62,19 @@ def _quiet(text: str) -> str:
 
 
 def no_report(line: str) -> dict[str, str]:
-    return _static("The report will stand here. Where there is no form above, run this cell again, or the line:", line)
+    return _static("The report will appear here. If there is no form above, run this cell again, or this line:", line)
 
 
 def instead_of_form(line: str, variable: str) -> dict[str, str]:
     kept = f" and kept the result as {variable}" if variable else ""
-    return _static(f"Run this cell again for the form. It has run this line{kept}:", line)
+    return _static(f"Run this cell again to see the form. It ran this line{kept}:", line)
 
 
 def moved(line: str) -> dict[str, str]:
-    return _static("The form is in another cell now. It stands for the line:", line)
+    return _static("The form has moved to another cell. It stands for this line:", line)
 
 
 def _static(sentence: str, line: str) -> dict[str, str]:
-    """Return what stands in a saved notebook, wherever it is read."""
+    """Return static output that any viewer of the saved notebook can show."""
     page = f"<div>{escape(sentence)}<br><code>{escape(line)}</code></div>"
     return {"text/plain": f"hwprune: {sentence}\n{line}", "text/html": page}

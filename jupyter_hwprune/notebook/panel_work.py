@@ -1,4 +1,4 @@
-"""What the panel has done in the background: the form's very line, read by the magic's own parser."""
+"""The panel's work in the background: parse the form's line with the magic's own parser, and run it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run, and all forms of its report."""
+    """A run, and its report in all MIME types."""
 
     run: Run
     shown: dict[str, Any]
 
 
 def work_of(shell: Any, line: str) -> Callable[[Progress], Finished]:
-    """Return what `line` does; it raises what the magic raises, and looks at the namespace when it is called."""
+    """Return a function that runs `line`; it reads the namespace when called, and raises what the magic raises."""
 
     def work(progress: Progress) -> Finished:
         from ..flow import hwprune
@@ -39,7 +39,7 @@ def work_of(shell: Any, line: str) -> Callable[[Progress], Finished]:
 
 
 def _copied(model: Any) -> Any:
-    """Copy the model, which cells may change before the run is through; one that cannot be is refused by `hwprune`."""
+    """Copy the model, which cells may change during the run; `hwprune` refuses one that cannot be copied."""
     try:
         return copy.deepcopy(model)
     except Exception:  # noqa: BLE001 - any module's own code

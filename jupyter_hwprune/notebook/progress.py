@@ -18,9 +18,10 @@ TERMINAL_WIDTH = 100
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, as the lab extension reads it beside the line.
+    """How far a run is, as data for the lab extension.
 
-    `phase` is one of prune, export, compile, check, profile, measure, or a form's own; `summary` is how it ended.
+    `phase` is prune, export, compile, check, profile, measure, or another of the form's own; `summary` says how the run
+    ended.
     """
 
     state: Literal["running", "done", "stopped"]
@@ -32,10 +33,10 @@ class Progress:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user's own interrupt, which IPython shows as one line: they know what they pressed."""
+    """The user's own interrupt, which IPython shows as one line without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return ["KeyboardInterrupt: stopped as asked; the worker has ended and nothing was changed."]
+        return ["KeyboardInterrupt: stopped; the worker has ended and nothing was changed."]
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def without_traceback() -> Iterator[None]:
 
 
 class ProgressLine:
-    """Call it with a phase and a detail; leave it with `done`, or it says in which phase the run stopped."""
+    """Call it with a phase and a detail, and `done` at the end; otherwise it says in which phase the run stopped."""
 
     def __init__(self, shell: Any) -> None:
         self._in_notebook = hasattr(shell, "kernel")

@@ -1,9 +1,9 @@
-"""Taking turns with the user's cells: a run in a thread of its own has the process to itself, between two cells.
+"""Take turns with the user's cells: a run in its own thread has the process to itself between two cells.
 
-Random numbers belong to the whole process, as torch's tracer does and the filters of warnings: what a run changes of
-them for a moment would hit a cell that runs beside it (a training loop dies of an export in another thread). So the
-kernel's main thread stands still as long as a run prunes or exports, with the user's random numbers put away. A worker
-needs none of that: while one works, cells run beside it.
+Random numbers, torch's tracer and warning filters belong to the whole process. What a run changes in them for a moment
+would hit a cell that runs at the same time (an export in another thread breaks a training loop). So the kernel's main
+thread waits while a run prunes or exports, and the state of the user's random numbers is saved and restored. While a
+worker process runs, none of this is needed, and cells run beside it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-TURN_S = 0.2  # after which cells have their turn, where the run can stop for them
-CELLS_S = 0.02  # for a cell to begin, which then runs to its end
+TURN_S = 0.2  # after this long the cells get a turn, as soon as the run can pause
+CELLS_S = 0.02  # time for a cell to start, which then runs to its end
 
 
 class Cancelled(BaseException):
-    """Ends the run from within; no `except Exception` on the way holds it up."""
+    """Ends the run; a BaseException, so that no `except Exception` catches it."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Turn:
 
 
 class Turns:
-    """The turns of the run in `thread`, until `cancelled`. `loop` is that of the kernel's main thread."""
+    """The turns of the run in `thread`, until `cancelled`; `loop` is the event loop of the kernel's main thread."""
 
     def __init__(self, loop: Any, cancelled: threading.Event, thread: threading.Thread) -> None:
         self._loop, self._cancelled, self._thread = loop, cancelled, thread
@@ -49,7 +49,7 @@ class Turns:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Have turns from here on, with torch in the modes that the main thread is in."""
+        """Take turns from here on, with torch in the same modes as in the main thread."""
         try:
             turn = self._take()
             torch = sys.modules.get("torch")
@@ -63,16 +63,16 @@ class Turns:
 
     @contextlib.contextmanager
     def given(self) -> Iterator[Callable[[], None]]:
-        """Leave the process to the cells, as `toolchains.process.waiting` asks for. Raises Cancelled."""
+        """Leave the process to the cells, for `toolchains.process.waiting`. Raises Cancelled."""
         try:
             self._give()
             yield self.still_wanted
         finally:
-            self._take()  # after a cancel too: on its way out the run still puts back what is the process's
+            self._take()  # after a cancel too: the run still has to restore the state of the process
         self.still_wanted()
 
     def pause(self) -> None:
-        """Let the cells have their turn when it is time. Raises Cancelled."""
+        """Give the cells a turn when it is time. Raises Cancelled."""
         self.still_wanted()
         if self._turn is not None and time.monotonic() > self._turn.until:
             with self.given():
@@ -84,7 +84,7 @@ class Turns:
 
     def _take(self) -> Turn:
         if self._turn is not None and not self._turn.over.is_set():
-            return self._turn  # it was cancelled on its way to give it
+            return self._turn  # the run was cancelled while it gave its turn away
         turn, self.waits = Turn(), True
         self._loop.add_callback(self._stand_still, turn)
         turn.begun.wait()
@@ -98,7 +98,7 @@ class Turns:
             self._turn = None
 
     def _stand_still(self, turn: Turn) -> None:
-        """Lend the process to the run: what the main thread does meanwhile."""
+        """Wait in the main thread while the run has its turn."""
         theirs = Shared.now()
         torch = sys.modules.get("torch")
         if torch is not None:
@@ -118,7 +118,7 @@ class Turns:
 
 
 class Others:
-    """A stream for all threads but one, which nobody hears: its words would stand under a cell that knows of none."""
+    """A stream that drops the output of one thread, which would appear under a cell that did not write it."""
 
     def __init__(self, stream: Any, mute: threading.Thread) -> None:
         self._stream, self._mute = stream, mute
@@ -132,7 +132,7 @@ class Others:
 
 @dataclass(frozen=True)
 class Shared:
-    """What any code of the process draws from or looks at; None for a library that is not there yet."""
+    """State shared by all code of the process: random numbers, a switch of torch; None for a library not loaded."""
 
     python: Any
     numpy: Any

@@ -1,4 +1,4 @@
-"""Toolchains: which there are, what each can do, and whether it is there and for which devices."""
+"""List the toolchains, read what each can do, and probe which of them work here and for which devices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing about a toolchain here that the user may want to change: what it is, how it stands, what helps."""
+    """A finding about a toolchain that the user may want to act on: its subject, what was found, and the cure."""
 
     about: str
     said: str
@@ -36,7 +36,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Device:
-    """A device that a toolchain found: its kind, the identities that target rows list, and what people call it."""
+    """A device that a toolchain found: its kind, its identities as target rows list them, and its common name."""
 
     kind: str
     identities: tuple[str, ...]
@@ -45,10 +45,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether a toolchain can be used here: its versions and devices, or the reason and the cure.
+    """Whether a toolchain can be used here: its versions and devices, or the reason why not and the cure.
 
-    `absent` says why a device that it serves is not there. `environment` is the one of its own that it runs in, None
-    for the kernel's. `cores` are those that it may use where it runs.
+    `absent` says why a device that it supports was not found. `environment` is its own environment, None if it runs in
+    the kernel's. `cores` is the number of cores that it may use.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Status:
 
 
 def shipped() -> list[str]:
-    """Return the toolchains this package has a file for."""
+    """Return the toolchains that this package has a file for."""
     stems = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_")}
     return sorted(stems - NOT_TOOLCHAINS)
 
@@ -76,9 +76,9 @@ def planned() -> list[str]:
 
 
 def toolchain_file(name: str) -> Path | None:
-    """Return the file of a toolchain, None for one that is only planned. A dotted name is somebody else's module.
+    """Return the file of a toolchain, None for one that is only planned. A dotted name is a module outside the package.
 
-    Raises InputError for a name that is neither.
+    Raises InputError for any other name.
     """
     if name in shipped():
         return HERE / f"{name}.py"
@@ -91,12 +91,12 @@ def toolchain_file(name: str) -> Path | None:
             spec = None
         if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
             return Path(spec.origin)
-        raise InputError(f"The toolchain {name!r} is a dotted name, so it should be a module, and none is found there.")
-    raise InputError(f"There is no toolchain {name!r}. There are: {', '.join([*shipped(), *planned()])}.")
+        raise InputError(f"There is no module {name}, so it cannot be the toolchain. Check its name and sys.path.")
+    raise InputError(f"There is no toolchain {name!r}. The toolchains are: {', '.join([*shipped(), *planned()])}.")
 
 
 def probe(name: str, stop: threading.Event | None = None) -> Status:
-    """Ask a toolchain, in a process of its own, for its versions and devices; `stop` ends that early."""
+    """Ask a toolchain for its versions and devices, in a process of its own; setting `stop` ends that early."""
     file = toolchain_file(name)
     if file is None:
         return _missing(
@@ -109,7 +109,7 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
         environment = environments.find(name)
         obstacle = environments.obstacle(name, environment)
         if obstacle is not None or environment is None:
-            return _missing(name, f"it has an environment of its own, and {obstacle}", environments.setup_line(name))
+            return _missing(name, f"it needs an environment of its own, and {obstacle}", environments.setup_line(name))
     result = ask(file, environment.interpreter if environment else None, stop)
     if isinstance(result, Failure):
         cure = environments.setup_line(name) if environment else manifest_in(file).install
@@ -131,7 +131,7 @@ def _device(facts: dict[str, Any]) -> Device:
 
 
 def ask(file: Path, python: str | None, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
-    """Run `probe` of a file beside the worker with an interpreter, None for the kernel's."""
+    """Run the `probe` of a toolchain's file in a worker; `python` is its interpreter, None for the kernel's."""
     with private_folder() as folder:
         request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
         return call(request, folder, lambda *_: None, python=python, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
@@ -150,7 +150,7 @@ def interpreter(name: str) -> str | None:
 
 
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
-    """Probe several toolchains at once; each spends its time in its own process."""
+    """Probe several toolchains in parallel, each in its own process."""
     unique = list(dict.fromkeys(names))
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=4) as pool, waiting.get()() as still_wanted:
@@ -160,11 +160,11 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
                 still_wanted()
             return {name: each.result() for name, each in zip(unique, asked, strict=True)}
         finally:
-            stop.set()  # an interrupt reaches this thread only; the others hear of it here
+            stop.set()  # an interrupt reaches this thread only; this stops the others
 
 
 def manifest_of(name: str) -> Manifest:
-    """Return what a toolchain says of itself; raises InputError for one that has no file, or says it wrongly."""
+    """Return a toolchain's manifest; raises InputError if it has no file or its MANIFEST is wrong."""
     file = toolchain_file(name)
     if file is None:
         raise InputError(f"jupyter-hwprune has no adapter for {name}.")

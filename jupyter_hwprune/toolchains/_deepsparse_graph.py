@@ -1,8 +1,8 @@
-"""An ONNX file in the words that DeepSparse has kernels for.
+"""Rewrite an ONNX file into the operators that DeepSparse has kernels for.
 
-It knows the operators of its time: a layer normalisation as the sums and products that it is made of, the error
-function's GELU with its factors in one order, a mean with its axes as an attribute. What it does not recognise runs in
-an embedded ONNX Runtime, layer after layer in another layout. Names of nodes stay, so that kernels map to layers.
+DeepSparse has kernels for older operators only: layer normalisation as separate sums and products, GELU by the error
+function with its factors in one order, a mean with its axes as an attribute. Everything else runs in an embedded ONNX
+Runtime, with a change of layout around each layer. Names of nodes are kept, so that kernels map to layers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LARGE_BYTES = 1 << 30
 
 
 def prepared(model: str, folder: str) -> str:
-    """Write the file for DeepSparse into `folder`, unless it is there; return its path."""
+    """Write the file for DeepSparse to `folder`, unless it exists; return its path."""
     path = os.path.join(folder, os.path.basename(model).replace(".onnx", ".deepsparse.onnx"))
     if os.path.exists(path):
         return path
@@ -50,7 +50,7 @@ def prepared(model: str, folder: str) -> str:
 
 
 def layers_of_weights(model: str) -> dict[str, bool]:
-    """Return the nodes that multiply by a weight of the file; True for convolutions wider than one pixel."""
+    """Return the nodes that multiply by a weight, by name; True for convolutions wider than one pixel."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph
@@ -66,7 +66,7 @@ def layers_of_weights(model: str) -> dict[str, bool]:
 
 
 def _can_be_older(proto: Any) -> bool:
-    """Say whether every operator but the reductions, and Split, means the same in the older operator set."""
+    """Say whether every operator except reductions and Split means the same in the older operator set."""
     import onnx
 
     now = proto.opset_import[0].version
@@ -82,7 +82,7 @@ def _can_be_older(proto: Any) -> bool:
 
 
 def _reductions_with_attributes(graph: Any, constants: dict[str, Any]) -> bool:
-    """Move the axes of reductions from an input to an attribute, in place; False where one of them is not constant."""
+    """Move the axes of reductions from an input to an attribute, in place; return False if one is not constant."""
     from onnx import helper, numpy_helper
 
     reductions = [node for node in graph.node if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum"]
@@ -96,7 +96,7 @@ def _reductions_with_attributes(graph: Any, constants: dict[str, Any]) -> bool:
         del node.attribute[:]
         node.attribute.extend(kept)
     for node in graph.node:
-        if node.op_type == "Split":  # without sizes the older one splits evenly too
+        if node.op_type == "Split":  # without sizes, the older operator splits evenly too
             kept = [each for each in node.attribute if each.name != "num_outputs"]
             del node.attribute[:]
             node.attribute.extend(kept)
@@ -104,7 +104,7 @@ def _reductions_with_attributes(graph: Any, constants: dict[str, Any]) -> bool:
 
 
 def _plain_norm(node: Any, graph: Any) -> list[Any]:
-    """Write (x - mean) / sqrt(variance + epsilon) * scale + bias as nodes; whole where it has further outputs."""
+    """Write (x - mean) / sqrt(variance + epsilon) * scale + bias as nodes; leave one with further outputs whole."""
     import numpy as np
     from onnx import helper, numpy_helper
 
@@ -137,7 +137,7 @@ def _plain_norm(node: Any, graph: Any) -> list[Any]:
 
 
 def _reorder_gelu(nodes: list[Any], constants: dict[str, Any]) -> None:
-    """Turn x * (0.5 * (1 + erf)) into (x * (1 + erf)) * 0.5, in place: the order in which GELU is recognised."""
+    """Turn x * (0.5 * (1 + erf)) into (x * (1 + erf)) * 0.5, in place: GELU is recognised in this order only."""
     maker = {value: node for node in nodes for value in node.output}
     readers = {}  # type: dict[str, int]
     for node in nodes:

@@ -1,4 +1,4 @@
-"""The machine that a worker runs on: its CPU as a device, and the facts that stand beside every number taken on it."""
+"""The machine that a worker runs on: its CPU as a device, and the facts that are recorded with every measurement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_clock_step_s() -> float:
-    """Return the resolution of a process's CPU time in seconds: coarse ticks, as on Windows, time no short run."""
+    """Return the resolution of a process's CPU time in seconds; it is too coarse for short runs on Windows."""
     return time.get_clock_info("process_time").resolution
 
 

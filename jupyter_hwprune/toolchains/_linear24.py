@@ -1,7 +1,7 @@
 """One Linear, dense or 2:4-sparse, in each dtype, with its kernel chosen by timing. x [M, K], weight [N, K] -> [M, N].
 
-The 8-bit forms quantise their input row by row and their weight output by output (symmetric, dynamic); dense and sparse
-do so alike, so that what differs between them is the product. It runs in the worker: Python 3.8, torch inside.
+The 8-bit forms quantise their input per row and their weight per output (symmetric, dynamic). Dense and sparse do so
+alike, so they differ only in the product. It runs in the worker: Python 3.8 syntax, torch imported inside functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_ALGORITHM = [0, 1, -1]
 
 
 def dense_plans(dtype: str) -> list[dict[str, Any]]:
-    """Return the ways to run it dense, of which the fastest is what 2:4 has to beat."""
+    """Return the ways to run it dense; 2:4 has to beat the fastest."""
     return [{"way": "rowwise"}, {"way": "tensorwise"}] if dtype == "float8" else [{"way": "dense"}]
 
 
@@ -31,9 +31,9 @@ def sparse_plans(gpu: Any, dtype: str, outputs: int, inputs: int) -> list[dict[s
 
 
 class Algorithms:
-    """The algorithm that cuSPARSELt found fastest for each product, kept in a file: a search runs every kernel it has.
+    """The fastest algorithm that cuSPARSELt found for each product, kept in a file: a search tries every kernel.
 
-    An entry is good for one GPU, one version of the library and one shape only, so all of these are its name.
+    An entry is valid for one GPU, one version of the library and one shape only, so its key consists of these.
     """
 
     def __init__(self, gpu: Any, path: str | None) -> None:
@@ -52,7 +52,7 @@ class Algorithms:
         return found
 
     def _stored(self) -> dict[str, list[int]]:
-        """Read the file, without whatever in it is no algorithm."""
+        """Read the file, without entries that are not algorithms."""
         try:
             with open(self.path or os.devnull, encoding="utf-8") as file:
                 found = json.load(file)
@@ -65,14 +65,14 @@ class Algorithms:
     def _save(self) -> None:
         if self.path is None:
             return
-        self.known = dict(self._stored(), **self.known)  # another run may have searched meanwhile
+        self.known = dict(self._stored(), **self.known)  # another run may have added entries meanwhile
         part = f"{self.path}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             with open(part, "w", encoding="utf-8") as file:
                 json.dump(self.known, file, indent=0, sort_keys=True)
             os.replace(part, self.path)
-        except OSError:  # a cache that cannot be kept costs the next run its time, and nothing else
+        except OSError:  # a cache that cannot be written only costs the next run time
             self.path = None
 
 
@@ -163,7 +163,7 @@ def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any) -> 
 
 
 def reference(dtype: str, weight: Any, bias: Any, x: Any) -> Any:
-    """Compute the layer in float32 from the operands that its kernel gets: rounded for 16 bits, quantised for 8."""
+    """Compute the layer in float32 from its kernel's operands: rounded for 16 bits, quantised for 8."""
     rows = x.reshape(-1, x.shape[-1])
     if dtype in LARGEST:
         values, scale = quantised(rows, dtype)
@@ -179,7 +179,7 @@ _defined: dict[str, Any] = {}
 
 
 def _operations(gpu: Any) -> Any:
-    """Define our operators, once: torch.compile takes the products whole, and leaves their padding and layout alone."""
+    """Define our operators once: torch.compile treats the products as opaque, with their padding and layout."""
     if _defined:
         return types.SimpleNamespace(**_defined)
     import torch
@@ -188,7 +188,7 @@ def _operations(gpu: Any) -> Any:
     def sparse_mm(
         packed: Any, rows: Any, bias: Any, outputs: int, out_dtype: Any, algorithm: list[int], multiple: int
     ) -> Any:
-        short = -rows.shape[0] % multiple  # a single row would be taken for a matrix of another layout
+        short = -rows.shape[0] % multiple  # a single row would be read as a matrix in another layout
         padded = functional.pad(rows, (0, 0, 0, short)) if short else rows.contiguous()
         return gpu.sparse_mm(packed, padded, bias, out_dtype, list(algorithm))[: rows.shape[0]]
 
@@ -221,8 +221,8 @@ def _operations(gpu: Any) -> Any:
     )
     cutlass.register_fake(lambda packed, meta, rows, bias, outputs: rows.new_empty((rows.shape[0], outputs)))
     _defined.update(sparse_mm=sparse, cutlass_mm=cutlass, quantised=quantised, scaled_back=scaled_back)
-    if gpu.can_compile:  # one kernel each, as in a compiled model; step by step they would outweigh the product
-        torch._dynamo.config.suppress_errors = True  # a machine without Triton or a compiler runs them as they are
+    if gpu.can_compile:  # one kernel each, as in a compiled model; run eagerly they would take longer than the product
+        torch._dynamo.config.suppress_errors = True  # without Triton or a C compiler they run uncompiled
         torch._dynamo.config.recompile_limit = 256  # each shape and dtype has its own
         _defined.update(quantised=gpu.compile(quantised), scaled_back=gpu.compile(scaled_back))
     return types.SimpleNamespace(**_defined)

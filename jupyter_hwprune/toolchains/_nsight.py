@@ -1,7 +1,7 @@
-"""Hardware counters by Nsight Compute: whether the sparse Tensor Cores worked, whatever a kernel's name says.
+"""Hardware counters from Nsight Compute: whether the sparse Tensor Cores worked, whatever a kernel's name says.
 
-`ncu` starts a worker of its own, which runs the model once in NVTX ranges of its layers' names. Which counters a chip
-has, ncu is asked: Ampere's names are not Hopper's, and one that does not exist ends the whole session.
+`ncu` starts a worker of its own, which runs the model once with each layer in an NVTX range. ncu is first asked which
+counters the chip has: Ampere and Hopper name them differently, and an unknown name ends the whole session.
 Command line, CSV and messages: https://docs.nvidia.com/nsight-compute/NsightComputeCli
 """
 
@@ -32,23 +32,23 @@ CURES = (
     (
         re.compile(r"Cuda driver is not compatible"),
         "Nsight Compute is newer than the driver",
-        "install the Nsight Compute of the driver's CUDA version",
+        "install the Nsight Compute that matches the driver's CUDA version",
     ),
     (
         re.compile(r"driver resource was unavailable"),
         "another program holds the GPU's counters",
-        "stop other profilers, and DCGM's with `dcgmi profile --pause`",
+        "stop other profilers, and pause DCGM's with `dcgmi profile --pause`",
     ),
     (
         re.compile(r"Failed to initialize the profiler|Driver could not be loaded"),
-        "Nsight Compute finds no driver that lets it profile, as in some containers and virtual machines",
-        "run it where the driver is reached directly",
+        "Nsight Compute finds no driver that allows profiling, as in some containers and virtual machines",
+        "run it on a machine with direct access to the driver",
     ),
 )
 
 
 def count(command: list[str], folder: str, capability: str | None) -> dict[str, Any]:
-    """Run `command` under ncu; returns the contract's answer of `count`."""
+    """Run `command` under ncu; return what the contract's `count` returns."""
     ncu = shutil.which("ncu")
     if ncu is None:
         return {"reason": NO_NCU, "cure": INSTALL_NCU}
@@ -58,10 +58,10 @@ def count(command: list[str], folder: str, capability: str | None) -> dict[str, 
             _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], folder, QUERY_S)
         )
         if not names:
-            return _unavailable(f"this Nsight Compute has no counters of sparsity for compute capability {capability}")
+            return _unavailable(f"this Nsight Compute has no sparsity counters for compute capability {capability}")
         under = [ncu, *COLLECT, "--metrics", ",".join(name + ".sum" for name in names)]
         under += ["--force-overwrite", "--export", os.path.splitext(report)[0], "--log-file", log]
-        # it waits for the end of its stdin, which is the end of this process
+        # the worker ends when its stdin closes, so when this process ends
         with subprocess.Popen(  # noqa: S603 - our own worker under the ncu of the user's PATH
             under + command, stdin=subprocess.PIPE, stdout=2, env=_environment(folder, TMPDIR=folder)
         ) as process:
@@ -96,7 +96,7 @@ def counters_of_chip(table: str) -> list[str]:
 
 
 def counters_of_layers(table: str) -> dict[str, list[float]]:
-    """Sum [sparse, dense] of the kernels by the layer in whose NVTX range they started, from ncu's raw CSV page."""
+    """Sum the kernels' [sparse, dense] by the layer in whose NVTX range they started, from ncu's raw CSV page."""
     lines = table.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith('"ID",')), len(lines))
     header, *rows = list(csv.reader(lines[start:])) or [[]]
@@ -131,7 +131,7 @@ def _number(cell: str) -> float | None:
 
 
 def _said(command: list[str], home: str, timeout_s: float) -> str:
-    """Run ncu and return what it prints: numbers in no country's manner, and none of its files in the user's home."""
+    """Run ncu and return its output, with numbers in the C locale and no files in the user's home."""
     done = subprocess.run(  # noqa: S603 - the ncu of the user's PATH, with our own arguments
         command,
         capture_output=True,

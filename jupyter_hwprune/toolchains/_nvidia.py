@@ -1,7 +1,7 @@
-"""What the toolchains for NVIDIA GPUs share: the device, its clock, its graphs, its kernels' names, its energy counter.
+"""Shared by the toolchains for NVIDIA GPUs: the device, its clock, its graphs, its kernel names, its energy counter.
 
-It runs in the worker, so it is Python 3.8, and torch and NVML come in inside the functions. `Gpu` is all that touches
-the hardware: tests put a stand-in in its place and run everything else as it is.
+It runs in the worker, so it uses Python 3.8 syntax and imports torch and NVML inside its functions. Only `Gpu` touches
+the hardware: tests put a stand-in in its place and run everything else unchanged.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SPARSE_KERNELS = re.compile(
     r"sparse_gemm|sparse_conv|sparse_fprop|avdt_sparse|spgemm|sptensor|SparseGemm|GemmSparse|SparseMma|spmma",
     re.IGNORECASE,
 )
-"""Kernels that run on sparse Tensor Cores. Held against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and in
-TensorRT 8.6: all of their sparse products match; of cuBLASLt 13.1 and of `nvjet_*` none does."""
+"""Kernels that run on sparse Tensor Cores. Checked against every kernel name in cuSPARSELt 0.7.1, 0.8.0 and 0.10.0 and
+in TensorRT 8.6: all of their sparse products match. No kernel of cuBLASLt 13.1 and no `nvjet_*` matches."""
 
 PRODUCT_KERNELS = "gemm|nvjet|cutlass|xmma|wgmma|conv|matmul"
 
@@ -32,7 +32,7 @@ PERMIT = (
 )
 """https://developer.nvidia.com/ERR_NVGPUCTRPERM"""
 
-SCOPE = "hwprune::"  # before a layer's name, in the ranges that profilers show
+SCOPE = "hwprune::"  # prefix of a layer's name in the ranges that profilers show
 
 
 def is_sparse(kernel: str) -> bool:
@@ -45,7 +45,7 @@ def is_product(kernel: str) -> bool:
 
 
 def found() -> dict[str, Any]:
-    """Return the contract's `devices` and `absent`, and what there is to say of energy and counters."""
+    """Return the contract's `devices` and `absent`, with remarks on the energy meter and hardware counters."""
     import torch
 
     if not torch.cuda.is_available():
@@ -66,13 +66,13 @@ def found() -> dict[str, Any]:
 def _energy_remark() -> dict[str, Any]:
     try:
         Meter().read_mj()
-    except Exception as error:  # noqa: BLE001 - a library or a counter that is missing is what this tells
+    except Exception as error:  # noqa: BLE001 - this reports a missing library or counter
         return {"about": "energy", "said": f"not measured: {error}", "cure": "pip install nvidia-ml-py"}
-    return {"about": "energy", "said": "NVML's counter of millijoules answers", "cure": None}
+    return {"about": "energy", "said": "NVML's energy counter can be read", "cure": None}
 
 
 def counters_remark(params: str = "/proc/driver/nvidia/params") -> dict[str, Any]:
-    """Say whether Nsight Compute is here, and whether the driver lets this user read the GPU's counters."""
+    """Say whether Nsight Compute is installed, and whether the driver lets this user read the GPU's counters."""
     about = {"about": "counters"}
     if shutil.which("ncu") is None:
         return dict(about, said=NO_NCU, cure=INSTALL_NCU)
@@ -80,14 +80,14 @@ def counters_remark(params: str = "/proc/driver/nvidia/params") -> dict[str, Any
         with open(params, encoding="utf-8") as file:
             restricted = "RmProfilingAdminOnly: 1" in file.read()
     except OSError:
-        return dict(about, said="Nsight Compute is here; the driver does not say who may read the counters", cure=None)
+        return dict(about, said="the driver does not say who may read the GPU's counters", cure=None)
     if restricted and os.geteuid() != 0:
         return dict(about, said=NOT_PERMITTED, cure=PERMIT)
-    return dict(about, said="Nsight Compute is here, and this user may read the GPU's counters", cure=None)
+    return dict(about, said="Nsight Compute is installed, and this user may read the GPU's counters", cure=None)
 
 
 class Gpu:
-    """The first CUDA device, as torch drives it."""
+    """The first CUDA device, through torch."""
 
     device = "cuda"
     can_compile = True  # with torch.compile
@@ -106,7 +106,7 @@ class Gpu:
         self.torch.cuda.synchronize()
 
     def wall_milliseconds(self, call: Callable[[], Any]) -> float:
-        """Return the median of seven runs of `call`, each to the end of what it starts, by the host's clock."""
+        """Return the median of seven runs of `call` by the host's clock, each including all work that it starts."""
         times = []
         for _ in range(7):
             self.finish()
@@ -117,10 +117,10 @@ class Gpu:
         return sorted(times)[len(times) // 2]
 
     def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
-        """Capture what `call` starts in one CUDA graph and return its replay; raises where that cannot be captured."""
+        """Capture what `call` starts in one CUDA graph and return its replay; raises if it cannot be captured."""
         torch = self.torch
         before = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # libraries set up their workspaces on the first calls, which no graph may hold
+        side = torch.cuda.Stream()  # libraries allocate workspaces on their first calls, which a graph must not contain
         side.wait_stream(before)
         with torch.cuda.stream(side):
             for _ in range(3):
@@ -131,25 +131,25 @@ class Gpu:
             with torch.cuda.graph(graph):
                 call()
         finally:
-            torch.cuda.set_stream(before)  # which a capture that fails would leave
+            torch.cuda.set_stream(before)  # a failed capture would not restore it
             torch.cuda.synchronize()
 
         def replay() -> None:
             graph.replay()
 
-        replay.keeps = call  # type: ignore[attr-defined]  # a graph reads the tensors of `call` where they lie
+        replay.keeps = call  # type: ignore[attr-defined]  # keep `call`: the graph reads its tensors in place
         return replay
 
     def compile(self, module: Any) -> Any:
         return self.torch.compile(module, dynamic=False)
 
     def clear(self, tensors: list[Any]) -> None:
-        """Overwrite what an earlier run left, so that only the next run can put the right values there."""
+        """Overwrite the outputs of earlier runs, so that only the next run can write the right values."""
         for tensor in tensors:
             tensor.zero_()
 
     def milliseconds(self, call: Callable[[], Any]) -> float:
-        """Time on the device between the start and the end of what `call` starts."""
+        """Return the device's time between the start and the end of the work that `call` starts."""
         start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         call()
@@ -171,17 +171,17 @@ class Gpu:
         return events
 
     def compress(self, weight: Any) -> Any:
-        """Pack a contiguous 2:4 weight [N, K]; what comes out is good for this GPU and this library version only."""
+        """Pack a contiguous 2:4 weight [N, K]; the result works with this GPU and this library version only."""
         return self.torch._cslt_compress(weight)
 
     def search(self, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
-        """Have cuSPARSELt time its kernels on this very product; returns [alg_id, split_k, split_k_mode]."""
+        """Let cuSPARSELt time its kernels on this product; returns [alg_id, split_k, split_k_mode]."""
         return [
             int(found) for found in self.torch._C._cusparselt.mm_search(packed, x.t(), bias, None, out_dtype, True)[:3]
         ]
 
     def sparse_mm(self, packed: Any, x: Any, bias: Any, out_dtype: Any, algorithm: list[int]) -> Any:
-        """Multiply x [M, K], contiguous, by a packed weight [N, K] -> [M, N]; the library checks neither."""
+        """Multiply x [M, K], contiguous, by a packed weight [N, K] -> [M, N]; the library does not check either."""
         alg_id, split_k, split_k_mode = algorithm
         return self.torch._cslt_sparse_mm(
             packed,
@@ -201,7 +201,7 @@ class Gpu:
         self.torch.cuda.nvtx.range_pop()
 
     def start_counting(self) -> None:
-        """Open the part of the program that Nsight Compute looks at."""
+        """Start the part of the program that Nsight Compute profiles."""
         self.torch.cuda.profiler.start()
 
     def stop_counting(self) -> None:
@@ -211,7 +211,7 @@ class Gpu:
 def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, float]]:
     """Return (layer, kernel, microseconds) for each kernel of a Chrome trace, in the order in which they ran.
 
-    A kernel belongs to the innermost range that its launch lies in: Kineto gives both the same correlation number.
+    A kernel belongs to the innermost range around its launch: Kineto gives kernel and launch the same number.
     """
     ranges = [
         (event["ts"], event["ts"] + event.get("dur", 0), event["name"][len(SCOPE) :])
@@ -227,20 +227,20 @@ def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, floa
     for event in sorted((e for e in events if e.get("cat") == "kernel"), key=lambda e: e["ts"]):
         at = launches.get(event["args"].get("correlation"))
         around = [each for each in ranges if at is not None and each[0] <= at <= each[1]]
-        layer = max(around)[2] if around else None  # the one that began last; one thread starts them all
+        layer = max(around)[2] if around else None  # the range that began last; one thread starts them all
         found.append((layer, event["name"], float(event["dur"])))
     return found
 
 
 def on_host(tensors: list[Any]) -> list[Any]:
-    """Return tensors as the contract's outputs: numpy, which has no bfloat16, so floating-point ones as float32."""
+    """Return tensors as numpy arrays, floating-point ones in float32, as numpy has no bfloat16."""
     return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
 
 
 class Meter:
-    """The GPU's own count of millijoules (NVML, from Volta on), of the device that torch calls the first.
+    """The energy counter (NVML, from Volta on) of torch's first device, in millijoules.
 
-    Raises ImportError without nvidia-ml-py, and NVML's errors where the device has no such counter.
+    Raises ImportError without nvidia-ml-py, and NVML's errors if the device has no such counter.
     """
 
     def __init__(self) -> None:

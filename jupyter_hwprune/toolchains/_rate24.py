@@ -1,6 +1,6 @@
-"""One layer by itself on the GPU, dense against 2:4-sparse: what it computes and what it takes.
+"""Time one layer alone on the GPU, dense against 2:4-sparse, and check what it computes.
 
-It runs in the worker: Python 3.8, torch inside.
+It runs in the worker: Python 3.8 syntax, torch imported inside functions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rater:
                 own = dict(plan, **self._searched(plan, pruned, x))
                 ways.append(own)
                 self._block(own, pruned, x, copies=1, calls=1)[0]()
-            except Exception as error:  # noqa: BLE001 - what the library says no to, a dense kernel does
+            except Exception as error:  # noqa: BLE001 - a dense kernel runs what the library refuses
                 ways = [way for way in ways if way["way"] != plan["way"]]
                 refused.append("{}: {}".format(plan["way"], _nvidia.first_line(error)))
         if not ways:
@@ -78,7 +78,7 @@ class Rater:
         return dict(rows, samples=samples, plans={"dense": plan_dense, "sparse": plan_sparse}, graphs=graphs)
 
     def _copies(self, weights: int) -> int:
-        """So many copies of the weight that twice the cache does not hold the smaller, sparse ones."""
+        """Return how many copies of the weight overflow twice the cache, even in their smaller, sparse form."""
         dense_bytes = weights * (1 if self.dtype in _linear24.LARGEST else 2)
         sparse_bytes = dense_bytes * 9 // 16
         wanted = 1 + math.ceil(2 * self.gpu.cache_bytes / sparse_bytes)
@@ -109,16 +109,16 @@ class Rater:
                 run = self._block(plan, weights, x, copies=1, calls=20)[0]
                 run()
                 times.append((min(self.gpu.milliseconds(run) for _ in range(5)), number))
-            except Exception:  # noqa: BLE001, S112 - the other plan is there for what this GPU does not take
+            except Exception:  # noqa: BLE001, S112 - the other plan is for GPUs that do not support this one
                 continue
         return plans[min(times)[1]] if times else plans[0]
 
     def _block(
         self, plan: dict[str, Any], weights: tuple[Any, Any], x: Any, copies: int, calls: int
     ) -> tuple[Callable[[], Any], bool, Callable[[], Any]]:
-        """Return `calls` calls of the layer as one graph where one can hold them, whether one can, and as they are.
+        """Return `calls` calls of the layer as one graph if possible, whether it was, and the calls without a graph.
 
-        They go round copies of the weight, so that none of it is still in the cache: in a model it would not be either.
+        They cycle through copies of the weight, so that it is never in the cache: in a model it would not be either.
         """
         layers = [_linear24.make(self.gpu, self.dtype, plan, weights[0].clone(), weights[1]) for _ in range(copies)]
 
@@ -129,7 +129,7 @@ class Rater:
 
         try:
             return self.gpu.graph(call), True, call
-        except Exception:  # noqa: BLE001 - then launches are timed too, on both sides
+        except Exception:  # noqa: BLE001 - without a graph, launches are timed too, on both sides
             self.gpu.finish()
             return call, False, call
 

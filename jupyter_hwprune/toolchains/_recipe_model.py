@@ -1,6 +1,6 @@
-"""The user's model without its class: a tree of modules that SparseML takes for what they are, and that can be run.
+"""The user's model without its class: a tree of modules of the kinds that SparseML expects, which can be run.
 
-It runs as an ExportedProgram in which every node that is exactly one Linear layer goes through that layer of the tree.
+It runs as an ExportedProgram in which every node that is exactly one Linear layer calls that layer of the tree.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SAME = 1e-3  # of two computations of one model in float32
 
 
 class Model:
-    """A tree of modules with the user's names, kinds and weights; with a program it can be run, too."""
+    """A tree of modules with the user's names, kinds and weights; with a program it can also be run."""
 
     def __init__(self, torch: Any, request: dict[str, Any]) -> None:
         self.torch, self.modules = torch, request["modules"]
@@ -61,14 +61,14 @@ class Model:
         return root.eval()
 
     def _module(self, kind: str, base: str | None, weight: Any) -> Any:
-        """Make a module that SparseML takes for what it is, by its class and by its class's name."""
+        """Make a module that SparseML recognises, by its class and by its class's name."""
         nn = self.torch.nn
         if base is None or weight is None:
             own = nn.Module()
         elif base in ("Linear", "Embedding"):
             sizes = (weight.shape[1], weight.shape[0]) if base == "Linear" else tuple(weight.shape)
             own = getattr(nn, base)(*sizes, device="meta", **({"bias": False} if base == "Linear" else {}))
-        else:  # a convolution: what a modifier asks of it are its class and its weight
+        else:  # a convolution: modifiers only look at its class and its weight
             own = getattr(nn, base)(
                 weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), bias=False, device="meta"
             )
@@ -91,7 +91,7 @@ class Model:
         return calls
 
     def _run_through_layers(self, request: dict[str, Any]) -> None:
-        """Hold the program, run through the layers of the tree, against what torch computed for the user's model."""
+        """Run the program through the layers of the tree, and compare with what torch computed for the user's model."""
         import numpy as np
 
         torch = self.torch
@@ -103,13 +103,13 @@ class Model:
             for output, key in zip(outputs, file.files):
                 want = torch.from_numpy(file[key])
                 if float((output - want).abs().max()) > SAME * max(1e-30, float(want.abs().max())):
-                    raise RuntimeError("the exported model computes something else than torch through its layers")
+                    raise RuntimeError("the exported model does not compute what torch computes through its layers")
 
     def run(self, number: int) -> Any:
         return self._outputs(self.batches[number])
 
     def _outputs(self, inputs: Any) -> Any:
-        """Run the program with the tree's weights, and its Linear layers as they stand in the tree at this moment."""
+        """Run the program with the tree's weights and its Linear layers in their current state."""
         torch, calls, parameters, root = self.torch, self.calls, self.parameters, self.root
         from torch.utils import _pytree as pytree
 

@@ -1,8 +1,8 @@
-"""What a SparseML recipe says, and which recipes SparseML would follow without doing what they say.
+"""Read SparseML recipes, and refuse those that SparseML would accept without doing what they say.
 
-Two notations exist. The older one lists tagged modifiers (`- !GMPruningModifier`) under keys that contain `modifiers`;
-the newer one nests names in mappings (`prune_stage: pruning_modifiers: SparseGPTModifier:`). This file needs PyYAML and
-nothing else, so that a mistake is found before torch is loaded.
+There are two notations. The older one lists tagged modifiers (`- !GMPruningModifier`) under keys that contain
+`modifiers`; the newer one nests names in mappings (`prune_stage: pruning_modifiers: SparseGPTModifier:`). This file
+needs only PyYAML, so that a mistake is found before torch is loaded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import difflib
 import re
 from typing import Any
 
-NEEDS_GRADIENTS = "it ranks weights by the gradients of a training, and there are none in one shot"
-TRAINS = "it steers a training"
+NEEDS_GRADIENTS = "it ranks weights by gradients during training, and there are none in one shot"
+TRAINS = "it controls training"
 QUANTISES = "it makes or prepares a quantised network"
-CUTS = "it removes layers or channels, so the network is another one afterwards"
+CUTS = "it removes layers or channels, which changes the network's structure"
 LISTED = {
     "MagnitudePruningModifier": "",
     "GMPruningModifier": "",
@@ -48,8 +48,8 @@ NESTED = {
     "SparseGPTModifier": "",
     "WandaPruningModifier": "",
     "ConstantPruningModifier": "",
-    "MagnitudePruningModifier": "in a stage it prunes during the steps of a training only, and in one shot its masks "
-    "touch no weight; the older notation, `modifiers:` with `- !MagnitudePruningModifier`, has it in one shot",
+    "MagnitudePruningModifier": "in a stage it prunes during training only, and in one shot it changes no weight; the "
+    "older notation, `modifiers:` with `- !MagnitudePruningModifier`, works in one shot",
     "OutputDistillationModifier": TRAINS,
     "SmoothQuantModifier": QUANTISES,
     "LogarithmicEqualizationModifier": QUANTISES,
@@ -69,9 +69,9 @@ class RefusedError(Exception):
 
 
 def read(text: str) -> dict[str, Any]:
-    """Return the recipe's notation (`listed` or `nested`) and its modifiers: name, where it stands, settings.
+    """Return the recipe's notation (`listed` or `nested`) and its modifiers: name, path in the recipe, settings.
 
-    Raises RefusedError for a recipe of which SparseML would skip a part, or all, without a word.
+    Raises RefusedError for a recipe of which SparseML would silently skip a part, or all.
     """
     import yaml
 
@@ -86,7 +86,7 @@ def read(text: str) -> dict[str, Any]:
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode) or not root.tag.startswith("tag:"):
-            raise RefusedError("The recipe is no mapping of keys; it should begin with a key such as `modifiers:`.")
+            raise RefusedError("The recipe is not a mapping of keys; it should begin with a key such as `modifiers:`.")
         found: list[dict[str, Any]] = []
         _walk(root, (), loader, found)
     except yaml.YAMLError as error:
@@ -94,13 +94,13 @@ def read(text: str) -> dict[str, Any]:
     notations = {each["notation"] for each in found}
     if not found:
         raise RefusedError(
-            "The recipe holds no modifier. They stand in a list, `modifiers:` with `- !MagnitudePruningModifier`, or "
+            "The recipe holds no modifier. Put one in a list, `modifiers:` with `- !MagnitudePruningModifier`, or "
             "in a stage, `prune_stage:` with `pruning_modifiers:` and `SparseGPTModifier:`."
         )
     if len(notations) > 1:
         raise RefusedError(
-            "The recipe mixes SparseML's two notations, tagged modifiers in lists and names in stages, and only one of "
-            "them would be read. Make two recipes of it."
+            "The recipe mixes SparseML's two notations, tagged modifiers in lists and names in stages, and SparseML "
+            "would read only one of them. Split it into two recipes."
         )
     top_level = any(each["notation"] == "listed" and len(each["path"]) == 2 for each in found)
     for each in found:
@@ -109,7 +109,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def _walk(node: Any, path: tuple[str, ...], loader: Any, found: list[dict[str, Any]]) -> None:
-    """Find every modifier, wherever it stands, and every key that is there twice: YAML keeps the last of those."""
+    """Find every modifier at any depth, and refuse duplicate keys, of which YAML would keep the last."""
     import yaml
 
     if node.tag.startswith("!"):
@@ -136,7 +136,7 @@ def _walk(node: Any, path: tuple[str, ...], loader: Any, found: list[dict[str, A
 
 def _found(notation: str, name: str, path: tuple[str, ...], settings: Any) -> dict[str, Any]:
     if settings is not None and not isinstance(settings, dict):
-        raise RefusedError("The settings of {} are no mapping of names to values: {!r}.".format(name, settings))
+        raise RefusedError("The settings of {} are not a mapping of names to values: {!r}.".format(name, settings))
     return {"notation": notation, "name": name, "path": path, "settings": settings or {}}
 
 
@@ -145,7 +145,7 @@ def _at(path: tuple[str, ...]) -> str:
 
 
 def _check_place(found: dict[str, Any], top_level: bool) -> None:
-    """Refuse a modifier that stands where SparseML does not look."""
+    """Refuse a modifier in a place where SparseML does not look."""
     path, name = found["path"], found["name"]
     if found["notation"] == "listed":
         well = len(path) in (2, 3) and "modifiers" in path[-2] and path[-1].isdigit()
@@ -163,16 +163,16 @@ def _check_place(found: dict[str, Any], top_level: bool) -> None:
             "such as `prune_stage:` with `pruning_modifiers:`"
         )
     raise RefusedError(
-        "{} stands at {}, where SparseML does not look: it would be passed over. {}.".format(
+        "{} is at {}, where SparseML does not look: it would be ignored. {}.".format(
             name, ".".join(path) or "the top", cure
         )
     )
 
 
 def check(recipe: dict[str, Any]) -> list[str]:
-    """Refuse what would not do in one shot what the recipe says; return what the user should know of the rest.
+    """Refuse a recipe that would not do in one shot what it says; return remarks for the user on the rest.
 
-    Values that are still `eval(...)` are left for the second check, after SparseML has worked them out.
+    Values that are still `eval(...)` are left for the second check, after SparseML has evaluated them.
     """
     known = LISTED if recipe["notation"] == "listed" else NESTED
     modifiers = recipe["modifiers"]
@@ -191,8 +191,8 @@ def check(recipe: dict[str, Any]) -> list[str]:
             refused.append("{} ({})".format(each["name"], known[each["name"]]))
     if refused:
         raise RefusedError(
-            "--recipe applies a recipe in one shot, without training, and these modifiers cannot be: {}. Take them out "
-            "and keep those that prune; or train with SparseML, and give the trained model to %hwprune.".format(
+            "--recipe applies a recipe in one shot, without training, where these modifiers do not work: {}. Remove "
+            "them and keep those that prune; or train with SparseML, and give the trained model to %hwprune.".format(
                 ", ".join(dict.fromkeys(refused))
             )
         )
@@ -200,7 +200,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
     if not working:
         names = ", ".join(dict.fromkeys(each["name"] for each in modifiers))
         raise RefusedError(
-            "The recipe makes no zeros in one shot: it has {} only, which keeps to what is there. Add a modifier that "
+            "The recipe makes no zeros in one shot: it has only {}, which keeps existing zeros. Add a modifier that "
             "prunes, such as MagnitudePruningModifier.".format(names)
         )
     remarks = []
@@ -213,7 +213,7 @@ def check(recipe: dict[str, Any]) -> list[str]:
         _check_names(each)
     idle = [each["name"] for each in modifiers if each["name"] in IDLE]
     if idle:
-        remarks.append("Without a training {} had nothing to do.".format(", ".join(dict.fromkeys(idle))))
+        remarks.append("Without training, {} had nothing to do.".format(", ".join(dict.fromkeys(idle))))
     return remarks
 
 
@@ -221,8 +221,8 @@ def _check_stage(each: dict[str, Any]) -> None:
     for name in each["path"][:-2]:
         if each["notation"] == "nested" and "train" in name:
             raise RefusedError(
-                "The stage {} is one of a training, by its name, and --recipe trains nothing. Rename it if its "
-                "modifiers are meant for one shot, such as prune_stage.".format(name)
+                "The stage {} is for training, by its name, but --recipe trains nothing. If its modifiers are meant "
+                "for one shot, rename it, such as prune_stage.".format(name)
             )
 
 
@@ -237,13 +237,13 @@ def _check_mask(each: dict[str, Any]) -> None:
             )
         if isinstance(value, list) and any(not isinstance(side, int) or side < 1 for side in value):
             raise RefusedError(
-                "{} has the blocks {}, and SparseML settles a -1 by the first layer for all others too. Write the two "
+                "{} has the blocks {}, and SparseML replaces a -1 by the first layer's size for all layers. Write both "
                 "sides as numbers, such as [1, 4].".format(each["name"], value)
             )
         if each["name"] in CALIBRATED and value is not None and not re.match(r"\d+:\d+$|eval\(", str(value)):
             raise RefusedError(
-                '{} has {}: {}, and takes n:m in quotes there, such as "2:4", or none.'.format(
-                    each["name"], setting, value
+                '{} has {}: {}. It takes n:m in quotes there, such as "2:4"; or leave {} out.'.format(
+                    each["name"], setting, value, setting
                 )
             )
         removed = removed_by(each["name"], value)
@@ -252,8 +252,8 @@ def _check_mask(each: dict[str, Any]) -> None:
         for asked in sparsities_of(each):
             if asked and abs(asked - removed) > 1e-2:
                 raise RefusedError(
-                    "{} asks for a sparsity of {:g} and {} {}, which removes {:g} whatever is asked. Write {:g}, or "
-                    "another mask.".format(each["name"], asked, setting, value, removed, round(removed, 4))
+                    "{} asks for a sparsity of {:g} and {} {}, which always removes {:g}. Write {:g}, or another "
+                    "mask.".format(each["name"], asked, setting, value, removed, round(removed, 4))
                 )
 
 
@@ -266,12 +266,12 @@ def removed_by(name: str, mask: Any) -> float | None:
         return None
     n, m = int(match[1]), int(match[2])
     if not 0 < n < m:
-        raise RefusedError("{} has the mask {}, and n:m needs an n from 1 to m - 1.".format(name, mask))
+        raise RefusedError("{} has the mask {}, but n:m needs an n from 1 to m - 1.".format(name, mask))
     return n / m if name in CALIBRATED else 1 - n / m
 
 
 def sparsities_of(each: dict[str, Any]) -> list[float]:
-    """Return every sparsity that the modifier asks for, without those that are not worked out yet."""
+    """Return every sparsity that the modifier asks for, without those that are not evaluated yet."""
     asked: list[Any] = []
     for setting in SPARSITIES:
         value = each["settings"].get(setting)
@@ -282,7 +282,7 @@ def sparsities_of(each: dict[str, Any]) -> list[float]:
 def _check_sparsities(each: dict[str, Any]) -> None:
     for value in sparsities_of(each):
         if not 0 < value < 1:
-            percent = " It is a share, not per cent: {:g}.".format(value / 100) if 1 < value < 100 else ""
+            percent = " It is a share, not a percentage: {:g}.".format(value / 100) if 1 < value < 100 else ""
             raise RefusedError(
                 "{} asks for a sparsity of {!r}; it has to be above 0 and below 1.{}".format(
                     each["name"], value, percent
@@ -291,19 +291,17 @@ def _check_sparsities(each: dict[str, Any]) -> None:
     profile = each["settings"].get("sparsity_profile")
     if profile is not None and str(profile).lower() != "owl":
         raise RefusedError(
-            "{} has sparsity_profile: {}, which SparseML would ignore; it knows owl only.".format(each["name"], profile)
+            "{} has sparsity_profile: {}, which SparseML would ignore; it knows only owl.".format(each["name"], profile)
         )
     given = [setting for setting in SPARSITIES if each["settings"].get(setting) is not None]
     if each["name"] in CALIBRATED and not given:
         raise RefusedError(
-            "{} has no sparsity, and would take 0 and remove nothing. Add one, such as sparsity: 0.5.".format(
-                each["name"]
-            )
+            "{} has no sparsity, so it would remove nothing. Add one, such as sparsity: 0.5.".format(each["name"])
         )
 
 
 def _check_schedule(each: dict[str, Any]) -> list[str]:
-    """Refuse schedules that end at their first sparsity when they are run through in one step."""
+    """Refuse schedules that would stay at their first sparsity in one shot."""
     settings = each["settings"]
     start, end = settings.get("start_epoch"), settings.get("end_epoch")
     if settings.get("inter_func") == "inverse_cubic":
@@ -315,7 +313,7 @@ def _check_schedule(each: dict[str, Any]) -> list[str]:
         return []
     if each["name"] not in ("ACDCPruningModifier", "TopKASTPruningModifier") and end <= start:
         raise RefusedError(
-            "{} ends at epoch {:g} and starts at {:g}, and with an end that is not after the start SparseML stays at "
+            "{} ends at epoch {:g} and starts at {:g}; if the end is not after the start, SparseML stays at "
             "init_sparsity in one shot. Write end_epoch: {:g}.".format(each["name"], end, start, max(start, 0) + 1)
         )
     return [
@@ -330,7 +328,7 @@ def _check_names(each: dict[str, Any]) -> None:
         value = each["settings"].get(setting)
         if setting == "params" and isinstance(value, str) and value not in TOKENS and not value.startswith("eval("):
             raise RefusedError(
-                '{} has {}: {}, a single text, and SparseML takes a list there, or one of {}. Write {}: ["{}"].'.format(
+                '{} has {}: {}, a single text, but SparseML takes a list there, or one of {}. Write {}: ["{}"].'.format(
                     each["name"], setting, value, " and ".join(TOKENS), setting, value
                 )
             )
@@ -347,6 +345,6 @@ def _check_names(each: dict[str, Any]) -> None:
 
 
 def settings_lists(each: dict[str, Any]) -> list[list[str]]:
-    """Return the lists of names that stand in `final_sparsity`, where it is a mapping of sparsities to names."""
+    """Return the lists of names in `final_sparsity` if it maps sparsities to names."""
     value = each["settings"].get("final_sparsity")
     return [own for own in value.values() if isinstance(own, list)] if isinstance(value, dict) else []

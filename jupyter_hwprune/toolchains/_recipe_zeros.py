@@ -1,4 +1,4 @@
-"""The zeros that a recipe asks for, held against those that are there."""
+"""Compare the zeros that a recipe asks for with those that SparseML made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._recipe_rules import CALIBRATED, RefusedError, removed_by
 
 
 def recount(torch: Any, parameters: Any, before: Any, asked: Any) -> dict[str, dict[str, Any]]:
-    """Count the zeros of every parameter that was to lose some, or did."""
+    """Count the zeros of every parameter that was to get some, or did."""
     params = {}
     for name, parameter in parameters.items():
         zeros = [int(each.numel() - each.count_nonzero()) for each in (before[name], parameter)]
@@ -41,15 +41,15 @@ def hold_against(params: dict[str, dict[str, Any]], together: list[list[str]]) -
             short.append((names[0] + " and the others it is ranked with", after / size, asked))
     if short:
         raise RefusedError(
-            "SparseML ran the recipe and made fewer zeros than it asks for: {}. Leave such layers out of the recipe, "
-            "or ask for what they can hold.".format(
+            "SparseML ran the recipe and made fewer zeros than it asks for: {}. Leave these layers out of the recipe, "
+            "or ask for a sparsity that they can reach.".format(
                 "; ".join("{} has {:.1%} instead of {:.1%}".format(*each) for each in short[:6])
             )
         )
 
 
 def _grain(found: dict[str, Any]) -> float:
-    """How far rounding may miss the share: a block of the mask, or one weight of each row."""
+    """Return how far rounding may miss the share: one block of the mask, or one weight in each row."""
     block = 1
     if "x" in found["mask"]:
         rows, columns = (int(side) for side in found["mask"].split("x"))
@@ -58,7 +58,7 @@ def _grain(found: dict[str, Any]) -> float:
 
 
 def more_than_asked(params: dict[str, dict[str, Any]], together: list[list[str]]) -> list[str]:
-    """Say where far more went than was asked for: SparseGPT drops inputs that are zero all through the calibration."""
+    """Name parameters with far more zeros than asked for: SparseGPT drops inputs that are zero in all calibration."""
     more = [
         "{} ({:.0%})".format(name, found["after"] / found["size"])
         for name, found in params.items()

@@ -1,7 +1,7 @@
-"""SparseML applies a recipe to a model in one shot: weights in and out by file, zeros counted before and after.
+"""Apply a recipe to a model with SparseML in one shot: weights in and out by file, zeros counted before and after.
 
-The user's class cannot come here. What comes are its modules' names and kinds, its weights, and where a modifier needs
-activations an ExportedProgram, which runs through real Linear layers of the same names.
+The user's class is not available here. The request has its modules' names and kinds, its weights, and, if a modifier
+needs activations, an ExportedProgram, which runs through real Linear layers of the same names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def probe() -> dict[str, Any]:
 
 
 def read_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
-    """Say what the recipe needs: {"calibrated", "names"}; or {"refused": why it would not do what it says}."""
+    """Return what the recipe needs, {"calibrated", "names"}, or {"refused": why it would not do what it says}."""
     try:
         recipe = _read(request["recipe"])
         check(recipe)
@@ -44,7 +44,7 @@ def read_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
 
 
 def apply_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
-    """Apply the recipe to the model of `request` and write the weights that changed.
+    """Apply the recipe to the model of `request`, and write the weights that changed.
 
     Returns {"params": {name: {"size", "before", "after", "asked", "mask"}}, "left_out", "ranked_together", "remarks",
     "versions"}, or {"refused": ...}.
@@ -114,7 +114,7 @@ class _Listed:
                 evaluated = read(evaluate_recipe_yaml_str_equations(file.read()))
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RefusedError(
-                "SparseML cannot work out the recipe's values: {}.".format(_first_line(error))
+                "SparseML cannot evaluate the recipe's values: {}.".format(_first_line(error))
             ) from error
         self.model, self.remarks = model, check(evaluated)
         try:
@@ -149,7 +149,7 @@ class _Listed:
                 raise RefusedError(_no_match(each["name"], "params", name, there))
 
     def _ask(self, modifier: Any) -> None:
-        """Note what each parameter is to lose, by SparseML's own choice of parameters."""
+        """Note the sparsity asked of each parameter, with the parameters that SparseML itself selects."""
         found = modifier._create_named_layers_and_params(self.model.root)
         names = ["{}.{}".format(each.layer_name, each.param_name).lstrip(".") for each in found]
         settings = ("_final_sparsity", "_compression_sparsity", "_forward_sparsity")
@@ -160,8 +160,8 @@ class _Listed:
         deep = [name for name in names if self.model.parameters[name].ndim != 2]
         if deep and removed_by(kind, mask) is not None:
             raise RefusedError(
-                "{} in SparseML 1.8 makes {} masks that fit Linear layers only, and its params hold {}, of another "
-                "number of dimensions. Leave such out; --pattern {} holds for convolutions, too.".format(
+                "{} in SparseML 1.8 makes {} masks that fit Linear layers only, but its params include {}, with "
+                "another number of dimensions. Leave those out; --pattern {} also works for convolutions.".format(
                     kind, mask, ", ".join(deep[:4]), mask_of(kind, mask)
                 )
             )
@@ -196,8 +196,8 @@ class _Nested:
             group = "{}_stage".format(stage.group)
             if (stage.infer_run_type() is not None and stage.infer_run_type().value == "train") or not stage.enabled:
                 raise RefusedError(
-                    "The stage {} is switched off or made for a training, and --recipe would apply it all the same. "
-                    "Take it out, or take out its run_type and enabled.".format(group)
+                    "The stage {} is switched off or for training, but --recipe would apply it all the same. Remove "
+                    "it, or remove its run_type and enabled.".format(group)
                 )
             for modifier in stage.modifiers:
                 place = (group, "{}_modifiers".format(modifier.group), modifier.type)
@@ -225,13 +225,13 @@ class _Nested:
         unknown = [name for name in each["settings"] if name not in known]
         if unknown:
             raise RefusedError(
-                "{} has no setting {}, and SparseML would ignore it. It has: {}.".format(
+                "{} has no setting {}; SparseML would ignore it. Its settings are: {}.".format(
                     each["name"], ", ".join(unknown), ", ".join(name for name in known if not name.endswith("_"))
                 )
             )
 
     def _ask(self, each: dict[str, Any]) -> None:
-        """Note what each layer is to lose, and refuse those that SparseML's calibrated modifiers do not take."""
+        """Note the sparsity asked of each layer, and refuse layers that SparseML's calibrated modifiers do not take."""
         from sparseml.utils.pytorch.module import get_layers, get_no_split_params, get_prunable_layers
 
         settings, root = each["settings"], self.model.root
@@ -246,13 +246,13 @@ class _Nested:
         names: list[str] = []
         if "" in found:
             raise RefusedError(
-                "The model is one layer by itself, and {} takes layers inside of a model only. Wrap it, such as in "
+                "The model is a single layer, but {} takes only layers inside a model. Wrap it, such as in "
                 "nn.Sequential(layer).".format(each["name"])
             )
         for (outer, layer), share in zip(found.items(), shares):
             if settings.get("sparsity_profile") and isinstance(layer, self.model.torch.nn.Linear):
                 raise RefusedError(
-                    "{} with a sparsity_profile ranks the layers inside of each target, and its target {} is a layer "
+                    "{} with a sparsity_profile ranks the layers inside each target, but its target {} is a layer "
                     "itself. Name the modules around the layers, or leave sparsity_profile out.".format(
                         each["name"], outer
                     )
@@ -261,14 +261,14 @@ class _Nested:
             twice = [name for name in inner if name in names]
             if twice:
                 raise RefusedError(
-                    "The targets of {} name {} more than once: by itself and inside of another target. Name it once, "
+                    "The targets of {} name {} more than once: by itself and inside another target. Name it once, "
                     "such as by re:.*{}$.".format(each["name"], twice[0], twice[0].rpartition(".")[2])
                 )
             others = [name for name in inner if not isinstance(inner[name], self.model.torch.nn.Linear)]
             if others:
                 raise RefusedError(
-                    "{} in SparseML 1.8 works on Linear layers only, and its targets hold {}, which {} none. Name the "
-                    'Linear layers: targets: ["{}"].'.format(
+                    "{} in SparseML 1.8 works on Linear layers only, but its targets include {}, which {} not. Name "
+                    'the Linear layers: targets: ["{}"].'.format(
                         each["name"],
                         ", ".join(others[:4]),
                         "is" if len(others) == 1 else "are",
@@ -282,7 +282,7 @@ class _Nested:
                 mask = mask_of(each["name"], settings.get("mask_structure", "0:0"))
                 self.asked[(name + ".weight").lstrip(".")] = (asked, mask)
         if not names:
-            said = "The targets of {} hold no Linear layer that torch's graph of the model calls as one on this input."
+            said = "The targets of {} include no Linear layer that torch's graph of the model calls on this input."
             raise RefusedError(said.format(each["name"]))
         if settings.get("sparsity_profile"):
             self.together.append([name + ".weight" for name in names])
@@ -303,7 +303,7 @@ class _Nested:
                 model=self.model.root,
                 calib_data=batches,
                 copy_data=False,
-                start=-1,  # with any other, modifiers that name no epoch are passed over
+                start=-1,  # any other value skips modifiers that name no epoch
             )
 
 
@@ -316,7 +316,7 @@ def _matches_any(get_layers: Any, target: str, root: Any) -> bool:
 
 def _no_match(modifier: str, setting: str, name: str, there: Any) -> str:
     names = [own for own in there if own][:8]
-    return "The {} of {} name {}, and nothing in the model matches that. There are: {}{}.{}".format(
+    return "The {} of {} name {}, but nothing in the model matches that. It has: {}{}.{}".format(
         setting,
         modifier,
         name,

@@ -1,7 +1,7 @@
-"""SparseZoo's own reader, in its environment: what lies in a model folder or behind a stub, and what its analysis says.
+"""Read a model folder, a stub or an analysis with SparseZoo's own reader, in its environment.
 
-SparseZoo unpacks archives, and its analysis writes a second model, beside the files that it reads. So a user's folder
-is mirrored by links first, and all that it writes lands in the mirror.
+SparseZoo unpacks archives next to the files that it reads, and its analysis writes a second model there. So the user's
+folder is mirrored with links first, and SparseZoo writes to the mirror.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import tarfile
 from typing import Any
 
-CONNECT_S, READ_S = 10.0, 30.0  # SparseZoo itself would wait for its server without end
+CONNECT_S, READ_S = 10.0, 30.0  # SparseZoo itself would wait for its server for ever
 ANALYSIS = ("ModelAnalysis.yaml()", "sparsezoo.analyze --save")
 
 
@@ -24,9 +24,9 @@ def probe() -> dict[str, Any]:
 
 
 def read(request: dict[str, Any], say: Any) -> dict[str, Any]:
-    """Return what request["source"] holds as request["kind"]: a "folder", a "stub" or an "analysis" file.
+    """Return what request["source"] holds; request["kind"] is "folder", "stub" or "analysis".
 
-    Where that fails the answer has a `problem`, in the words of SparseZoo or of what it stands on.
+    On failure the answer has a `problem`, the message of SparseZoo or of a library that it uses.
     """
     answer = {"versions": probe()["versions"]}
     try:
@@ -34,12 +34,12 @@ def read(request: dict[str, Any], say: Any) -> dict[str, Any]:
             say("zoo", "reading the analysis")
             return dict(answer, problem=None, rows=_rows_of_file(request["source"]))
         return dict(answer, problem=None, **_open(request, say))
-    except Exception as error:  # noqa: BLE001 - whatever a damaged folder or a server that is gone makes it raise
+    except Exception as error:  # noqa: BLE001 - a damaged folder or a dead server may raise anything
         return dict(answer, problem=_said(error))
 
 
 def _prepare() -> None:
-    """Set what SparseZoo reads when it is imported: else it reports the machine to an analytics service."""
+    """Set what SparseZoo reads on import, so that it does not report the machine to an analytics service."""
     os.environ["NM_DISABLE_ANALYTICS"] = "1"
     os.environ["NM_VERSION_CHECK"] = "false"
 
@@ -47,7 +47,7 @@ def _prepare() -> None:
 def _open(request: dict[str, Any], say: Any) -> dict[str, Any]:
     from sparsezoo import Model
 
-    if hasattr(tarfile, "data_filter"):  # what an archive holds stays in the folder that it is unpacked into
+    if hasattr(tarfile, "data_filter"):  # an archive cannot write outside the folder that it is unpacked into
         tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     if request["kind"] == "stub":
         say("zoo", "asking SparseZoo's server for " + request["source"])
@@ -74,12 +74,12 @@ def _known_stub(source: str) -> str:
     from sparsezoo.model.utils import is_stub
 
     if not is_stub(source):
-        raise _UnfitError("this is no stub of a form that SparseZoo knows")
+        raise _UnfitError("this is not a stub in a form that SparseZoo knows")
     return source
 
 
 def _wait_no_longer() -> None:
-    """Give every request that names no limit one of its own."""
+    """Give every request without a time limit one."""
     import requests
 
     send = requests.Session.send
@@ -92,7 +92,7 @@ def _wait_no_longer() -> None:
 
 
 def _mirror(folder: str, mirror: str) -> str:
-    """Rebuild a folder out of links to its files, so that nothing is ever written beside those."""
+    """Mirror a folder with links to its files, so that nothing is written beside the files."""
     for where, _, files in os.walk(folder):
         there = os.path.join(mirror, os.path.relpath(where, folder))
         os.makedirs(there, exist_ok=True)
@@ -106,7 +106,7 @@ def _mirror(folder: str, mirror: str) -> str:
 
 
 def _onnx_file(model: Any) -> tuple[str, str]:
-    """Find the model's file: the one for deployment, which is what DeepSparse would open, or the one at the top."""
+    """Find the model's file: the one in deployment, which DeepSparse would open, or the one at the top."""
     if model.deployment is not None:
         folder = model.deployment.path
         if os.path.isfile(os.path.join(folder, "model.onnx")):
@@ -117,7 +117,7 @@ def _onnx_file(model: Any) -> tuple[str, str]:
 
 
 def _samples(directory: Any) -> list[str]:
-    """Return the .npz files of a folder of samples, which may have come in an archive."""
+    """Return the .npz files in a folder of samples, which may have been an archive."""
     return [] if directory is None else [path for path in _files(directory.path) if path.endswith(".npz")]
 
 
@@ -131,7 +131,7 @@ def _analysis(path: str) -> dict[str, Any]:
 
     try:
         nodes = ModelAnalysis.from_onnx(path).model_dump()["nodes"]
-    except Exception as error:  # noqa: BLE001 - it knows fewer graphs than ONNX Runtime: that is what is said of it
+    except Exception as error:  # noqa: BLE001 - it knows fewer graphs than ONNX Runtime; the answer says so
         return {"rows": [], "problem": _said(error)}
     return {"rows": _rows(nodes), "problem": None}
 
@@ -151,7 +151,7 @@ def _rows_of_file(path: str) -> list[dict[str, Any]]:
 
 
 def _rows(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Read the nodes of a ModelAnalysis, as its object and its YAML have them."""
+    """Read the nodes of a ModelAnalysis, from its object or its YAML."""
     rows = []
     for node in nodes:
         for weight in node["parameters"]:
@@ -174,7 +174,7 @@ def _row(name: str, op: str, shape: Any, summary: dict[str, Any], node: dict[str
 
 
 def _rows_of_cli(nodes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read the nodes that the command line's analysis writes: counts without shapes, and bits beside them."""
+    """Read the nodes that the command line's analysis writes: counts without shapes, and bit widths."""
     rows = []
     for value, node in nodes.items():
         counts = {each["grouping"]: each for each in node["params"]["sparsity"]}
@@ -188,7 +188,7 @@ def _rows_of_cli(nodes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class _UnfitError(Exception):
-    """What was given is not what it should be, in words for the user."""
+    """The source is not what it should be; the message is for the user."""
 
 
 def _said(error: BaseException) -> str:

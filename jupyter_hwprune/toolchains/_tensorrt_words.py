@@ -1,6 +1,6 @@
-"""What TensorRT says of an engine's layers: its log's lines of sparsity, and its inspector's entries.
+"""Read what TensorRT says about an engine's layers: the sparsity lines of its log, and its inspector's entries.
 
-Neither is documented, so what is not recognised stays unknown.
+Neither is documented, so anything unrecognised stays unknown.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ SPARSITY_LINES = {
         r"\(Sparsity\)\s*Chose\s+(\d+)\s+layer\(s\)\s+using sparse tactics\s*:?\s*(.*)$",
     ),
 }
-"""In the words of 8.x, where only a list stands, and of 10.x, where a number does and the list may be left out."""
+"""The wording of 8.x, which has only a list, and of 10.x, which has a number and may leave out the list."""
 
 TIMED = "TensorRT timed its sparse kernels and picked a dense one"
-NOT_ELIGIBLE = "TensorRT holds it not eligible for sparse math"
+NOT_ELIGIBLE = "TensorRT does not consider it eligible for sparse math"
 DENSE = "TensorRT runs it with a dense kernel"
 
 
 class Said:
-    """Layers that the log names; `complete` where it names as many as it counts, each time that it speaks of them.
+    """Layers that the log names; `complete` if each of its lines names as many as it counts.
 
-    It may do so once for each part of the network, so lists are put together and counts are not added.
+    There may be one line for each part of the network, so the lists are joined and the counts are not added.
     """
 
     def __init__(self, lines: list[tuple[str, list[str]]]) -> None:
@@ -50,7 +50,7 @@ class Said:
 
 
 def read_sparsity(log: list[str]) -> dict[str, Said | None]:
-    """Return which layers the log calls eligible and picked; None where it does not speak of them."""
+    """Return which layers the log calls eligible and picked; None if it does not mention them."""
     found: dict[str, Said | None] = {}
     for key, wordings in SPARSITY_LINES.items():
         matches = [re.search(wording, line, re.IGNORECASE | re.DOTALL) for line in log for wording in wordings]
@@ -60,7 +60,7 @@ def read_sparsity(log: list[str]) -> dict[str, Said | None]:
 
 
 def split_names(text: str) -> list[str]:
-    """Split a list at its commas, but for those within brackets: `PWN(PWN(a), b)` is one layer's name."""
+    """Split a list at its commas, except within brackets: `PWN(PWN(a), b)` is one layer's name."""
     names, depth = [""], 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -72,12 +72,12 @@ def split_names(text: str) -> list[str]:
 
 
 def carries(name: str, layer: str) -> bool:
-    """Say whether a fused layer's name holds this torch layer: `m.a::Conv_3 + b::Relu_4` holds m.a and b, not a."""
+    """Say whether a fused layer's name contains this torch layer: `m.a::Conv_3 + b::Relu_4` has m.a and b, not a."""
     return re.search(r"(?<!\w)(?<!\w\.)" + re.escape(layer) + r"::[A-Za-z]+_\d", name) is not None
 
 
 class Told:
-    """An engine's layers as the inspector tells of them, held against what the log said while it was built."""
+    """An engine's layers as the inspector lists them, combined with what the log said during the build."""
 
     def __init__(self, inspected: str, log: list[str]) -> None:
         self.said = read_sparsity(log)
@@ -88,7 +88,7 @@ class Told:
             layer.settle(claimed)
         sparse = sum(self._named_sparse(layer) for layer in self.layers)
         picked = self.said["picked"]
-        # where the log counts more than can be recognised, some sparse tactic has a name that we do not know
+        # if the log counts more than we recognise, some sparse tactic has a name that we do not know
         self.accounted = picked is None or sparse >= picked.count
 
     def _named_sparse(self, layer: Layer) -> bool:
@@ -97,7 +97,7 @@ class Told:
         return named and layer.op in WEIGHT_OPS
 
     def is_sparse(self, layer: Layer) -> bool | None:
-        """Say whether it skips zeros; None where neither the log nor its tactic tells."""
+        """Say whether a layer skips zeros; None if neither the log nor its tactic tells."""
         if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
             return layer.op in WEIGHT_OPS
         picked = self.said["picked"]
@@ -105,7 +105,7 @@ class Told:
         return False if listed or (layer.tactic and self.accounted) else None
 
     def rated(self, layer: str) -> dict[str, Any]:
-        """Say of a torch layer whether a sparse kernel was picked (None: it does not tell), or why it is refused."""
+        """Say whether a sparse kernel was picked for a torch layer (None: unknown), or why none was."""
         row: dict[str, Any] = {"layer": layer, "rows": None}
         picked = self._runs_sparsely(layer)
         if picked is not False:
@@ -125,7 +125,7 @@ class Told:
 
 
 class Layer:
-    """A layer of an engine: the ONNX nodes in it, and what carries it out."""
+    """A layer of an engine: the ONNX nodes in it, and its kernel."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.name, self.type = str(told["Name"]), str(told.get("LayerType") or "")
@@ -137,7 +137,7 @@ class Layer:
         self.op = self.type or "unknown"
 
     def settle(self, claimed: set[str]) -> None:
-        """Find the operator, once it is known which nodes the products have: a copy made for one is named after it."""
+        """Find the operator once the products' nodes are known: a copy made for a product is named after it."""
         ops = [_op(node) for node in self.names if self.product or node not in claimed]
         products = [op for op in ops if op in WEIGHT_OPS]
         if products:

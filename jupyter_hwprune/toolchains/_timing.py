@@ -1,4 +1,4 @@
-"""Profile, time and meter several compiled cases in turn, so that a drift of the machine meets them all alike."""
+"""Profile, time and meter several compiled cases in turn, so that drift of the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 def profile(
     toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], settings_of: Any, say: Any
 ) -> dict[str, Any]:
-    """Profile all cases in turn, so that a drift of the machine meets them alike.
+    """Profile all cases in turn, so that drift of the machine affects all of them equally.
 
-    The first round fills caches and arenas and is left out, unless a profiler warms up by itself. Where a round takes
-    long, since a profiler compiles for each, there are as many as a comparison needs.
+    The first round fills caches and arenas and is left out, unless the profiler warms up by itself. If a round takes
+    long, because the profiler compiles in each, only as many rounds run as a comparison needs.
     """
     say("profile", "compiling with the profiler on")
     profiled = {}
@@ -48,9 +48,9 @@ def profile(
 
 
 def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str, dict[str, list[float]]]:
-    """Time all cases in turn, a block of calls a round; each block starts with a call that is not counted.
+    """Time all cases in turn, one block of calls each per round; each block starts with a call that is not counted.
 
-    That first call brings the case's own weights back into the caches, so no case gains from whoever ran before it.
+    That first call brings the case's own weights back into the caches, so no case gains from the one that ran before.
     """
     say("measure", "warming up")
     names = list(cases)
@@ -91,8 +91,8 @@ def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str
 def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: Any) -> dict[str, Any]:
     """Read the device's energy counter around windows of runs, all cases in turn, and around an idle one.
 
-    The counter moves in steps, so a window begins and ends with a step, and is as long as the meter needs. A meter that
-    is missing or does not answer is what is said of it; a case that fails is not: it fails the whole call.
+    The counter moves in steps, so a window begins and ends at a step, and is as long as the meter needs. If the meter
+    is missing or does not answer, the result says so; a case that fails raises.
     """
     say("energy", "the idle device")
     for case in cases.values():
@@ -101,7 +101,7 @@ def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: 
         counter = toolchain.meter()
         time.sleep(meter["settle_s"])
         idle_mj, idle_s, _ = _window(counter, lambda: time.sleep(0.001), meter["window_s"])
-    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: that is what is said of it
+    except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: the result says so
         return {"unavailable": str(error) or type(error).__name__}
     windows = {name: [] for name in cases}  # type: dict[str, list[dict[str, float]]]
     try:
@@ -134,7 +134,7 @@ class MeterError(RuntimeError):
 
 
 def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:
-    """Run blocks from one step of the counter to another, `at_least_s` apart: millijoules, seconds, blocks."""
+    """Run blocks between two steps of the counter, `at_least_s` apart; return millijoules, seconds, blocks."""
     begin = _next_step(meter, block)[:2]
     blocks = 0
     while time.perf_counter() - begin[1] < at_least_s:
@@ -145,7 +145,7 @@ def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, in
 
 
 def _next_step(meter: Any, block: Any) -> tuple[float, float, int]:
-    """Run blocks until the counter moves: its new reading, the time, and the blocks it took."""
+    """Run blocks until the counter moves; return its new reading, the time, and the number of blocks."""
     before, start, blocks = _read(meter), time.perf_counter(), 0
     while True:
         block()
@@ -169,7 +169,7 @@ def _of(rounds: int, limits: dict[str, Any]) -> str:
 
 
 def _turn(names: list[str], number: int) -> list[str]:
-    """Return the cases in an order of their own for each round, the same in every run."""
+    """Return the cases in a different order for each round, the same orders in every run."""
     order = list(names)
     random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
     return order

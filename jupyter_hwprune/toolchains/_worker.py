@@ -1,9 +1,9 @@
-"""One job of one toolchain, in a process of its own: `python -I _worker.py FOLDER NAME`.
+"""Run one job of one toolchain in a process of its own: `python -I _worker.py FOLDER NAME`.
 
-It runs on the toolchain's interpreter (Python 3.8 upward) with the standard library, numpy and the vendor's package.
+It runs with the toolchain's interpreter (Python 3.8 or newer), the standard library, numpy and the vendor's package.
 The folder holds NAME.request.json and all files that it names, by paths relative to the folder. Progress goes to
-NAME.progress.jsonl, an object a line; the result to NAME.result.json in one move, so that the caller never reads half
-of it. Nothing is said on stdout: vendors write there.
+NAME.progress.jsonl, one object a line, and the result to NAME.result.json in one move, so that the caller never reads
+half of it. stdout is not used, since vendors write there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(folder: str, name: str) -> None:
             "run": _run,
         }
         result = actions[request["action"]](_load(request["toolchain"]), request, say)
-    except Exception as error:  # noqa: BLE001 - whatever a vendor raises is the result of this call
+    except Exception as error:  # noqa: BLE001 - a vendor may raise anything; the error is the result
         result = {"error": "{}: {}".format(type(error).__name__, error)}
     path = os.path.join(folder, name + ".result.json")
     with open(path + ".part", "w", encoding="utf-8") as file:
@@ -54,7 +54,7 @@ def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
 
 
 def _found(toolchain: Any) -> dict[str, Any]:
-    """Probe, and fill in what this side knows of the host's CPU."""
+    """Probe the toolchain, and complete its CPU device with the facts of this host."""
     found = dict(toolchain.probe())
     own = _host().cpu()
     found["devices"] = {
@@ -64,7 +64,7 @@ def _found(toolchain: Any) -> dict[str, Any]:
 
 
 def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Compile every case; where the device is here check their outputs, profile their kernels and time all in turn."""
+    """Compile every case; if the device is here, check their outputs, profile their kernels and time all in turn."""
     import numpy as np
 
     found = _found(toolchain)
@@ -115,13 +115,13 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
 
 
 def _rate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Have the toolchain say of each layer what the pattern buys there, before the model is settled."""
+    """Time each layer alone, dense against sparse, to decide which layers stay pruned."""
     models = {case["name"]: os.path.join(request["folder"], case["model"]) for case in request["cases"]}
     return {"layers": toolchain.rate(models, _inputs(request), dict(_settings(request), layers=request["layers"]), say)}
 
 
 def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Have the toolchain's profiler count what a case does, in a process that the profiler starts."""
+    """Read hardware counters for a case, in a process that the toolchain's profiler starts."""
     (case,) = request["cases"]
     say("count", "hardware counters")
     own = dict(request, action="counted", progress=request["action"])
@@ -152,22 +152,22 @@ def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[s
 
 
 def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Have the toolchain say what a recipe needs, or why it is refused."""
+    """Read a recipe with the toolchain, and return what it needs or why it is refused."""
     return dict(toolchain.read_recipe(request, say))
 
 
 def _recipe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Have the toolchain apply a recipe to a model."""
+    """Apply a recipe to a model with the toolchain."""
     return dict(toolchain.apply_recipe(request, say))
 
 
 def _zoo(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Have SparseZoo's reader say what it finds in a model folder, behind a stub, or in an analysis file."""
+    """Read a model folder, a stub or an analysis file with SparseZoo."""
     return dict(toolchain.read(request, say))
 
 
 def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Run every case once and keep what it returns where the case expects it: a reference for other toolchains."""
+    """Run every case once and save its outputs as the expected ones: the reference for other toolchains."""
     import numpy as np
 
     inputs, folder = _inputs(request), request["folder"]
@@ -191,15 +191,15 @@ def _settings(request: dict[str, Any], case: Any = None) -> dict[str, Any]:
 
 
 def _written(files: dict[str, str]) -> dict[str, str]:
-    """Return a compiler's files; raises RuntimeError for one that is not there or empty: an artefact is checked."""
+    """Return a compiler's files; raises RuntimeError if one is missing or empty."""
     lacking = [path for path in files.values() if not os.path.exists(path) or not os.path.getsize(path)]
     if lacking:
-        raise RuntimeError("the compiler says that it wrote {}, and it did not".format(", ".join(lacking)))
+        raise RuntimeError("the compiler did not write {}, or left it empty".format(", ".join(lacking)))
     return dict(files)
 
 
 def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
-    """Return for each output its largest difference relative to its largest magnitude; JSON knows no NaN, so 1e30."""
+    """Return each output's largest difference relative to its largest magnitude; 1e30 for NaN, which JSON lacks."""
     if len(outputs) != len(expected):
         return [1e30] * max(1, len(expected))
     return [_relative_error(np, output, want) for output, want in zip(outputs, expected)]
@@ -215,7 +215,7 @@ def _relative_error(np: Any, output: Any, want: Any) -> float:
 
 
 def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:
-    """Load a file as a part of a package of its own, so that it may import the files beside it."""
+    """Load a file as part of a package of its own, so that it can import the files beside it."""
     package = types.ModuleType(package_name)
     package.__path__ = [os.path.dirname(path)]
     sys.modules[package_name] = package
@@ -243,7 +243,7 @@ class _Progress:
 
 
 def _end_with_the_caller() -> None:
-    """Leave when the caller is gone: it holds the other end of stdin and never writes."""
+    """Exit when the caller is gone: it holds the other end of stdin and never writes."""
 
     def wait() -> None:
         os.read(0, 1)  # not sys.stdin: its lock would stop the interpreter from ending

@@ -1,13 +1,13 @@
-"""What a toolchain is: a file with these functions. The file's name is the toolchain's name; there is no registry.
+"""The functions that a toolchain file has to define. The file's name is the toolchain's name; there is no registry.
 
-A toolchain file is loaded by path in a worker process of its own, which may run another interpreter: it imports the
-standard library, the files beside it, and its vendor only, in Python 3.8 syntax, and the vendor inside its functions.
-Its literal MANIFEST says what it can do (manifest.py), and each optional function below is there where that says so:
+The file is loaded by path in a worker process of its own, which may run another interpreter. So it uses Python 3.8
+syntax, and imports only the standard library, the files beside it and its vendor, the last inside its functions.
+Its literal MANIFEST says what it can do (see manifest.py) and so which of the optional functions below it defines:
 
     MANIFEST = {"install": "pip install my-compiler"}
 
-`compile` gives an artefact, on any machine that the toolchain can compile on; `load` makes it runnable, on a machine
-that has the device. One that only estimates or only compiles has no `load` and no `profile`.
+`compile` returns an artefact, on any machine where the toolchain can compile; `load` makes it runnable, on a machine
+with the device. A toolchain that only estimates or only compiles has no `load` and no `profile`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Protocol, TypedDict
 
 
 class Settings(TypedDict):
-    """How a model is to be compiled and run; the toolchain takes what concerns it.
+    """How to compile and run a model; a toolchain reads the settings that concern it.
 
-    `layers` are all that may run sparsely, `sparse` those of this case that hold the pattern and may, `plans` is what
-    `rate` said of each. Without `graphs` all cases are started kernel by kernel, since one of them has to be.
+    `layers` are all layers that may run sparsely, `sparse` those that do so in this case, `plans` what `rate` returned
+    for each. If `graphs` is False, every case is started kernel by kernel, since one of them cannot start otherwise.
     """
 
     device: str
@@ -30,33 +30,33 @@ class Settings(TypedDict):
     sparse: list[str]
     plans: dict[str, Any]
     graphs: bool
-    keep_files: bool  # write what a user may want to keep
-    cache: str  # a file for what is worth remembering between runs
+    keep_files: bool  # write the files that a user may want to keep
+    cache: str  # a file to keep results in between runs
 
 
 class Device(TypedDict):
-    """A device that was found: "cpu" is the host's own; other kinds and all identities are those of target rows."""
+    """A device that was found. "cpu" is the host's; target rows name the other kinds, and all identities."""
 
     kind: str
     identities: list[str]  # the most specific first
-    label: str  # as people call it
+    label: str  # its common name, for people
 
 
 class KernelOfLayer(TypedDict):
-    """One kernel of a profile, with a sample in microseconds for each profiled run.
+    """One kernel of a profile, with one sample in microseconds for each profiled run.
 
-    It may have `utilization`: the arithmetic of its dense layer by its time, as a share of the core's peak.
+    Optional is `utilization`: the dense layer's operations per second, as a share of the core's peak.
     """
 
-    names: list[str]  # the model's nodes it carries out, as the runtime calls them
-    op: str  # the ONNX operator at its heart: Conv, Gemm, MatMul, ...
-    kernel: str  # what ran, in the vendor's own words
-    sparse: bool | None  # whether it skips zeros; None where the vendor does not tell
+    names: list[str]  # the nodes of the model that it computes, by the runtime's names
+    op: str  # its main ONNX operator: Conv, Gemm, MatMul, ...
+    kernel: str  # the kernel that ran, by the vendor's name
+    sparse: bool | None  # whether it skips zeros; None if the vendor does not say
     us: list[float]
 
 
 class CostOfLayer(TypedDict):
-    """A part of an estimate, in its unit; `names` and `op` as in KernelOfLayer."""
+    """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer."""
 
     names: list[str]
     op: str
@@ -64,7 +64,7 @@ class CostOfLayer(TypedDict):
 
 
 class Estimate(TypedDict):
-    """What the compiler's own cost model says of one run."""
+    """The cost of one run by the compiler's own cost model."""
 
     unit: str  # "cycles" or "ms"
     total: float
@@ -72,75 +72,75 @@ class Estimate(TypedDict):
 
 
 class Artefact(Protocol):
-    """A compiled model. One with an `estimate` has that attribute too."""
+    """A compiled model. If the toolchain estimates, it also has an attribute `estimate`."""
 
-    files: dict[str, str]  # what the compiler wrote, by a short name; a file that is not there or empty is an error
+    files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error
 
 
 class Running(Protocol):
-    """An artefact on its device with its inputs bound, ready to be run and timed.
+    """An artefact loaded on its device with its inputs bound, ready to run and be timed.
 
-    It may have `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
+    Optional are `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
     """
 
     def run(self) -> Any:
-        """Start one run; a device of its own may go on after this returns."""
+        """Start one run; it may return before the device has finished."""
 
     def finish(self) -> None:
-        """Wait until all that was started has ended."""
+        """Wait until all started runs have finished."""
 
     def outputs(self) -> list[Any]:
         """Run once and return the outputs as numpy arrays."""
 
 
 class Profiled(Protocol):
-    """A model compiled with its vendor's profiler switched on.
+    """A model compiled with the vendor's profiler on.
 
-    It may have `cold_runs`, how many first runs of it are left out, where that is not one.
+    Optional is `cold_runs`: how many first runs to leave out of the samples, 1 by default.
     """
 
     def run(self) -> Any: ...
     def kernels(self) -> list[KernelOfLayer]:
-        """Return what ran, in order of execution; called once, after the last run."""
+        """Return the kernels in order of execution; called once, after the last run."""
 
 
 class Toolchain(Protocol):
-    """A module with these names: all that is needed of one that compiles."""
+    """A module with these names: the least that a toolchain needs."""
 
     MANIFEST: dict[str, Any]
 
     def probe(self) -> dict[str, Any]:
-        """Return {"versions": {distribution: version}, "devices": {name: Device}}; ImportError where it is missing.
+        """Return {"versions": {distribution: version}, "devices": {name: Device}}; raise ImportError if not installed.
 
-        Optional are `absent` {device: why it is not there} and `remarks`, a list of {"about", "said", "cure"}.
+        Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}.
         """
 
     def compile(self, model: str, inputs: dict[str, Any], settings: Any, folder: str) -> Artefact:
-        """Compile the file `model` for settings["device"]; what it writes goes to `folder`."""
+        """Compile the file `model` for settings["device"], and write any files to `folder`."""
 
 
 class Runs(Toolchain, Protocol):
     def load(self, artefact: Any, inputs: dict[str, Any], settings: Any) -> Running:
-        """Bring an artefact that `compile` gave in this process to its device."""
+        """Load an artefact, which `compile` returned in this process, on its device."""
 
     def profile(self, model: str, inputs: dict[str, Any], settings: Any, folder: str) -> Profiled:
-        """Compile again, with the vendor's profiler on."""
+        """Compile the file `model` again, with the vendor's profiler on."""
 
 
 class Checks(Protocol):
     def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Any) -> list[Any]:
-        """Return what the artefact computes, without its device: never timed, only checked."""
+        """Return the artefact's outputs, computed without its device, to be checked and never timed."""
 
 
 class Rates(Protocol):
     def rate(
         self, models: dict[str, str], inputs: dict[str, Any], settings: Any, say: Callable[[str, str], None]
     ) -> list[dict[str, Any]]:
-        """Say what the pattern buys in each layer of settings["layers"], before the model is settled.
+        """Time each layer of settings["layers"] alone, dense against sparse, to decide which layers stay pruned.
 
-        For each a dict with its `layer` and `rows` (None where unknown), and either `samples` of dense, control and
-        pruned in microseconds with `plans` for compile(), or `picked` where the compiler has chosen a sparse kernel
-        itself, or why it is `refused`; `error` is its product's difference to torch's.
+        Returns for each a dict with its `layer` and `rows` (None if unknown), and one of: `samples` of dense, control
+        and pruned in microseconds, with `plans` for compile(); `picked`, if the compiler itself has chosen a sparse
+        kernel; or `refused`, the reason why no sparse kernel takes it. `error` is its output's difference to torch's.
         """
 
 
@@ -148,22 +148,22 @@ class Counts(Protocol):
     def count(
         self, model: str, inputs: dict[str, Any], settings: Any, folder: str, command: list[str]
     ) -> dict[str, Any]:
-        """Return {"device": what counted, "layers": {layer: [sparse, dense]}}, or {"reason", "cure"} where it cannot.
+        """Return {"device": what counted, "layers": {layer: [sparse, dense]}}, or {"reason", "cure"} on failure.
 
-        `command` starts a process that calls `counted`: what a profiler that starts its program itself is given.
+        `command` starts a process that calls `counted`, for profilers that have to start the program themselves.
         """
 
     def counted(self, model: str, inputs: dict[str, Any], settings: Any) -> None:
-        """Run once, each layer in a range of its name, for a profiler that looks on."""
+        """Run once under the profiler, each layer in a range with its name."""
 
 
 class Simulates(Protocol):
     def simulate(
         self, model: str, inputs: dict[str, Any], settings: Any, folder: str, sparsity: float | None
     ) -> list[float]:
-        """Return milliseconds of runs of a dense model with that share of zeros imposed, None for as it is."""
+        """Return times in milliseconds of a dense model with this share of zeros imposed; None imposes none."""
 
 
 class Meters(Protocol):
     def meter(self) -> Any:
-        """Return an object whose `read_mj()` is the device's count of millijoules."""
+        """Return an object whose `read_mj()` reads the device's energy counter in millijoules."""

@@ -1,7 +1,7 @@
-"""torch on an NVIDIA GPU, with 2:4 weights through cuSPARSELt or CUTLASS where a timing says that they win.
+"""torch on an NVIDIA GPU, with 2:4 weights through cuSPARSELt or CUTLASS for the layers that are timed as faster.
 
-What it compiles is a torch ExportedProgram. Each run is a replay of a CUDA graph, of torch.compile's code where that is
-faster, so that the cost of starting kernels does not hide the kernels.
+It compiles a torch ExportedProgram. Each run replays a CUDA graph, of torch.compile's code if that is faster, so that
+the cost of launching kernels does not hide their own time.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def count(
 
 
 def counted(model: str, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Run once, layer by layer in NVTX ranges, while Nsight Compute looks on."""
+    """Run once under Nsight Compute, layer by layer in NVTX ranges."""
     program = _Program(model, settings)
     for _ in range(3):
         program.layer_by_layer()
@@ -76,10 +76,10 @@ def meter() -> Any:
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
-    """Time each layer of settings["layers"] by itself on its own input, dense against sparse.
+    """Time each layer of settings["layers"] alone on its own input, dense against sparse.
 
-    Each answer has the layer, its rows, the plans for compile(), and paired samples in microseconds with the dense
-    layer made twice; or, where no sparse kernel takes the layer, why.
+    Each row has the layer, its rows, the plans for compile(), and paired samples in microseconds with the dense layer
+    compiled twice; or the reason why no sparse kernel takes the layer.
     """
     dense = _Program(models["dense"], dict(settings, sparse=[], plans={}))
     pruned = _Program(models["pruned"], dict(settings, sparse=[], plans={}))
@@ -96,7 +96,7 @@ def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any
 
 
 class _Program:
-    """An exported program on the GPU; in it, layers of settings["sparse"] are sparse, by settings["plans"]."""
+    """An exported program on the GPU, in which the layers of settings["sparse"] run as settings["plans"] say."""
 
     def __init__(self, path: str, settings: dict[str, Any]) -> None:
         import torch
@@ -118,7 +118,7 @@ class _Program:
         torch, graph = self.torch, self.module.graph
         eight = settings["dtype"] in _linear24.LARGEST
         for node in list(graph.nodes):
-            if node.op == "call_module" and node.target == "_guards_fn":  # the input is always the one it was made from
+            if node.op == "call_module" and node.target == "_guards_fn":  # the input never changes
                 graph.erase_node(node)
                 continue
             layer = _layer_of(node)
@@ -155,7 +155,7 @@ class _Program:
             return self.module(*self.args, **self.kwargs)
 
     def layer_by_layer(self, at_layer: Callable[[str, Any], None] = lambda *_: None) -> Any:
-        """Run node by node, each layer in a range of its name, after `at_layer` was called with its name and input."""
+        """Run node by node, each layer in a range of its name; `at_layer` is called first with its name and input."""
         gpu, layers, torch = self.gpu, self.layers, self.torch
 
         class Interpreter(torch.fx.Interpreter):  # type: ignore[name-defined,misc]
@@ -177,7 +177,7 @@ class _Program:
 
 
 def _layer_of(node: Any) -> str | None:
-    """Return the torch layer whose weight a node reads, by the name under which the program holds that weight."""
+    """Return the torch layer whose weight a node reads, from the weight's name in the program."""
     if node.op != "call_function":
         return None
     for value in node.all_input_nodes:
@@ -189,20 +189,19 @@ def _layer_of(node: Any) -> str | None:
 
 KERNEL_BY_KERNEL, GRAPH, COMPILED_GRAPH = "kernel by kernel", "a CUDA graph", "a CUDA graph of torch.compile's code"
 COMPILED_PAYS = 0.97
-_settled: list[str] = []  # the way in which the first program was started, dense, and so all others after it
+_settled: list[str] = []  # how the first program, the dense one, was started; all others are started the same way
 
 
 class _Running:
-    """The program started as fast as can be: as a CUDA graph, of torch.compile's code where that pays.
+    """The program started in the fastest way: as a CUDA graph, of torch.compile's code if that is faster.
 
-    What pays is found out with the first program, which is dense, and holds for the others too: what is compared are
-    kernels, not ways to start them.
+    The first program, the dense one, decides for all: the comparison is between kernels, not ways to start them.
     """
 
     def __init__(self, program: _Program, *, graphs: bool = True) -> None:
         self.program = program
         self.refused: list[str] = []
-        self.left: dict[Any, Any] = {}  # by graph: the output that each of its replays writes anew
+        self.left: dict[Any, Any] = {}  # by graph: the output tensors that each replay overwrites
         program()
         eager_ms = program.gpu.wall_milliseconds(program)
         way, self.run = KERNEL_BY_KERNEL, program  # type: tuple[str, Callable[[], Any]]
@@ -222,7 +221,7 @@ class _Running:
                 graph = self._graph(GRAPH, program)
                 way, self.run = (GRAPH, graph) if graph else (KERNEL_BY_KERNEL, program)
         _settled[:] = _settled or [way]
-        self.left = {call: output for call, output in self.left.items() if call is self.run}  # the other graph goes
+        self.left = {call: output for call, output in self.left.items() if call is self.run}  # free the other graph's
         self.facts = {"way": way, "eager_ms": round(eager_ms, 6), "refused": self.refused}
 
     def _graph(self, way: str, call: Callable[[], Any]) -> Callable[[], Any] | None:
@@ -232,7 +231,7 @@ class _Running:
         output: list[Any] = []
         try:
             replay: Callable[[], Any] = self.program.gpu.graph(kept)
-        except Exception as error:  # noqa: BLE001 - whatever hinders a graph, the program runs without it
+        except Exception as error:  # noqa: BLE001 - the program runs without a graph, whatever the reason
             self.refused.append(f"{way}: {_nvidia.first_line(error)}")
             return None
         self.left[replay] = output
@@ -246,7 +245,7 @@ class _Running:
             compiled = program.gpu.compile(program.module)
             with program.torch.no_grad():
                 compiled(*program.args, **program.kwargs)
-        except Exception as error:  # noqa: BLE001 - it needs Triton and a C compiler, and does not take every model
+        except Exception as error:  # noqa: BLE001 - it needs Triton and a C compiler, and fails on some models
             self.refused.append(f"torch.compile: {_nvidia.first_line(error)}")
             return None
 
@@ -260,7 +259,7 @@ class _Running:
         self.program.gpu.finish()
 
     def outputs(self) -> list[Any]:
-        """Run once more, in the way that is timed, into outputs that were cleared."""
+        """Clear the outputs and run once more, started as in the timing."""
         left = self.left.get(self.run)
         if left is None:
             tensors = self._tensors(self.run())
@@ -276,7 +275,7 @@ class _Running:
 
 
 class _Profiled:
-    """Torch's profiler over the program run layer by layer: each run is one pass, each kernel a sample."""
+    """Torch's profiler on the program, run layer by layer: each run is one pass with one sample per kernel."""
 
     def __init__(self, program: _Program, path: str) -> None:
         self.program, self.path = program, path

@@ -1,7 +1,7 @@
-"""DeepSparse on x86 CPUs: the one runtime here whose kernels skip unstructured zeros.
+"""DeepSparse on x86 CPUs: the only runtime here whose kernels skip unstructured zeros.
 
-Neural Magic's 1.8.0 is its last release and pins numpy below 2, so it runs in an environment of its own. Its analyser
-gives each kernel's time, kernel sparsity and utilisation: multiplications of the dense layer against the core's peak.
+Its last release, Neural Magic's 1.8.0, pins numpy below 2, so it runs in an environment of its own. Its analyser gives
+each kernel's time, kernel sparsity, and utilisation: the dense layer's multiplications against the core's peak.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 MANIFEST = {
     "install": "%hwprune setup deepsparse --accept-licence",
-    "opset": 18,  # the newest that its embedded runtime takes and torch's exporter writes by itself
-    # how far it was off where pruned models were measured too: benchmarks/results/deepsparse.md
-    "simulates": "kernels with zeros imposed at random on the dense weights: they say nothing of accuracy, and the "
-    "kernels of a pruned model may take another time",
+    "opset": 18,  # the newest that its embedded runtime takes and torch's exporter writes natively
+    # benchmarks/results/deepsparse.md compares simulated times with those of pruned models
+    "simulates": "kernels with zeros imposed at random on the dense weights: they say nothing about accuracy, and the "
+    "kernels of a pruned model may take longer or less",
 }
 
-# Where nothing is skipped, products come out just below the core's peak, and Winograd's 3x3 convolutions above it.
+# Without skipping, matrix products stay just below the core's peak, and Winograd's 3x3 convolutions exceed it.
 PEAK_OF_PRODUCTS, PEAK_OF_WINOGRAD = 1.1, 4.2
 PROFILE_S, SIMULATE_S = 0.05, 0.3  # of runs in one analysis
 FEWEST_ITERATIONS, MOST_ITERATIONS = 5, 1000
@@ -31,7 +31,7 @@ def probe() -> dict[str, Any]:
 
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
-            "numpy {} is installed beside DeepSparse, which then returns wrong outputs in silence; it takes numpy "
+            "numpy {} is installed beside DeepSparse, which then silently returns wrong outputs; it needs numpy "
             "below 2".format(np.__version__)
         )
     import onnx
@@ -57,25 +57,25 @@ def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 def simulate(
     model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, sparsity: float | None
 ) -> list[float]:
-    """Return milliseconds of runs with that share of every layer's weights imposed to be zero, None for as it is."""
+    """Return times in milliseconds with this share of every layer's weights set to zero; None sets none."""
     analysis = _Analysis(model, inputs, settings, folder)
     found = analysis.run(FEWEST_ITERATIONS, sparsity)
     wanted = analysis.iterations(SIMULATE_S)
-    if wanted > FEWEST_ITERATIONS:  # each analysis compiles anew, which is long where few runs are enough
+    if wanted > FEWEST_ITERATIONS:  # each analysis compiles again, which takes longer than the few runs needed
         found = analysis.run(wanted, sparsity)
     times: list[float] = found["iteration_times"]
     return times
 
 
 def _engine() -> Any:
-    os.environ["NM_DISABLE_ANALYTICS"] = "1"  # before the import: else it reports the machine's address
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"  # before the import, which otherwise reports the machine's address
     import deepsparse.engine
 
     return deepsparse.engine
 
 
 class _Prepared:
-    """A model in the operators that the engine has kernels for; it compiles when it loads, and keeps nothing."""
+    """A model in the operators that the engine has kernels for; it is compiled when it is loaded, and not saved."""
 
     def __init__(self, model: str, settings: dict[str, Any], folder: str) -> None:
         from ._deepsparse_graph import prepared
@@ -85,7 +85,7 @@ class _Prepared:
 
 
 class _Engine:
-    """A compiled model, at the batch size that its file has: given one, the engine would rewrite the file's shapes."""
+    """A model compiled for its file's batch size: given another, the engine would rewrite the file's shapes."""
 
     def __init__(self, prepared: _Prepared, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
         self.engine = _engine().Engine(prepared.path, batch_size=None, num_cores=settings["threads"])
@@ -95,7 +95,7 @@ class _Engine:
         self.engine.run(self.inputs, val_inp=False)
 
     def finish(self) -> None:
-        """Nothing goes on after a run."""
+        """Do nothing: a run has finished when it returns."""
 
     def outputs(self) -> list[Any]:
         outputs: list[Any] = self.engine.run(self.inputs)
@@ -109,7 +109,7 @@ def _in_order(names: list[str], inputs: dict[str, Any]) -> list[Any]:
 
 
 class _Analysis:
-    """The analyser compiles a model, runs it some times and gives means; analysing one compilation twice crashes."""
+    """The analyser compiles a model, runs it several times and gives means; analysing a compilation twice crashes."""
 
     def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
         from ._deepsparse_graph import prepared
@@ -156,7 +156,7 @@ class _Profile:
                 raise RuntimeError("two compilations of one model gave different kernels")
             rows.append(self._kernel(infos))
         covered = {name for row in rows for name in row["names"]}
-        alone = [name for name in self.weights if name not in covered]  # in a subgraph that names no nodes
+        alone = [name for name in self.weights if name not in covered]  # in a subgraph without names of nodes
         return rows + [_row([name], _op(name), FALLBACK, False, [0.0] * len(self.found), None) for name in alone]
 
     def _kernel(self, infos: Any) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class _Profile:
         return _row(names, (ops or [""])[0], kernel, sparse, us, utilization or None)
 
     def _sparse(self, kernel: str, names: list[str], utilization: float) -> bool | None:
-        """Tell by the name; a pyramid (layers run tile by tile) has none, but what beats the peak has skipped work."""
+        """Judge by the name; a pyramid (layers run tile by tile) has none, but above the peak it has skipped work."""
         if kernel.startswith("ks_"):
             return True
         if not kernel.startswith("pyramid"):

@@ -1,8 +1,8 @@
-"""Environments of their own, for toolchains that cannot share the kernel's: which there are, and where they lie.
+"""Separate environments for toolchains that cannot share the kernel's: which exist, and where they are.
 
-A toolchain has one when `requirements/NAME.txt` exists: every package pinned, and a header of `# key: value` lines with
-the Pythons it takes and, where its licence restricts use, what that says. An environment is there when its entry in the
-data folder says so; the entry is written last, in one move, so a half-made folder is never taken for a good one.
+A toolchain has one if `requirements/NAME.txt` exists: every package pinned, and a header of `# key: value` lines with
+the Python versions it takes and, if its licence restricts use, what that says. An environment exists if it has an entry
+in the data folder. The entry is written last, in one move, so an incomplete folder is never used.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FOLDER_VARIABLE = "HWPRUNE_ENVIRONMENTS"
 
 @dataclass(frozen=True)
 class Pins:
-    """What an environment is made of: `text` is its requirements, `python` the versions of Python that it takes.
+    """What an environment is made from: `text` is its requirements, `python` the Python versions that it takes.
 
-    `licence` is what a licence says that restricts use, None for one that does not.
+    `licence` quotes how the licence restricts use, None if it does not.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Pins:
 
     @property
     def key(self) -> str:
-        """Name these very pins: an environment made of others is outdated."""
+        """Return a name for exactly these pins; an environment made from others is outdated."""
         return hashlib.sha256(f"{self.python}\n{self.text}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment that is there, whole: its interpreter, its packages, and its size on disk in bytes.
+    """A complete environment: its interpreter, its packages, and its size on disk in bytes.
 
-    `licence_accepted` is the day on which somebody accepted the licence, where there is one to accept.
+    `licence_accepted` is the day on which its licence was accepted, if it has one that must be.
     """
 
     name: str
@@ -63,27 +63,27 @@ class Environment:
 
 
 def root() -> Path:
-    """Return the folder of all environments: the user's data folder, or what HWPRUNE_ENVIRONMENTS says."""
+    """Return the folder of all environments: HWPRUNE_ENVIRONMENTS if set, else one in the user's data folder."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else platformdirs.user_data_path("jupyter-hwprune") / "environments"
 
 
 def names() -> list[str]:
-    """Return what has, or could have, an environment of its own."""
+    """Return the names that can have an environment of their own."""
     return sorted(path.stem for path in REQUIREMENTS.glob("*.txt"))
 
 
 def pins_of(name: str) -> Pins:
-    """Read the pins of an environment; raises InputError for a name that has none."""
+    """Read the pins of an environment; raises InputError for a name without one."""
     if name not in names():
         raise InputError(
             f"{name!r} has no environment of its own to set up. These have one: {', '.join(names())}. All other "
-            "toolchains are installed beside the kernel; `%hwprune doctor` gives the command for each."
+            "toolchains are installed in the kernel's environment; `%hwprune doctor` gives the command for each."
         )
     lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     header = {match[1]: match[2] for line in lines if (match := re.match(r"# ([a-z-]+): (.+)", line))}
     requirements = [line for line in lines if not line.startswith("#")]
-    # a program of torch's does not cross its versions, so what reads one has the kernel's own torch
+    # an ExportedProgram cannot be read by another version of torch, so its reader gets the kernel's
     held = [f"{package}=={_version_here(package)}" for package in header.get("kernel", "").split()]
     return Pins(
         name,
@@ -100,7 +100,7 @@ def _version_here(package: str) -> str:
 
 
 def find(name: str) -> Environment | None:
-    """Return the environment of this name that is there and whole, of whatever pins; None where there is none."""
+    """Return the complete environment of this name, also an outdated one; None if there is none."""
     try:
         environment = Environment(**json.loads(entry_of(name).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -121,7 +121,7 @@ def enter(environment: Environment) -> None:
 
 
 def interpreter_of(name: str) -> Path:
-    """Return the interpreter of an environment; raises InputError with the cure where it is missing or outdated."""
+    """Return the interpreter of an environment; raises InputError, with the cure, if it is missing or outdated."""
     environment = find(name)
     missing = obstacle(name, environment)
     if missing is not None or environment is None:
@@ -130,11 +130,11 @@ def interpreter_of(name: str) -> Path:
 
 
 def obstacle(name: str, environment: Environment | None) -> str | None:
-    """Say why an environment cannot be used, None where it can."""
+    """Say why an environment cannot be used, None if it can."""
     if environment is None:
         return "it has not been set up here"
     if environment.key != pins_of(name).key:
-        return "it was made of other versions than this package, with the torch of this kernel, asks for"
+        return "it has other versions than this package, with the torch of this kernel, needs"
     return None
 
 
@@ -143,7 +143,7 @@ def setup_line(name: str) -> str:
 
 
 def sweep(name: str, *, keep: Path | None = None) -> None:
-    """Remove all folders of this name but one: older environments, and what broken attempts left."""
+    """Remove all folders of this name but one: older environments and the rest of failed attempts."""
     for folder in root().glob(f"{name}-*"):
         if folder != keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Make an environment: find a Python for it, make it empty, install the pins, check it, and only then enter it.
+"""Make an environment: find a Python, create an empty environment, install the pins, check it, then register it.
 
-uv finds the Python (and downloads one where there is none) and makes the environment; pip, inside it, installs, since
-pip is what the user's own indexes and wheel folders are configured for, and its cache keeps every finished download.
-Each attempt has a folder of its own, so that a process which outlives a killed attempt writes where nobody looks.
+uv finds a Python (or downloads one) and creates the environment. pip, inside it, installs the packages, since the
+user's own indexes and wheel folders are configured for pip, and its cache keeps every finished download. Each attempt
+gets a new folder, so a process that outlives a killed attempt cannot write into a later one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .environments import Environment, Pins, enter, entry_of, find, obstacle, pi
 from .process import Progress
 
 Check = Callable[[Path], str | None]
-"""Try what was installed with its own interpreter: None when it works, or what is wrong."""
+"""Checks an installation with its own interpreter: returns None if it works, or what is wrong."""
 
 POLL_S = 0.25
 WORDS = 400  # characters of an installer's last words that an error shows
@@ -39,16 +39,16 @@ VERSION = "import platform; print(platform.python_version())"
 def make(
     name: str, check: Check, progress: Progress, *, accept_licence: bool = False, python: str | None = None
 ) -> Environment:
-    """Return the environment of this name, made where it is missing or outdated. A second caller waits for the first.
+    """Return the environment of this name; make it if it is missing or outdated. A second caller waits for the first.
 
-    Raises InputError for an unknown name, a licence that was not accepted, or a Python that will not do, and
-    ToolchainError when the installation fails; what was begun is then gone, and finished downloads are kept.
+    Raises InputError for an unknown name, a licence that was not accepted, or an unsuitable Python, and ToolchainError
+    when the installation fails; the incomplete environment is then removed, and finished downloads are kept.
     """
     pins = pins_of(name)
     with _folder_lock(name, progress):
         there = find(name)
         if there is not None and obstacle(name, there) is None and python is None:
-            progress("setup", "trying the one that is there")
+            progress("setup", "checking the existing environment")
             if check(Path(there.interpreter)) is None:
                 return there
         if pins.licence is not None and not accept_licence:
@@ -70,7 +70,7 @@ def make(
 
 
 def remove(name: str, progress: Progress) -> bool:
-    """Remove an environment and all that was left of it; returns whether there was one. Raises InputError."""
+    """Remove an environment and all its folders; return whether there was one. Raises InputError."""
     pins_of(name)
     with _folder_lock(name, progress):
         there = find(name)
@@ -81,7 +81,7 @@ def remove(name: str, progress: Progress) -> bool:
 
 @contextlib.contextmanager
 def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
-    """Hold the environments' folder for one name; the system lets go of it when the process dies."""
+    """Lock the environments' folder for one name; the system releases the lock when the process dies."""
     from filelock import FileLock, Timeout
 
     try:
@@ -91,11 +91,11 @@ def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
             try:
                 lock.acquire(timeout=POLL_S)
             except Timeout:
-                progress("wait", f"another setup of {name} is at work")
+                progress("wait", f"another setup of {name} is running")
     except OSError as error:
         raise InputError(
             f"The folder of environments, {root()}, cannot be used ({first_line(error)}). Set HWPRUNE_ENVIRONMENTS to "
-            "a folder that can be written, before the kernel starts."
+            "a writable folder before the kernel starts."
         ) from error
     try:
         yield
@@ -104,13 +104,13 @@ def _folder_lock(name: str, progress: Progress) -> Iterator[None]:
 
 
 def _find_python(pins: Pins, asked: str | None, progress: Progress) -> str:
-    """Return an interpreter that the pins take: the one asked for, one of this machine, or one that uv downloads."""
+    """Return an interpreter that fits the pins: the one asked for, one on this machine, or one that uv downloads."""
     from packaging.specifiers import SpecifierSet
 
     if asked is not None:
         version = _output([asked, "-I", "-c", VERSION]) or "no Python at all"
         if version[:1] != "3" or version not in SpecifierSet(pins.python):
-            raise InputError(f"--python {asked} is {version}, and {pins.name} takes Python {pins.python}.")
+            raise InputError(f"--python {asked} is {version}, but {pins.name} needs Python {pins.python}.")
         return asked
     progress("setup", f"looking for a Python {pins.python}")
     look = [_uv(), "python", "find", "--no-project", "--system", pins.python]
@@ -122,16 +122,16 @@ def _find_python(pins: Pins, asked: str | None, progress: Progress) -> str:
         found = _output(look)
         if found is None:
             raise InputError(
-                f"{pins.name} takes Python {pins.python}; none was found here, and none could be downloaded ({words}). "
-                f"Install Python 3.{newest} by your system's or conda's means, then repeat with --python and its path: "
+                f"{pins.name} needs Python {pins.python}; none was found here, and none could be downloaded ({words}). "
+                f"Install Python 3.{newest} with your system's package manager or conda, then repeat with its path: "
                 f"%hwprune setup {pins.name} --python /path/to/python3.{newest}"
             )
     return found
 
 
 def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress) -> Environment:
-    """Make the environment in `folder`, install into it, and try it."""
-    progress("setup", f"an empty environment of {base}")
+    """Make the environment in `folder`, install the pins, and check it."""
+    progress("setup", f"creating an empty environment with {base}")
     _must([_uv(), "venv", "--clear", "--seed", "--no-project", "--python", base, str(folder)], pins)
     interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     requirements = folder / "requirements.txt"
@@ -140,10 +140,10 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
     version = _output([str(interpreter), "-I", "-c", VERSION]) or ""
     listener = _Installing(progress, _packages(pins, version))
     _must([*pip, "--progress-bar", "off", "--requirement", str(requirements)], pins, listener)
-    progress("setup", "trying what was installed")
+    progress("setup", "checking the installation")
     wrong = check(interpreter)
     if wrong is not None:
-        raise ToolchainError(f"{pins.name} was installed and does not work: {wrong}. Nothing of it was kept.")
+        raise ToolchainError(f"{pins.name} was installed but does not work: {wrong}. The environment was removed.")
     packages = json.loads(_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "{}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Environment(
@@ -169,7 +169,7 @@ def _packages(pins: Pins, version: str) -> int:
 
 
 class _Installing:
-    """Turn pip's lines into progress: which package of how many."""
+    """Turn pip's output into progress: which package of how many."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self.progress, self.total, self.seen = progress, total, 0
@@ -188,13 +188,13 @@ def _must(command: list[str], pins: Pins, listener: Callable[[str], None] = lamb
     code, words = _run(command, listener)
     if code != 0:
         raise ToolchainError(
-            f"The environment of {pins.name} could not be made; the installer's last words: {words}. Nothing half-made "
-            f"was kept, finished downloads were: mend the cause and run %hwprune setup {pins.name} again."
+            f"The environment of {pins.name} could not be made; the installer's last output: {words}. The incomplete "
+            f"environment was removed, finished downloads are kept. Fix the cause, then run %hwprune setup {pins.name}."
         )
 
 
 def _run(command: list[str], listener: Callable[[str], None]) -> tuple[int, str]:
-    """Run a command, pass on its lines, and return its exit code and last words; leaving early kills its group."""
+    """Run a command, pass on its lines, and return its exit code and last output; leaving early kills its group."""
     environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
     with subprocess.Popen(  # noqa: S603 - uv, or the environment's own pip
         command,
@@ -222,7 +222,7 @@ def _run(command: list[str], listener: Callable[[str], None]) -> tuple[int, str]
 
 
 def _output(command: list[str]) -> str | None:
-    """Return what a short command prints, None where it fails."""
+    """Return what a short command prints, None if it fails."""
     environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
     try:
         done = subprocess.run(  # noqa: S603 - uv, or an interpreter

@@ -1,4 +1,4 @@
-"""What a toolchain says of itself: the literal MANIFEST of its file, read without running it."""
+"""The literal MANIFEST of a toolchain's file, which says what it can do; it is read without running the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Form = Literal["onnx", "program"]
 
 @dataclass(frozen=True)
 class Meter:
-    """A device's energy counter: what it is called, what cures its absence, and how long a window it needs.
+    """A device's energy counter: its name, the cure if it is missing, and the length of window that it needs.
 
-    Such a counter moves in steps of tens of milliseconds and samples a part of the time: `window_s` is what a reading
-    takes to be true, `settle_s` what the device takes to come to rest.
+    Such a counter is updated every few tens of milliseconds and samples only part of the time: a reading is accurate
+    over `window_s` seconds. The device needs `settle_s` seconds to become idle.
     """
 
     name: str
@@ -29,20 +29,20 @@ class Meter:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`install` is the command that makes the toolchain importable; all else has the commonest case as its default.
+    """`install` is the command that makes the toolchain importable; all other keys default to the commonest case.
 
-    takes:           the form it compiles: "onnx", or "program", a torch ExportedProgram in the dtype that is chosen
-    opset:           the version of ONNX's operators that it wants, None for the exporter's own
-    converts:        it runs a model in the dtype that is chosen, instead of as it comes
-    runs:            it has `load`, and so can run and time where its device is
-    cross_compiles:  it compiles for a device that is not here
-    estimates:       its artefacts carry an estimate by this cost model, in words; None for no estimate
+    takes:           the form it compiles: "onnx", or "program", a torch ExportedProgram in the chosen dtype
+    opset:           the ONNX operator set it needs, None for the exporter's own
+    converts:        it runs models in the chosen dtype instead of their own
+    runs:            it has `load` and `profile`, so it can run and time where its device is
+    cross_compiles:  it compiles for a device that is not on this machine
+    estimates:       the name of the cost model whose estimates its artefacts carry, None for no estimate
     rates:           it has `rate`, which times each layer alone, dense against sparse
-    chooses_kernels: it picks sparse kernels by itself, layer by layer, so that no layer need be given back
+    chooses_kernels: it chooses sparse kernels itself, layer by layer, so no layer has to get its dense weights back
     counts:          it has `count`, which reads hardware counters
     meter:           it has `meter`, which reads this energy counter
-    simulates:       it has `simulate`; this is what a simulation leaves out
-    checks:          it has `interpret`, which computes what an artefact does without its device
+    simulates:       it has `simulate`; the text says what a simulation leaves out
+    checks:          it has `interpret`, which computes an artefact's outputs without its device
     """
 
     install: str
@@ -64,7 +64,7 @@ NAMES = {field.name for field in fields(Manifest)}
 
 
 def manifest_in(file: Path) -> Manifest:
-    """Read a file's MANIFEST; raises InputError, with the cure, where it has none or a wrong one."""
+    """Read a file's MANIFEST; raises InputError, with the cure, if it is missing or wrong."""
     return _read(file, file.stat().st_mtime_ns)
 
 
@@ -92,6 +92,6 @@ def _literal(file: Path) -> dict[str, Any]:
             if isinstance(found, dict):
                 return found
     raise InputError(
-        f"{file} is no toolchain: it has no MANIFEST, a dict of plain values that says what it can do. "
+        f"{file} is not a toolchain: it has no MANIFEST, a dict of plain values that says what it can do. "
         "jupyter_hwprune/toolchains/contract.py shows one."
     )

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU. Its trace names operators and layouts, not kernels; it has no kernel that skips zeros."""
+"""ONNX Runtime on the CPU. Its trace names operators and layouts, not kernels; none of its kernels skips zeros."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _options(settings: dict[str, Any]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; the worker's log is for its last words
+    options.log_severity_level = 3  # errors only: a failure shows the end of the worker's log
     options.intra_op_num_threads = settings["threads"]
     options.inter_op_num_threads = 1
     # idle threads of one session would otherwise spin on the cores while the next session is timed
@@ -69,7 +69,7 @@ class _Running:
         self.session.run(None, self.inputs)
 
     def finish(self) -> None:
-        """Nothing goes on after a run."""
+        """Do nothing: a run has finished when it returns."""
 
 
 class _Profile:

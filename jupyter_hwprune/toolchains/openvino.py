@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU. Its performance counters name each primitive and the model's nodes that it carries out."""
+"""OpenVINO on the CPU. Its performance counters name each primitive and the model's nodes that it computes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 MANIFEST = {"install": "pip install openvino"}
 
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")
-BLOCK_S = 0.03  # the counters' steps of a microsecond fade in a block of runs
+BLOCK_S = 0.03  # the counters' steps of one microsecond average out over a block of runs
 OPS = {"Convolution": "Conv", "GroupConvolution": "Conv", "Deconvolution": "ConvTranspose", "FullyConnected": "MatMul"}
 
 
@@ -56,7 +56,7 @@ class _Compiled:
         config = {
             "INFERENCE_NUM_THREADS": settings["threads"],
             "NUM_STREAMS": 1,
-            # left to itself the plugin computes in bfloat16 where the CPU can, which is not the model that was checked
+            # by default the plugin computes in bfloat16 if the CPU can, which is not the model that was checked
             "INFERENCE_PRECISION_HINT": "f32",
             "PERF_COUNT": counters,
         }
@@ -77,7 +77,7 @@ class _Request:
         self.request.infer()
 
     def finish(self) -> None:
-        """Nothing goes on after a run."""
+        """Do nothing: a run has finished when it returns."""
 
     def outputs(self) -> list[Any]:
         self.request.infer()
@@ -85,9 +85,9 @@ class _Request:
 
 
 class _Profile:
-    """The counters give the mean of all runs since compilation, in whole microseconds, the cold first one among them.
+    """The counters give the mean of all runs since compilation in whole microseconds, including the cold first one.
 
-    So a sample is the mean of a block of runs on a model compiled afresh, with the first run taken out again.
+    So each sample is the mean of a block of runs on a freshly compiled model, with the first run subtracted.
     """
 
     def __init__(self, model: Any, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class _Profile:
         self.samples.append([max(0.0, (both - one) / runs) for both, one in zip(together, first)])
 
     def _totals(self, runs: int) -> list[float]:
-        self.infos = self.request.request.get_profiling_info()  # in an order that all compilations share
+        self.infos = self.request.request.get_profiling_info()  # in an order that is the same for all compilations
         return [info.real_time.total_seconds() * 1e6 * runs for info in self.infos]
 
     def kernels(self) -> list[Any]:
@@ -126,5 +126,5 @@ class _Profile:
                 "us": [sample[place] for sample in self.samples],
             }
             for place, info in enumerate(self.infos)
-            if info.node_type not in NO_KERNELS  # not by its status: a kernel below a microsecond counts as not run
+            if info.node_type not in NO_KERNELS  # not by status: a kernel below one microsecond counts as not run
         ]

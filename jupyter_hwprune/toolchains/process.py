@@ -28,18 +28,18 @@ Progress = Callable[[str, str], None]
 waiting: ContextVar[Callable[[], AbstractContextManager[Callable[[], None]]]] = ContextVar(
     "waiting", default=lambda: nullcontext(lambda: None)
 )
-"""Entered as long as nothing is done but to wait for a worker. What it gives is called all the while, and ends the
-worker by what it raises. Who runs in a thread beside other work sets it, to leave the process to that meanwhile."""
+"""A context that is entered while the caller only waits for a worker. The function that it yields is called repeatedly;
+if it raises, the worker is ended. A run in a background thread sets it, to let other work use the process meanwhile."""
 
 WORKER = Path(__file__).with_name("_worker.py")
-CACHE = Path(platformdirs.user_cache_dir("jupyter-hwprune"))  # ours alone, also for what torch.compile makes
+CACHE = Path(platformdirs.user_cache_dir("jupyter-hwprune"))  # a cache of our own, also for torch.compile
 POLL_S = 0.02
 LAST_WORDS = 600  # characters of the worker's output that a failure shows
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A worker call without a result: the phase it was in, and what became of it in one sentence."""
+    """A worker call without a result: the phase it was in, and in one sentence what went wrong."""
 
     phase: str | None
     reason: str
@@ -47,7 +47,7 @@ class Failure:
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a temporary folder and remove it at the end; raises InputError where none can be made or filled."""
+    """Make a temporary folder and remove it at the end; raises InputError if it cannot be made or is full."""
     folder = new_folder()
     try:
         yield folder
@@ -56,14 +56,14 @@ def private_folder() -> Iterator[Path]:
 
 
 def new_folder() -> Path:
-    """Make a temporary folder that the caller removes; raises InputError where none can be made."""
+    """Make a temporary folder that the caller removes; raises InputError if it cannot be made."""
     with guarded_folder():
         return Path(tempfile.mkdtemp(prefix="hwprune-"))
 
 
 @contextlib.contextmanager
 def guarded_folder() -> Iterator[None]:
-    """Turn a full or read-only temporary folder into one clear paragraph."""
+    """Raise InputError, with the cure, for a full or read-only temporary folder."""
     try:
         yield
     except OSError as error:
@@ -98,9 +98,9 @@ def call(
 ) -> dict[str, Any] | Failure:
     """Run one request in a worker process and return its result, or how it failed.
 
-    `python` is the interpreter of the toolchain's own environment, None for the kernel's, whose packages no other
-    interpreter is shown. The paths in the request are relative to `folder`, all but the toolchain's.
-    The worker's whole process group is killed when this function is left early: on an interrupt, at once.
+    `python` is the interpreter of the toolchain's own environment, None for the kernel's; no other interpreter sees the
+    kernel's packages. The paths in the request are relative to `folder`, except the toolchain's.
+    If this function is left early, as on an interrupt, the worker's whole process group is killed at once.
     """
     name = request["action"]
     result_path, progress_path, log_path = (
@@ -124,7 +124,7 @@ def call(
         return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}")
     lacking = [key for key in request["answer"] if key not in result]
     if lacking:
-        return Failure(phase, f"it does not keep the contract: its answer lacks {', '.join(lacking)}")
+        return Failure(phase, f"it breaks the contract of toolchains: its answer lacks {', '.join(lacking)}")
     return result
 
 
@@ -150,7 +150,7 @@ def _wait(
     timeout_s: float,
     stop: threading.Event | None,
 ) -> tuple[str | None, str | None]:
-    """Pass on the worker's progress until it ends; returns its last phase, and why it was ended where it was."""
+    """Pass on the worker's progress until it ends; return its last phase, and why it was stopped if it was."""
     phase = None
     with waiting.get()() as still_wanted, process, progress_path.open() as lines:
         try:
@@ -182,7 +182,7 @@ def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
-        return  # once it has been waited for, its number may be another's
+        return  # its process id may belong to another process by now
     with contextlib.suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -191,14 +191,14 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Give every thread pool that a vendor may bring along the same size."""
+    """Return environment variables that give every vendor's thread pool the same size."""
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     caches = {name: str(CACHE / name.lower()) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     return caches | os.environ | dict.fromkeys(pools, str(threads))
 
 
 def _import_path() -> list[str]:
-    """Return where the kernel finds packages beyond its own site, less the folder of the user's notebook."""
+    """Return the kernel's import path for the worker, without the folder of the user's notebook."""
     here = Path.cwd()
     entries = [Path(entry) for entry in sys.path if entry]
     return [str(entry) for entry in entries if entry.is_dir() and entry != here]
@@ -212,9 +212,9 @@ def _ending(returncode: int) -> str:
     if returncode >= 0:
         return f"ended with exit code {returncode}"
     name = signal.Signals(-returncode).name
-    return f"was killed by {name}" + (" (often for want of memory)" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (" (often because memory ran out)" if name == "SIGKILL" else "")
 
 
 def _last_words(log: Path) -> str:
     words = " ".join(log.read_text(errors="replace").split())[-LAST_WORDS:]
-    return f"; its last words: {words}" if words else ""
+    return f"; its last output: {words}" if words else ""

@@ -1,7 +1,7 @@
-"""TensorRT on an NVIDIA GPU: it times sparse kernels against dense ones layer by layer, and picks for itself.
+"""TensorRT on an NVIDIA GPU: it times sparse kernels against dense ones layer by layer, and picks one itself.
 
-Which it picked stands in two places, and neither is documented: in its log, worded in one way up to 8.6 and in another
-later, and in the names of its tactics. Where neither tells, nothing is claimed. APIs of 8.6, 10 and 11:
+Which one it picked can be read in two places, neither of them documented: its log, worded differently up to 8.6 and
+later, and the names of its tactics. If neither tells, the report claims nothing. APIs of 8.6, 10 and 11:
 https://docs.nvidia.com/deeplearning/tensorrt
 """
 
@@ -34,11 +34,11 @@ DTYPES = {
     "INT64": "int64",
     "BOOL": "bool",
 }
-"""Of TensorRT's DataType to torch's, by name: which there are depends on the version, and numpy lacks some."""
+"""TensorRT's data types and torch's, by name: which ones exist depends on the version, and numpy lacks some."""
 
 
 class Gpu(_nvidia.Gpu):
-    """The device, with a stream of our own: on the default one TensorRT synchronises more than it has to."""
+    """The device, with a stream of its own: on the default one TensorRT synchronises more than necessary."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def load(artefact: _Engine, inputs: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
-    """Profile the very engine that was compiled, where one was: a second build may pick other kernels."""
+    """Profile the engine that was compiled before, if there is one: a second build may pick other kernels."""
     built = _session().built
     known = next((each for each in built if each[0] == model), None)
     if known is not None:
@@ -85,7 +85,7 @@ def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
-    """Build the pruned model and say which layers TensorRT runs sparsely; None in `picked` where it does not tell."""
+    """Build the pruned model and say which layers TensorRT runs sparsely; `picked` is None if it does not say."""
     say("rate", "building the pruned engine")
     told = _Engine(models["pruned"], settings).told
     return [told.rated(layer) for layer in settings["layers"]]
@@ -101,9 +101,9 @@ def _session() -> _Session:
 
 
 class _Session:
-    """What a process has one of: the logger that TensorRT keeps, the builder, the runtime, the device.
+    """The objects that a process needs once: TensorRT's logger, the builder, the runtime, the device.
 
-    The builder comes first: without a working GPU it raises, where a runtime ends the process.
+    The builder is made first: without a working GPU it raises, while making a runtime would end the process.
     """
 
     def __init__(self) -> None:
@@ -116,9 +116,9 @@ class _Session:
         except TypeError as error:
             raise RuntimeError(f"TensorRT finds no GPU that it can use: {self.complaints() or error}") from error
         self.gpu = GPU()
-        self.built: list[tuple[str, _Engine]] = []  # with the models they came from, until they are profiled
+        self.built: list[tuple[str, _Engine]] = []  # engines by their models, until they are profiled
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019 - there is one session, as long as the process
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - there is one session, which lives as long as the process
     def runtime(self) -> Any:
         return self.trt.Runtime(self.log)
 
@@ -135,26 +135,26 @@ class _Session:
         kinds = trt.NetworkDefinitionCreationFlag
         typed = hasattr(kinds, "STRONGLY_TYPED")
         if not typed and dtype == "bfloat16":
-            raise RuntimeError(f"TensorRT {trt.__version__} has no bfloat16; --dtype float16 is there")
+            raise RuntimeError(f"TensorRT {trt.__version__} has no bfloat16; use --dtype float16")
         network = self.builder.create_network(1 << int(kinds.STRONGLY_TYPED if typed else kinds.EXPLICIT_BATCH))
         parser = trt.OnnxParser(network, self.log)
         if not parser.parse_from_file(model):
             errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
             raise RuntimeError(f"TensorRT cannot read this model: {errors or self.complaints()}")
         config = self.builder.create_builder_config()
-        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)  # a permission: dense weights are not touched
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)  # only allows sparse kernels: dense weights are not changed
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if not typed and dtype == "float16":
             config.set_flag(trt.BuilderFlag.FP16)
         plan = self.builder.build_serialized_network(network, config)
         if plan is None:
-            raise RuntimeError(f"TensorRT cannot build this model: {self.complaints() or 'it does not say why'}")
+            raise RuntimeError(f"TensorRT cannot build this model: {self.complaints() or 'it gives no reason'}")
         return plan, [network.get_output(i).name for i in range(network.num_outputs)]
 
 
 def _logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Hears every message, also the thousands of VERBOSE, and keeps what is asked for later."""
+        """Receives every message, including thousands of VERBOSE ones, and keeps those that are needed later."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -172,7 +172,7 @@ def _logger(trt: Any) -> Any:
 
 
 class _Engine:
-    """An engine, with what its builder and its inspector say of its layers."""
+    """An engine, with what its builder and its inspector report about its layers."""
 
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
         self.files: dict[str, str] = {}
@@ -196,7 +196,7 @@ class _Engine:
 
 
 class _Bound:
-    """An engine's context with the inputs in place, and memory for what comes out."""
+    """An engine's context with its inputs in place, and memory for its outputs."""
 
     def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
         self.own, self.session, self.gpu = engine, engine.session, engine.session.gpu
@@ -208,7 +208,7 @@ class _Bound:
             name = engine.engine.get_tensor_name(number)
             self.values[name] = value = self._value(name, inputs)
             if not self.context.set_tensor_address(name, value.data_ptr()):
-                raise RuntimeError(f"TensorRT takes no memory for {name}: {self.session.complaints()}")
+                raise RuntimeError(f"TensorRT did not accept the memory for {name}: {self.session.complaints()}")
 
     def _value(self, name: str, inputs: dict[str, Any]) -> Any:
         torch, trt, engine = self.gpu.torch, self.session.trt, self.own.engine
@@ -231,7 +231,7 @@ class _Bound:
 
 
 class _Running(_Bound):
-    """An engine started as one CUDA graph, where it lets itself be captured."""
+    """An engine started as one CUDA graph if it can be captured."""
 
     def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
         super().__init__(engine, inputs)
@@ -243,7 +243,7 @@ class _Running(_Bound):
         self.run: Callable[[], Any] = self.enqueue
         try:
             self.run = self.gpu.graph(self.enqueue)
-        except Exception as error:  # noqa: BLE001 - whatever hinders a graph, the engine runs without one
+        except Exception as error:  # noqa: BLE001 - the engine runs without a graph, whatever the reason
             self.finish()
             self.facts.update(way="kernel by kernel", refused=[str(error)])
 

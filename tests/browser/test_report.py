@@ -51,7 +51,7 @@ def test_notebook_7_shows_the_same_and_has_the_side_panel(lab: Lab) -> None:
     assert shown.text_content() == in_lab  # the least important columns give way to Notebook's narrower page
     side = lab.open_side_panel()
     expect(side.get_by_test_id("run")).to_contain_text("net for x86-cpu, channel/8")
-    expect(side.get_by_text("No model is here: torch is not imported yet.")).to_be_visible()
+    expect(side.get_by_text("There is no model: torch is not imported yet.")).to_be_visible()
 
 
 def test_the_table_sorts_by_each_head_both_ways(lab: Lab) -> None:

@@ -17,7 +17,7 @@ def test_it_lists_the_models_writes_a_cell_and_runs_it(lab: Lab) -> None:
     path = documents.write(lab.server.notebooks, "run.ipynb", documents.code(documents.SETUP), documents.code("1 + 1"))
     lab.open(path)
     side = lab.open_side_panel()
-    expect(side.get_by_text("No model is here: torch is not imported yet.")).to_be_visible()
+    expect(side.get_by_text("There is no model: torch is not imported yet.")).to_be_visible()
     lab.run(0)
     expect(side.get_by_test_id("model-net")).to_contain_text("Sequential, 16.8 k parameters")
     side.get_by_test_id("target").select_option("x86-cpu")
@@ -49,7 +49,7 @@ def test_a_value_that_cannot_be_is_refused_with_a_sentence(lab: Lab) -> None:
     side.get_by_test_id("sparsity").fill("1.5")
     expect(side.get_by_test_id("insert")).to_be_disabled()
     expect(side.get_by_test_id("sparsity")).to_have_accessible_description(
-        "The share that goes is above 0 and below 1, such as 0.5."
+        "Write a share above 0 and below 1, such as 0.5."
     )
 
 
@@ -97,7 +97,7 @@ def test_it_says_that_it_waits_where_a_busy_kernel_has_no_subshells(lab: Lab) ->
     lab.start_cell(1)
     expect(lab.prompt(1)).to_have_text("[*]:")
     side = lab.open_side_panel()
-    expect(side.get_by_test_id("hindrance")).to_have_text("The panel waits for the kernel, which is busy.")
+    expect(side.get_by_test_id("hindrance")).to_have_text("The kernel is busy; the panel updates when it is free.")
     expect(side.get_by_test_id("model-net")).to_be_hidden()
     lab.command("notebook:interrupt-kernel")
     lab.wait_for_end(1)

@@ -1,15 +1,15 @@
-/** What a kernel or a notebook's output says, believed only where it is of the form that the schema gives. */
+/** Check what a kernel or a notebook's output says against the schema before it is used. */
 import type { Answers } from './answers';
 import schema from './answers.schema.json';
 
 export type Subject = keyof Answers;
 
-/** Return the value as the answer to a subject, or null where it is not of that form. */
+/** Return the value as the answer to a subject, or null if it does not fit the schema. */
 export function checked<S extends Subject>(subject: S, value: unknown): Answers[S] | null {
   return fits(schema.properties[subject], value) ? (value as Answers[S]) : null;
 }
 
-/** As much of JSON schema as ours uses. */
+/** The part of JSON schema that ours uses. */
 interface Kind {
   $ref?: string;
   type?: string;
@@ -46,7 +46,7 @@ function fits(kind: Kind, value: unknown): boolean {
   }
 }
 
-/** Fields that a later version adds do no harm; those that this one reads have to be there. */
+/** Every field that this version reads must be present; fields added by a later version are ignored. */
 function fieldsFit({ properties = {}, additionalProperties: rest }: Kind, value: Record<string, unknown>): boolean {
   return (
     Object.entries(properties).every(([name, kind]) => Object.hasOwn(value, name) && fits(kind, value[name])) &&

@@ -11,9 +11,9 @@ export interface Answers {
   progress: Progress;
 }
 /**
- * What a line could name: models, inputs, and functions of a model that may be a score.
+ * What a line can name: models, inputs, and functions that may score a model.
  *
- * `model` and `input` are what `%hwprune` takes where the line names none, or null with the reason. `loaded` is whether `%load_ext` has been run, `torch` whether the user has imported it.
+ * `model` and `input` are what `%hwprune` uses if the line names none, or null with the reason. `loaded` says whether `%load_ext` has been run, `torch` whether the user has imported it.
  */
 export interface Namespace {
   loaded: boolean;
@@ -27,7 +27,7 @@ export interface Namespace {
   no_input: string | null;
 }
 /**
- * `parameters` is null where lazy ones have no shape yet.
+ * A model; `parameters` is null if lazy ones have no shape yet.
  */
 export interface Model {
   name: string;
@@ -42,7 +42,7 @@ export interface Tensor {
   dtype: string;
 }
 /**
- * What the options take: the rows of the matrix, and what can be ranked by where channels go, or weights.
+ * The values that options take: targets and their aliases, patterns, importances, allocations.
  */
 export interface Choices {
   targets: TargetOffered[];
@@ -69,7 +69,7 @@ export interface Machine {
   parts: Part[];
 }
 /**
- * Which toolchains measure a target on this machine, and what hinders the others.
+ * The toolchains that measure a target on this machine, and the obstacles of the others.
  */
 export interface TargetState {
   name: string;
@@ -82,7 +82,7 @@ export interface Obstacle {
   cure: string | null;
 }
 /**
- * A toolchain, an environment or a meter: how it stands, what it says of itself, and what helps.
+ * A toolchain, an environment or a meter: its state, what was found, and the cure.
  */
 export interface Part {
   name: string;
@@ -91,7 +91,7 @@ export interface Part {
   cure: string | null;
 }
 /**
- * The package is here, and answers comms of that target from now on; `subjects` are what it can be asked.
+ * The package is installed and answers comms of this target from now on; `subjects` can be asked for.
  */
 export interface Listening {
   version: string;
@@ -99,9 +99,9 @@ export interface Listening {
   subjects: string[];
 }
 /**
- * How far a run is, as the lab extension reads it beside the line.
+ * How far a run is, as data for the lab extension.
  *
- * `phase` is one of prune, export, compile, check, profile, measure, or a form's own; `summary` is how it ended.
+ * `phase` is prune, export, compile, check, profile, measure, or another of the form's own; `summary` says how the run ended.
  */
 export interface Progress {
   state: 'running' | 'done' | 'stopped';

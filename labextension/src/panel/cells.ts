@@ -1,15 +1,15 @@
-/** What the panel does to a notebook's cells: always to one that it names, wherever the selection is meanwhile. */
+/** Insert, run and show cells of a notebook: always a given cell, whatever is selected meanwhile. */
 import type { Cell } from '@jupyterlab/cells';
 import { type Notebook, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 
 const LOADS = /^\s*%(load|reload)_ext\s+jupyter_hwprune\b/m;
 
-/** Whether a cell loads the magics, as far as the notebook's text tells. */
+/** Whether the source of some cell loads the magics. */
 export function isLoadedBy(notebook: Notebook): boolean {
   return notebook.widgets.some(cell => cell.model.type === 'code' && LOADS.test(cell.model.sharedModel.source));
 }
 
-/** Write a code cell below the active one, make it the active one, and return it; null where the notebook is gone. */
+/** Insert a code cell below the active one, make it active, and return it; null if the notebook is closed. */
 export function insertBelow(notebook: Notebook, source: string): Cell | null {
   const cells = notebook.model?.sharedModel;
   if (cells === undefined) {

@@ -1,4 +1,4 @@
-/** Reports side by side, as words: what differs, and whether their times may be compared at all. */
+/** Compare reports side by side: what differs, and whether their times can be compared at all. */
 import type { Report } from '../report';
 import { deciding, estimatedRatio, timedOf } from '../view/deciding';
 import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
@@ -15,7 +15,7 @@ export interface Row {
 
 export interface Comparison {
   rows: Row[];
-  /** Why the times of some of them say nothing of one another; empty where they do. */
+  /** Why the times of some of them cannot be compared; empty if they can. */
   cautions: string[];
 }
 
@@ -47,7 +47,7 @@ const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => stri
 
 const LONGEST = 160;
 
-/** What a time depends on beside the model. */
+/** The rows that a time depends on besides the model. */
 const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
 /** And a compiler's estimate: what it is of. */
 const ESTIMATED_FOR = ['device', 'unit', 'batch', 'data type'];
@@ -81,9 +81,7 @@ function cautions(reports: SeenReport[]): string[] {
           `${estimated.length} of these ${reports.length} ${estimated.length === 1 ? 'is' : 'are'} a compiler's estimate, without numbers beside times.`,
         ]
       : []),
-    ...(missing > 0
-      ? [`${missing} of these ${reports.length} ${missing === 1 ? 'has' : 'have'} no times: not measured.`]
-      : []),
+    ...(missing > 0 ? [`${missing} of these ${reports.length} ${missing === 1 ? 'was' : 'were'} not measured.`] : []),
   ];
 }
 

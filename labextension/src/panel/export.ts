@@ -1,4 +1,4 @@
-/** A report of the notebook as a file of its own, `.hwprune.json`. */
+/** Save a report of the notebook as a `.hwprune.json` file. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { PathExt } from '@jupyterlab/coreutils';
@@ -45,7 +45,7 @@ async function exportReport(app: JupyterFrontEnd, tracker: INotebookTracker): Pr
       format: 'text',
       content: JSON.stringify(data),
     });
-    Notification.success(`The report is in ${path}`, {
+    Notification.success(`The report was saved as ${path}`, {
       autoClose: 8000,
       actions: [
         {
@@ -57,11 +57,11 @@ async function exportReport(app: JupyterFrontEnd, tracker: INotebookTracker): Pr
       ],
     });
   } catch (error) {
-    Notification.error(`The report could not be written: ${error instanceof Error ? error.message : String(error)}`);
+    Notification.error(`The report could not be saved: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
-/** The data of the active cell's last report, null where it has none. */
+/** The data of the active cell's last report, null if it has none. */
 function reportData(tracker: INotebookTracker): unknown {
   const cell = tracker.activeCell?.model;
   const outputs = cell && isCode(cell) ? outputsOf(cell) : [];
@@ -77,7 +77,7 @@ function folderOf(notebook: NotebookPanel): string {
   return PathExt.dirname(notebook.context.path);
 }
 
-/** The notebook, the model and the target, in letters that every file system takes. */
+/** The notebook, the model and the target, in characters that every file system accepts. */
 function nameFor(notebook: NotebookPanel, data: unknown): string {
   const reading = read(data);
   const request = typeof reading === 'string' ? null : reading.report.request;

@@ -1,8 +1,8 @@
-/** New files that take nobody's place. */
+/** Save new files without overwriting existing ones. */
 import { PathExt } from '@jupyterlab/coreutils';
 import type { Contents } from '@jupyterlab/services';
 
-/** Save under a name that is free in the folder: `name.ext`, or `name-1.ext` and so on; returns the path. */
+/** Save under the first free name in the folder, `name.ext`, `name-1.ext` and so on; return the path. */
 export async function saveNew(
   contents: Contents.IManager,
   folder: string,

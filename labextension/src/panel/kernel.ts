@@ -1,4 +1,4 @@
-/** How a kernel is asked for what the panel shows, without disturbing what runs in it. */
+/** Ask a kernel for what the panel shows, without disturbing a running cell. */
 import { PageConfig } from '@jupyterlab/coreutils';
 import { KernelMessage, type Kernel } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
@@ -25,8 +25,8 @@ const UNTRACKED = 'untracked_message_types';
 type Shell = string | null;
 
 /**
- * Let a subshell's work not pass for the kernel's: JupyterLab shows a kernel as idle as soon as any message to it is
- * done, also while a cell runs, but for those of the types in this list, which is there for the same reason.
+ * Keep a subshell's messages from changing the kernel's shown state: JupyterLab shows a kernel as idle as soon as any
+ * message to it is done, even while a cell runs, except for the message types in this list of its own.
  */
 export function leaveStatusAlone(): void {
   const known = JSON.parse(PageConfig.getOption(UNTRACKED) || '[]') as string[];
@@ -35,21 +35,21 @@ export function leaveStatusAlone(): void {
 }
 
 /**
- * A kernel that may be asked.
+ * A kernel that the panel can ask.
  *
- * An idle one is said hello to, by a user expression, which loads our module there; then it answers comms, on a subshell
- * where it has any, so also while a cell runs. A comm and not an execution: any execution, even a silent one, ends in
- * IPython's `post_execute`, where matplotlib closes the figures that a running cell is still drawing.
+ * A user expression greets an idle kernel and loads our module there. After that it answers comms, on a subshell if the
+ * kernel has them, so also while a cell runs. We use a comm because any execution, even a silent one, ends in IPython's
+ * `post_execute`, where matplotlib closes the figures that a running cell is still drawing.
  */
 export class AskedKernel implements IDisposable {
   private greeted = false;
-  private hello: Promise<Silence | null> | null = null; // the one that is under way
+  private hello: Promise<Silence | null> | null = null; // the greeting in progress
   private subshell: Promise<Shell> | null = null;
   private disposed = false;
 
   /**
    * @param isBusy whether a cell runs
-   * @param mayListen whether our magics may have been loaded, and with them what answers
+   * @param mayListen whether our magics may have been loaded, which also makes the kernel answer
    */
   constructor(
     readonly connection: Kernel.IKernelConnection,
@@ -72,7 +72,7 @@ export class AskedKernel implements IDisposable {
     void this.endSubshell();
   }
 
-  /** Ask for a subject; returns why there is no answer where there is none. */
+  /** Ask for a subject; returns the answer, or why there is none. */
   async ask<S extends Exclude<Subject, 'listening' | 'progress'>>(subject: S): Promise<Answers[S] | Silence> {
     try {
       const spec = await this.connection.spec;
@@ -85,7 +85,7 @@ export class AskedKernel implements IDisposable {
       }
       return await this.askByComm(subject);
     } catch (error) {
-      // a future is cancelled, or cannot be sent, when its kernel ends or restarts
+      // a future is cancelled or cannot be sent when its kernel ends or restarts
       return this.connection.isDisposed || this.connection.status !== 'idle'
         ? { why: 'gone' }
         : { why: 'failed', said: error instanceof Error ? error.message : String(error) };
@@ -93,9 +93,9 @@ export class AskedKernel implements IDisposable {
   }
 
   /**
-   * Have our module loaded; returns why it is not. A busy kernel may have loaded it by `%load_ext`.
+   * Load our module in the kernel; returns why that failed. A busy kernel may have loaded it by `%load_ext`.
    *
-   * A cell that reaches the kernel before our hello keeps it waiting to its end, as any cell does of any client.
+   * If a cell reaches the kernel before our greeting, the greeting waits until that cell ends.
    */
   private async greet(): Promise<Silence | null> {
     if (this.greeted) {
@@ -135,7 +135,7 @@ export class AskedKernel implements IDisposable {
     const id = UUID.uuid4();
     const answer = await this.opened(id, subject, shell);
     if (answer === null) {
-      const said = `asked for its ${subject}, it ended in an error`;
+      const said = `its answer about the ${subject} failed with an error`;
       return this.greeted ? { why: 'failed', said } : { why: 'busy' };
     }
     this.greeted = true;
@@ -143,7 +143,7 @@ export class AskedKernel implements IDisposable {
     return checked(subject, answer) ?? { why: 'too old' };
   }
 
-  /** Open a comm with the question; returns the data of the answer, null where the kernel gave none. */
+  /** Open a comm with the question; returns the data of the answer, null if the kernel gave none. */
   private async opened(id: string, subject: Subject, shell: Shell): Promise<unknown> {
     const message = KernelMessage.createMessage<KernelMessage.ICommOpenMsg<'shell'>>({
       msgType: 'comm_open',
@@ -176,10 +176,10 @@ export class AskedKernel implements IDisposable {
   }
 
   get answersWhileBusy(): boolean {
-    return this.connection.supportsSubshells; // JupyterLab before 4.5 has none, and not this field
+    return this.connection.supportsSubshells; // undefined in JupyterLab before 4.5, which has no subshells
   }
 
-  /** Our own subshell, made when it is first needed; null is the main one. */
+  /** Our own subshell, made when first needed; null is the main shell. */
   private ownSubshell(): Promise<Shell> {
     this.subshell ??= this.answersWhileBusy
       ? this.connection.requestCreateSubshell({}).done.then(reply => reply.content.subshell_id)
@@ -196,7 +196,7 @@ export class AskedKernel implements IDisposable {
     }
   }
 
-  /** What was begun ended with the old process. */
+  /** Forget everything that ended with the old process. */
   private readonly onStatus = (_: unknown, status: Kernel.Status): void => {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
       this.greeted = false;
@@ -205,7 +205,7 @@ export class AskedKernel implements IDisposable {
   };
 }
 
-/** Wait for an answer, but not for ever; undefined where there is none yet. */
+/** Wait for an answer for a limited time; undefined if there is none by then. */
 function withPatience<T>(answer: Promise<T>): Promise<T | undefined> {
   const tooLong = new Promise<undefined>(resolve => {
     window.setTimeout(() => {
@@ -215,7 +215,7 @@ function withPatience<T>(answer: Promise<T>): Promise<T | undefined> {
   return Promise.race([answer, tooLong]);
 }
 
-/** Why a kernel does not listen, by what came of saying hello; null where it does. */
+/** Why a kernel does not listen, from its reply to the greeting; null if it does. */
 function refusal(reply: unknown): Silence | null {
   const { status, ename, evalue, data } = (reply ?? {}) as Record<string, unknown>;
   if (status === 'ok' && checked('listening', (data as Record<string, unknown> | undefined)?.['application/json'])) {

@@ -1,4 +1,4 @@
-/** What the kernel of a notebook has said: what is in its namespace, what can be chosen, what is measured here. */
+/** What the panel knows from the notebook's kernel: its namespace, the choices, and what can be measured here. */
 import type { ISessionContext } from '@jupyterlab/apputils';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
@@ -8,7 +8,7 @@ import type { Choices, Machine, Namespace } from './answers';
 import { isLoadedBy } from './cells';
 import { AskedKernel, type Silence } from './kernel';
 
-/** Why the panel cannot ask. */
+/** Why the panel cannot ask the kernel. */
 export type Hindrance = Silence | { why: 'no notebook' } | { why: 'no kernel' } | { why: 'starting' };
 
 const ASK_AFTER_MS = 200;
@@ -17,10 +17,10 @@ export class Knowledge implements IDisposable {
   readonly changed = new Signal<this, void>(this);
   hindrance: Hindrance | null = { why: 'no notebook' };
   namespace: Namespace | null = null;
-  choices: Choices | null = null; // of whatever kernel told them last: they are the package's own
+  choices: Choices | null = null; // from any kernel: they are the same for all
   asking = false;
   askingMachine = false;
-  private readonly machines = new Map<string, Machine>(); // by the kind of kernel
+  private readonly machines = new Map<string, Machine>(); // by the kernel's name
   private notebook: NotebookPanel | null = null;
   private kernel: AskedKernel | null = null;
   private turn = 0;
@@ -47,7 +47,7 @@ export class Knowledge implements IDisposable {
     return this.machines.get(session?.session?.kernel?.name ?? session?.kernelPreference.name ?? '') ?? null;
   }
 
-  /** Only a panel that can be seen asks. */
+  /** The panel asks only while it is visible. */
   set visible(value: boolean) {
     this.shown = value;
     if (value) {
@@ -70,7 +70,7 @@ export class Knowledge implements IDisposable {
     this.timer = window.setTimeout(() => void this.ask(), ASK_AFTER_MS);
   }
 
-  /** Ask for what is in the namespace, and once for the choices; a later question makes an earlier one void. */
+  /** Ask for the namespace, and once for the choices; a later question cancels an earlier one. */
   async ask(): Promise<void> {
     this.turn += 1;
     const { turn } = this;
@@ -89,7 +89,7 @@ export class Knowledge implements IDisposable {
     this.choices = 'why' in choices ? this.choices : choices;
     if ('why' in namespace) {
       this.hindrance = namespace;
-      this.namespace = namespace.why === 'busy' ? this.namespace : null; // the last that it said, till it says more
+      this.namespace = namespace.why === 'busy' ? this.namespace : null; // until there is a newer answer
     } else {
       this.hindrance = null;
       this.namespace = namespace;
@@ -100,7 +100,7 @@ export class Knowledge implements IDisposable {
     }
   }
 
-  /** Ask what can be measured here: each toolchain is started for it, which takes seconds, and would disturb a run. */
+  /** Ask what can be measured here; this starts each toolchain, takes seconds, and would disturb a run. */
   async askMachine(): Promise<void> {
     const kernel = this.askable();
     if (kernel === null || this.askingMachine) {
@@ -118,7 +118,7 @@ export class Knowledge implements IDisposable {
     this.changed.emit();
   }
 
-  /** The kernel of the notebook, or null, and why not. */
+  /** The kernel of the notebook; null sets the hindrance. */
   private askable(): AskedKernel | null {
     const { session } = this;
     const connection = session?.session?.kernel;
@@ -146,7 +146,7 @@ export class Knowledge implements IDisposable {
     return this.notebook?.sessionContext ?? null;
   }
 
-  /** What an ended kernel has said is true no more. */
+  /** Forget what an ended kernel has said. */
   private readonly onKernelChanged = (): void => {
     this.turn += 1;
     this.asking = false;

@@ -1,11 +1,11 @@
-/** The `%hwprune` line that says what the form says: only what differs from the defaults, in the order of `%hwprune?`. */
+/** The `%hwprune` line for the form: only what differs from the defaults, in the order of `%hwprune?`. */
 import { quoted } from '../view/line';
 import table from './options.json';
 
-/** What the form's fields say, as text. */
+/** The form's fields as text. */
 export type Asked = typeof table.defaults;
 
-/** What the magic does where an option is not there; '' is for what depends on the target, or is not asked for. */
+/** The magic's defaults; '' if the default depends on the target, or there is none. */
 export const DEFAULTS: Asked = table.defaults;
 
 export function magicLine(asked: Asked): string {
@@ -20,17 +20,17 @@ export function magicLine(asked: Asked): string {
   return ['%hwprune', ...words].join(' ');
 }
 
-/** A model that is called as a form of the magic, or begins as an option does. */
+/** Put a model in brackets if the magic would take it for a subcommand or an option. */
 function isOtherwiseRead(model: string): boolean {
   return table.subcommands.includes(model) || model.startsWith('-');
 }
 
-/** A value that begins with a dash would be taken for an option of its own. */
+/** Join a value that begins with a dash to its option, or the magic would take it for another option. */
 function option(flag: string, value: string): string[] {
   return value.startsWith('-') ? [`${flag}=${quoted(value)}`] : [flag, quoted(value)];
 }
 
-/** A line magic ends with its line. */
+/** Put a value on one line: a line magic ends at the first line break. */
 function oneLine(value: string): string {
   return value.trim().replace(/\s*[\n\r\v\f\x85\u2028\u2029]+\s*/g, ' ');
 }
@@ -38,7 +38,7 @@ function oneLine(value: string): string {
 const WORDS =
   /^(False|None|True|and|as|assert|async|await|break|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|in|is|lambda|nonlocal|not|or|pass|raise|return|try|while|with|yield)$/;
 
-/** What the magic would refuse, by field, in words; it is said before the cell is written. */
+/** What the magic would refuse, by field; the form shows it before the cell is inserted. */
 export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   const found: Partial<Record<keyof Asked, string>> = {};
   const { pattern, sparsity, threads, variable } = asked;
@@ -46,13 +46,13 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
     found.pattern = 'Write 2:4 (any n:m), 16x16 (any AxB), channel, channel/8 or unstructured.';
   }
   if (sparsity.trim() !== '' && !(Number(sparsity) > 0 && Number(sparsity) < 1)) {
-    found.sparsity = 'The share that goes is above 0 and below 1, such as 0.5.';
+    found.sparsity = 'Write a share above 0 and below 1, such as 0.5.';
   }
   if (threads.trim() !== '' && !/^[1-9]\d*$/.test(threads.trim())) {
-    found.threads = 'A whole number, at least 1.';
+    found.threads = 'Write a whole number, at least 1.';
   }
   if (variable.trim() !== '' && (!/^[\p{L}_][\p{L}\p{N}_]*$/u.test(variable.trim()) || WORDS.test(variable.trim()))) {
-    found.variable = 'This is no name for a variable.';
+    found.variable = 'This is not a valid variable name.';
   }
   return found;
 }
@@ -65,7 +65,7 @@ function isPattern(text: string): boolean {
   return /^(unstructured|channel(\/[1-9]\d*)?|[1-9]\d*x[1-9]\d*)$/.test(text);
 }
 
-/** The share that n:m takes by itself, or null for a pattern that leaves it open. */
+/** The share that n:m removes, or null for a pattern that does not fix it. */
 export function fixedSparsity(pattern: string): number | null {
   const [kept, of] = pattern.trim().split(':').map(Number);
   return isPattern(pattern.trim()) && kept !== undefined && of !== undefined ? 1 - kept / of : null;

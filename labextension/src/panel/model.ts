@@ -1,4 +1,4 @@
-/** What the panel shows and does, apart from how it looks: the current notebook, its form, and its runs. */
+/** The panel's state and actions, apart from its looks: the current notebook, its form, and its runs. */
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
@@ -12,12 +12,12 @@ export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doc
 
 export class PanelModel implements IDisposable {
   readonly changed = new Signal<this, void>(this);
-  /** What the kernel says. */
+  /** What the kernel has told the panel. */
   readonly told = new Knowledge(() => this.watch?.isRunning ?? false);
   notebook: NotebookPanel | null = null;
   cancelling = false;
   comparing = false;
-  /** The sections that stand open, and the one that a command wants to be seen. */
+  /** The open sections, and the one that a command wants to show. */
   readonly open = new Set<Section>(['model', 'target', 'options', 'runs']);
   wanted: Section | null = null;
   private watch: NotebookWatch | null = null;
@@ -47,15 +47,15 @@ export class PanelModel implements IDisposable {
     Signal.clearData(this);
   }
 
-  // What is shown.
+  // What the panel shows.
 
-  /** The newest first. */
+  /** Newest first. */
   get reports(): Found[] {
     const found = this.watch?.reports ?? [];
     return [...found].sort((a, b) => (b.report.created ?? '').localeCompare(a.report.created ?? ''));
   }
 
-  /** Those that are chosen to be compared. */
+  /** The reports chosen for comparison. */
   get chosen(): Found[] {
     return this.reports.filter(each => this.picked.has(each.id));
   }
@@ -68,7 +68,7 @@ export class PanelModel implements IDisposable {
     return this.watch?.busy ?? false;
   }
 
-  /** The form as it stands, with the model that `%hwprune` would take by itself where none is chosen. */
+  /** The form, with the model that `%hwprune` would use by itself if none is chosen. */
   get asked(): Asked {
     const { form } = this;
     return form.model === '' ? { ...form, model: this.told.namespace?.model ?? '' } : form;
@@ -99,13 +99,13 @@ export class PanelModel implements IDisposable {
     }
   }
 
-  /** What the form of a notebook begins with. */
+  /** Set the initial form of a notebook. */
   setDefaults(defaults: Asked): void {
     this.defaults = defaults;
     this.changed.emit();
   }
 
-  /** Write the line as a cell below the active one, and run that very cell if wanted. */
+  /** Insert the line as a cell below the active one, and run that cell if wanted. */
   async insert(run: boolean): Promise<void> {
     const { notebook } = this;
     if (notebook === null || !this.canInsert) {
@@ -129,7 +129,7 @@ export class PanelModel implements IDisposable {
     try {
       await kernel.interrupt();
     } catch {
-      this.cancelling = false; // the server has refused; the run goes on, and so does its button
+      this.cancelling = false; // the server refused; the run goes on, so the button stays
       this.changed.emit();
     }
   }
@@ -149,7 +149,7 @@ export class PanelModel implements IDisposable {
     this.compare(this.comparing);
   }
 
-  /** Set the chosen runs side by side, where two or more are chosen. */
+  /** Show the chosen runs side by side if there are two or more. */
   compare(wanted: boolean): void {
     this.comparing = wanted && this.chosen.length > 1;
     this.changed.emit();
@@ -174,7 +174,7 @@ export class PanelModel implements IDisposable {
     this.changed.emit();
   }
 
-  // What happens elsewhere.
+  // Events from elsewhere.
 
   private readonly follow = (): void => {
     const current = this.tracker.currentWidget;

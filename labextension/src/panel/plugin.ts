@@ -15,7 +15,7 @@ const RANK = 850;
 interface Command {
   label: string;
   caption?: string;
-  /** Where it has no icon, a button of it is its label. */
+  /** A button for a command without an icon shows its label. */
   icon?: typeof pruneIcon;
   needsNotebook?: boolean;
   run: (model: PanelModel, open: () => void) => unknown;
@@ -32,13 +32,13 @@ const COMMANDS: Record<string, Command> = {
   },
   'hwprune:insert': {
     label: 'Insert the %hwprune Cell',
-    caption: 'Write the line of the panel below the active cell',
+    caption: 'Insert the panel’s line as a cell below the active one',
     needsNotebook: true,
     run: model => model.insert(false),
   },
   'hwprune:insert-and-run': {
     label: 'Insert the %hwprune Cell and Run It',
-    caption: 'Write the line of the panel below the active cell, and run that',
+    caption: 'Insert the panel’s line as a cell below the active one, and run it',
     needsNotebook: true,
     run: model => model.insert(true),
   },
@@ -132,7 +132,7 @@ async function followSettings(
   };
   apply();
   settings.changed.connect(apply);
-  await app.restored; // which has put the panel where it was the last time
+  await app.restored; // this puts the panel where it was last time
   apply();
   if (settings.composite.openAtStart === true) {
     open();

@@ -1,4 +1,4 @@
-/** The tutorials that the extension brings along: each is opened as a copy of the user's own. */
+/** The tutorials that come with the extension: each opens as a copy for the user to change. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, InputDialog, showErrorMessage } from '@jupyterlab/apputils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
@@ -53,14 +53,17 @@ async function openTutorial(app: JupyterFrontEnd, folder: string, name: unknown)
     });
     await app.commands.execute('docmanager:open', { path });
   } catch (error) {
-    await showErrorMessage(`${chosen.name} could not be written here`, error instanceof Error ? error : String(error));
+    await showErrorMessage(
+      `${chosen.name} could not be saved in this folder`,
+      error instanceof Error ? error : String(error)
+    );
   }
 }
 
 async function choose<T extends { title: string }>(all: T[]): Promise<T | undefined> {
   const { value } = await InputDialog.getItem({
     title: 'Pruning tutorials',
-    label: 'A copy is opened in the current folder.',
+    label: 'A copy opens in the current folder.',
     items: all.map(each => each.title),
     okLabel: 'Open',
   });

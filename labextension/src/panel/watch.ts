@@ -1,4 +1,4 @@
-/** What a notebook's outputs say: the reports in it, and how far the run is that goes on. No kernel is needed. */
+/** Watch a notebook's outputs for its reports and the progress of a run. No kernel is needed. */
 import type { ICodeCellModel, ICellModel } from '@jupyterlab/cells';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
@@ -17,14 +17,14 @@ const ENDS = ['dead', 'terminating', 'restarting', 'autorestarting'];
 
 type Output = ReturnType<ICodeCellModel['outputs']['get']>;
 
-/** A report in an output; `id` is its place. */
+/** A report in an output; `id` says in which. */
 export interface Found {
   id: string;
   cellId: string;
   report: Seen<Report>;
 }
 
-/** A run's latest word; `heardAt` is this page's clock when it came, `lives` whether its cell still runs. */
+/** A run's latest progress; `heardAt` is this page's clock when it came, `lives` whether its cell still runs. */
 export interface Course {
   cellId: string;
   progress: Progress;
@@ -42,13 +42,13 @@ const NOTHING: Content = { report: null, progress: null, heardAt: 0 };
 
 export class NotebookWatch implements IDisposable {
   readonly changed = new Signal<this, void>(this);
-  /** In the order of the notebook. */
+  /** In notebook order. */
   reports: Found[] = [];
-  /** The run that goes on, or the last one that did while the panel was there. */
+  /** The current run, or the last one since the panel was opened. */
   course: Course | null = null;
-  /** Whether a cell ran, or waited to, at the last look. */
+  /** Whether a cell was running or waiting at the last look. */
   busy = false;
-  private readonly contents = new WeakMap<Output, Content>(); // an output that changes is another object
+  private readonly contents = new WeakMap<Output, Content>(); // a changed output is a new object
   private timer: number | null = null;
   private disposed = false;
 
@@ -71,7 +71,7 @@ export class NotebookWatch implements IDisposable {
     Signal.clearData(this);
   }
 
-  /** Whether a cell runs, or waits to, at this moment: the kernel itself may not know of it yet. */
+  /** Whether a cell is running or waiting now; the kernel may not have it yet. */
   get isRunning(): boolean {
     return this.cells.some(runs);
   }
@@ -116,7 +116,7 @@ export class NotebookWatch implements IDisposable {
     return last?.progress ? { cellId: cell.id, progress: last.progress, heardAt: last.heardAt, lives } : null;
   }
 
-  /** How the run ended that was seen to go on, for as long as its cell shows it. */
+  /** How the last running run ended, for as long as its cell shows it. */
   private ended(cells: ICodeCellModel[]): Course | null {
     const cell = cells.find(each => each.id === this.course?.cellId);
     return cell === undefined ? null : this.courseOf(cell, false);
@@ -144,7 +144,7 @@ export class NotebookWatch implements IDisposable {
 
 type State = Pick<NotebookWatch, 'reports' | 'course' | 'busy'>;
 
-/** What an output says is read once, so the same object is the same word. */
+/** An output is read only once, so equal objects mean equal content. */
 function isSame(a: State, b: State): boolean {
   return (
     a.busy === b.busy &&

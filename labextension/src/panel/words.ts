@@ -1,28 +1,28 @@
-/** What the panel says of a kernel, of targets and of a run. */
+/** The panel's sentences about a kernel, targets and a run. */
 import type { Choices, Machine, Model, Progress, StackOffered, TargetOffered, TargetState, Tensor } from './answers';
 import type { Hindrance } from './knowledge';
 import { count } from '../view/format';
 
 export interface Message {
   said: string;
-  /** A line to run, where one helps. */
+  /** A line to run, if one helps. */
   line?: string;
 }
 
 export function hindranceWords(hindrance: Hindrance): Message {
   switch (hindrance.why) {
     case 'no notebook':
-      return { said: 'Open a notebook: this panel follows the one that you work in.' };
+      return { said: 'Open a notebook: this panel shows the one that you work in.' };
     case 'no kernel':
-      return { said: 'This notebook has no kernel. Its reports are shown below; start one to prune.' };
+      return { said: 'This notebook has no kernel. Its reports are shown below; start a kernel to prune.' };
     case 'starting':
       return { said: 'The kernel is starting.' };
     case 'busy':
-      return { said: 'The panel waits for the kernel, which is busy.' };
+      return { said: 'The kernel is busy; the panel updates when it is free.' };
     case 'gone':
       return { said: 'The kernel has ended or was restarted.' };
     case 'other language':
-      return { said: `%hwprune needs a Python kernel, and this one runs ${hindrance.language}.` };
+      return { said: `%hwprune needs a Python kernel, but this one runs ${hindrance.language}.` };
     case 'missing':
       return {
         said: 'jupyter-hwprune is not installed in this kernel. Run this in a cell:',
@@ -30,25 +30,26 @@ export function hindranceWords(hindrance: Hindrance): Message {
       };
     case 'too old':
       return {
-        said: 'The jupyter-hwprune in this kernel is of another version than this panel. Run this in a cell, then restart the kernel:',
+        said: 'This kernel has another version of jupyter-hwprune than this panel. Run this in a cell, then restart the kernel:',
         line: '%pip install --upgrade jupyter-hwprune',
       };
     case 'failed':
-      return { said: `The kernel could not say what is in it: ${hindrance.said}` };
+      return { said: `The kernel could not answer the panel: ${hindrance.said}` };
   }
 }
 
 export function aboutModel(model: Model): string {
-  const parameters = model.parameters === null ? 'parameters not made yet' : `${count(model.parameters)} parameters`;
+  const parameters =
+    model.parameters === null ? 'parameters not initialised yet' : `${count(model.parameters)} parameters`;
   const where = model.device === 'cpu' ? '' : `, on ${model.device}`;
   return `${model.kind}, ${parameters}${model.dtype === 'float32' ? '' : `, ${model.dtype}`}${where}`;
 }
 
 export function aboutTensor({ name, shape, dtype }: Tensor): string {
-  return `${name} (${shape.length === 0 ? 'one number' : shape.join('×')}, ${dtype})`;
+  return `${name} (${shape.length === 0 ? 'scalar' : shape.join('×')}, ${dtype})`;
 }
 
-/** The target's row, by its name or an alias. */
+/** The target's row, by name or alias. */
 export function rowOf(choices: Choices | null, target: string): TargetOffered | null {
   const name = choices?.aliases[target] ?? target;
   return choices?.targets.find(each => each.name === name) ?? null;
@@ -58,7 +59,7 @@ export function stateOf(machine: Machine | null, row: TargetOffered | null): Tar
   return machine?.targets.find(each => each.name === row?.name) ?? null;
 }
 
-/** The toolchain that will judge: the one named, or the first that measures here; null where that is not known. */
+/** The toolchain that will be used: the one named, or the first that can measure here; null if not known. */
 export function stackOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): StackOffered | null {
   const stacks = row?.stacks ?? [];
   if (toolchain !== '') {
@@ -68,7 +69,7 @@ export function stackOf(row: TargetOffered | null, state: TargetState | null, to
   return usable ?? (state === null && stacks.length > 1 ? null : (stacks[0] ?? null));
 }
 
-/** Seconds since the run began, by the clock here since its last word, where it still goes on. */
+/** Seconds since the run began; while it goes on, this page's clock counts on from its last progress. */
 export function elapsed(progress: Progress, heardAt: number, lives: boolean, now: number): string {
   const since = lives ? Math.max(0, now - heardAt) / 1000 : 0;
   return duration(progress.elapsed_s + since);
@@ -82,6 +83,6 @@ export function duration(seconds: number): string {
 export function when(created: string | null): string {
   const date = new Date(created ?? '');
   return Number.isNaN(date.getTime())
-    ? 'unknown when'
+    ? 'date unknown'
     : date.toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
 }

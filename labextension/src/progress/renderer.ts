@@ -7,11 +7,11 @@ import { elapsed, lastWords, readProgress, steps } from './steps';
 
 export const PROGRESS_TYPE = 'application/vnd.hwprune.progress+json';
 
-/** How far a run is: its phases while it runs, one quiet line when it has ended. */
+/** Show the progress of a run: its phases while it runs, one quiet line when it has ended. */
 export class ProgressRenderer extends Widget implements IRenderMime.IRenderer {
   private readonly phases = element('ol', { class: 'hwprune-phases', attributes: { 'aria-hidden': 'true' } });
   private readonly detail = element('span', { class: 'hwprune-quiet' });
-  /** Read out when the phase changes, and not at each tenth of a second. */
+  /** Read out when the phase changes, not at each tenth of a second. */
   private readonly status = element('span', { class: 'hwprune-status', attributes: { role: 'status' } });
   private updates = 0;
 
@@ -25,7 +25,7 @@ export class ProgressRenderer extends Widget implements IRenderMime.IRenderer {
     const progress = readProgress(model.data[PROGRESS_TYPE]);
     const isRunning = progress.state === 'running';
     this.updates += 1;
-    // the first word may come from a saved notebook, in which nothing runs any more
+    // the first update may come from a saved notebook, in which nothing runs any more
     this.node.dataset.state = isRunning && this.updates === 1 ? 'still' : (progress.state ?? 'stopped');
     this.phases.hidden = this.detail.hidden = !isRunning;
     if (isRunning) {

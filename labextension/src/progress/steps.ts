@@ -3,7 +3,7 @@ import schema from '../panel/answers.schema.json';
 import { fixed } from '../view/format';
 import { Reader, type Seen } from '../view/reading';
 
-/** The phases of a run in their order; some have another name where a run does something of its own in their place. */
+/** The phases of a run in order; some have another name if a run does something else in their place. */
 const PHASES = [['prune', 'train'], ['export'], ['compile'], ['check'], ['profile', 'count'], ['measure', 'baseline']];
 
 export interface Step {
@@ -15,7 +15,7 @@ export function readProgress(data: unknown): Seen<Progress> {
   return new Reader(schema.$defs, false).take(schema.$defs.Progress, data, '') as Seen<Progress>;
 }
 
-/** The steps of the run; a phase that is not one of ours stands alone. */
+/** The steps of the run; an unknown phase is shown alone. */
 export function steps({ phase }: Seen<Progress>): Step[] {
   const now = PHASES.findIndex(names => phase !== null && names.includes(phase));
   if (now < 0) {
@@ -27,7 +27,7 @@ export function steps({ phase }: Seen<Progress>): Step[] {
   });
 }
 
-/** What stays when a run has ended, as the Python side says it in a terminal. */
+/** The line that stays when a run has ended, as the Python side prints it in a terminal. */
 export function lastWords({ state, summary, phase, elapsed_s }: Seen<Progress>): string {
   if (state === null) {
     return 'hwprune: this progress cannot be read';

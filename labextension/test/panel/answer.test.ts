@@ -12,7 +12,7 @@ const namespace = {
   model: 'net',
   no_model: null,
   input: null,
-  no_input: 'No example input is clear.',
+  no_input: 'The example input is not clear.',
 };
 
 describe('what a run or a kernel says', () => {

@@ -67,13 +67,13 @@ describe('reports side by side', () => {
     expect(row(found, 'dense')?.values[0]).toBe('5 M cycles');
     expect(found.cautions).toEqual(['Their estimates cannot be compared: they differ in device.']);
     expect(compare([report('estimated'), report('compiled')]).cautions).toEqual([
-      '1 of these 2 has no times: not measured.',
+      '1 of these 2 was not measured.',
     ]);
   });
 
   it('say what was not measured, and take it for no other condition', () => {
     const found = compare([report('full'), report('unmeasured')]);
-    expect(found.cautions).toEqual(['1 of these 2 has no times: not measured.']);
+    expect(found.cautions).toEqual(['1 of these 2 was not measured.']);
     expect(row(found, 'speed-up')?.values[1]).toBe('not measured');
     expect(row(found, 'dense')?.values[1]).toBe('not measured');
   });

@@ -57,8 +57,8 @@ describe('the toolchain that will judge', () => {
 
 describe('the date of a report', () => {
   it('is not made up where it cannot be read', () => {
-    expect(when('soon')).toBe('unknown when');
-    expect(when(null)).toBe('unknown when');
+    expect(when('soon')).toBe('date unknown');
+    expect(when(null)).toBe('date unknown');
     expect(when('2026-01-02T03:04:05+00:00')).toContain('26');
   });
 });

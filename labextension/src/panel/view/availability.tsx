@@ -1,4 +1,4 @@
-/** What can be measured here: of the target that is chosen, of all targets, and of each toolchain. */
+/** What can be measured here: for the chosen target, for all targets, and by each toolchain. */
 import { refreshIcon } from '@jupyterlab/ui-components';
 
 import type { Obstacle } from '../answers';
@@ -6,7 +6,7 @@ import type { PanelModel } from '../model';
 import { rowOf, stackOf, stateOf } from '../words';
 import { Copyable, Fold } from './parts';
 
-/** Whether the chosen target is measured here; where not, why, and the cure. */
+/** Whether the chosen target can be measured here; if not, why, and the cure. */
 export function Availability({ model }: { model: PanelModel }) {
   const { asked } = model;
   const { choices, machine } = model.told;
@@ -29,7 +29,7 @@ export function Availability({ model }: { model: PanelModel }) {
   }
   return (
     <div className="jp-hwprune-state" data-state="missing" data-testid="availability">
-      <p>Not measured here. It is pruned, and the report says what is missing.</p>
+      <p>It cannot be timed here. A run prunes and checks the model, and the report says what is missing.</p>
       <Obstacles obstacles={obstacles} />
     </div>
   );
@@ -39,7 +39,7 @@ function Unchecked({ model }: { model: PanelModel }) {
   if (model.told.askingMachine) {
     return (
       <p className="jp-hwprune-note" role="status">
-        Asking each toolchain what it can measure here…
+        Checking what each toolchain can measure here…
       </p>
     );
   }
@@ -54,12 +54,12 @@ function Unchecked({ model }: { model: PanelModel }) {
       }}
     >
       <refreshIcon.react tag="span" />
-      See what is measured here
+      Check what can be measured here
     </button>
   );
 }
 
-/** Those with the same reason together. */
+/** List obstacles, those with the same reason together. */
 function Obstacles({ obstacles }: { obstacles: readonly Obstacle[] }) {
   const byReason = new Map<string, { names: string[]; cure: string | null }>();
   for (const { toolchain, reason, cure } of obstacles) {
@@ -77,7 +77,7 @@ function Obstacles({ obstacles }: { obstacles: readonly Obstacle[] }) {
   );
 }
 
-/** A command is copied; advice is read. */
+/** Show a command with a button to copy it, advice as text. */
 function Cure({ text }: { text: string }) {
   return /^(%|pip |sudo |python )/.test(text) && !text.includes(', once ') ? (
     <Copyable text={text} name="cure" />
@@ -120,7 +120,7 @@ export function TargetsSection({ model }: { model: PanelModel }) {
           );
         })}
       </ul>
-      {choices === null && <p className="jp-hwprune-note">A kernel with jupyter-hwprune tells them.</p>}
+      {choices === null && <p className="jp-hwprune-note">The list needs a kernel with jupyter-hwprune.</p>}
     </Fold>
   );
 }
@@ -131,8 +131,8 @@ export function DoctorSection({ model }: { model: PanelModel }) {
       type="button"
       className="jp-hwprune-iconButton"
       data-testid="refresh-machine"
-      title="Ask again"
-      aria-label="Ask again what is here"
+      title="Check again"
+      aria-label="Check the toolchains again"
       disabled={model.told.askingMachine || model.told.hindrance !== null}
       onClick={() => {
         void model.told.askMachine();

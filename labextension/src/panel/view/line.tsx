@@ -3,7 +3,7 @@ import { runIcon } from '@jupyterlab/ui-components';
 import type { PanelModel } from '../model';
 import { Copyable } from './parts';
 
-/** The line that the form stands for, and what is done with it. */
+/** The line that the form writes, and the buttons that insert it. */
 export function LineSection({ model }: { model: PanelModel }) {
   const insert = (run: boolean) => () => {
     void model.insert(run);

@@ -1,4 +1,4 @@
-/** Which model of the notebook is pruned, and what it takes. */
+/** Choose the model to prune and its example input. */
 import type { PanelModel } from '../model';
 import { aboutModel, aboutTensor } from '../words';
 import { Fold, SelectField, TextField, asOffer } from './parts';
@@ -16,8 +16,8 @@ export function ModelSection({ model }: { model: PanelModel }) {
       {namespace !== null && models.length === 0 && (
         <p className="jp-hwprune-note">
           {namespace.torch
-            ? 'No model is here yet: run the cell that makes one, a torch.nn.Module.'
-            : 'No model is here: torch is not imported yet. Run the cell that makes one.'}
+            ? 'There is no model yet: run the cell that makes one, a torch.nn.Module.'
+            : 'There is no model: torch is not imported yet. Run the cell that makes one.'}
         </p>
       )}
       {models.length > 0 && (
@@ -75,7 +75,7 @@ function InputField({ model }: { model: PanelModel }) {
       value={asked.input}
       onChange={set}
       groups={[{ offers: [automatic, ...own, ...offers] }]}
-      note={unclear ? 'Which tensor the model takes is not clear: choose it.' : undefined}
+      note={unclear ? 'Choose the tensor that the model takes as its input.' : undefined}
     />
   );
 }

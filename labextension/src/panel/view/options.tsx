@@ -1,4 +1,4 @@
-/** How it is pruned, and by what it is scored. */
+/** Choose how to prune, and how to score the result. */
 import { share } from '../../view/format';
 import type { Choices } from '../answers';
 import { type Asked, fixedSparsity } from '../line';
@@ -37,7 +37,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
           onChange={set('sparsity')}
           placeholder={String(fixed ?? stack?.sparsity ?? "target's")}
           disabled={fixed !== null}
-          note={fixed === null ? undefined : `${pattern} removes ${share(fixed)} by itself.`}
+          note={fixed === null ? undefined : `${pattern} always removes ${share(fixed)}.`}
           fault={fixed === null ? faults.sparsity : undefined}
         />
       </div>
@@ -88,14 +88,14 @@ function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (
       />
       <SelectField
         name="allocation"
-        label="Sparsity is shared out"
+        label="How layers share the sparsity"
         value={asked.allocation}
         onChange={set('allocation')}
         groups={[{ offers: allocations.map(asOffer) }]}
       />
       <TextField
         name="threads"
-        label="Threads of the compiled model"
+        label="Threads for the compiled models"
         value={asked.threads}
         onChange={set('threads')}
         fault={faults.threads}
@@ -104,7 +104,7 @@ function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (
   );
 }
 
-/** What ranks channels ranks no single weights; what is chosen stays to be seen even where it does not fit. */
+/** The importances that fit the pattern; the chosen one stays in the list even if it does not fit. */
 function importances(choices: Choices | null, pattern: string, chosen: string): string[] {
   const fitting = pattern.startsWith('channel') ? choices?.channel_importance : choices?.weight_importance;
   return [...new Set([...(fitting ?? []), chosen])];

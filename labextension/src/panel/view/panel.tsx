@@ -45,7 +45,7 @@ export class PrunePanel extends ReactWidget {
     this.model.told.visible = false;
   }
 
-  /** A panel that is attached to an area which is open already is never told that it is shown. */
+  /** A panel that is attached to an area which is already open gets no message that it is shown. */
   protected override onAfterAttach(message: Message): void {
     super.onAfterAttach(message);
     this.model.told.visible = this.isVisible;
@@ -88,8 +88,8 @@ function Head({ model }: { model: PanelModel }) {
         type="button"
         className="jp-hwprune-iconButton"
         data-testid="refresh"
-        title="Ask the kernel again"
-        aria-label="Ask the kernel again"
+        title="Refresh from the kernel"
+        aria-label="Refresh from the kernel"
         aria-busy={model.told.asking}
         disabled={model.notebook === null}
         onClick={() => {
@@ -102,7 +102,7 @@ function Head({ model }: { model: PanelModel }) {
   );
 }
 
-/** Why the kernel does not say what is in it, and the line that helps. */
+/** Say why the kernel does not answer, with a line that helps. */
 function Hindered({ model }: { model: PanelModel }) {
   const message = model.told.hindrance === null ? null : hindranceWords(model.told.hindrance);
   return (

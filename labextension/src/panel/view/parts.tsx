@@ -1,4 +1,4 @@
-/** The small pieces that the panel's sections are made of. */
+/** The small parts of the panel's sections. */
 import { Clipboard } from '@jupyterlab/apputils';
 import { caretDownIcon, caretRightIcon, checkIcon, copyIcon } from '@jupyterlab/ui-components';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
@@ -48,7 +48,7 @@ export function Fold(props: {
   );
 }
 
-/** A label over a control, with what is wrong with its value, or a note. */
+/** A label over a control, with a note or what is wrong with its value. */
 export function Field(props: {
   id: string;
   label: string;
@@ -153,7 +153,7 @@ export function SelectField(props: {
   );
 }
 
-/** A word that is its own label. */
+/** An offer whose value is its label. */
 export function asOffer(value: string): Offer {
   return { value, label: value };
 }
@@ -166,7 +166,7 @@ function asOption({ value, label }: Offer) {
   );
 }
 
-/** Text to take along: a command, a line of code. */
+/** Text with a button to copy it: a command, a line of code. */
 export function Copyable({ text, name }: { text: string; name: string }) {
   const [copied, setCopied] = useState(false);
   useEffect(() => {

@@ -1,4 +1,4 @@
-/** How far the run is that goes on, and the way to stop it; or how the last one ended. */
+/** The progress of the current run with a button to stop it, or how the last run ended. */
 import { stopIcon } from '@jupyterlab/ui-components';
 import { useEffect, useState } from 'react';
 
@@ -17,7 +17,7 @@ export function ProgressSection({ model }: { model: PanelModel }) {
   return (
     <section className="jp-hwprune-progress" aria-label="Progress" data-testid="progress" hidden={course === null}>
       {course !== null && <Card model={model} course={course} />}
-      {/* told once a phase, not at every tick */}
+      {/* announced once per phase, not at every tick */}
       <div className="jp-hwprune-unseen" role="status" aria-live="polite">
         {course === null ? '' : announced(course)}
       </div>
@@ -55,7 +55,7 @@ function Card({ model, course }: { model: PanelModel; course: Course }) {
         <span className="jp-hwprune-clock" data-testid="elapsed">
           {elapsed(progress, heardAt, goesOn, now)}
         </span>
-        {/* above all that changes its height as a run goes on: a button that moves under a press loses the click */}
+        {/* above everything that changes height during a run: a button that moves while pressed loses the click */}
         {goesOn && (
           <button
             type="button"
@@ -102,7 +102,7 @@ function Steps({ progress }: { progress: Progress }) {
   );
 }
 
-/** This page's clock, ticking where something goes on. */
+/** This page's clock, ticking while a run goes on. */
 function useNow(ticks: boolean): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {

@@ -1,4 +1,4 @@
-/** The reports in this notebook, newest first, and those that are chosen side by side. */
+/** The reports in this notebook, newest first, and the chosen ones side by side. */
 import { useState } from 'react';
 
 import { deciding, estimatedRatio } from '../../view/deciding';
@@ -18,7 +18,7 @@ export function RunsSection({ model }: { model: PanelModel }) {
   return (
     <Fold model={model} section="runs" title={`Runs in this notebook (${reports.length})`}>
       {reports.length === 0 ? (
-        <p className="jp-hwprune-note">None yet. A report that a cell shows is listed here.</p>
+        <p className="jp-hwprune-note">None yet. Reports in this notebook’s outputs are listed here.</p>
       ) : (
         <>
           <ul className="jp-hwprune-list" data-testid="runs">
@@ -26,7 +26,7 @@ export function RunsSection({ model }: { model: PanelModel }) {
               <Run key={each.id} model={model} found={each} picked={chosen.includes(each)} />
             ))}
           </ul>
-          {reports.length > LONGEST && <p className="jp-hwprune-note">The newest {LONGEST} are listed.</p>}
+          {reports.length > LONGEST && <p className="jp-hwprune-note">Only the newest {LONGEST} are listed.</p>}
           <div className="jp-hwprune-buttons">
             <button
               type="button"
@@ -34,7 +34,7 @@ export function RunsSection({ model }: { model: PanelModel }) {
               data-testid="compare"
               aria-expanded={comparing}
               disabled={chosen.length < 2}
-              title={chosen.length < 2 ? 'Choose two runs or more' : undefined}
+              title={chosen.length < 2 ? 'Choose at least two runs' : undefined}
               onClick={() => {
                 model.compare(!comparing);
               }}
@@ -61,7 +61,7 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
         type="checkbox"
         checked={picked}
         aria-label={`Compare ${middleCut(text(words.title), LONGEST_TEXT)}`}
-        title="Choose to compare"
+        title="Choose for comparison"
         onChange={event => {
           model.pick(found.id, event.target.checked);
         }}
@@ -92,7 +92,7 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
   );
 }
 
-/** What a report may say at any length. */
+/** Cut a report's text, which may have any length. */
 function said(value: string | null): string {
   return middleCut(text(value), 60);
 }
@@ -145,7 +145,7 @@ function Table({ found }: { found: Found[] }) {
             setAll(event.target.checked);
           }}
         />
-        Show also what is the same
+        Also show rows that are equal
       </label>
     </div>
   );

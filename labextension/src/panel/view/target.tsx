@@ -1,4 +1,4 @@
-/** Which chip it is pruned for, and who judges. */
+/** Choose the chip to prune for, and the toolchain that measures. */
 import type { Choices, Machine } from '../answers';
 import { DEFAULTS } from '../line';
 import type { PanelModel } from '../model';
@@ -72,6 +72,6 @@ function targetGroups(choices: Choices, machine: Machine | null): { label?: stri
   return [
     { offers: [own] },
     { label: 'Measured on this machine', offers: offers.filter(({ value }) => measured(value)) },
-    { label: 'Pruned for, not measured here', offers: offers.filter(({ value }) => !measured(value)) },
+    { label: 'Not measured on this machine', offers: offers.filter(({ value }) => !measured(value)) },
   ];
 }
