@@ -24,7 +24,7 @@ from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, r
 from .pruning.calibration import Calibration
 from .pruning.method import Method, calibrated
 from .pruning.served import Served
-from .rating import Settled, give_up, return_losers
+from .rating import Settled, give_up, keep_trained, return_losers
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
 from .reporting import Asked, report_of_run
@@ -32,7 +32,7 @@ from .run import Run
 from .saved.structure import structure_of
 from .scoring import Score, Scorer, device_of
 from .toolchains.process import Progress, new_folder, remove
-from .training import Finetune, PruneStep, Subject, keep_trained, train_along
+from .training import Finetune, PruneStep, Subject, train_along
 from .training.schedule import Stage, check_schedule, stages
 
 

@@ -104,6 +104,29 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     return replace(settled, pruned=restored, written=None)
 
 
+def keep_trained(settled: Settled, trained: Pruned) -> Settled:
+    """Leave every layer pruned after training: dense weights of before it no longer fit the rest of the network.
+
+    A layer that gains nothing by its sparse kernel, or has none, gets a dense one, which multiplies the zeros.
+    """
+    toolchain = settled.choice.judge.toolchain
+    losers = {layer.name for layer in settled.pruned.returned}
+    rated = {layer.name: layer for layer in settled.pruned.layers}
+    layers = tuple(
+        replace(layer, served_by=tuple(name for name in layer.served_by or () if name != toolchain))
+        if layer.name in losers
+        else rated.get(layer.name, layer)
+        for layer in trained.layers
+    )
+    if not losers:
+        return settled
+    why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
+    said = (
+        f"Layers that gain nothing keep the zeros they were trained with, under a dense kernel of {toolchain}: {why}."
+    )
+    return replace(settled, pruned=replace(trained, layers=layers).remarked(said))
+
+
 def _not_in_all(layer: Layer) -> str:
     by_itself = "faster by itself" if layer.alone and layer.alone.verdict == "faster" else "not timed by itself"
     return f"{by_itself}, but the whole model came out slower with it"

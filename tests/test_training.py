@@ -20,9 +20,8 @@ from jupyter_hwprune.errors import InputError
 from jupyter_hwprune.example import Example
 from jupyter_hwprune.pattern import NM, Channel
 from jupyter_hwprune.pruning import plan_and_prune, restore
-from jupyter_hwprune.rating import Settled, served
+from jupyter_hwprune.rating import Settled, keep_trained, served
 from jupyter_hwprune.report import NOT_COMPARED, Returned
-from jupyter_hwprune.training import keep_trained
 from jupyter_hwprune.training.holding import held
 from jupyter_hwprune.training.schedule import Stage, sparsities, stages
 from tests.conftest import fingerprint

@@ -18,7 +18,6 @@ from ..errors import InputError, PruneError
 from ..pattern import Channel, Pattern
 from ..pruning import Pruned, copy_modes, weight_name
 from ..pruning.layers import PRUNABLE
-from ..rating import Settled
 from ..scoring import device_of
 from ..toolchains.process import Progress
 from .holding import held, kept_as_it_is
@@ -159,26 +158,3 @@ def _require_same_structure(before: Mapping[str, tuple[int, ...]], after: Mappin
             f"The fine-tune step changed the network itself ({', '.join(odd[:4])}): the same tensors in the same "
             "shapes are needed for the next pruning step. Undo parametrizations and replaced layers at its end."
         )
-
-
-def keep_trained(settled: Settled, trained: Pruned) -> Settled:
-    """Leave every layer pruned after training: dense weights of before it no longer fit the rest of the network.
-
-    A layer that gains nothing by its sparse kernel, or has none, gets a dense one, which multiplies the zeros.
-    """
-    toolchain = settled.choice.judge.toolchain
-    losers = {layer.name for layer in settled.pruned.returned}
-    rated = {layer.name: layer for layer in settled.pruned.layers}
-    layers = tuple(
-        replace(layer, served_by=tuple(name for name in layer.served_by or () if name != toolchain))
-        if layer.name in losers
-        else rated.get(layer.name, layer)
-        for layer in trained.layers
-    )
-    if not losers:
-        return settled
-    why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
-    said = (
-        f"Layers that gain nothing keep the zeros they were trained with, under a dense kernel of {toolchain}: {why}."
-    )
-    return replace(settled, pruned=replace(trained, layers=layers).remarked(said))

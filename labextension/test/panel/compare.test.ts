@@ -66,9 +66,7 @@ describe('reports side by side', () => {
     expect(row(found, 'speed-up')?.values).toEqual(['estimated 1.79x', 'estimated 1.79x']);
     expect(row(found, 'dense')?.values[0]).toBe('5 M cycles');
     expect(found.cautions).toEqual(['Their estimates cannot be compared: they differ in device.']);
-    expect(compare([report('estimated'), report('compiled')]).cautions).toEqual([
-      '1 of these 2 was not measured.',
-    ]);
+    expect(compare([report('estimated'), report('compiled')]).cautions).toEqual(['1 of these 2 was not measured.']);
   });
 
   it('say what was not measured, and take it for no other condition', () => {
