@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from benchmarks.models import conv_bn
 from jupyter_hwprune import hwprune
-from jupyter_hwprune.choice import choose
-from jupyter_hwprune.effort import FULL, QUICK, Effort
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.proof import bench_for, candidate
+from jupyter_hwprune.choose.choice import choose
+from jupyter_hwprune.choose.effort import FULL, QUICK, Effort
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import Channel
+from jupyter_hwprune.measure.proof import bench_for, candidate
+from jupyter_hwprune.measure.rating import Settled
 from jupyter_hwprune.pruning import plan_and_prune
-from jupyter_hwprune.rating import Settled
 from jupyter_hwprune.toolchains.process import private_folder
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from benchmarks.channels_net import CALIBRATED_ON, NOISE, TRAINED_ON, Net, accuracy, digits, disturbed, of_state, train
 from benchmarks.masks import cpu_name
-from jupyter_hwprune.example import Example
+from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.pruning.allocation import allocate
 from jupyter_hwprune.pruning.channels import magnitudes
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut

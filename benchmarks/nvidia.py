@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from benchmarks.models import MODELS
 from jupyter_hwprune import hwprune
-from jupyter_hwprune.choice import choose
+from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.report import NOT_COMPARED, Comparison, Report
 from jupyter_hwprune.toolchains import probe
 

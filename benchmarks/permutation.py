@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.masks import cpu_name, installed
-from jupyter_hwprune.pattern import NM
+from jupyter_hwprune.core.pattern import NM
 from jupyter_hwprune.pruning.layers import as_matrix
 from jupyter_hwprune.pruning.permutation import bound, retained, search
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from benchmarks.charlm import CharLM, perplexity, prunable, trained
 from benchmarks.masks import cpu_name
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import NM, Block, Unstructured
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import NM, Block, Unstructured
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.sequential import layer_by_layer

@@ -33,7 +33,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from benchmarks.masks import cpu_name
-from jupyter_hwprune.pattern import NM, Unstructured
+from jupyter_hwprune.core.pattern import NM, Unstructured
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.solver import layer_error, solve

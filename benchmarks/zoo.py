@@ -116,8 +116,8 @@ def child(who: str, name: str) -> dict[str, Any]:
 
 
 def ours(model: nn.Module, example: Any) -> tuple[nn.Module, dict[str, Tensor]]:
-    from jupyter_hwprune.example import Example
-    from jupyter_hwprune.pattern import Channel
+    from jupyter_hwprune.core.example import Example
+    from jupyter_hwprune.core.pattern import Channel
     from jupyter_hwprune.pruning.channels import Channels, remove_channels
     from jupyter_hwprune.pruning.planning import plan_channels
 

@@ -9,16 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.ranges import layer_ranges
     from .flow import hwprune
-    from .merging import merge
+    from .keep.run import Run, Shown, load
     from .modelzoo import zoo
     from .notebook.panel import panel
-    from .provision import setup
-    from .ranges import layer_ranges
     from .report import Report
-    from .run import Run, Shown, load
-    from .simulation import simulate
-    from .survey import doctor, targets
+    from .report.merging import merge
+    from .survey.doctor import doctor
+    from .survey.matrix import targets
+    from .survey.provision import setup
+    from .survey.simulation import simulate
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,17 +40,17 @@ __all__ = [
 
 _HOMES = {
     "Report": "report",
-    "Run": "run",
-    "Shown": "run",
-    "doctor": "survey",
+    "Run": "keep.run",
+    "Shown": "keep.run",
+    "doctor": "survey.doctor",
     "hwprune": "flow",
-    "layer_ranges": "ranges",
-    "load": "run",
-    "merge": "merging",
+    "layer_ranges": "core.ranges",
+    "load": "keep.run",
+    "merge": "report.merging",
     "panel": "notebook.panel",
-    "setup": "provision",
-    "simulate": "simulation",
-    "targets": "survey",
+    "setup": "survey.provision",
+    "simulate": "survey.simulation",
+    "targets": "survey.matrix",
     "zoo": "modelzoo",
 }
 

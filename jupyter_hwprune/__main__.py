@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .errors import HwpruneError
-from .options import OPTIONS, add_to, keywords, parameters
+from .core.errors import HwpruneError
+from .core.options import OPTIONS, add_to, keywords, parameters
 
 
 def main(words: list[str] | None = None) -> int:
@@ -23,12 +23,12 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _answer(options: argparse.Namespace) -> str:
-    from . import provision, survey
+    from .survey import doctor, matrix, provision
 
     if options.command == "targets":
-        return str(survey.targets())
+        return str(matrix.targets())
     if options.command == "doctor":
-        found = survey.doctor(options.target, **keywords(options, options.command))
+        found = doctor.doctor(options.target, **keywords(options, options.command))
         return found.to_json() if options.json else str(found)
     return str(provision.setup(options.name, **keywords(options, options.command), progress=_Lines()))
 

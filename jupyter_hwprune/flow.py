@@ -13,27 +13,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from .bench import Bench, Findings
-from .choice import Choice, choose
-from .effort import FULL, Effort
-from .errors import InputError
-from .example import Example, require_runs
-from .pattern import Pattern
-from .proof import bench_for, measure
+from .choose.choice import Choice, choose
+from .choose.effort import FULL, Effort
+from .choose.scoring import Score, Scorer, device_of
+from .core.errors import InputError
+from .core.example import Example, require_runs
+from .core.pattern import Pattern
+from .keep.run import Run
+from .keep.saved.structure import structure_of
+from .measure.bench import Bench, Findings
+from .measure.proof import bench_for, measure
+from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, recount, reordered
 from .pruning.calibration import Calibration
 from .pruning.method import Method, calibrated
 from .pruning.served import Served
-from .rating import Settled, give_up, keep_trained, return_losers
+from .pruning.training import Finetune, PruneStep, Subject, train_along
+from .pruning.training.schedule import Stage, check_schedule, stages
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
-from .reporting import Asked, report_of_run
-from .run import Run
-from .saved.structure import structure_of
-from .scoring import Score, Scorer, device_of
+from .reporting.compose import Asked, report_of_run
 from .toolchains.process import Progress, new_folder, remove
-from .training import Finetune, PruneStep, Subject, train_along
-from .training.schedule import Stage, check_schedule, stages
 
 
 def hwprune(

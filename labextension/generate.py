@@ -15,9 +15,11 @@ from typing import Any, get_type_hints
 
 from cases import cases
 
-from jupyter_hwprune import codec, options, report
+from jupyter_hwprune import report
+from jupyter_hwprune.core import options
 from jupyter_hwprune.notebook import lab, progress
-from jupyter_hwprune.words import Words
+from jupyter_hwprune.report import codec
+from jupyter_hwprune.report.words import Words
 
 SOURCE = Path(__file__).parent / "src"
 CASES = SOURCE.parent / "test" / "view" / "cases.json"

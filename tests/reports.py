@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from jupyter_hwprune.judge import compare
+from jupyter_hwprune.measure.judge import compare
 from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.pruning.picture import draw
 from jupyter_hwprune.report import (

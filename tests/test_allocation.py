@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from jupyter_hwprune.errors import InputError, PruneError
-from jupyter_hwprune.example import Example
+from jupyter_hwprune.core.errors import InputError, PruneError
+from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.pruning.allocation import allocate, leave_dense
 from jupyter_hwprune.pruning.masks import keep_top
 from jupyter_hwprune.pruning.sensitivity import output_error, scan

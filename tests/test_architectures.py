@@ -7,9 +7,9 @@ import copy
 import pytest
 from torch import nn
 
-from jupyter_hwprune.errors import PruneError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import Channel
+from jupyter_hwprune.core.errors import PruneError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import Channel
 from jupyter_hwprune.pruning import plan_and_prune
 from jupyter_hwprune.pruning.channels import Channels, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference

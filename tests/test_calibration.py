@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import NM
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import NM
 from jupyter_hwprune.pruning import statistics as statistics_module
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.layers import PRUNABLE, as_matrix

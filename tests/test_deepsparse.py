@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import hwprune, simulate
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.judge import compare
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.measure.judge import compare
 from jupyter_hwprune.render import summary
 from jupyter_hwprune.report import Baseline, Evidence, Report
 from tests import reports

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from jupyter_hwprune import doctor, hwprune, setup
-from jupyter_hwprune.errors import InputError, ToolchainError
+from jupyter_hwprune.core.errors import InputError, ToolchainError
 from jupyter_hwprune.toolchains import environments, making, probe
 from tests.networks import ZOO
 

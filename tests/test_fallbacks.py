@@ -7,11 +7,13 @@ import re
 
 import pytest
 
-from jupyter_hwprune import simulation, survey
+from jupyter_hwprune.core.target import TARGETS
 from jupyter_hwprune.render import mimebundle
 from jupyter_hwprune.report import Comparison, Curve, Evidence, Point, Report, Sensitivity
-from jupyter_hwprune.target import TARGETS
-from jupyter_hwprune.words import facts
+from jupyter_hwprune.report.words import facts
+from jupyter_hwprune.survey import simulation
+from jupyter_hwprune.survey.doctor import doctor
+from jupyter_hwprune.survey.matrix import TargetHere, Targets
 from tests.reports import layer, report
 from tests.sanitised import as_on_github
 from tests.test_render import Page
@@ -65,8 +67,8 @@ def test_what_the_other_calls_return_loses_no_word_either() -> None:
     rows = (simulation.Simulated(0.9, 2.0, (2.0,), speed),)
     simulated = simulation.Simulation("net", "x86-cpu", "deepsparse", 1, evidence, 3.0, rows, "kernels alone")
     missing = Evidence("unavailable", reason="it is not there", cure="install it")
-    matrix = survey.Targets(tuple(survey.TargetHere(target, {}, {"its own": missing}) for target in TARGETS))
-    for found in (simulated, matrix, survey.doctor("intel-cpu")):
+    matrix = Targets(tuple(TargetHere(target, {}, {"its own": missing}) for target in TARGETS))
+    for found in (simulated, matrix, doctor("intel-cpu")):
         html = found._repr_mimebundle_()["text/html"]
         left = as_on_github(html)
         assert Page(left).words == Page(html).words

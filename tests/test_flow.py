@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import doctor, hwprune, targets
-from jupyter_hwprune.errors import ExportError, InputError, PruneError
-from jupyter_hwprune.target import TARGETS
+from jupyter_hwprune.core.errors import ExportError, InputError, PruneError
+from jupyter_hwprune.core.target import TARGETS
 from tests.conftest import fingerprint
 from tests.networks import Transformer, cnn
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import Channel
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import Channel
 from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channels
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut, permute

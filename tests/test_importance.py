@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.errors import InputError, PruneError
-from jupyter_hwprune.example import Example
+from jupyter_hwprune.core.errors import InputError, PruneError
+from jupyter_hwprune.core.example import Example
 from tests.conftest import fingerprint
 
 UNMEASURED: dict[str, Any] = {"target": "tpu-v5e", "toolchain": "xla"}  # nothing to wait for: pruning is tested

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jupyter_hwprune.judge import compare
+from jupyter_hwprune.measure.judge import compare
 from jupyter_hwprune.report import NOT_COMPARED, Comparison
 
 ROUNDS = 40

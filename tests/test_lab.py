@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from jupyter_hwprune.core.options import SUBCOMMANDS
 from jupyter_hwprune.notebook import lab
-from jupyter_hwprune.options import SUBCOMMANDS
 from tests.conftest import fingerprint
 from tests.networks import cnn
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_hwprune import words
+from jupyter_hwprune.core.options import DEFAULTS, OPTIONS, SUBCOMMANDS, magic_line
 from jupyter_hwprune.notebook.asked import parse
 from jupyter_hwprune.notebook.magics import HwpruneMagics
-from jupyter_hwprune.options import DEFAULTS, OPTIONS, SUBCOMMANDS, magic_line
-from jupyter_hwprune.report import Recipe, Report, Request, Scores
+from jupyter_hwprune.report import Recipe, Report, Request, Scores, words
 from tests.reports import layer, report
 
 # the file is shared with JupyterLab's side panel, so that both write the same

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jupyter_hwprune import merge
-from jupyter_hwprune.errors import InputError
+from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.report import Evidence, Fingerprints, Report, Returned, Scores, Untimed
 from tests.reports import compiled, estimated, layer, report
 

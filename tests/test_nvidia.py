@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from jupyter_hwprune import Report, Run, doctor, hwprune, job, layer_ranges, merge
-from jupyter_hwprune.effort import Effort
-from jupyter_hwprune.errors import InputError, MismatchError, ReportError
+from jupyter_hwprune import Report, Run, doctor, hwprune, layer_ranges, merge
+from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.core.errors import InputError, MismatchError, ReportError
+from jupyter_hwprune.measure import job
 from jupyter_hwprune.pruning.compressed import compress
 from jupyter_hwprune.pruning.masks import keep_n_of_m
 from jupyter_hwprune.toolchains._linear24 import Algorithms, dense_plans, make, reference

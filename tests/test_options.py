@@ -10,10 +10,10 @@ import pytest
 
 import jupyter_hwprune
 from jupyter_hwprune.__main__ import main
-from jupyter_hwprune.choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation, Importance
-from jupyter_hwprune.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
-from jupyter_hwprune.pattern import parse_pattern
-from jupyter_hwprune.training.schedule import Schedule
+from jupyter_hwprune.choose.choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation, Importance
+from jupyter_hwprune.core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
+from jupyter_hwprune.core.pattern import parse_pattern
+from jupyter_hwprune.pruning.training.schedule import Schedule
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     RUN: jupyter_hwprune.hwprune,

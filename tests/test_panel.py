@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.options import OPTIONS
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.options import OPTIONS
 from jupyter_hwprune.report import MIME_TYPE
 from tests.front import ROOT, Front
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.pattern import NM, Block, Channel, Unstructured, parse_pattern
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.pattern import NM, Block, Channel, Unstructured, parse_pattern
 
 sizes = st.integers(1, 512)
 patterns = st.one_of(

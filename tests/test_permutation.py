@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import NM, Block
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import NM, Block
 from jupyter_hwprune.pruning.equivalence import relative_difference
 from jupyter_hwprune.pruning.graph import ChannelSet
 from jupyter_hwprune.pruning.layers import PRUNABLE, as_matrix

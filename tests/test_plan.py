@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jupyter_hwprune.errors import InputError, PruneError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import NM, Block, Channel, Unstructured
+from jupyter_hwprune.core.errors import InputError, PruneError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import NM, Block, Channel, Unstructured
 from jupyter_hwprune.pruning import prune, recount
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.channels import Channels

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from jupyter_hwprune import Report, Run, hwprune, words
-from jupyter_hwprune.errors import InputError, PruneError, ToolchainError
+from jupyter_hwprune import Report, Run, hwprune
+from jupyter_hwprune.core.errors import InputError, PruneError, ToolchainError
 from jupyter_hwprune.recipe.write import recipe_text
-from jupyter_hwprune.report import NOT_COMPARED, Returned
+from jupyter_hwprune.report import NOT_COMPARED, Returned, words
 from jupyter_hwprune.toolchains import environments
 from tests import networks
 from tests.conftest import fingerprint

@@ -33,7 +33,7 @@ from jupyter_hwprune.report import (
     Sensitivity,
     Skipped,
 )
-from jupyter_hwprune.words import words_of
+from jupyter_hwprune.report.words import words_of
 from tests.reports import compiled, estimated, layer, report
 from tests.test_report import SMALL, UNKNOWN
 

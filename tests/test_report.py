@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from jupyter_hwprune.errors import ReportError
+from jupyter_hwprune.core.errors import ReportError
 from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped, Untimed
-from jupyter_hwprune.words import words_of
+from jupyter_hwprune.report.words import words_of
 from tests.reports import compiled, estimated, layer, report
 
 SMALL = report((layer("a", 8, 16), layer("b", 16, 8)), (Skipped("c", "Linear", (3, 3), "it does not fit"),))

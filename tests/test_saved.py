@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from jupyter_hwprune import Run, hwprune, load, saved
-from jupyter_hwprune.errors import InputError, ReportError
-from jupyter_hwprune.saved import CONTENTS, MASKS, WEIGHTS
-from jupyter_hwprune.saved.structure import structure_of
+from jupyter_hwprune import Run, hwprune, load
+from jupyter_hwprune.core.errors import InputError, ReportError
+from jupyter_hwprune.keep import saved
+from jupyter_hwprune.keep.saved import CONTENTS, MASKS, WEIGHTS
+from jupyter_hwprune.keep.saved.structure import structure_of
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Attention, Transformer, cnn
 

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Report, doctor, hwprune, targets
-from jupyter_hwprune.effort import Effort
-from jupyter_hwprune.errors import InputError, MismatchError
+from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.core.errors import InputError, MismatchError
+from jupyter_hwprune.core.target import TARGETS, find_target
 from jupyter_hwprune.report import MIME_TYPE, Estimated, Untimed
-from jupyter_hwprune.target import TARGETS, find_target
 from jupyter_hwprune.toolchains.manifest import manifest_in
 from tests.fakes.toy import TARGET as TOY
 from tests.networks import cnn
@@ -175,8 +175,8 @@ VENDORS = re.compile(
 )
 OWN_FILES = (
     # these call torch's own functions, which are named so
-    *("notebook/turns.py", "pruning/compressed.py", "ranges.py"),
-    *("target.py", "toolchains/_*.py", "toolchains/requirements/*"),
+    *("notebook/turns.py", "pruning/compressed.py", "core/ranges.py"),
+    *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
     *(f"toolchains/{name}.py" for name in ("cusparselt", "deepsparse", "onnxruntime", "openvino", "tensorrt")),
 )
 

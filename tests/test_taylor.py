@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import Channel
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import Channel
 from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channels
 from jupyter_hwprune.pruning.graph import Coupled, analyse
 from jupyter_hwprune.pruning.planning import plan_channels

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.effort import Effort
+from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.toolchains import _tensorrt_words, probe, tensorrt
 from jupyter_hwprune.toolchains.contract import Runs
 from tests.networks import ZOO

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.errors import InputError, MismatchError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.export import export_onnx
+from jupyter_hwprune.core.errors import InputError, MismatchError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.report import Layer
 from jupyter_hwprune.toolchains import (
     cusparselt,

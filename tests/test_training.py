@@ -15,15 +15,15 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.choice import choose
-from jupyter_hwprune.errors import InputError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import NM, Channel
+from jupyter_hwprune.choose.choice import choose
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import NM, Channel
+from jupyter_hwprune.measure.rating import Settled, keep_trained, served
 from jupyter_hwprune.pruning import plan_and_prune, restore
-from jupyter_hwprune.rating import Settled, keep_trained, served
+from jupyter_hwprune.pruning.training.holding import held
+from jupyter_hwprune.pruning.training.schedule import Stage, sparsities, stages
 from jupyter_hwprune.report import NOT_COMPARED, Returned
-from jupyter_hwprune.training.holding import held
-from jupyter_hwprune.training.schedule import Stage, sparsities, stages
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Transformer, cnn
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from jupyter_hwprune.errors import PruneError
-from jupyter_hwprune.example import Example
-from jupyter_hwprune.pattern import parse_pattern
+from jupyter_hwprune.core.errors import PruneError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.pattern import parse_pattern
 from jupyter_hwprune.pruning import Pruned, plan_and_prune
 from jupyter_hwprune.pruning.method import Method
 from tests.conftest import fingerprint

@@ -20,14 +20,14 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import nn
 
 from jupyter_hwprune import Report, zoo
-from jupyter_hwprune.effort import Effort
-from jupyter_hwprune.errors import HwpruneError, InputError, MismatchError, ToolchainError
-from jupyter_hwprune.example import Example
+from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.core.errors import HwpruneError, InputError, MismatchError, ToolchainError
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.quiet import quiet
 from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
 from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
 from jupyter_hwprune.pruning import plan_and_prune as make_zeros
-from jupyter_hwprune.quiet import quiet
 from jupyter_hwprune.toolchains import environments
 from tests import networks
 from tests.reports import timed
@@ -445,7 +445,7 @@ def test_every_kind_of_weight_is_read_along_its_input_channels(tmp_path: Path) -
 
 @pytest.mark.parametrize(("pattern", "sparsity"), [("2:4", 0.5), ("16x16", 0.75), ("unstructured", 0.8)])
 def test_the_pattern_is_recognised_from_the_weights(tmp_path: Path, pattern: str, sparsity: float) -> None:
-    from jupyter_hwprune.pattern import parse_pattern
+    from jupyter_hwprune.core.pattern import parse_pattern
 
     model, x = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).eval(), torch.randn(2, 64)
     pruned = make_zeros(model, Example.of(x), parse_pattern(pattern), sparsity).model

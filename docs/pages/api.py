@@ -7,36 +7,38 @@ import inspect
 from typing import Any
 
 import jupyter_hwprune
-from jupyter_hwprune import errors, report
+from jupyter_hwprune import report
+from jupyter_hwprune.core import errors
 
 INTRODUCTION = """# Python
 
 Each form of the magic is also a plain function. Importing the package takes milliseconds and does not import torch;
 everything is loaded when it is first used. `hwprune(effort=...)` and `zoo(effort=...)` set how long a measurement
-takes: `jupyter_hwprune.effort` has `FULL`, the default, `QUICK`, to rank many candidates, and `Effort` for your own.
+takes: `jupyter_hwprune.choose.effort` has `FULL`, the default, `QUICK`, to rank many candidates, and `Effort` for
+your own.
 """
 RETURNED = (
-    "jupyter_hwprune.survey.Targets",
-    "jupyter_hwprune.survey.TargetHere",
-    "jupyter_hwprune.target.Target",
-    "jupyter_hwprune.target.Judge",
-    "jupyter_hwprune.survey.Doctor",
+    "jupyter_hwprune.survey.matrix.Targets",
+    "jupyter_hwprune.survey.matrix.TargetHere",
+    "jupyter_hwprune.core.target.Target",
+    "jupyter_hwprune.core.target.Judge",
+    "jupyter_hwprune.survey.doctor.Doctor",
     "jupyter_hwprune.toolchains.Status",
     "jupyter_hwprune.toolchains.Device",
     "jupyter_hwprune.toolchains.Remark",
-    "jupyter_hwprune.smoke.Smoke",
-    "jupyter_hwprune.meters.Meter",
-    "jupyter_hwprune.provision.Environments",
-    "jupyter_hwprune.provision.EnvironmentHere",
+    "jupyter_hwprune.survey.smoke.Smoke",
+    "jupyter_hwprune.survey.meters.Meter",
+    "jupyter_hwprune.survey.provision.Environments",
+    "jupyter_hwprune.survey.provision.EnvironmentHere",
     "jupyter_hwprune.toolchains.environments.Environment",
-    "jupyter_hwprune.simulation.Simulation",
-    "jupyter_hwprune.simulation.Simulated",
-    "jupyter_hwprune.effort.Effort",
+    "jupyter_hwprune.survey.simulation.Simulation",
+    "jupyter_hwprune.survey.simulation.Simulated",
+    "jupyter_hwprune.choose.effort.Effort",
 )
 PARTS_OF_A_ROW = (
-    "jupyter_hwprune.target.Offer",
-    *(f"jupyter_hwprune.pattern.{name}" for name in ("Channel", "NM", "Block", "Unstructured")),
-    *(f"jupyter_hwprune.rules.{name}" for name in ("Rule", "SparseKernels", "LayerFacts")),
+    "jupyter_hwprune.core.target.Offer",
+    *(f"jupyter_hwprune.core.pattern.{name}" for name in ("Channel", "NM", "Block", "Unstructured")),
+    *(f"jupyter_hwprune.core.rules.{name}" for name in ("Rule", "SparseKernels", "LayerFacts")),
 )
 
 
@@ -60,7 +62,7 @@ def pages() -> dict[str, str]:
         "## The parts of a target's row",
         *(_auto("class", name) for name in PARTS_OF_A_ROW),
         f"## Errors\n\n{_tree()}",
-        *(_auto("exception", f"jupyter_hwprune.errors.{cls.__name__}") for cls in _own_classes(errors)),
+        *(_auto("exception", f"jupyter_hwprune.core.errors.{cls.__name__}") for cls in _own_classes(errors)),
     ]
     return {"api.md": "\n\n".join(sections) + "\n"}
 

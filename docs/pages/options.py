@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_hwprune.options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, Option
+from jupyter_hwprune.core.options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, Option
 
 from .markdown import code, table
 

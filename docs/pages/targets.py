@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_hwprune.target import ALIASES, TARGETS, Judge, Target
+from jupyter_hwprune.core.target import ALIASES, TARGETS, Judge, Target
 from jupyter_hwprune.toolchains import shipped
 
 from .markdown import bullets, code, contents, facts, table

@@ -6,7 +6,7 @@ import ast
 import importlib.metadata
 import re
 
-from jupyter_hwprune.target import TARGETS
+from jupyter_hwprune.core.target import TARGETS
 from jupyter_hwprune.toolchains import HERE, environments, manifest_of, planned, probe, shipped
 from jupyter_hwprune.toolchains.manifest import Manifest
 

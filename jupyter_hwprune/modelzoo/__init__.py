@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..bench import Bench, Candidate, Findings
-from ..choice import Choice, choose
-from ..effort import FULL, Effort
-from ..errors import InputError, ToolchainError, counted
-from ..pattern import parse_pattern
-from ..reasons import explain_written
+from ..choose.choice import Choice, choose
+from ..choose.effort import FULL, Effort
+from ..core.errors import InputError, ToolchainError, counted
+from ..core.pattern import parse_pattern
+from ..core.target import REFERENCE
+from ..keep.run import Shown
+from ..measure.bench import Bench, Candidate, Findings
 from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals, Untimed
-from ..reporting import compose, request_of
-from ..run import Shown
-from ..target import REFERENCE
+from ..reporting.compose import compose, request_of
+from ..reporting.reasons import explain_written
 from ..toolchains import HERE, environments, manifest_of
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
 from .counts import counted_there, other_counts

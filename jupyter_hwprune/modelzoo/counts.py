@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import counted
+from ..core.errors import counted
 from ..report import Layer, Skipped, Totals
 from .weights import FEWEST, Weight
 

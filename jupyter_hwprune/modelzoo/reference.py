@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bench import tolerance_of
-from ..choice import Choice
-from ..errors import ToolchainError
-from ..export import Exported
-from ..job import HERE, CaseOfJob, Job
-from ..target import REFERENCE
+from ..choose.choice import Choice
+from ..core.errors import ToolchainError
+from ..core.target import REFERENCE
+from ..export.onnx import Exported
+from ..measure.bench import tolerance_of
+from ..measure.job import HERE, CaseOfJob, Job
 from ..toolchains.process import Failure, Progress
 from .samples import Inputs, read_samples, stack
 

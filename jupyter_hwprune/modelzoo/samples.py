@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, first_line
+from ..core.errors import InputError, first_line
 
 Sample = dict[str, np.ndarray]
 

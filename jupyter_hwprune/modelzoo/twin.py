@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, first_line
-from ..export import LARGE_BYTES, Exported, name_nodes, save
+from ..core.errors import InputError, first_line
+from ..export.onnx import LARGE_BYTES, Exported, name_nodes, save
 from ..report import Fingerprints
 from .weights import Weight
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pattern import NM, Block, Pattern, Unstructured
+from ..core.pattern import NM, Block, Pattern, Unstructured
 from ..pruning.layers import matrix_of
 from ..pruning.picture import draw
 from ..pruning.weights import valid_share

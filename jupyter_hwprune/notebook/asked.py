@@ -11,7 +11,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from ..options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, add_to, keywords
+from ..core.options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, add_to, keywords
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer
 
 

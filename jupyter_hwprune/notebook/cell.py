@@ -11,7 +11,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 NUMBER = "End the cell with an expression that gives one number, higher is better, such as accuracy({name})"
 

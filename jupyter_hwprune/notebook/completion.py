@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
-from ..options import OPTIONS, SUBCOMMANDS, Kind
+from ..core.options import OPTIONS, SUBCOMMANDS, Kind
 from .namespace import models, tensors
 
 FLAGS = {option.flag: option for option in OPTIONS.values()}
@@ -37,7 +37,7 @@ def _following(shell: Any, word: str, typed: str) -> list[str] | None:
 
 
 def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
-    from ..target import ALIASES, TARGETS
+    from ..core.target import ALIASES, TARGETS
     from ..toolchains import environments
 
     judges = [(target.name, judge) for target in TARGETS for judge in target.judges]

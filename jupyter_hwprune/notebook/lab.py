@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import InputError
-from ..options import OPTIONS
+from ..core.errors import InputError
+from ..core.options import OPTIONS
 from .namespace import find_input, find_model, models, tensors
 
 COMM_TARGET = "hwprune"
@@ -165,8 +165,8 @@ def namespace() -> Namespace:
 
 
 def choices() -> Choices:
-    from ..choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
-    from ..target import ALIASES, TARGETS
+    from ..choose.choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
+    from ..core.target import ALIASES, TARGETS
 
     rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)
     patterns, allocations = OPTIONS["pattern"].choices, OPTIONS["allocation"].choices
@@ -180,10 +180,11 @@ def _offered(judge: Any) -> StackOffered:
 
 def machine() -> Machine:
     """Probe each toolchain in a process of its own and return what can be measured here; this takes seconds."""
-    from .. import survey
+    from ..survey.doctor import doctor
+    from ..survey.matrix import held_against
 
-    found = survey.doctor()
-    here = survey.held_against({status.name: status for status in found.toolchains})
+    found = doctor()
+    here = held_against({status.name: status for status in found.toolchains})
     targets = tuple(
         TargetState(
             row.target.name,

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from ..options import RUN, ZOO, keywords
+from ..core.options import RUN, ZOO, keywords
 from . import completion, lab
 from .asked import arguments, form_of, parse, takes_options
 from .cell import Cell
@@ -59,7 +59,7 @@ class HwpruneMagics(Magics):
         }
 
     def _setup(self, options: Namespace) -> Any:
-        from ..provision import setup
+        from ..survey.provision import setup
 
         names = options.words[1:]
         with ProgressLine(self.shell) as progress, without_traceback():
@@ -69,7 +69,7 @@ class HwpruneMagics(Magics):
         return found
 
     def _simulate(self, options: Namespace) -> Any:
-        from ..simulation import simulate
+        from ..survey.simulation import simulate
 
         name, model = find_model(self.shell.user_ns, options.words[1] if options.words[1:] else None)
         _, example = find_input(self.shell.user_ns, options.input)
@@ -81,9 +81,9 @@ class HwpruneMagics(Magics):
 
     def _merge(self, options: Namespace) -> Any:
         """Join two reports; each is a run or a report in the namespace, or a file that `Report.save` wrote."""
-        from ..merging import merge
+        from ..keep.run import Shown
         from ..report import Report
-        from ..run import Shown
+        from ..report.merging import merge
 
         found = (self.shell.user_ns.get(word, word) for word in options.words[1:])
         reports = (getattr(each, "report", each) for each in found)
@@ -121,13 +121,13 @@ class HwpruneMagics(Magics):
 
 
 def _targets(_: Namespace) -> Any:
-    from ..survey import targets
+    from ..survey.matrix import targets
 
     return targets()
 
 
 def _doctor(options: Namespace) -> Any:
-    from ..survey import doctor
+    from ..survey.doctor import doctor
 
     return doctor(*options.words[1:], **keywords(options, "doctor"))
 

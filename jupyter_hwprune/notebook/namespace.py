@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, first_line
+from ..core.errors import InputError, first_line
 
 PREFERRED_INPUTS = ("example_input", "example", "inputs", "x")
 

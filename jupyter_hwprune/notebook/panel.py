@@ -14,9 +14,9 @@ from IPython import get_ipython
 from IPython.core.error import UsageError
 from IPython.display import display, update_display
 
-from .. import survey
-from ..errors import HwpruneError, InputError, first_line
-from ..options import DEFAULTS, magic_line
+from ..core.errors import HwpruneError, InputError, first_line
+from ..core.options import DEFAULTS, magic_line
+from ..survey import matrix
 from . import lab
 from .background import Background
 from .interrupts import Interrupts, hear_at_once
@@ -52,7 +52,7 @@ class Panel:
         self._form: Form | None = None
         self._filled = _filled_here(shell)
         self._background: Background | None = None
-        self._targets: survey.Targets | None = None
+        self._targets: matrix.Targets | None = None
         self._report: dict[str, Any] | None = None
         self._interrupts = Interrupts(shell)
         self._places = ("", "")  # display ids of the form and of the report
@@ -85,7 +85,7 @@ class Panel:
 
         def ask() -> None:
             try:
-                self._targets = survey.targets()
+                self._targets = matrix.targets()
             except HwpruneError as error:
                 form.say(alert(str(error)))
             else:

@@ -7,10 +7,10 @@ from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from ..choice import cores
-from ..options import FIELDS, MODEL, OPTIONS, Option, magic_line
-from ..survey import TargetHere, Targets
-from ..target import TARGETS, Judge, Target, find_target
+from ..choose.choice import cores
+from ..core.options import FIELDS, MODEL, OPTIONS, Option, magic_line
+from ..core.target import TARGETS, Judge, Target, find_target
+from ..survey.matrix import TargetHere, Targets
 from . import lab
 from .panel_words import NO_MODEL, STYLE, about_model, about_target, alert, steps
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from ..survey import TargetHere
-from ..target import Judge, Target
+from ..core.target import Judge, Target
+from ..survey.matrix import TargetHere
 from .lab import Model
 
 PHASES = ("prune", "export", "compile", "check", "profile", "measure")

@@ -11,7 +11,7 @@ from ..toolchains.process import Progress
 from .asked import arguments, parse
 
 if TYPE_CHECKING:
-    from ..run import Run  # and torch with it, which takes seconds to load
+    from ..keep.run import Run  # and torch with it, which takes seconds to load
 
 
 @dataclass(frozen=True)

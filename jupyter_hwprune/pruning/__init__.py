@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, PruneError, counted, first_line
-from ..example import Example
-from ..pattern import NM, Block, Channel, Pattern
+from ..core.errors import InputError, PruneError, counted, first_line
+from ..core.example import Example
+from ..core.pattern import NM, Block, Channel, Pattern
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
 from .channels import Channels, remove_channels
 from .cuts import describe_cut

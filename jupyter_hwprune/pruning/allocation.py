@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
-from ..errors import InputError, PruneError
+from ..core.errors import InputError, PruneError
 from ..report import Curve, Sensitivity
 
 STEP = 0.01  # of sparsity: how finely a curve is read between the points of the scan

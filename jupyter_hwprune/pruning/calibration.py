@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-from ..errors import InputError, first_line
-from ..example import Example
+from ..core.errors import InputError, first_line
+from ..core.example import Example
 
 LABELS = ("labels", "label", "targets", "target", "y")
 KINDS = (

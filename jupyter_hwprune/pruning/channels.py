@@ -11,9 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..errors import PruneError
-from ..example import Example
-from ..pattern import Channel
+from ..core.errors import PruneError
+from ..core.example import Example
+from ..core.pattern import Channel
 from .equivalence import Reference, longer_where_short
 from .graph import ChannelSet, Coupled, analyse
 from .graph.attributes import find_attributes, variants

@@ -23,8 +23,8 @@ from torch.fx import Interpreter
 from torch.fx.node import Target
 from torch.utils import _pytree as pytree
 
-from ..errors import first_line
-from ..example import Example, tensors_of
+from ..core.errors import first_line
+from ..core.example import Example, tensors_of
 from .graph import Coupled
 from .graph.attributes import alive_labels
 from .graph.cut import kept_along, tensors_of_model

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import nn
 
-from ..pattern import NM, Block, Unstructured, parse_pattern
+from ..core.pattern import NM, Block, Unstructured, parse_pattern
 from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
 from .served import Served
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..example import Example
+from ..core.example import Example
 from .layers import PRUNABLE, TRANSPOSED
 
 

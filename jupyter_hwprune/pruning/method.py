@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from ..choice import Allocation, Choice, Importance
-from ..errors import InputError, counted
-from ..example import Example
+from ..choose.choice import Allocation, Choice, Importance
+from ..core.errors import InputError, counted
+from ..core.example import Example
 from .calibration import Calibration
 
 

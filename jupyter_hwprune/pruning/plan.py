@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import InputError
-from ..pattern import NM, Channel, Pattern
+from ..core.errors import InputError
+from ..core.pattern import NM, Channel, Pattern
 from ..report import Sensitivity
 
 

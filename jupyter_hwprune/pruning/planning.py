@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import PruneError
-from ..pattern import NM, Block, Channel
+from ..core.errors import PruneError
+from ..core.pattern import NM, Block, Channel
 from ..report import Sensitivity
 from .allocation import allocate, leave_dense
 from .channels import Channels, nothing_removable, units_left

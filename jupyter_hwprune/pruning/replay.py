@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..errors import InputError, first_line
-from ..example import Example, tensors_of
+from ..core.errors import InputError, first_line
+from ..core.example import Example, tensors_of
 from .layers import layers_with_weights
 from .trace import Trace, hooks
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..example import Example
+from ..core.errors import InputError
+from ..core.example import Example
 from ..report import Curve, Point, Sensitivity
 
 LEVELS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .calibration import Calibration
 from .replay import Enough, Replay, replay
 from .statistics import Accumulator, Statistics, reason_too_wide

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..choice import Choice
-from ..pattern import Pattern
-from ..rules import LayerFacts, SparseKernels
+from ..choose.choice import Choice
+from ..core.pattern import Pattern
+from ..core.rules import LayerFacts, SparseKernels
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from ..errors import InputError, first_line
-from ..example import Example, tensors_of
+from ..core.errors import InputError, first_line
+from ..core.example import Example, tensors_of
 from .graph import ChannelSet, Coupled
 
 PASSES = 64  # the most gradients taken of each batch; where it has more rows, several share one

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..example import Example
+from ..core.example import Example
 from .statistics import same_rows
 
 

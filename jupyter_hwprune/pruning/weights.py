@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from ..errors import PruneError
-from ..pattern import NM, Block, Channel, Unstructured
+from ..core.errors import PruneError
+from ..core.pattern import NM, Block, Channel, Unstructured
 from ..report import Layer, Skipped
 from .compressed import compress
 from .fitting import ZeroPattern, find_fitting, misfit

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..pattern import NM, Block, Channel
+from ..core.errors import InputError
+from ..core.pattern import NM, Block, Channel
 from .fitting import Fitting, ZeroPattern
 from .importance import activation, magnitude
 from .layers import as_matrix, from_matrix, groups_of

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..choice import Choice
-from ..errors import InputError, ToolchainError, counted, first_line
-from ..example import Example, require_runs
-from ..pattern import Unstructured
-from ..program import export_program
+from ..choose.choice import Choice
+from ..core.errors import InputError, ToolchainError, counted, first_line
+from ..core.example import Example, require_runs
+from ..core.pattern import Unstructured
+from ..export.program import export_program
 from ..pruning import Pruned, adopt
 from ..pruning.fitting import ZeroPattern, zero_pattern
 from ..pruning.served import Served

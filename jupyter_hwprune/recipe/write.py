@@ -18,8 +18,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from ..errors import InputError, ReportError
-from ..pattern import NM, Block, Channel, Pattern, parse_pattern
+from ..core.errors import InputError, ReportError
+from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
 from ..pruning import weight_name
 from ..pruning.layers import TRANSPOSED, as_matrix
 from ..report import Layer, Report

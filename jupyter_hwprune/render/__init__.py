@@ -6,8 +6,7 @@ import base64
 import json
 from typing import Any
 
-from .. import words
-from ..report import MIME_TYPE, Report
+from ..report import MIME_TYPE, Report, words
 from . import html, png, sensitivity
 from .fit import fit
 from .text import render as text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..report import Layer, Picture
-from ..words import name, valid
-from ..words.numbers import share
+from ..report.words import name, valid
+from ..report.words.numbers import share
 from .fit import corner_of, pool, tiles_of
 
 BAR_LETTERS = 10

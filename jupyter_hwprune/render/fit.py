@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..report import Layer, Picture, Report, Samples, Timed
-from ..words import by_weight
-from ..words.numbers import middle_cut
+from ..report.words import by_weight
+from ..report.words.numbers import middle_cut
 
 LONGEST_WORDS = 400
 MOST_REASONS = 20

@@ -11,10 +11,9 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from .. import words
-from ..errors import counted
-from ..report import Layer, Report
-from ..words import Key, Words
+from ..core.errors import counted
+from ..report import Layer, Report, words
+from ..report.words import Key, Words
 from . import blocks, sensitivity
 
 FIRST_LAYERS = 12

@@ -6,9 +6,8 @@ import io
 import warnings
 from typing import Any
 
-from .. import words
-from ..report import Layer, Report
-from ..words.numbers import share
+from ..report import Layer, Report, words
+from ..report.words.numbers import share
 from .fit import corner_of, tiles_of
 
 MOST_LAYERS = 12

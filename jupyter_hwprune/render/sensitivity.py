@@ -10,8 +10,8 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..errors import counted
-from ..words.numbers import count, middle_cut, share
+from ..core.errors import counted
+from ..report.words.numbers import count, middle_cut, share
 from .png import FAINT, INK, PAPER, _compact
 
 if TYPE_CHECKING:

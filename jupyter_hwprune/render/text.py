@@ -6,10 +6,9 @@ import os
 import sys
 import textwrap
 
-from .. import words
-from ..report import Report
-from ..words import Key, Words
-from ..words.numbers import UNKNOWN
+from ..report import Report, words
+from ..report.words import Key, Words
+from ..report.words.numbers import UNKNOWN
 
 WIDTH = 120  # of a notebook's page, and the most of a terminal's that is used
 NARROWEST, ROOMY = 40, 60

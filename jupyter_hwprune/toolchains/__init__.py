@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..target import TARGETS
+from ..core.errors import InputError
+from ..core.target import TARGETS
 from . import environments
 from .environments import Environment
 from .manifest import Manifest, manifest_in

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 FOLDER_VARIABLE = "HWPRUNE_ENVIRONMENTS"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import InputError, ToolchainError, counted, first_line
+from ..core.errors import InputError, ToolchainError, counted, first_line
 from .environments import Environment, Pins, enter, entry_of, find, obstacle, pins_of, root, sweep
 from .process import Progress
 

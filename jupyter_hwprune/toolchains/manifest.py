@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 Form = Literal["onnx", "program"]
 

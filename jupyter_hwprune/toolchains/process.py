@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TextIO
 
 import platformdirs
 
-from ..errors import InputError, ToolchainError, first_line
+from ..core.errors import InputError, ToolchainError, first_line
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from jupyter_hwprune import words
 from jupyter_hwprune.render import mimebundle
+from jupyter_hwprune.report import words
 
 from . import documents
 from .lab import Lab

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from jupyter_hwprune import words
 from jupyter_hwprune.render import mimebundle
+from jupyter_hwprune.report import words
 
 from . import documents
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from playwright.sync_api import Locator, expect
 
-from jupyter_hwprune import words
 from jupyter_hwprune.render import mimebundle
 from jupyter_hwprune.render.fit import corner_of
-from jupyter_hwprune.report import MIME_TYPE, Report
+from jupyter_hwprune.report import MIME_TYPE, Report, words
 
 from . import documents
 from .lab import Lab

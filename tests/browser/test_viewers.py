@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from jupyter_hwprune import words
 from jupyter_hwprune.render import mimebundle
-from jupyter_hwprune.report import MIME_TYPE, Report
+from jupyter_hwprune.report import MIME_TYPE, Report, words
 from tests.sanitised import as_on_github
 
 from . import documents

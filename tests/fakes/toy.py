@@ -1,8 +1,8 @@
 """A row of the strategy matrix from outside the package: a chip, and the toolchain that serves it."""
 
-from jupyter_hwprune.pattern import Channel
-from jupyter_hwprune.rules import channels_in
-from jupyter_hwprune.target import Judge, Offer, Target
+from jupyter_hwprune.core.pattern import Channel
+from jupyter_hwprune.core.rules import channels_in
+from jupyter_hwprune.core.target import Judge, Offer, Target
 
 TARGET = Target(
     "toy",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ...example import Example
+from ...core.example import Example
 from .attributes import find_attributes, variants
 from .cut import permute, slice_model
 from .find import analyse

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from torch import nn
 
-from ...example import Example
+from ...core.example import Example
 from ..layers import layers_with_weights
 from .analysis import Analysis, analyse_graph, pinned_roots
 from .cut import tensors_of_model

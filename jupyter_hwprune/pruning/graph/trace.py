@@ -15,9 +15,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from ...errors import PruneError, first_line
-from ...example import Example, tensors_of
-from ...quiet import quiet
+from ...core.errors import PruneError, first_line
+from ...core.example import Example, tensors_of
+from ...core.quiet import quiet
 
 
 @dataclass(frozen=True)

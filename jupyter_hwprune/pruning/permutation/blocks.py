@@ -14,8 +14,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ...errors import InputError
-from ...pattern import Block
+from ...core.errors import InputError
+from ...core.pattern import Block
 from ..masks import keep_blocks
 
 ROUNDS = 10  # through all channels, at most; most of the gain comes with the first few

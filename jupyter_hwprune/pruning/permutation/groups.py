@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from ...errors import InputError
-from ...pattern import NM
+from ...core.errors import InputError
+from ...core.pattern import NM
 
 GROUPS_AT_ONCE = 256  # groups that exchange columns in one assignment; its cost grows with the square, or worse
 HEAT = 0.3  # noise on the first round's gains, in their own standard deviations

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ...example import Example
-from ...pattern import NM, Block
+from ...core.example import Example
+from ...core.pattern import NM, Block
 from ..equivalence import TOLERANCE, relative_difference
 from ..graph import ChannelSet, analyse, permute
 from ..importance import magnitude

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...errors import PruneError
-from ...pattern import NM, Block, Unstructured
+from ...core.errors import PruneError
+from ...core.pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
 from .hessian import damped, dot, energy, lower_product
 from .least_squares import conjugate_gradients

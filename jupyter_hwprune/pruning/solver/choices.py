@@ -13,7 +13,7 @@ from math import comb, sqrt
 import torch
 from torch import Tensor
 
-from ...pattern import NM, Block, Unstructured
+from ...core.pattern import NM, Block, Unstructured
 from ..masks import keep_n_of_m, keep_top
 from .budget import Budget
 

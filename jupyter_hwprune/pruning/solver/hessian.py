@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...errors import PruneError
+from ...core.errors import PruneError
 
 RAISE = 10.0
 LEAST = 1e-6

@@ -1,0 +1,276 @@
+"""What will be done: every option checked, every default filled in, and the toolchain that judges it chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
+
+from ..core.errors import InputError
+from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
+from ..core.target import TARGETS, Judge, Offer, Target, find_target
+from ..report import Evidence
+from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
+
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
+Importance = Literal["magnitude", "activation", "second-order", "taylor"]
+Way = Literal["run", "compile"]
+CHANNEL_IMPORTANCE = ("magnitude", "taylor")
+WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
+DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`dtype` is what dense and pruned are run in, None for whatever the model comes in.
+
+    `dense` names layers that are left alone, `permute` lets input channels change places so that more of their worth is
+    kept, `keep_all` leaves layers pruned that gain nothing. `way` is the most that the judge can do here: run, or only
+    compile, or None for nothing; `obstacle` is why it cannot run. `remarks` is what the user should know of the choice.
+    """
+
+    target: Target
+    judge: Judge
+    dtype: str | None
+    pattern: Pattern
+    sparsity: float
+    importance: Importance
+    allocation: Allocation
+    dense: tuple[str, ...]
+    permute: bool
+    keep_all: bool
+    threads: int
+    batch: int | None
+    timeout_s: float
+    way: Way | None
+    obstacle: Evidence | None
+    remarks: tuple[str, ...]
+
+    def for_model_in(self, dtype: str) -> Choice:
+        """Fill in the dtype where none was asked for: the model's own where the judge runs that, else its usual."""
+        if self.dtype is not None:
+            return self
+        usual = self.judge.dtypes
+        if not usual or dtype in usual:
+            return replace(self, dtype=dtype)
+        said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
+        return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
+
+
+def choose(
+    target: str,
+    *,
+    pattern: str | None = None,
+    sparsity: float | None = None,
+    importance: str = "magnitude",
+    allocation: str = "uniform",
+    dense: Sequence[str] = (),
+    permute: bool = False,
+    toolchain: str | None = None,
+    dtype: str | None = None,
+    keep_all: bool = False,
+    threads: int = 1,
+    batch: int | None = None,
+    timeout_s: float = 1800,
+) -> Choice:
+    """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
+    for name, value in (("target", target), ("pattern", pattern), ("toolchain", toolchain), ("dtype", dtype)):
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
+    row, named = find_target(target)
+    if named and toolchain and named != toolchain:
+        raise InputError(
+            f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them."
+        )
+    for name, value, known in (("importance", importance, Importance), ("allocation", allocation, Allocation)):
+        if value not in get_args(known):
+            raise InputError(f"There is no {name} {value!r}. It is {_either(get_args(known))}.")
+    _check_whole_number("threads", threads)
+    if batch is not None:
+        _check_whole_number("batch", batch)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+        raise InputError(f"--timeout is {timeout_s!r}; it is a number of seconds above 0.")
+    given = None if pattern is None else parse_pattern(pattern)
+    if sparsity is not None:
+        _check_sparsity(sparsity, given)
+
+    judge, way, obstacle, status, remarks = _judge(row, toolchain or named)
+    if status.cores is not None:
+        _check_whole_number("threads", threads, most=status.cores)
+    offer = next((each for each in judge.offers if each.pattern == given), judge.offers[0])
+    chosen = given or offer.pattern
+    _check_method(chosen, importance, allocation, permute=permute)
+    return Choice(
+        row,
+        judge,
+        _dtype(dtype, judge),
+        chosen,
+        _sparsity(sparsity, chosen, offer),
+        cast("Importance", importance),
+        cast("Allocation", allocation),
+        _names_of(dense),
+        permute,
+        keep_all,
+        threads,
+        batch,
+        timeout_s,
+        way,
+        obstacle,
+        remarks,
+    )
+
+
+def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
+    """Raise InputError unless `value` is a whole number from 1 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"--{name} is {value!r}; a whole number is needed, at least 1.")
+    if most is not None and value > most:
+        raise InputError(
+            f"--{name} is {value}, and this machine has {most} cores; more would only wait for each other."
+        )
+
+
+def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
+    """Raise InputError for what does not go together."""
+    fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
+    if importance not in fitting:
+        raise InputError(
+            f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, and the "
+            f"pattern is {pattern}. For that it is {_either(fitting)}."
+        )
+    if allocation.startswith("sensitivity") and isinstance(pattern, NM):
+        raise InputError(
+            f"--allocation {allocation} gives each layer a share of its own, and {pattern} fixes it: every layer loses "
+            f"{pattern.sparsity:.0%}. Leave --allocation out, and name the layers to leave alone with --dense."
+        )
+    if allocation == "global" and importance == "second-order":
+        raise InputError(
+            "--importance second-order solves one layer after the other, and --allocation global ranks all of them "
+            "together. Take --allocation sensitivity, or --importance activation."
+        )
+    if permute and not isinstance(pattern, (NM, Block)):
+        raise InputError(
+            f"--permute moves input channels so that groups or blocks hold more, and {pattern} has neither. Leave it "
+            "out."
+        )
+
+
+def _names_of(dense: Sequence[str]) -> tuple[str, ...]:
+    names = (dense,) if isinstance(dense, str) else tuple(dense)
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
+    return names
+
+
+def _either(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
+    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
+        raise InputError(
+            f"--sparsity is {sparsity}; it is the share that is removed, above 0 and below 1, such as 0.5."
+        )
+    if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
+        raise InputError(
+            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself; --sparsity {sparsity:g} cannot be met. "
+            "Leave --sparsity out, or choose another n:m."
+        )
+
+
+def _sparsity(asked: float | None, pattern: Pattern, offer: Offer) -> float:
+    if isinstance(pattern, NM):
+        _check_sparsity(pattern.sparsity if asked is None else asked, pattern)
+        return pattern.sparsity
+    return offer.sparsity if asked is None else asked
+
+
+def _dtype(asked: str | None, judge: Judge) -> str | None:
+    if asked is None:
+        return None
+    name = DTYPE_ALIASES.get(asked, asked)
+    if not judge.dtypes:
+        raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.")
+    if name not in judge.dtypes:
+        raise InputError(f"{judge.toolchain} runs no {asked} for this target. It takes: {', '.join(judge.dtypes)}.")
+    return name
+
+
+def _judge(row: Target, named: str | None) -> tuple[Judge, Way | None, Evidence | None, Status, tuple[str, ...]]:
+    """Take the toolchain that is named, or the row's first that runs here, or else compiles; say what was passed over.
+
+    Returns it with what it can do here, what hinders the rest, its state, and remarks.
+    """
+    judges = row.judges if named is None else (_named_judge(row, named),)
+    statuses = probe_all(judge.toolchain for judge in judges)
+    found = [what_it_can(row, judge, statuses[judge.toolchain]) for judge in judges]
+    ways = [way for way, _ in found]
+    index = next((ways.index(way) for way in ("run", "compile") if way in ways), 0)
+    judge, (way, obstacle) = judges[index], found[index]
+    remarks = [
+        f"{passed.toolchain} is preferred for {row.name} and was passed over: {why.reason}"
+        for passed, (_, why) in zip(judges[:index], found[:index], strict=True)
+        if why is not None
+    ]
+    status = statuses[judge.toolchain]
+    device = status.devices.get(judge.device)
+    if way == "run" and device is not None and not set(row.identities) & set(device.identities) and row.identities:
+        remarks.append(
+            f"Measured on {device.label}, which is no {row.maker} CPU: it runs the same instructions on another chip."
+        )
+    return judge, way, obstacle, status, tuple(remarks)
+
+
+def _named_judge(row: Target, named: str) -> Judge:
+    for judge in row.judges:
+        if judge.toolchain == named:
+            return judge
+    toolchain_file(named)  # raises for a name that does not exist at all
+    if "." in named:
+        return replace(row.judges[0], toolchain=named)
+    served = ", ".join(judge.toolchain for judge in row.judges)
+    raise InputError(f"The target {row.name} is not served by {named}. Its toolchains are: {served}.")
+
+
+def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, Evidence | None]:
+    """Return the most that a judge can do for a target on this machine, and what hinders it from running there."""
+    if not status.available:
+        return None, Evidence("unavailable", reason=status.reason, cure=status.cure)
+    manifest = manifest_of(judge.toolchain)
+    obstacle = _obstacle_to_running(row, judge, status, runs=manifest.runs)
+    if obstacle is None:
+        return "run", None
+    return "compile" if manifest.cross_compiles else None, obstacle
+
+
+def _obstacle_to_running(row: Target, judge: Judge, status: Status, *, runs: bool) -> Evidence | None:
+    elsewhere = f"run the same line on a machine with {row.chip}"
+    if not runs:
+        reason = f"{judge.toolchain} compiles for {row.chip}, and runs nothing"
+        return Evidence("unavailable", reason=reason, cure="time the compiled files on the device itself")
+    device = status.devices.get(judge.device)
+    if device is None:
+        there = ", ".join(status.devices) or "none"
+        reason = status.absent.get(judge.device) or f"no device {judge.device} was found here (there is: {there})"
+        return Evidence("unavailable", reason=reason, cure=judge.cure or f"{elsewhere} and its driver")
+    if fits(row, device):
+        return None
+    fitting = [other.name for other in TARGETS if other.identities and fits(other, device)]
+    return Evidence(
+        "unavailable",
+        reason=f"the device here is {device.label} ({device.identities[-1]}), and {row.chip} is "
+        f"{' or '.join(row.identities) or row.kind}: a time taken on one is no time of the other",
+        cure=f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere,
+    )
+
+
+def fits(row: Target, device: Device) -> bool:
+    """Say whether a time taken on the device is one of the target."""
+    known = {*row.identities, *row.alike}
+    return row.kind == device.kind and (not known or bool(known & set(device.identities)))

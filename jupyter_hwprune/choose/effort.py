@@ -1,0 +1,39 @@
+"""How long a measurement takes: its fewest and most rounds, and the seconds for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Limits of a measurement: it runs at least `min_rounds`, then goes on until `measure_s` or `max_rounds`.
+
+    In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
+    than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
+    which are too few for an interval.
+    """
+
+    min_rounds: int = 15
+    max_rounds: int = 60
+    measure_s: float = 12.0
+    block_s: float = 0.02
+    min_profile_rounds: int = 7
+    profile_s: float = 4.0
+    slow_profile_rounds: int = 3
+    slow_profile_round_s: float = 8.0
+    profile: bool = True
+
+    def __post_init__(self) -> None:
+        if self.min_rounds < 3 or self.max_rounds < self.min_rounds:
+            raise InputError(
+                f"An effort of {self.min_rounds} to {self.max_rounds} rounds gives no interval: min_rounds has to be "
+                "at least 3, and max_rounds at least min_rounds."
+            )
+
+
+FULL = Effort()
+QUICK = Effort(min_rounds=7, max_rounds=15, measure_s=2.0, block_s=0.01, profile=False)
+"""For ranking many candidates: no kernel profile, and a wider interval."""

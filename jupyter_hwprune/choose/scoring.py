@@ -1,0 +1,60 @@
+"""The user's own score of a model, asked about copies: whatever it does to one stays there."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..core.errors import InputError, first_line
+from ..report import Scores
+
+Score = Callable[[nn.Module], float]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """`like` is the user's model, on whose device each copy is scored; where it is `optional`, a score may be None."""
+
+    score: Score
+    like: nn.Module
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.score, "__name__", self.score))
+
+    def maybe(self, own: nn.Module) -> float | None:
+        """Return the score of a copy of `own`; raises InputError where that is no finite number."""
+        try:
+            value = self.score(copy.deepcopy(own).to(device_of(self.like)))
+            if value is None and self.optional:
+                return None
+            value = float(value.detach() if isinstance(value, torch.Tensor) else value)
+        except Exception as error:
+            raise InputError(
+                f"The score could not be taken: {first_line(error)}. It has to be a function of the model, or an "
+                "expression with it, that gives one number, higher is better."
+            ) from error
+        if not math.isfinite(value):
+            raise InputError(f"The score of the model is {value}; a number is needed, higher is better.")
+        return value
+
+    def __call__(self, own: nn.Module) -> float:
+        value = self.maybe(own)
+        if value is None:
+            raise InputError("The score is None, and a number is needed here. End the cell with the score, or --eval.")
+        return value
+
+    def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
+        """Set the pruned model's score beside the dense one's, None where there is none."""
+        after = self.maybe(pruned)
+        return None if dense is None or after is None else Scores(self.name, dense, after)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,406 @@
+"""The strategy matrix as data: for each chip who judges it, what each judge offers to prune, and what its vendor says.
+
+A new chip is a new row. `judges` are in order of preference, each with its offers, the one that pays most first.
+`typical_speedup` and `common_mistake` are the strategy matrix's own columns; `finding` is what we saw where it is wrong
+or too kind. A device fits a row by its kind and one of its `identities`, as the toolchain that finds it names them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from dataclasses import dataclass
+
+from .errors import InputError
+from .pattern import NM, Block, Channel, Pattern, Unstructured
+from .rules import (
+    Rule,
+    SparseKernels,
+    at_least_inputs,
+    at_least_rows,
+    blocks_of,
+    both_multiples,
+    channels_in,
+    no_rule,
+    not_depthwise,
+    only,
+    ungrouped,
+)
+
+X86, ARM = "x86_64", "aarch64"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A pattern that pays on a judge's device, and the share of it that is usual there."""
+
+    pattern: Pattern
+    sparsity: float
+
+
+CHANNELS_OF_8 = Offer(Channel(8), 0.5)
+TWO_OF_FOUR = Offer(NM(2, 4), 0.5)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A toolchain that serves a chip, its name for the device, and what pays there.
+
+    `dtypes` are those it runs a model in, the usual one first; empty where it takes the model as it is. `kernels` are
+    its own sparse ones, None where it has none. `against` are the toolchains whose dense model it has to beat as well:
+    a user has those without it. `cure` is what helps where the device is not found, when the chip alone does not.
+    """
+
+    toolchain: str
+    device: str
+    offers: tuple[Offer, ...]
+    dtypes: tuple[str, ...] = ()
+    kernels: SparseKernels | None = None
+    against: tuple[str, ...] = ()
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """`kind` and `identities` tell such a chip from others; empty `identities` are those of any chip of the kind.
+
+    `alike` are identities of other chips that run the same instructions: they measure it, and the report says so.
+    """
+
+    name: str
+    chip: str
+    maker: str
+    kind: str
+    identities: tuple[str, ...]
+    judges: tuple[Judge, ...]
+    rules: tuple[Rule, ...]
+    primary_constraint: str
+    validation_metric: str
+    typical_speedup: str | None
+    common_mistake: str
+    vendor_says: str
+    vendor_page: str
+    finding: str | None = None
+    alike: tuple[str, ...] = ()
+
+
+UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
+BLOCK_MISTAKE = "ignoring block alignment: blocks that do not line up with the matrix unit"
+CLIFF_MISTAKE = "over-pruning to an accuracy cliff"
+MATRIX_UNIT = "matrix-unit utilisation"
+BOARD_UTILISATION = "TPU board utilisation %"
+POWER = "power and memory footprint"
+ENERGY = "millijoules per inference, with the average milliwatts"
+
+TPU_RULES = (
+    no_rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
+    no_rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
+)
+TPU_PAGE = "https://cloud.google.com/tpu/docs/performance-guide"
+TPU_SAYS = "Arrays are tiled in 128 x 8; XLA pads what does not fill a tile, which wastes the core and its memory."
+TPU_FINDING = "The usual 16x16 blocks buy nothing here: at 90 % almost every {0}x{0} tile still holds a block."
+
+
+def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_PAGE) -> Target:
+    return Target(
+        name,
+        chip,
+        maker="Google",
+        kind="tpu",
+        identities=(name.removeprefix("tpu-"),),
+        judges=(Judge("xla", name.removeprefix("tpu-"), (Offer(Block(unit, unit), 0.75),)),),
+        rules=(blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"), *TPU_RULES),
+        primary_constraint=MATRIX_UNIT,
+        validation_metric=BOARD_UTILISATION,
+        typical_speedup="1.3-1.8x",
+        common_mistake=BLOCK_MISTAKE,
+        vendor_says=says,
+        vendor_page=page,
+        finding=TPU_FINDING.format(unit),
+    )
+
+
+TENSORRT_RULE = at_least_inputs(256, "TensorRT: convolutions below 256 channels seldom gain", "convolution")
+FEW_ROWS = at_least_rows(64, "sparse Tensor Cores seldom pay below 64 rows; a larger --batch gives them work")
+BITS_16 = dict.fromkeys(("float16", "bfloat16"), 16)
+BITS_8 = dict.fromkeys(("int8", "float8"), 32)
+CUSPARSELT = SparseKernels(
+    # https://docs.nvidia.com/cuda/cusparselt/functions.html (cusparseLtStructuredDescriptorInit), which torch checks in
+    # torch.sparse.SparseSemiStructuredTensorCUSPARSELT
+    NM(2, 4),
+    rules=(
+        only(("Linear",), "linear layers", "cuSPARSELt multiplies matrices and has no {}"),
+        both_multiples("both weight dimensions in multiples", "cuSPARSELt", BITS_16 | BITS_8),
+    ),
+    pays=(FEW_ROWS,),
+)
+TENSORRT = SparseKernels(
+    # 2:4 along the input channels, no more is documented: "Sparsity" in TensorRT's developer guide
+    NM(2, 4),
+    rules=(
+        only(("Linear", "Conv1d", "Conv2d"), "linear layers and convolutions", "TensorRT runs no {} sparsely"),
+        ungrouped("ungrouped convolutions", "TensorRT runs no grouped convolution sparsely"),
+    ),
+    pays=(FEW_ROWS,),
+)
+CUSPARSELT_SAYS = "cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores."
+
+
+def _gpu(
+    name: str,
+    chip: str,
+    capabilities: tuple[str, ...],
+    eight_bits: tuple[str, ...],
+    rule: Rule,
+    says: str = CUSPARSELT_SAYS,
+    page: str = "https://docs.nvidia.com/cuda/cusparselt",
+) -> Target:
+    """Return the row of a GPU with sparse Tensor Cores; `eight_bits` are the 8-bit types it multiplies sparsely."""
+    return Target(
+        name,
+        chip,
+        maker="NVIDIA",
+        kind="cuda",
+        identities=tuple(f"compute capability {each}" for each in capabilities),
+        judges=(
+            Judge(
+                "cusparselt", "cuda", (TWO_OF_FOUR,), dtypes=("bfloat16", "float16", *eight_bits), kernels=CUSPARSELT
+            ),
+            Judge("tensorrt", "cuda", (TWO_OF_FOUR, CHANNELS_OF_8), dtypes=("float16", "bfloat16"), kernels=TENSORRT),
+        ),
+        rules=(
+            no_rule("2:4 along the input channels"),
+            no_rule(f"fp16 and bf16: both weight dimensions multiples of 16; {' and '.join(eight_bits)}: of 32"),
+            rule,
+            FEW_ROWS,
+        ),
+        primary_constraint="memory bandwidth",
+        validation_metric="sparse Tensor Core FLOPs",
+        typical_speedup="1.5-2x",
+        common_mistake=UNSTRUCTURED_MISTAKE,
+        vendor_says=says,
+        vendor_page=page,
+    )
+
+
+TARGETS: tuple[Target, ...] = (
+    _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
+    _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
+    _gpu(
+        "hopper",
+        "NVIDIA Hopper GPU (H100, H200)",
+        ("9.0",),
+        ("int8", "float8"),
+        no_rule("few tokens, or K or N below about 2048, are often slower than dense"),
+        "The one sparsity setting is 2:4 for half, bfloat16, int8 and fp8, but 1:2 for float.",
+        "https://docs.nvidia.com/cuda/cusparselt/types.html",
+    ),
+    Target(
+        "jetson",
+        "NVIDIA Jetson Orin (Ampere GPU, two DLA cores)",
+        maker="NVIDIA",
+        kind="cuda",
+        identities=("compute capability 8.7",),
+        judges=(
+            Judge(
+                "tensorrt",
+                "cuda",
+                (CHANNELS_OF_8, TWO_OF_FOUR),
+                dtypes=("float16", "bfloat16", "float32"),
+                kernels=TENSORRT,
+            ),
+            Judge("tvm", "cuda", (CHANNELS_OF_8,)),
+        ),
+        rules=(
+            channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
+            no_rule("DLA: fp16 or int8, fixed shapes; what it cannot do falls back to the GPU"),
+        ),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake=CLIFF_MISTAKE,
+        vendor_says="GPU and DLA both run 2:4 weights; 1.24-1.47x was seen on DLA, more in the low-power modes.",
+        vendor_page="https://github.com/NVIDIA/Deep-Learning-Accelerator-SW",
+    ),
+    _tpu("tpu-v4", "Google Cloud TPU v4", 128),
+    _tpu("tpu-v5e", "Google Cloud TPU v5e", 128),
+    _tpu("tpu-v5p", "Google Cloud TPU v5p", 128),
+    _tpu(
+        "tpu-v6e",
+        "Google Cloud TPU v6e (Trillium)",
+        256,
+        "One TensorCore a chip with two 256x256 matrix units and a vector unit of 128 lanes by 8 sublanes.",
+        "https://cloud.google.com/tpu/docs/v6e",
+    ),
+    _tpu(
+        "tpu-7x",
+        "Google Cloud TPU7x (Ironwood)",
+        256,
+        "Two TensorCores a chip, which a program sees as two devices, with 7380 GB/s of memory bandwidth a chip.",
+        "https://cloud.google.com/tpu/docs/tpu7x",
+    ),
+    Target(
+        "intel-cpu",
+        "Intel x86-64 CPU",
+        maker="Intel",
+        kind="cpu",
+        identities=(f"{X86} Intel",),
+        alike=(X86,),
+        judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,))),
+        rules=(
+            channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
+            no_rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
+        ),
+        primary_constraint="memory bandwidth",
+        validation_metric="process-CPU milliseconds per inference, with the kernels' names",
+        typical_speedup=None,
+        common_mistake=UNSTRUCTURED_MISTAKE,
+        vendor_says="Sparse weights are unpacked on the fly for int8 with AMX only, and off by default.",
+        vendor_page="https://docs.openvino.ai/2024/openvino-workflow/running-inference/"
+        "inference-devices-and-modes/cpu-device.html",
+    ),
+    Target(
+        "x86-cpu",
+        "x86-64 CPU of any maker",
+        maker="any maker",
+        kind="cpu",
+        identities=(X86,),
+        judges=(
+            Judge("deepsparse", "CPU", (Offer(Unstructured(), 0.9),), against=("onnxruntime", "openvino")),
+            Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            Judge("openvino", "CPU", (CHANNELS_OF_8,)),
+        ),
+        rules=(
+            channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
+            no_rule("unstructured zeros only with DeepSparse: from 80 % in transformers, 90 % in convolutions"),
+            not_depthwise(
+                "depthwise convolutions stay dense with DeepSparse: in a MobileNet at batch 1 remove channels instead"
+            ),
+        ),
+        primary_constraint="memory bandwidth",
+        validation_metric="process-CPU milliseconds per inference",
+        typical_speedup=None,
+        common_mistake=UNSTRUCTURED_MISTAKE,
+        vendor_says="ONNX Runtime's graph optimisations fuse, fold and block the layout; none skips zero weights.",
+        vendor_page="https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html",
+    ),
+    Target(
+        "arm-cpu",
+        "Arm 64-bit CPU (NEON)",
+        maker="any maker",
+        kind="cpu",
+        identities=(ARM,),
+        judges=tuple(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
+        rules=(
+            channels_in(8),
+            no_rule("XNNPACK's sparse path: 1x1 convolutions two thirds zero, in one narrow form of network"),
+        ),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake=CLIFF_MISTAKE,
+        vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
+        vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
+    ),
+    Target(
+        "movidius",
+        "Intel Movidius Myriad X VPU (discontinued)",
+        maker="Intel",
+        kind="vpu",
+        identities=(),
+        judges=(Judge("openvino", "MYRIAD", (CHANNELS_OF_8,), cure="prune for its successor: --target intel-npu"),),
+        rules=(channels_in(8), no_rule("fp16; 3x3 convolutions with 2x2 pooling fuse")),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake=CLIFF_MISTAKE,
+        vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
+        vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
+        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in an environment of its own would.",
+    ),
+    Target(
+        "intel-npu",
+        "Intel NPU (Core Ultra)",
+        maker="Intel",
+        kind="npu",
+        identities=(),
+        judges=(Judge("openvino", "NPU", (CHANNELS_OF_8,)),),
+        rules=(channels_in(8), no_rule("fixed shapes; fp16, or int8 through quantised models")),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake=CLIFF_MISTAKE,
+        vendor_says="The NPU computes in fp16 or int8, with a compiler from the driver or, as a preview, the package.",
+        vendor_page="https://docs.openvino.ai/2026/openvino-workflow/running-inference/"
+        "inference-devices-and-modes/npu-device.html",
+    ),
+    Target(
+        "edge-tpu",
+        "Google Coral Edge TPU",
+        maker="Google",
+        kind="edge tpu",
+        identities=(),
+        judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,)),),
+        rules=(
+            no_rule("full int8; sizes and parameters constant; at most three inner dimensions"),
+            no_rule("all after the first unsupported operation runs on the CPU"),
+        ),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake="kernel sizes or layers that the chip does not support",
+        vendor_says="Only fully 8-bit-quantised LiteRT models of a fixed set of operations are mapped to the chip.",
+        vendor_page="https://coral.ai/docs/edgetpu/models-intro",
+    ),
+    Target(
+        "qualcomm-npu",
+        "Qualcomm Hexagon NPU (HTP)",
+        maker="Qualcomm",
+        kind="npu",
+        identities=(),
+        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),)),),
+        rules=(
+            channels_in(32, "channels in multiples of 32: what lies between is padded"),
+            no_rule("layers of 4-16 channels are slow"),
+        ),
+        primary_constraint=POWER,
+        validation_metric=ENERGY,
+        typical_speedup="2-5x",
+        common_mistake="kernel sizes or layers that the chip does not support",
+        vendor_says="The matrix engine multiplies dense tensors whose channels are rounded up to a multiple of 32.",
+        vendor_page="https://docs.qualcomm.com/doc/80-63442-10/topic/htp_guidelines_low_depth_activations.html",
+    ),
+)
+
+REFERENCE = Judge("onnxruntime", "CPU", ())
+"""Whose outputs an ONNX file is to have that came without any."""
+
+ALIASES = {"tpu": "tpu-v5e", "cpu": "arm-cpu" if platform.machine() in {ARM, "arm64"} else "x86-cpu"}
+
+
+def find_target(text: str) -> tuple[Target, str | None]:
+    """Split `chip` or `chip:toolchain` into its row and the toolchain named; raises InputError naming what exists.
+
+    A dotted chip is somebody else's module, whose TARGET is the row.
+    """
+    name, _, toolchain = text.partition(":")
+    name = ALIASES.get(name, name)
+    if "." in name:
+        return _outside(name), toolchain or None
+    for target in TARGETS:
+        if target.name == name:
+            return target, toolchain or None
+    known = ", ".join([target.name for target in TARGETS] + sorted(ALIASES))
+    raise InputError(f"There is no target {text!r}. The targets are: {known}.")
+
+
+def _outside(name: str) -> Target:
+    try:
+        row = getattr(importlib.import_module(name), "TARGET", None)
+    except ImportError as error:
+        raise InputError(f"The target {name!r} is a dotted name, so it should be a module: {error}.") from error
+    if not isinstance(row, Target):
+        raise InputError(
+            f"The module {name} has no row of a chip: it needs a TARGET of jupyter_hwprune.core.target.Target."
+        )
+    return row

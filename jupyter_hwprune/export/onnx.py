@@ -1,0 +1,228 @@
+"""From a torch model to an ONNX file whose nodes are named after the torch layers they came from.
+
+Every node, and the value it makes, is called `layer::Op_i`; so whatever a runtime calls a fused kernel, after the node
+or after the value, `Exported.layers_of` finds the way back.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ExportError, first_line
+from ..core.example import Example
+from ..core.quiet import quiet
+from .program import in_dtype, torch_dtype
+
+LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
+WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An ONNX file, its inputs and torch's outputs for them as .npz files, and the torch layer behind each name."""
+
+    model: Path
+    inputs: Path
+    input_names: tuple[str, ...]
+    expected: Path
+    layers: dict[str, str]  # node that holds a weight -> its torch layer
+    upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
+    values: dict[str, str]  # torch module without children -> the value that is its output
+    nodes: dict[int, str]  # number -> node
+
+    def layers_of(self, names: list[str], op: str) -> list[str]:
+        """Return the torch layers that a kernel carries out, from the node names that the runtime gives for it.
+
+        A runtime that fuses an activation or a sum into a product may name the kernel after the last node of the
+        fusion; `op` tells that the kernel is a product, so the product before that node is meant.
+        """
+        known = [node for name in names if (node := self._known(name)) is not None]
+        found = [self.layers[node] for node in known if node in self.layers]
+        products = [node for node in known if node.rpartition("::")[2].partition("_")[0] in WEIGHT_OPS]
+        if not found and not products and op in WEIGHT_OPS:  # a product of two activations is nobody's layer
+            found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
+        return list(dict.fromkeys(found))
+
+    def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
+        """Write a second file that returns the output of every layer, to find where a runtime goes astray.
+
+        Returns it with the layers' names, in the order of its outputs.
+        """
+        return _with_layer_outputs(self, model, example)
+
+    def _known(self, name: str) -> str | None:
+        """Find our node in a name that a runtime adorned, such as `fused a::Conv_3_nchwc`: its number is its own."""
+        match = re.search(r"::[A-Za-z]+_(\d+)", name)
+        return self.nodes.get(int(match[1])) if match else None
+
+
+def export_onnx(
+    model: nn.Module, example: Example, folder: Path, name: str, dtype: str | None = None, opset: int | None = None
+) -> Exported:
+    """Write `name`.onnx with the example's inputs and torch's outputs beside it. Raises ExportError, OSError.
+
+    With `dtype` both are converted to it, and the outputs are those of the float32 model. `opset` is the version of
+    ONNX's operators, None for the exporter's own.
+    """
+    own = copy.deepcopy(model).eval()
+    own.requires_grad_(requires_grad=False)
+    outputs = None
+    if dtype is not None:
+        own, example, outputs = in_dtype(own, example, torch_dtype(dtype))
+    last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
+    args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                own,
+                args,
+                kwargs=example.kwargs or None,
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+                optimize=True,
+            )
+    except Exception as error:
+        raise ExportError(
+            f"torch cannot export this model to ONNX: {_cause(error)}. Rewrite that part of its forward so that "
+            "torch.export takes it (no branches on tensor values, no numpy inside)."
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
+
+    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
+        owner = _weight_owner(node, leaves)
+        owner = _scope(node, leaves) if owner is None else owner
+        return owner, node.op_type in WEIGHT_OPS and any(value in weights for value in node.input)
+
+    layers, upstream, values = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
+    nodes = {number: node.name for number, node in enumerate(proto.graph.node)}
+    path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
+    save(proto, path)
+    input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
+    outputs = example.outputs(own) if outputs is None else outputs
+    np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
+    return Exported(path, inputs, input_names, expected, layers, upstream, values, nodes)
+
+
+def _cause(error: BaseException) -> str:
+    """Find the innermost reason in torch's nested export errors, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
+
+
+def name_nodes(
+    graph: Any,
+    layer_of: Callable[[Any, set[str]], tuple[str | None, bool]],
+    scope_of: Callable[[Any], str | None],
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`.
+
+    `layer_of` says of a node, and the names of all weights, whose it is, and whether it multiplies by that one's
+    weight; `scope_of` whose output it makes.
+    """
+    layers: dict[str, str] = {}
+    upstream: dict[str, str] = {}
+    values: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    order: dict[str, int] = {}
+    weights = {initializer.name for initializer in graph.initializer if len(initializer.dims) >= 2}
+    for index, node in enumerate(graph.node):
+        if any(attribute.HasField("g") for attribute in node.attribute):
+            raise ExportError(
+                f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart."
+            )
+        scope = scope_of(node)
+        owner, multiplies = layer_of(node, weights)
+        node.name = f"{owner or ''}::{node.op_type}_{index}"
+        order[node.name] = index
+        before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
+        if owner is not None and multiplies:
+            layers[node.name] = owner
+            upstream[node.name] = node.name
+        elif before:
+            upstream[node.name] = max(before, key=order.__getitem__)
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+        for position, value in enumerate(node.output):
+            renamed[value] = f"{node.name}.{position}" if position else node.name
+        node.output[:] = [renamed[value] if value else "" for value in node.output]
+        if scope is not None:
+            values[scope] = node.output[0]
+    for value in (*graph.output, *graph.value_info):
+        value.name = renamed.get(value.name, value.name)
+    return layers, upstream, values
+
+
+def _weight_owner(node: Any, leaves: set[str]) -> str | None:
+    """Return the torch layer whose weight the node reads, by the weight's name."""
+    for value in node.input:
+        module, _, own = value.rpartition(".")
+        if own == "weight" and module in leaves:
+            return str(module)
+    return None
+
+
+def _scope(node: Any, leaves: set[str]) -> str | None:
+    """Return the innermost torch layer the exporter noted for the node."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default=None)
+    return None
+
+
+def save(proto: Any, path: Path) -> None:
+    import onnx
+
+    large = proto.ByteSize() > LARGE_BYTES
+    onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
+
+
+def _save_inputs(graph: Any, example: Example, path: Path, *, narrow: bool) -> tuple[str, ...]:
+    names = tuple(value.name for value in graph.input)
+    tensors = example.tensors
+    if len(names) != len(tensors):
+        raise ExportError(
+            f"The exported model has {len(names)} inputs and the example {len(tensors)} tensors: an input that the "
+            "model does not use was dropped. Give an example of the inputs that it does use."
+        )
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors) and not narrow:
+        raise ExportError(
+            "The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float()."
+        )
+    # numpy has no bfloat16: float32 holds the same values, and the runtime that reads them knows its inputs' type
+    np.savez(path, *[(t.float() if t.dtype == torch.bfloat16 else t).detach().numpy() for t in tensors])
+    return names
+
+
+def _with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
+    import onnx
+
+    made: dict[str, Tensor] = {}
+    own = copy.deepcopy(model).eval()
+    for name, module in own.named_modules():
+        if name in exported.values:
+            module.register_forward_hook(lambda _, __, output, name=name: made.update({name: output}))
+    example.outputs(own)
+    names = [name for name in exported.values if isinstance(made.get(name), Tensor)]
+    proto = onnx.load(str(exported.model))
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=exported.values[name]) for name in names)
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    path = exported.model.with_name(f"{exported.model.stem}.layers.onnx")
+    save(inferred, path)
+    expected = path.with_suffix(".expected.npz")
+    np.savez(expected, *[made[name].numpy() for name in names])
+    return dataclasses.replace(exported, model=path, expected=expected), names

@@ -1,0 +1,83 @@
+"""From a torch model to an ExportedProgram file in the dtype it will run in, with its example input inside.
+
+Its layers keep their names: a node reads its weight under the name that the torch layer has for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ExportError, first_line
+from ..core.example import Example, tensors_of
+from ..core.quiet import quiet
+
+RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # all but the products themselves
+OWN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Program:
+    """An ExportedProgram file and torch's float32 outputs for its example, as .npz; other inputs it needs none."""
+
+    model: Path
+    inputs: Path
+    expected: Path
+    input_names: tuple[str, ...] = ()
+
+    def layers_of(self, names: list[str], op: str) -> list[str]:  # noqa: ARG002 - kernels come named after layers
+        return names
+
+    def with_layer_outputs(self, model: nn.Module, example: Example) -> None:
+        """Return None: a program is compiled whole."""
+
+
+def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Program:
+    """Write `name`.pt2, and what the model's float32 form computes on the CPU. Raises ExportError, OSError."""
+    own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".pt2", ".inputs.npz", ".expected.npz"))
+    base = torch_dtype(dtype)
+    own, example, outputs = in_dtype(own, example, base)
+    np.savez(expected, *[output.numpy() for output in outputs])
+    np.savez(inputs)
+    own.forward = _returning_tensors(own.forward)
+    try:
+        with quiet():
+            torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"torch cannot export this model in {base}: {first_line(error)}. Rewrite that part of its forward so that "
+            "torch.export takes it (no branches on tensor values, no dtype of its own)."
+        ) from error
+    return Program(path, inputs, expected)
+
+
+def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a model return a plain list: the worker does not know the classes in which libraries wrap outputs."""
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:
+        return tensors_of(forward(*args, **kwargs))
+
+    return plain
+
+
+def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
+    """Convert a model that the caller owns and its example; return with them what the float32 model computes."""
+    outputs = example.as_float32().outputs(own.float())
+    return own.to(dtype), example.in_dtype(dtype), outputs
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the dtype of everything but the products: 8-bit models are 16-bit ones with 8-bit products."""
+    return RUNS_IN.get(name) or OWN[name]

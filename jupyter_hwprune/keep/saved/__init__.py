@@ -1,0 +1,268 @@
+"""A run as a folder without code in it: the weights, the zeros as bits, and a list of contents in JSON.
+
+| file                | holds                                                                                    |
+|---------------------|------------------------------------------------------------------------------------------|
+| weights.safetensors | the pruned model's state, tensors with several names once                                |
+| masks.safetensors   | of each weight that holds zeros which of it are kept: a bit a weight, 1 = kept           |
+| contents.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import InputError, ReportError, first_line
+from ...pruning import weight_name
+from ...report import Layer, Report, codec, to_data
+from ...toolchains.process import remove
+from .structure import Structure, cut, misfits, named_tensors, shared_names
+
+FORMAT, VERSION = "jupyter-hwprune run", 1
+CONTENTS, WEIGHTS, MASKS = "contents.json", "weights.safetensors", "masks.safetensors"
+LARGEST_CONTENTS_BYTES = 1 << 28
+ROUNDING = 1e-6  # of the sparsities in a report
+
+
+@dataclass(frozen=True)
+class File:
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The description in the folder; `package` is the version of this package that wrote it."""
+
+    package: str
+    structure: Structure
+    files: dict[str, File]
+
+
+def save(folder: str | Path, model: nn.Module, report: Report, structure: Structure | None) -> None:
+    """Write the folder beside its place, and move it there when it is whole.
+
+    Raises InputError where it cannot be written, or where something else is there.
+    """
+    if structure is None:
+        raise InputError(
+            "This run removed single positions inside its weights, and no whole rows and columns of them, which the "
+            "contents cannot say. Keep the model itself: torch.save(run.model, path)."
+        )
+    _require_as_reported(model, report, structure)
+    target = Path(folder).expanduser().absolute()
+    _require_free(target)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir()
+        _write(aside, WEIGHTS, _state(model))
+        _write(aside, MASKS, _masks(model, report))
+        (aside / CONTENTS).write_text(_contents_text(aside, report, structure), encoding="utf-8")
+        for name in (WEIGHTS, MASKS):  # which safetensors writes for this user's eyes only
+            (aside / name).chmod((aside / CONTENTS).stat().st_mode)
+        _move(aside, target)
+    except _failures() as error:
+        raise InputError(
+            f"The run cannot be saved in {folder}: {first_line(error)}. Nothing was left there; choose a folder that "
+            "can be written, on a disk with room for the model."
+        ) from error
+    finally:
+        remove(aside)
+
+
+def _require_free(target: Path) -> None:
+    """Refuse a place that holds anything else than an earlier run, which may be replaced."""
+    try:
+        if not target.exists():
+            return
+        names = {path.name for path in target.iterdir()}
+        if not names or (names <= {CONTENTS, WEIGHTS, MASKS} and _read_json(target).get("format") == FORMAT):
+            return
+    except (OSError, ReportError) as error:
+        raise InputError(f"The run cannot be saved in {target}: {first_line(error)}. Choose another folder.") from None
+    raise InputError(f"{target} holds other files than a saved run, which stay as they are. Choose another folder.")
+
+
+def _require_as_reported(model: nn.Module, report: Report, structure: Structure) -> None:
+    """Refuse a model that was changed since in a way that makes the report untrue."""
+    own = dict(named_tensors(model))
+    odd = [name for name, dims in structure.tensors.items() if name not in own or own[name].shape != dims.pruned_shape]
+    if not odd:
+        odd = [
+            name
+            for name, layer in _zeroed(report).items()
+            if 1 - int(own[name].count_nonzero()) / own[name].numel() < layer.sparsity - ROUNDING
+        ]
+    if odd:
+        raise InputError(
+            f"The model is not the one that the report describes any more ({', '.join(odd[:4])}): its zeros or its "
+            "shapes have gone since, as in training that does not hold them. Run it again, with the training as the "
+            "cell under %%hwprune, or as finetune=."
+        )
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    shared, persistent = shared_names(model), model.state_dict().keys()
+    named = ((name, tensor) for name, tensor in named_tensors(model) if name in persistent and name not in shared)
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
+
+
+def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
+    """Return of each weight that was zeroed the bits of its mask. -> uint8 [weights / 8, rounded up]."""
+    kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in _zeroed(report)}
+    return {name: torch.from_numpy(np.packbits(keep)) for name, keep in kept.items()}
+
+
+def _zeroed(report: Report) -> dict[str, Layer]:
+    return {weight_name(layer): layer for layer in report.layers if layer.shape == layer.pruned_shape}
+
+
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), folder / name, metadata={"format": "pt"})
+
+
+def _contents_text(folder: Path, report: Report, structure: Structure) -> str:
+    from ... import __version__
+
+    files = {name: File((folder / name).stat().st_size, _sha256(folder / name)) for name in (WEIGHTS, MASKS)}
+    content = codec.unstructure(Contents(__version__, structure, files)) | {"report": to_data(report)}
+    head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+    return json.dumps(head | {"content": content}, allow_nan=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _move(aside: Path, target: Path) -> None:
+    """Put the folder in its place; an earlier run there goes only once this one has taken it."""
+    if not target.exists():
+        aside.rename(target)
+        return
+    earlier = aside.with_name(f"{aside.name}.earlier")
+    target.rename(earlier)
+    try:
+        aside.rename(target)
+    except BaseException:
+        earlier.rename(target)
+        raise
+    remove(earlier)
+
+
+def read(folder: str | Path) -> tuple[Contents, Report]:
+    """Read contents.json; raises ReportError when it is missing, damaged, or of another version."""
+    data = _read_json(Path(folder).expanduser())
+    if data.get("format") != FORMAT or data.get("version") != VERSION:
+        found = f"{str(data.get('format'))[:40]} {str(data.get('version'))[:20]}"
+        raise ReportError(
+            f"{folder} says that it is {found}; this package reads {FORMAT} {VERSION}. Install the jupyter-hwprune "
+            "that wrote it, or save the run again."
+        )
+    content = data.get("content")
+    if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # also where a number was changed
+        raise _damaged(folder, CONTENTS, "its content is not what its checksum says")
+    report = Report.from_json(json.dumps(content.pop("report", None)))
+    try:
+        return codec.structure(content, Contents), report
+    except ReportError as error:
+        raise _damaged(folder, CONTENTS, str(error).partition(": ")[2].rstrip(".")) from None
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / CONTENTS
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_CONTENTS_BYTES + 1)
+    except OSError as error:
+        raise ReportError(f"There is no saved run in {folder}: {first_line(error)}.") from None
+    if len(raw) > LARGEST_CONTENTS_BYTES:
+        raise _damaged(folder, CONTENTS, f"it is larger than {LARGEST_CONTENTS_BYTES >> 20} MiB")
+    try:
+        data = json.loads(raw)
+        _digest(data)  # what is nested too deep to be written was no run of ours
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
+    if not isinstance(data, dict):
+        raise _damaged(folder, CONTENTS, "it is no object")
+    return data
+
+
+def _damaged(folder: str | Path, name: str, why: str) -> ReportError:
+    return ReportError(f"The saved run in {folder} is damaged: of {name}, {why}. Copy it again, or save the run again.")
+
+
+def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_saved_weights: bool) -> None:
+    """Make the dense `model` the pruned one in place: with the weights that were saved, or its own under the masks.
+
+    Raises InputError where it does not fit, and ReportError for a damaged file.
+    """
+    unlike = misfits(model, contents.structure)
+    if unlike:
+        more = f", and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise InputError(
+            f"This model is not of the kind that was pruned: {'; '.join(unlike[:3])}{more}. Give the dense model as it "
+            "was then, built by the same code with the same sizes."
+        )
+    cut(model, contents.structure)
+    if with_saved_weights:
+        shared = shared_names(model)
+        with _opened(folder, WEIGHTS, contents) as file:
+            persistent = {name for name in model.state_dict() if name not in shared}
+            own = {name: tensor for name, tensor in named_tensors(model) if name in persistent}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if shapes != {name: tuple(tensor.shape) for name, tensor in own.items()}:
+                raise _damaged(folder, WEIGHTS, "its tensors are not those of contents.json")
+            for name, tensor in own.items():
+                tensor.data = file.get_tensor(name)
+        return
+    with _opened(folder, MASKS, contents) as file, torch.no_grad():
+        weights = dict(model.named_parameters())
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            bits = file.get_tensor(name)
+            if name not in weights or bits.dtype != torch.uint8 or bits.shape != (-(-weights[name].numel() // 8),):
+                raise _damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
+            keep = np.unpackbits(bits.numpy(), count=weights[name].numel()).astype(bool)
+            weights[name].masked_fill_(~torch.from_numpy(keep).reshape(weights[name].shape), 0)
+
+
+@contextlib.contextmanager
+def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
+    """Open a file of tensors once its size and its checksum are those of contents.json."""
+    from safetensors import safe_open
+
+    path = Path(folder).expanduser() / name
+    try:
+        written = contents.files.get(name)
+        if written is None:
+            raise _damaged(folder, CONTENTS, f"it says nothing of {name}")
+        if path.stat().st_size != written.bytes:
+            raise _damaged(folder, name, f"{path.stat().st_size} bytes are there and {written.bytes} were written")
+        if _sha256(path) != written.sha256:
+            raise _damaged(folder, name, "its content is not what its checksum says")
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except _failures() as error:
+        raise _damaged(folder, name, f"it cannot be read ({first_line(error)})") from None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from safetensors import SafetensorError
+
+    return (OSError, SafetensorError)

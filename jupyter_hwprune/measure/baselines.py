@@ -1,0 +1,79 @@
+"""The dense model with other toolchains: what a runtime has to beat that is there for its zeros alone.
+
+Another environment is another process, so nothing can be timed in turn with it. The baselines are timed before and
+after the candidates instead, and what those two times differ by is the noise that the comparison has to clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..choose.choice import Choice
+from ..choose.effort import Effort
+from ..core.target import Judge
+from ..export.cases import Case
+from ..report import NOT_COMPARED, Baseline, Evidence, Samples
+from ..toolchains.process import Failure, Progress
+from .job import HERE, CaseOfJob, Job
+from .judge import Clock, compare, median_ms, on_clock
+
+MEASURE_S = 4.0
+
+Timed = dict[str, dict[str, Any] | Failure]
+WriteDense = Callable[[Choice, str], Case]
+"""Write the dense model for the choice's judge under a file name."""
+
+
+class Baselines:
+    """The dense model, written once for all toolchains that the judge is held against, and timed when asked to."""
+
+    def __init__(
+        self, write: WriteDense, choice: Choice, names: Sequence[str], folder: Path, progress: Progress
+    ) -> None:
+        self.choices = [replace(choice, judge=Judge(name, choice.judge.device, ())) for name in names]
+        self.folder, self.progress = folder, progress
+        if self.choices:
+            self.case = CaseOfJob("dense", write(self.choices[0], "baseline"))
+
+    def time(self, effort: Effort, tolerance: float) -> Timed:
+        """Time each in a process of its own."""
+        limits = asdict(effort) | {"measure_s": min(MEASURE_S, effort.measure_s)}
+        found: Timed = {}
+        for choice in self.choices:
+            name = choice.judge.toolchain
+            self.progress("baseline", f"the dense model with {name}")
+            more = {"run": True, "interpret": False, "effort": limits, "profile": False, "meter": None}
+            job = Job("prove", choice, self.folder, (self.case,), more=more | {"tolerance": tolerance})
+            found[name] = HERE.run(job, lambda *_: None)
+        return found
+
+
+def against(before: Timed, after: Timed, pruned: Samples, clock: Clock) -> tuple[Baseline, ...]:
+    """Hold the pruned model's samples against each baseline's; the faster of its two times counts."""
+    return tuple(_against(name, [before[name], after[name]], pruned, clock) for name in before)
+
+
+def _against(name: str, passes: Sequence[dict[str, Any] | Failure], pruned: Samples, clock: Clock) -> Baseline:
+    samples = []
+    for result in passes:
+        if isinstance(result, Failure):
+            return _unavailable(name, result.reason)
+        if "samples" not in result:
+            return _unavailable(name, "it computes something else for the dense model")
+        each = result["samples"]["dense"]
+        samples.append(Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])))
+    faster, slower = sorted(samples, key=lambda each: median_ms(each, clock))
+    rounds = min(len(each.cpu_ms) for each in (faster, slower, pruned))
+    speed = compare(*(on_clock(each, clock)[:rounds] for each in (faster, slower, pruned)))
+    result = passes[0]
+    assert not isinstance(result, Failure)
+    evidence = Evidence("measured", device=f"{result['machine']['cpu']}, {name} {result['versions'].get(name, '')}")
+    return Baseline(name, evidence, samples[0], samples[1], median_ms(faster, clock), speed)
+
+
+def _unavailable(name: str, reason: str) -> Baseline:
+    evidence = Evidence("unavailable", reason=f"{name}: {reason}", cure="see `%hwprune doctor`")
+    return Baseline(name, evidence, None, None, None, NOT_COMPARED)

@@ -1,0 +1,87 @@
+"""From a worker's answer to a report's parts: times, estimates, energy, counters, each with what it rests on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from ..report import Counters, Energy, EnergyOf, Estimated, Evidence, Footprint, Launch, Samples, Timed
+from ..toolchains.manifest import Meter
+from ..toolchains.process import Failure
+from .judge import clock_for, compare, median_ms, on_clock
+
+
+def samples_of(result: Mapping[str, Any], name: str) -> Samples:
+    each = result["samples"][name]
+    return Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"]))
+
+
+def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> Timed:
+    """Return dense against the case called `name`, on the clock that the device and the machine call for."""
+    on_host = result["device"]["kind"] == "cpu"
+    clock = clock_for(threads, on_host=on_host, cpu_clock_step_s=result["cpu_clock_step_s"])
+    dense, control, pruned = (samples_of(result, case) for case in ("dense", "control", name))
+    return Timed(
+        Evidence("measured", device=result["machine"]["cpu"] if on_host else label),
+        clock,
+        dense,
+        control,
+        pruned,
+        median_ms(dense, clock),
+        median_ms(pruned, clock),
+        compare(on_clock(dense, clock), on_clock(control, clock), on_clock(pruned, clock)),
+        dense_launch=_launch(result["facts"]["dense"]),
+        pruned_launch=_launch(result["facts"][name]),
+    )
+
+
+def estimate_of(estimates: Mapping[str, Any], name: str, evidence: Evidence) -> Estimated | None:
+    dense, pruned = estimates["dense"], estimates[name]
+    if dense is None or pruned is None:
+        return None
+    return Estimated(evidence, dense["unit"], dense["total"], pruned["total"])
+
+
+def footprint_of(sizes: Mapping[str, int | None], name: str) -> Footprint | None:
+    dense, pruned = sizes["dense"], sizes[name]
+    return None if dense is None or pruned is None else Footprint(dense, pruned)
+
+
+def counters_of(result: dict[str, Any] | Failure) -> tuple[Evidence, dict[str, Counters]]:
+    """Return what the counters rest on, and each layer's."""
+    if isinstance(result, Failure):
+        return Evidence("unavailable", reason=result.reason, cure="`%hwprune doctor` checks the toolchain"), {}
+    found = result["counted"]
+    if "layers" not in found:
+        return Evidence("unavailable", reason=found["reason"], cure=found["cure"]), {}
+    layers = {name: Counters(sparse, dense) for name, (sparse, dense) in found["layers"].items()}
+    return Evidence("measured", device=found["device"]), layers
+
+
+def energy_of(found: Mapping[str, Any] | None, name: str, label: str, meter: Meter) -> Energy | None:
+    if found is None:
+        return None
+    if "unavailable" in found:
+        evidence = Evidence("unavailable", reason=found["unavailable"], cure=meter.cure)
+        return Energy(evidence, None, None, None)
+    idle_mw, windows = found["idle_mw"], found["windows"]
+    dense, pruned = (_energy_of(windows[case], idle_mw) for case in ("dense", name))
+    return Energy(Evidence("measured", device=f"{label}, {meter.name}"), idle_mw, dense, pruned)
+
+
+def _energy_of(windows: list[dict[str, float]], idle_mw: float) -> EnergyOf:
+    seconds, runs = sum(w["s"] for w in windows), int(sum(w["runs"] for w in windows))
+    total = sum(w["mj"] for w in windows)
+    return EnergyOf(
+        total_mj=total / runs,
+        above_idle_mj=(total - idle_mw * seconds) / runs,
+        average_mw=total / seconds,
+        windows_mj=tuple(w["mj"] / w["runs"] for w in windows),
+        window_s=statistics.fmean(w["s"] for w in windows),
+        runs=runs,
+    )
+
+
+def _launch(facts: Mapping[str, Any] | None) -> Launch | None:
+    return Launch(facts["way"], facts["eager_ms"]) if facts else None

@@ -1,0 +1,67 @@
+"""From raw samples to a verdict: the ratio, its interval, the noise floor, and what may be said.
+
+Dense, pruned and a second compilation of the dense model (the control) ran in turn in one process. Rounds are pairs, so
+a bootstrap over rounds (Efron 1979) of the ratio of medians gives an interval that drift of the machine cancels from.
+What the control differs from the dense model it was made from is noise by construction: memory layout, luck, load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from ..report import NOT_COMPARED, Comparison, Samples, Verdict
+
+Clock = Literal["cpu", "wall"]
+
+COARSEST_S = 1e-4
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+SMALLEST_GAIN = 0.03
+"""A difference below this is not worth the word, whatever the control says: one control is one draw of the noise."""
+
+
+def clock_for(threads: int, *, on_host: bool = True, cpu_clock_step_s: float = 0.0) -> Clock:
+    """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall.
+
+    A device of its own does its work on nobody's CPU time, so there it is wall as well, to the end of that work.
+    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too: `cpu_clock_step_s` is one.
+    """
+    return "cpu" if threads == 1 and on_host and cpu_clock_step_s <= COARSEST_S else "wall"
+
+
+def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:
+    return samples.cpu_ms if clock == "cpu" else samples.wall_ms
+
+
+def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[float]) -> Comparison:
+    """Judge paired samples of equal length, in any one unit of time. Fewer than three, or a zero: not measured."""
+    if len(dense) < 3 or not len(dense) == len(control) == len(pruned) or min(map(min, (dense, control, pruned))) <= 0:
+        return NOT_COMPARED
+    samples = np.array([dense, control, pruned])  # [3, rounds]
+    rounds = np.random.default_rng(0).integers(0, len(dense), (RESAMPLES, len(dense)))
+    log_medians = np.log(np.median(samples[:, rounds], axis=2))  # [3, RESAMPLES]
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(log_medians[0] - log_medians[2], [tail, 100 - tail])
+    a_low, a_high = np.percentile(log_medians[0] - log_medians[1], [tail, 100 - tail])
+    floor = max(abs(a_low), abs(a_high), np.log1p(SMALLEST_GAIN))
+    verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
+    medians = np.median(samples, axis=1)
+    return Comparison(
+        speedup=_rounded(medians[0] / medians[2]),
+        low=_rounded(np.exp(low)),
+        high=_rounded(np.exp(high)),
+        noise_floor=_rounded(np.expm1(floor)),
+        verdict=verdict,
+    )
+
+
+def median_ms(samples: Samples, clock: Clock) -> float:
+    return _rounded(np.median(on_clock(samples, clock)))
+
+
+def _rounded(value: float) -> float:
+    """Keep five significant digits: what lies below is noise, and a report has little room."""
+    return float(f"{value:.5g}")

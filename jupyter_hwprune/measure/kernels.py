@@ -1,0 +1,121 @@
+"""From a profile's kernels, or a cost model's parts, to layers: each given to the torch layer that it carries out."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..export.cases import Case
+from ..export.onnx import WEIGHT_OPS
+from ..report import NOT_COMPARED, Layer, LayerEstimate, OtherKernels, Utilization
+from .judge import compare
+
+
+@dataclass
+class _LayerTime:
+    """The kernels of one layer in one case: the name of its product, or else of its first; each round's sum."""
+
+    kernel: str
+    op: str
+    sparse: bool | None
+    us: list[float]
+    utilization: float | None
+
+
+def layers_with_kernels(
+    layers: tuple[Layer, ...], kernels: Mapping[str, Any], cases: Mapping[str, Case], name: str, *, channels: bool
+) -> tuple[tuple[Layer, ...], OtherKernels]:
+    """Give each layer its kernels and their times in the dense case and in the one called `name`.
+
+    What belongs to no pruned layer is summed up beside them.
+    """
+    names = {layer.name for layer in layers}
+    by_case = {case: _by_layer(kernels[case], cases[case]) for case in ("dense", "control", name)}
+    filled = []
+    for layer in layers:
+        dense, control, pruned = (by_layer.get(layer.name) for by_layer in by_case.values())
+        filled.append(
+            replace(
+                layer,
+                kernel=dense.kernel if dense else None,
+                pruned_kernel=pruned.kernel if pruned else None,
+                dense_us=_median(dense.us) if dense else None,
+                pruned_us=_median(pruned.us) if pruned else None,
+                used=(channels or pruned.sparse) if pruned else None,
+                utilization=_utilization(dense, pruned),
+                speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
+                evidence="measured" if dense or pruned else None,
+            )
+        )
+    dense_us, pruned_us = (_others(by_case[case], names) for case in ("dense", name))
+    return tuple(filled), OtherKernels(dense_us, pruned_us)
+
+
+def layers_with_costs(
+    layers: tuple[Layer, ...], estimates: Mapping[str, Any], cases: Mapping[str, Case], name: str
+) -> tuple[Layer, ...]:
+    """Give each layer what the compiler's cost model says of it, in the dense case and in the one called `name`."""
+    dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+    return tuple(
+        replace(
+            layer,
+            estimate=LayerEstimate(dense[layer.name], pruned[layer.name]),
+            evidence="compiler-estimate",
+        )
+        if layer.name in dense and layer.name in pruned
+        else layer
+        for layer in layers
+    )
+
+
+def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
+    """Sum the parts of an estimate by layer; one that carries out several layers is no single layer's."""
+    found: dict[str, float] = {}
+    for part in parts:
+        layers = case.layers_of(part["names"], part["op"])
+        if len(layers) == 1:
+            found[layers[0]] = found.get(layers[0], 0.0) + float(part["cost"])
+    return found
+
+
+def _others(by_layer: Mapping[str | None, _LayerTime], names: set[str]) -> float | None:
+    rest = [time.us for name, time in by_layer.items() if name not in names and time.us]
+    return _median([sum(round_us) for round_us in zip(*rest, strict=True)])
+
+
+def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
+    """Sum the kernels of each layer, and under None those of no layer.
+
+    The time of a kernel that carries out several layers cannot be shared out: the first has it, the others name it.
+    """
+    found: dict[str | None, _LayerTime] = {}
+    for row in rows:
+        layers = exported.layers_of(row["names"], row["op"])
+        first, others = (layers[0] if layers else None), layers[1:]
+        if first not in found:
+            found[first] = _LayerTime(row["kernel"], row["op"], row["sparse"], list(row["us"]), row.get("utilization"))
+        else:
+            known = found[first]
+            known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
+            known.sparse = known.sparse or (None if None in {known.sparse, row["sparse"]} else row["sparse"])
+            if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
+                known.kernel, known.op, known.utilization = row["kernel"], row["op"], row.get("utilization")
+        for other in others:
+            said = f"{row['kernel']}, in one with {first}"
+            found.setdefault(other, _LayerTime(said, row["op"], row["sparse"], [], row.get("utilization")))
+    return found
+
+
+def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
+    before, after = (
+        None if each is None or each.utilization is None else float(f"{each.utilization:.3g}")
+        for each in (dense, pruned)
+    )
+    return None if before is None and after is None else Utilization(before, after)
+
+
+def _median(values: list[float]) -> float | None:
+    """Return the median, or None where there is none, or where it is below what the profiler's clock can tell."""
+    return float(f"{statistics.median(values):.5g}") or None if values else None

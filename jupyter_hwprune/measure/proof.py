@@ -1,0 +1,91 @@
+"""Prove what the pruning bought, with the target's own toolchain: write the models, and bring them to a bench."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from ..choose.choice import Choice
+from ..choose.effort import FULL, Effort
+from ..core.example import Example
+from ..core.pattern import Channel
+from ..export.cases import Case, write_case
+from ..pruning import fingerprint
+from ..report import Untimed
+from ..toolchains import manifest_of
+from ..toolchains.process import Failure, Progress, guarded_folder
+from .bench import Bench, Candidate, Findings, tolerance_of
+from .job import CaseOfJob, Job
+from .rating import Settled, served
+
+
+def bench_for(
+    dense: nn.Module, example: Example, choice: Choice, folder: Path, progress: Progress, effort: Effort = FULL
+) -> Bench:
+    """Return a bench on which the dense model is written, compiled and timed once for all candidates of a call."""
+
+    def write_dense(own: Choice, name: str) -> Case:
+        return write_case(dense, example, own, folder, name, progress)
+
+    return Bench(write_dense, choice, folder, progress, effort=effort)
+
+
+def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) -> Findings:
+    """Return what the judge found of one pruned model, or why it found nothing.
+
+    Raises ExportError when torch cannot export, MismatchError when the compiled model computes something else.
+    """
+    if settled.choice.way is None and settled.choice.obstacle is not None:
+        return Findings(Untimed(settled.choice.obstacle), settled.pruned.layers)
+    return bench.measure([candidate(bench, dense, settled, example)])[0]
+
+
+def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example, name: str = "pruned") -> Candidate:
+    """Write a pruned model for the bench's judge, under a file name that no other candidate on the bench has.
+
+    Raises ExportError when torch cannot export it.
+    """
+    choice, pruned = bench.choice, settled.pruned
+    sparse = served(pruned.layers, choice)
+    case = settled.written
+    if case is None:
+        case = write_case(pruned.model, example, choice, bench.folder, name, bench.progress)
+    models = {"dense": (bench.dense, dense), "pruned": (case, pruned.model)}
+    return Candidate(
+        case,
+        pruned.layers,
+        fingerprint(pruned.model),
+        isinstance(choice.pattern, Channel),
+        layers_run=settled.rated or sparse,
+        sparse=sparse,
+        plans=settled.plans,
+        graphs=settled.graphs,
+        first_astray=partial(_first_astray, bench, models, example),
+    )
+
+
+def _first_astray(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], example: Example, name: str) -> str:
+    """Name the first layer, in the order of execution, whose own output is not torch's."""
+    choice, tolerance = bench.choice, tolerance_of(bench.choice)
+    case, model = models[name]
+    bench.progress("check", "looking for the layer")
+    with guarded_folder():
+        traced = case.with_layer_outputs(model, example)
+    if traced is None or choice.way != "run":
+        manifest = manifest_of(choice.judge.toolchain)
+        if manifest.rates and not manifest.chooses_kernels:  # each product was held against torch's before
+            return "though each layer's product alone agrees: the dtype may be too narrow for this model"
+        return "and in which layer that begins is not known"
+    own, names = traced
+    more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
+    result = bench.place.run(Job("prove", choice, bench.folder, (CaseOfJob("layers", own),), more=more), bench.progress)
+    errors = [] if isinstance(result, Failure) else result["errors"]["layers"]
+    if len(errors) != len(names):
+        return "in a layer that could not be found out"
+    for layer, error in zip(names, errors, strict=True):
+        if error > tolerance:
+            return f"first in layer {layer}"
+    return "though each layer alone agrees: the fault lies in how they are fused"

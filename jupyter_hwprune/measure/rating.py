@@ -1,0 +1,161 @@
+"""Time each layer by itself, dense against sparse, to decide which stay pruned.
+
+A layer that gains nothing by its zeros gets its dense weights back: it would pay in accuracy for no time at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from ..choose.choice import Choice
+from ..core.errors import MismatchError, counted
+from ..core.example import Example
+from ..export.cases import Case, write_case
+from ..pruning import Pruned, restore
+from ..report import NOT_COMPARED, Comparison, Layer, Returned
+from ..toolchains import manifest_of
+from ..toolchains.process import Failure
+from .bench import Bench, failed
+from .job import CaseOfJob, Job
+from .judge import compare
+
+PRODUCT_TOLERANCE = 2e-2
+"""Of one layer against the float32 product of the same operands, relative to the largest value: 16 bits of output."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The pruned model with its losers dense again, and the kernels to run each layer with.
+
+    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were timed
+    alone; `written` the pruned model as a case, where it lies in the run's folder as it is here.
+    """
+
+    pruned: Pruned
+    choice: Choice
+    plans: dict[str, Any] = field(default_factory=dict)
+    rated: tuple[str, ...] = ()
+    graphs: bool = True
+    written: Case | None = None
+
+
+def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Example) -> Settled:
+    """Have the toolchain time each layer that it has sparse kernels for, and give losers their dense weights back.
+
+    Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
+    """
+    choice = bench.choice
+    rated = served(pruned.layers, choice)
+    if choice.way != "run" or not rated or not manifest_of(choice.judge.toolchain).rates:
+        return Settled(pruned, choice)
+    case = write_case(pruned.model, example, choice, bench.folder, "pruned", bench.progress)
+    cases = (CaseOfJob("dense", bench.dense, rated), CaseOfJob("pruned", case, rated))
+    result = bench.place.run(Job("rate", choice, bench.folder, cases, more={"layers": rated}), bench.progress)
+    if isinstance(result, Failure):
+        return Settled(pruned, replace(choice, way=None, obstacle=failed(choice, result)))
+    rows = {row["layer"]: row for row in result["layers"]}
+    _require_right_products(rows, choice.judge.toolchain)
+    pruned = replace(pruned, layers=tuple(_rated(layer, rows.get(layer.name)) for layer in pruned.layers))
+    timed = [layer for layer in pruned.layers if layer.name in rated]
+    returned = [back for layer in timed if (back := _returned(layer, rows.get(layer.name), choice))]
+    plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
+    graphs = all(row.get("graphs", True) for row in rows.values())
+    if returned:
+        return Settled(restore(dense, pruned, returned), choice, plans, rated, graphs)
+    return Settled(pruned, choice, plans, rated, graphs, case)
+
+
+def _require_right_products(rows: dict[str, dict[str, Any]], toolchain: str) -> None:
+    for name, row in rows.items():
+        if "samples" in row and row.get("error") is None:
+            raise MismatchError(
+                f"{toolchain} timed layer {name} and does not say how far its sparse product is from torch's, so the "
+                "time counts for nothing. Report this to the maker of that toolchain's adapter."
+            )
+        if row.get("error", 0.0) > PRODUCT_TOLERANCE:
+            raise MismatchError(
+                f"{toolchain} computes something else than torch in layer {name}: its sparse product is off by "
+                f"{row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
+                "Try another --dtype or --toolchain, and report this to the maker of that one."
+            )
+
+
+def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
+    """Return the layers that the chosen toolchain has a sparse kernel for."""
+    return tuple(layer.name for layer in layers if choice.judge.toolchain in (layer.served_by or ()))
+
+
+def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
+    """Make every layer dense again where the whole model came out slower, and keep what was measured of it."""
+    pruned = settled.pruned
+    gone = [
+        Returned(layer.name, layer.kind, layer.shape, _not_in_all(layer), layer.rows, layer.alone or NOT_COMPARED)
+        for layer in pruned.layers
+    ]
+    said = (
+        f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
+        f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
+    )
+    restored = restore(dense, pruned, (*pruned.returned, *gone)).remarked(said)
+    return replace(settled, pruned=restored, written=None)
+
+
+def keep_trained(settled: Settled, trained: Pruned) -> Settled:
+    """Leave every layer pruned after training: dense weights of before it no longer fit the rest of the network.
+
+    A layer that gains nothing by its sparse kernel, or has none, gets a dense one, which multiplies the zeros.
+    """
+    toolchain = settled.choice.judge.toolchain
+    losers = {layer.name for layer in settled.pruned.returned}
+    rated = {layer.name: layer for layer in settled.pruned.layers}
+    layers = tuple(
+        replace(layer, served_by=tuple(name for name in layer.served_by or () if name != toolchain))
+        if layer.name in losers
+        else rated.get(layer.name, layer)
+        for layer in trained.layers
+    )
+    if not losers:
+        return settled
+    why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
+    said = (
+        f"Layers that gain nothing keep the zeros they were trained with, under a dense kernel of {toolchain}: {why}."
+    )
+    return replace(settled, pruned=replace(trained, layers=layers).remarked(said))
+
+
+def _not_in_all(layer: Layer) -> str:
+    by_itself = "faster by itself" if layer.alone and layer.alone.verdict == "faster" else "not timed by itself"
+    return f"{by_itself}, but the whole model came out slower with it"
+
+
+def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
+    """Keep with the layer what it did by itself."""
+    samples = row and row.get("samples")
+    if not row or not samples:
+        return layer
+    return replace(layer, rows=row["rows"], alone=compare(samples["dense"], samples["control"], samples["pruned"]))
+
+
+def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:
+    """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
+    if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
+        return None
+    speed = layer.alone or NOT_COMPARED
+    runs = speed.speedup is not None or manifest_of(choice.judge.toolchain).chooses_kernels
+    if speed.verdict == "faster" or (choice.keep_all and runs):
+        return None
+    if row is None:
+        reason = "it did not run on this input"
+    elif "refused" in row:
+        reason = row["refused"]
+    elif speed.speedup is None:
+        reason = "its kernels could not be timed"
+    elif speed.verdict == "slower":
+        reason = f"its sparse kernel takes {1 / speed.speedup:.2f}x the time of the dense one"
+    else:
+        reason = f"its sparse kernel gains nothing measurable ({speed.speedup:.2f}x)"
+    return Returned(layer.name, layer.kind, layer.shape, reason, row.get("rows") if row else None, speed)

@@ -1,0 +1,129 @@
+"""While the user's code trains, keep removed weights at zero and the user's own model as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from ...core.errors import InputError
+
+
+@contextlib.contextmanager
+def held(model: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[None]:
+    """Hold the weights of `model` at zero where `keep`, by their names, is False, whatever optimiser steps on them.
+
+    Their gradients are zeroed, so that searches along a gradient see the pruned model; after each step the weights and
+    all that the optimiser remembers of them, so that no momentum leaks; and the weights at the end once more, for those
+    that changed without an optimiser. A weight with two names keeps what both keep.
+    """
+    removed: dict[nn.Parameter, Tensor] = {}
+    named = dict(model.named_parameters(remove_duplicate=False))
+    for name, mask in keep.items():
+        gone = ~mask.to(named[name].device)
+        removed[named[name]] = removed[named[name]] | gone if named[name] in removed else gone
+
+    def zero_again(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                gone = removed.get(parameter)
+                if gone is not None:
+                    _zero(parameter, gone)
+                    for value in optimizer.state.get(parameter, {}).values():
+                        if isinstance(value, Tensor) and value.shape == gone.shape:
+                            _zero(value, gone)
+
+    hooks = [register_optimizer_step_post_hook(zero_again)]
+    hooks += [
+        parameter.register_hook(lambda grad, gone=gone: grad.masked_fill(gone.to(grad.device), 0))  # type: ignore[no-untyped-call]
+        for parameter, gone in removed.items()
+        if parameter.requires_grad
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if name in keep:
+                _zero(parameter, ~keep[name])
+
+
+def _zero(tensor: Tensor, gone: Tensor) -> None:
+    with torch.no_grad():
+        tensor.masked_fill_(gone.to(tensor.device), 0)  # a product with the mask would leave -0.0, and NaN
+
+
+@contextlib.contextmanager
+def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None]:
+    """Stop an optimiser that is about to step on the user's own model, and give that back bit for bit.
+
+    `before` is a copy of `own`. Raises InputError when the model was, or would have been, trained itself.
+    """
+    parameters = {id(parameter) for parameter in own.parameters()}
+    buffers = _buffers(own)  # `before` has run since, which may have moved its own
+    grads = {name: None if p.grad is None else p.grad.clone() for name, p in own.named_parameters()}
+    modes = {module: module.training for module in own.modules()}
+    stopped: list[str] = []
+
+    def stop(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        if any(id(parameter) in parameters for group in optimizer.param_groups for parameter in group["params"]):
+            stopped.append(f"the optimiser, {type(optimizer).__name__}, holds the weights of {name}")
+            raise _wrong_model(name, stopped[0])
+
+    hook = register_optimizer_step_pre_hook(stop)
+    try:
+        yield
+    finally:
+        hook.remove()
+        changed = _give_back(own, before, buffers)
+        for parameter_name, parameter in own.named_parameters():
+            parameter.grad = grads[parameter_name]
+        for module, training in modes.items():
+            module.training = training
+    if stopped or changed:
+        raise _wrong_model(name, stopped[0] if stopped else f"it changed {changed[0]}")
+
+
+def _wrong_model(name: str, how: str) -> InputError:
+    return InputError(
+        f"The fine-tune step trains {name} itself and not the pruned copy: {how}. Your model is as it was before, bit "
+        "for bit. Train the model that the step is given: pass it as an argument, as in train(model), and make the "
+        "optimiser in there, of that argument's parameters."
+    )
+
+
+Buffers = list[tuple[nn.Module, str, Tensor, Tensor]]
+
+
+def _buffers(model: nn.Module) -> Buffers:
+    """Return of each buffer its module, its name there, itself, and its values."""
+    named = ((module, *each) for module in model.modules() for each in module._buffers.items())  # noqa: SLF001
+    return [(module, name, buffer, buffer.clone()) for module, name, buffer in named if buffer is not None]
+
+
+def _give_back(own: nn.Module, before: nn.Module, buffers: Buffers) -> list[str]:
+    """Restore parameters and buffers; return the names of the parameters that had changed."""
+    changed = []
+    originals = dict(before.named_parameters())
+    with torch.no_grad():
+        for name, parameter in own.named_parameters():
+            original = originals[name].to(parameter.device)
+            if not _same(parameter, original):
+                parameter.copy_(original)
+                changed.append(name)
+        for module, name, buffer, values in buffers:
+            if not _same(buffer, values):
+                buffer.copy_(values)
+            module._buffers[name] = buffer  # noqa: SLF001
+    return changed
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Compare bit for bit, so that -0.0 is not 0.0, and NaN is NaN."""
+    return bool(torch.equal(*(each.detach().flatten().contiguous().view(torch.uint8) for each in (a, b))))

@@ -1,0 +1,60 @@
+"""How the share that is removed grows from one pruning step to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ...core.errors import InputError
+from ...core.pattern import NM, Pattern
+
+Schedule = Literal["one-shot", "iterative", "cubic"]
+MOST_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pruning step: `sparsity` is the share of the dense model that is gone after it."""
+
+    pattern: Pattern
+    sparsity: float
+
+
+def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
+    """Return the share removed after each step; the last one is `final`.
+
+    `iterative` grows by equal steps; `cubic` removes most at first, where there is most to spare (Zhu & Gupta 2017,
+    arXiv:1710.01878, equation 1 from zero).
+    """
+    if schedule == "one-shot":
+        return (final,)
+    done = [(step + 1) / steps for step in range(steps - 1)]
+    if schedule == "cubic":
+        done = [1 - (1 - share) ** 3 for share in done]
+    return (*(final * share for share in done), final)
+
+
+def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
+    """Raise InputError unless the schedule exists, its steps are a whole number, and something trains in between."""
+    if finetune is not None and not callable(finetune):
+        raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
+    if schedule not in get_args(Schedule):
+        raise InputError(f"There is no schedule {schedule!r}. It is one-shot, iterative or cubic.")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"--steps is {steps!r}; a whole number is needed, from 1 to {MOST_STEPS}.")
+    if schedule == "one-shot" and steps > 1:
+        raise InputError(f"--steps is {steps}, and one-shot has one step. Use --schedule iterative or cubic.")
+    if schedule != "one-shot" and finetune is None:
+        raise InputError(
+            f"The schedule {schedule} prunes in steps with training after each, and there is no fine-tune step. Write "
+            "it as the cell under %%hwprune, or give finetune=, a function that trains the model it is given."
+        )
+
+
+def stages(schedule: str, pattern: Pattern, sparsity: float, steps: int) -> tuple[Stage, ...]:
+    """Return the pruning steps. Of n:m the n falls as the share grows: 2:4 in three equal steps is 3:4, 3:4, 2:4."""
+    shares = sparsities(schedule, sparsity, steps)
+    if not isinstance(pattern, NM):
+        return tuple(Stage(pattern, share) for share in shares)
+    kept = [max(pattern.n, min(pattern.m - 1, round(pattern.m * (1 - share)))) for share in shares[:-1]]
+    return tuple(Stage(step, step.sparsity) for step in (*(NM(n, pattern.m) for n in kept), pattern))

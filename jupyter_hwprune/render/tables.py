@@ -1,0 +1,23 @@
+"""Words laid out for a terminal, and rows as an HTML table without a script."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from .text import terminal_width
+
+INDENT = " " * 15
+
+
+def wrapped(said: str, first: str, rest: str) -> list[str]:
+    """Lay words out for the terminal that they are written to; a line to type stays whole at its hyphens."""
+    width = terminal_width() - 2
+    return textwrap.wrap(said, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def html_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    cell = 'style="text-align:left;vertical-align:top"'
+    header = "".join(f"<th {cell}>{name}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td {cell}>{value}</td>" for value in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,76 @@
+"""Frozen dataclasses to plain data and back, strictly: a value of the wrong type is damage, nothing to convert."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, get_args, get_origin
+
+from ..core.errors import ReportError
+
+
+def unstructure(value: Any) -> dict[str, Any]:
+    data: dict[str, Any] = _converter().unstructure(value)
+    return data
+
+
+def structure(data: Any, kind: type) -> Any:
+    """Build a `kind` from plain data; raises ReportError that says what is wrong, and where."""
+    import cattrs
+
+    try:
+        return _converter().structure(data, kind)
+    except cattrs.BaseValidationError as error:
+        said = "; ".join(cattrs.transform_error(error, format_exception=_say)[:3])
+        raise ReportError(f"This report is damaged: {said[:500]}.") from None
+
+
+def omits_defaults(kind: Any) -> bool:
+    """Whether a class's fields are left out where they hold their default: of what there are hundreds."""
+    return bool(getattr(kind, "OMITS_DEFAULTS", False))
+
+
+@functools.cache
+def _converter() -> Any:
+    import cattrs
+    from cattrs.gen import make_dict_unstructure_fn
+
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook_factory(
+        omits_defaults, lambda kind: make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
+    )
+    for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
+        converter.register_structure_hook(kind, _exactly)
+    lists = converter.get_structure_hook
+
+    def only_from_lists(kind: Any) -> Any:
+        inner = lists(get_args(kind)[0])
+
+        def structure(value: Any, _: Any) -> tuple[Any, ...]:
+            if not isinstance(value, list):
+                raise TypeError(f"{str(value)[:40]!r} is not a list")
+            return tuple(inner(each, get_args(kind)[0]) for each in value)
+
+        return structure
+
+    converter.register_structure_hook_factory(_is_tuple, only_from_lists)
+    return converter
+
+
+def _say(error: BaseException, kind: type | None) -> str:
+    """Put one fault in words: our own where they are, else those of cattrs."""
+    from cattrs.v import format_exception
+
+    return str(error) if isinstance(error, (ValueError, TypeError)) else format_exception(error, kind)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _exactly(value: Any, kind: Any) -> Any:
+    if type(value) is kind or (kind is float and type(value) is int):
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{value} is no measurement")
+        return kind(value)
+    raise TypeError(f"{str(value)[:40]!r} is not of type {kind.__name__}")

@@ -1,0 +1,69 @@
+"""A report in words, put together once: text, page, picture and the lab extension draw them and add none of their own.
+
+They travel with the report's JSON. Numbers stay beside them for what is sorted and drawn to a scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .facts import Fact, facts, left_dense, returned
+from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
+from .line import line
+from .verdict import badge, headline, interval, speed, what
+
+if TYPE_CHECKING:
+    from .. import Report
+
+__all__ = [
+    "Column",
+    "Fact",
+    "Key",
+    "Words",
+    "by_weight",
+    "facts",
+    "headline",
+    "line",
+    "name",
+    "rows",
+    "speed",
+    "valid",
+    "what",
+    "words_of",
+]
+
+Badge = Literal["faster", "slower", "no measurable gain", "not measured", "estimated", "compiled"]
+
+
+@dataclass(frozen=True)
+class Words:
+    """All that a report says beside its own texts.
+
+    `badge` is the kind of the headline; `interval` stands beside a verdict. `columns` are what is said of the layers,
+    and `notes` what a reader of that table has to know.
+    """
+
+    title: str
+    headline: str
+    badge: Badge
+    interval: str | None
+    facts: tuple[Fact, ...]
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...]
+    returned: tuple[str, ...]
+    left_dense: tuple[str, ...]
+
+
+def words_of(report: Report) -> Words:
+    return Words(
+        title=what(report),
+        headline=headline(report),
+        badge=badge(report),
+        interval=interval(report.deciding),
+        facts=tuple(facts(report)),
+        columns=tuple(columns(report)),
+        notes=tuple(notes(report)),
+        returned=tuple(returned(report)),
+        left_dense=tuple(left_dense(report.skipped)),
+    )

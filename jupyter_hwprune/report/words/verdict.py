@@ -1,0 +1,62 @@
+"""What was asked for, and what came of it: a verdict for times alone, in capitals; an estimate is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .numbers import UNKNOWN, share
+
+if TYPE_CHECKING:
+    from .. import Comparison, Report
+    from . import Badge
+
+
+def what(report: Report) -> str:
+    request = report.request
+    dtype = f", {request.dtype}" if not request.on_host and request.dtype else ""
+    by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
+    pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
+    return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
+
+
+def badge(report: Report) -> Badge:
+    measurement = report.measurement
+    if measurement.kind == "estimated":
+        return "estimated"
+    return "compiled" if measurement.evidence.kind == "compiled" else report.verdict
+
+
+def headline(report: Report) -> str:
+    comparison, measurement = report.deciding, report.measurement
+    if measurement.kind == "estimated":
+        return f"estimated {measurement.ratio:.2f}x by {estimator(report)}, {measurement.unit}"
+    if comparison.speedup is None:
+        return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
+    said = f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
+    rival = report.rival
+    if rival is not None and comparison is rival.speed:
+        said += f" against dense with {rival.toolchain}"
+    return said
+
+
+def estimator(report: Report) -> str:
+    """Name the compiler whose cost model it is."""
+    return report.measurement.evidence.device or report.request.toolchain
+
+
+def interval(comparison: Comparison) -> str | None:
+    if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
+        return None
+    return (
+        f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, noise floor {100 * comparison.noise_floor:.1f} %"
+    )
+
+
+def speed(comparison: Comparison) -> str:
+    if comparison.speedup is None:
+        return UNKNOWN
+    return (
+        "within noise"
+        if comparison.verdict == "no measurable gain"
+        else f"{comparison.verdict} {comparison.speedup:.2f}x"
+    )

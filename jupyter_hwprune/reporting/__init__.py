@@ -1,0 +1,1 @@
+"""A report put together, with the reasons for its verdict."""

@@ -1,0 +1,106 @@
+"""A report put together: what was asked for, what became of the layers, and what the judge found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from ..choose.choice import Choice
+from ..measure.bench import Findings
+from ..measure.rating import Settled
+from ..recipe import RecipeRead
+from ..report import Fingerprints, Recipe, Report, Request, Scores
+from .reasons import cliff, explain
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user called things, and asked for beside the choice."""
+
+    model: str
+    input: str | None
+    calib: str | None
+    recipe: RecipeRead | None
+    schedule: str
+    steps: int
+    trained: bool
+
+
+def report_of_run(
+    asked: Asked,
+    settled: Settled,
+    batch: int,
+    findings: Findings,
+    scores: Scores | None,
+    fingerprints: Fingerprints,
+    versions: dict[str, str],
+) -> Report:
+    choice, pruned = settled.choice, settled.pruned
+    request = request_of(
+        choice,
+        asked.model,
+        batch,
+        importance=choice.importance if asked.recipe is None else "recipe",
+        allocation=choice.allocation,
+        dense=choice.dense,
+        permute=choice.permute,
+        calib=asked.calib,
+        keep_all=choice.keep_all,
+        input=asked.input,
+        recipe=None if asked.recipe is None else Recipe(asked.recipe.name, asked.recipe.text),
+        schedule=asked.schedule,
+        steps=asked.steps,
+    )
+    return compose(
+        choice,
+        request,
+        findings,
+        totals=pruned.totals,
+        layers=findings.layers,
+        skipped=pruned.skipped,
+        returned=pruned.returned,
+        scores=scores,
+        sensitivity=pruned.sensitivity,
+        reasons=(*explain(choice, findings, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
+        versions=findings.versions | {"torch": torch.__version__} | versions,
+        fingerprints=fingerprints,
+    )
+
+
+def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
+    """Return the request as it was settled; `asked` are those of its fields that the choice does not know."""
+    return Request(
+        model=model,
+        target=choice.target.name,
+        toolchain=choice.judge.toolchain,
+        device=choice.judge.device,
+        dtype=choice.dtype or "",
+        pattern=str(choice.pattern),
+        sparsity=choice.sparsity,
+        threads=choice.threads,
+        batch=batch,
+        on_host=choice.target.kind == "cpu",
+        **asked,
+    )
+
+
+def compose(choice: Choice, request: Request, findings: Findings, **found: Any) -> Report:
+    """Return the report; `found` are those of its fields that are neither the target's nor the findings'."""
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        request=request,
+        chip=choice.target.chip,
+        typical_speedup=choice.target.typical_speedup,
+        other_kernels=findings.other_kernels,
+        measurement=findings.measurement,
+        energy=findings.energy,
+        counters=findings.counters,
+        check=findings.check,
+        footprint=findings.footprint,
+        machine=findings.machine,
+        baselines=findings.baselines,
+        **found,
+    )

@@ -1,0 +1,212 @@
+"""Why the verdict is what it is, in plain sentences that each rest on a number of the report."""
+
+from __future__ import annotations
+
+import math
+
+from ..choose.choice import Choice
+from ..core.errors import counted
+from ..core.pattern import NM, Block, Channel, Pattern, Unstructured
+from ..core.rules import LayerFacts, Rule
+from ..measure.bench import Findings
+from ..measure.rating import served
+from ..pruning import Pruned
+from ..report import Layer, Returned, Scores, Totals, best_baseline, deciding
+
+LAUNCH_BOUND = 1.3
+CLIFF = 0.9  # of the dense score
+MANY_DEPTHWISE = 4  # one layer in so many
+
+
+def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
+    return (
+        *_kernels(choice, found),
+        *_dense_among_sparse(choice, found),
+        *_slower_sparse(choice, found),
+        *_advice(choice, found),
+        *_returned(choice, pruned),
+        *_counters(found),
+        *_seldom_pays(choice, pruned),
+        *_launches(found),
+        *_arithmetic(choice, found, pruned.totals),
+        *_rules(choice, found),
+        *choice.remarks,
+    )
+
+
+def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
+    """Say of a model that came pruned what its kernels did; there is no other pattern to advise."""
+    return (
+        *_kernels(choice, found),
+        *_dense_among_sparse(choice, found),
+        *choice.remarks,
+    )
+
+
+def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
+    """Name the cliff where a score fell over it."""
+    if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
+        return ()
+    said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
+    if trained:
+        return (f"{said}, for all its training after. Train longer, prune in more --steps, or remove less.",)
+    said += " with no training after"
+    return (f"{said}. Train the pruned copy, its zeros held, or remove less.",)
+
+
+def _kernels(choice: Choice, found: Findings) -> list[str]:
+    """Say whether the kernels that ran profit from the zeros."""
+    seen = [layer for layer in found.layers if layer.used is not None]
+    if isinstance(choice.pattern, Channel) or not seen:
+        return []
+    dense = [layer for layer in seen if not layer.used]
+    toolchain = choice.judge.toolchain
+    of_all = (
+        f"all {len(seen)}"
+        if len(seen) == len(found.layers)
+        else f"the {len(seen)} of {len(found.layers)} that it showed"
+    )
+    if len(dense) == len(seen):
+        said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
+        return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
+    said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(found.layers)} pruned layers"
+    untold = len(found.layers) - len(seen)
+    if untold:
+        return [f"{said}; of {untold} more its kernels' names and utilisation do not tell."]
+    return [f"{said}."]
+
+
+def _dense_among_sparse(choice: Choice, found: Findings) -> list[str]:
+    """Name the layers whose zeros a dense kernel multiplied where others had a sparse one."""
+    offered = {offer.pattern for offer in choice.judge.offers}
+    if choice.pattern not in offered or not any(layer.used for layer in found.layers):
+        return []
+    kernels: dict[str, list[str]] = {}
+    for layer in found.layers:
+        if layer.used is False:
+            kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
+    return [f"Dense all the same: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
+
+
+def _slower_sparse(choice: Choice, found: Findings) -> list[str]:
+    """Name the layers that lost by their sparse kernel."""
+    if isinstance(choice.pattern, Channel):
+        return []
+    slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
+    return [f"Slower by its sparse kernel than by the dense one: {_named(slower)}."] if slower else []
+
+
+def _advice(choice: Choice, found: Findings) -> list[str]:
+    """Advise against zeros that need a runtime of their own where they do not pay, or are least likely to."""
+    if not choice.judge.against or not isinstance(choice.pattern, Unstructured):
+        return []
+    decided = deciding(found.measurement, found.baselines)
+    rival = best_baseline(found.baselines)
+    instead = next(judge for judge in choice.target.judges if judge.toolchain in choice.judge.against)
+    toolchain = rival.toolchain if rival is not None else instead.toolchain
+    line = f"--target {choice.target.name}:{toolchain} --pattern {instead.offers[0].pattern}"
+    if decided.verdict in {"slower", "no measurable gain"}:
+        return [
+            f"Not advised for this model at this batch: remove whole channels instead ({line}), or enlarge --batch."
+        ]
+    depthwise = [layer for layer in found.layers if len(layer.shape) > 2 and layer.shape[1] == 1]
+    if len(depthwise) * MANY_DEPTHWISE < len(found.layers):
+        return []
+    said = f"{counted(len(depthwise), 'layer')} of {len(found.layers)} are depthwise, which {choice.judge.toolchain}"
+    return [f"{said} runs dense: such networks gain least by zeros. Compare whole channels: {line}."]
+
+
+def _returned(choice: Choice, pruned: Pruned) -> list[str]:
+    """Say what became of the layers that gained nothing by their zeros."""
+    if not pruned.returned:
+        return []
+    of = len(pruned.returned) + len(pruned.layers)
+    names = _named([layer.name for layer in pruned.returned])
+    said = f"{counted(len(pruned.returned), 'layer')} of {of} earned nothing by {choice.pattern}"
+    return [f"{said}; dense weights again in {names}."]
+
+
+def _counters(found: Findings) -> list[str]:
+    """Hold the kernels' names against what the hardware counted."""
+    both = [layer for layer in found.layers if layer.used is not None and layer.counters is not None]
+    astray = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
+    if astray:
+        return [f"The hardware counters contradict the kernels' names in {_named(astray)}: trust the counters."]
+    return [f"The hardware counters agree with the kernels' names in all {len(both)} layers."] if both else []
+
+
+def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
+    """Warn of layers whose sparse kernels run and seldom gain, which can be known before anything is measured."""
+    if choice.judge.kernels is None:
+        return []
+    names = served(pruned.layers, choice)
+    rows = {each.name: each.macs and each.macs // math.prod(each.shape) for each in pruned.layers}
+    layers: list[Layer | Returned] = [each for each in pruned.layers if each.name in names]
+    layers += pruned.returned
+    facts = [
+        LayerFacts.of_weight(each.kind, each.shape).given(rows=each.rows or rows.get(each.name), pattern=choice.pattern)
+        for each in layers
+    ]
+    said = []
+    for rule in choice.judge.kernels.pays:
+        broken = [why for each in facts if (why := rule.broken(each)) is not None]
+        if broken:
+            of = f"{counted(len(broken), 'layer')} of {len(facts)}"
+            said.append(f"{of} multiply {min(broken, key=len)}: {rule.says}.")
+    return said
+
+
+def _launches(found: Findings) -> list[str]:
+    """Say what Python costs that starts the kernels one by one: it can hide all that a kernel gains."""
+    timed = found.timed
+    launch = timed and timed.pruned_launch
+    if not timed or not launch or launch.eager_ms is None or launch.eager_ms < LAUNCH_BOUND * timed.pruned_ms:
+        return []
+    times = launch.eager_ms / timed.pruned_ms
+    said = f"Started kernel by kernel it takes {times:.1f}x as long, and launches hide the kernels"
+    return [f"{said}: start it as it was timed here, by {launch.way}."]
+
+
+def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> list[str]:
+    """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
+    speedup = found.timed and found.timed.comparison.speedup
+    if not isinstance(choice.pattern, Channel) or speedup is None or not (totals.macs and totals.pruned_macs):
+        return []
+    said = [f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."]
+    slower = [layer for layer in found.layers if layer.speed.verdict == "slower"]
+    if slower:
+        said.append(f"{counted(len(slower), 'layer')} came out slower, {_named([layer.name for layer in slower])}.")
+    return said
+
+
+def _rules(choice: Choice, found: Findings) -> list[str]:
+    """Hold the pattern, and the layers as they are now, against the target's own rules."""
+    target, pattern = choice.target, choice.pattern
+    offered = [offer.pattern for offer in choice.judge.offers]
+    if isinstance(pattern, Unstructured) and pattern not in offered:
+        return [f"On {target.chip}, {choice.judge.toolchain} skips no single weights; use --pattern {offered[0]}."]
+    if isinstance(pattern, (NM, Block)) and all(isinstance(each, Channel) for each in offered):
+        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {offered[0]}."]
+    said = [target.finding] if isinstance(pattern, Block) and target.finding is not None else []
+    for rule in target.rules:
+        broken = [layer.name for layer in found.layers if _breaks(rule, layer, pattern)]
+        if broken:
+            verb = "breaks" if len(broken) == 1 else "break"
+            cure = f"; use --pattern {offered[0]}" if pattern not in offered else ""
+            said.append(
+                f"{counted(len(broken), 'layer')} {verb} a rule of this chip, {_named(broken)}: {rule.says}{cure}."
+            )
+    return said
+
+
+def _breaks(rule: Rule, layer: Layer, pattern: Pattern) -> bool:
+    """Say whether a layer breaks a rule by what was pruned; where channels go, one that keeps its own is not blamed."""
+    before, after = (LayerFacts.of_weight(layer.kind, shape) for shape in (layer.shape, layer.pruned_shape))
+    if isinstance(pattern, Channel) and before.outputs == after.outputs:
+        return False
+    return not rule.holds(after.given(rows=layer.rows, pattern=pattern))
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

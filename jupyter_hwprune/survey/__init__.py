@@ -1,0 +1,1 @@
+"""What this machine can do: the matrix, the doctor, environments, simulations, energy meters."""

@@ -1,0 +1,118 @@
+"""What each toolchain, environment and meter is like on this machine, and how to fix what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from typing import Any, Literal
+
+from ..core.target import TARGETS, Target, find_target
+from ..render.tables import INDENT, html_table, wrapped
+from ..toolchains import Status, planned, probe_all, shipped
+from .matrix import about
+from .meters import Meter, meters
+from .provision import EnvironmentHere, about_environment, setup, state_of
+from .smoke import Smoke, try_out
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Each toolchain's state and the targets it serves, the other environments, and the energy meters.
+
+    `smoke` has, by toolchain, the result of compiling a small model; None if that was not asked for. `target` is the
+    row that was asked about, None for all toolchains.
+    """
+
+    toolchains: tuple[Status, ...]
+    serves: dict[str, tuple[str, ...]]
+    environments: tuple[EnvironmentHere, ...]
+    meters: tuple[Meter, ...]
+    smoke: dict[str, Smoke] | None = None
+    target: Target | None = None
+
+    def state_of(self, status: Status) -> Literal["ready", "no device", "missing", "broken"]:
+        tried = (self.smoke or {}).get(status.name)
+        if tried is not None and not tried.worked:
+            return "broken"
+        return "missing" if not status.available else "ready" if status.devices else "no device"
+
+    def to_json(self) -> str:
+        data = asdict(replace(self, target=None)) | {"target": self.target and self.target.name}
+        return json.dumps(data, indent=1)
+
+    def __str__(self) -> str:
+        return doctor_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": doctor_html(self)}
+
+
+def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
+    """Check the toolchains of one target, or all: what is installed, what is missing, and how to fix it.
+
+    With `smoke`, each installed toolchain compiles and runs a small model. Raises InputError for an unknown target.
+    """
+    row = None
+    if target is None:
+        names = [*shipped(), *planned()]
+    else:
+        row, toolchain = find_target(target)
+        names = [toolchain] if toolchain else [judge.toolchain for judge in row.judges]
+    serves = {name: tuple(t.name for t in TARGETS if name in {judge.toolchain for judge in t.judges}) for name in names}
+    statuses = tuple(probe_all(names).values())
+    others = [row for row in setup().rows if row.name not in shipped()] if target is None else []
+    tried = {each.toolchain: each for status in statuses if (each := try_out(status))} if smoke else None
+    return Doctor(statuses, serves, tuple(others), meters(), tried, row)
+
+
+def doctor_text(found: Doctor) -> str:
+    lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+    for name, said in about(found.target) if found.target else ():
+        lines += wrapped(said, f"{name:<14} ", INDENT)
+    lines += [""] if found.target else []
+    for name, state, symptoms in _doctor_rows(found):
+        lines.append(f"{name:<14} {state}")
+        for said in symptoms:
+            lines += wrapped(said, INDENT, INDENT + "  ")
+    return "\n".join(lines)
+
+
+def doctor_html(found: Doctor) -> str:
+    rows = [
+        (f"<b>{escape(name)}</b>", escape(state), "<br>".join(map(escape, symptoms)))
+        for name, state, symptoms in _doctor_rows(found)
+    ]
+    matrix = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in (about(found.target) if found.target else ())]
+    chip = html_table(("of the chip", ""), matrix) if matrix else ""
+    return chip + html_table(("toolchain", "state", "what it says"), rows)
+
+
+def _doctor_rows(found: Doctor) -> list[tuple[str, str, list[str]]]:
+    """Return (name, state, what to say of it) of the toolchains, of the other environments, and of the meters."""
+    rows: list[tuple[str, str, list[str]]] = []
+    rows += [(status.name, found.state_of(status), _symptoms(found, status)) for status in found.toolchains]
+    rows += [(row.name, state_of(row), about_environment(row)) for row in found.environments]
+    for meter in found.meters:
+        cure = [f"cure: {meter.cure}"] if meter.cure else []
+        rows.append((meter.name, "meter" if meter.found else "no meter", [meter.said, *cure]))
+    return rows
+
+
+def _symptoms(found: Doctor, status: Status) -> list[str]:
+    said = [f"serves {', '.join(found.serves[status.name]) or 'no target of this package'}"]
+    if status.available:
+        said.append("versions: " + ", ".join(f"{key} {value}" for key, value in status.versions.items()))
+        if (own := status.environment) is not None:
+            said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
+        said += [f"why: {reason}" for reason in status.absent.values()]
+        said += map(str, status.remarks)
+        said.append(
+            "devices: " + (", ".join(f"{name} ({device.label})" for name, device in status.devices.items()) or "none")
+        )
+    else:
+        said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
+    tried = (found.smoke or {}).get(status.name)
+    if tried is not None:
+        said.append(f"tried on {tried.device} in {tried.seconds:.1f} s: {tried.said}")
+    return said

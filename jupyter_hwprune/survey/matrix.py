@@ -1,0 +1,160 @@
+"""The strategy matrix with what can be done on this machine for each chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from ..choose.choice import Way, what_it_can
+from ..core.target import TARGETS, Target
+from ..render.tables import html_table, wrapped
+from ..render.text import terminal_width
+from ..report import Evidence
+from ..toolchains import Status, manifest_of, probe_all
+
+Able = Literal["timed", "estimated", "compiled"]
+
+
+@dataclass(frozen=True)
+class TargetHere:
+    """A target, what its toolchains can do for it on this machine, and what keeps them from timing it here.
+
+    A toolchain that can neither time, estimate nor compile for it here is missing from `able`.
+    """
+
+    target: Target
+    able: dict[str, Able]
+    obstacles: dict[str, Evidence]
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """Return the toolchains that time it here."""
+        return tuple(name for name, able in self.able.items() if able == "timed")
+
+
+@dataclass(frozen=True)
+class Targets:
+    rows: tuple[TargetHere, ...]
+
+    def __str__(self) -> str:
+        return targets_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": targets_html(self)}
+
+
+def targets(rows: Sequence[Target] = TARGETS) -> Targets:
+    """Probe each toolchain, and return the strategy matrix (or other rows) with what can be done here for each chip."""
+    return held_against(probe_all(judge.toolchain for target in rows for judge in target.judges), rows)
+
+
+def held_against(statuses: Mapping[str, Status], matrix: Sequence[Target] = TARGETS) -> Targets:
+    """Return the strategy matrix with what can be done here, given each toolchain's state by its name."""
+    rows = []
+    for target in matrix:
+        found = {each.toolchain: what_it_can(target, each, statuses[each.toolchain]) for each in target.judges}
+        obstacles = {name: obstacle for name, (_, obstacle) in found.items() if obstacle is not None}
+        able = {name: _able(name, way) for name, (way, _) in found.items() if way is not None}
+        rows.append(TargetHere(target, able, obstacles))
+    return Targets(tuple(rows))
+
+
+def _able(toolchain: str, way: Way) -> Able:
+    if way == "run":
+        return "timed"
+    return "estimated" if manifest_of(toolchain).estimates else "compiled"
+
+
+def targets_text(survey: Targets) -> str:
+    """Return a line a chip, grouped by maker: what to prune for it, and what can be done here."""
+    rows = [(row.target.name, _offers(row), _here(row), row.target.chip) for row in survey.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
+    of = dict(zip((row.target.name for row in survey.rows), rows, strict=True))
+    for maker, group in _by_maker(survey.rows).items():
+        lines += ["", maker]
+        for cells in (of[row.target.name] for row in group):
+            columns = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=True)]
+            lines.append(f"  {'  '.join(columns)}  {cells[3]}"[: terminal_width() - 1].rstrip())
+    lines += ["", *(line for said in LEGEND for line in wrapped(said, "", ""))]
+    return "\n".join(lines)
+
+
+LEGEND = (
+    "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
+    "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
+    "`%hwprune doctor TARGET` says what is missing, and the command that mends it.",
+)
+
+
+def targets_html(survey: Targets) -> str:
+    rows: list[tuple[str, ...]] = []
+    for maker, group in _by_maker(survey.rows).items():
+        rows.append((f"<i>{escape(maker)}</i>", "", "", ""))
+        rows += [
+            (
+                f"<b>{escape(row.target.name)}</b>",
+                escape(_offers(row)).replace(" ", "&nbsp;"),
+                escape(_here(row)).replace(" ", "&nbsp;"),
+                f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>",
+            )
+            for row in group
+        ]
+    return html_table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
+
+
+def _by_maker(rows: Sequence[TargetHere]) -> dict[str, list[TargetHere]]:
+    """Gather the rows of each maker, makers in the order of their first chip."""
+    found: dict[str, list[TargetHere]] = {}
+    for row in rows:
+        found.setdefault(row.target.maker.capitalize() if " " in row.target.maker else row.target.maker, []).append(row)
+    return found
+
+
+def _offers(row: TargetHere) -> str:
+    offered = dict.fromkeys(str(offer.pattern) for judge in row.target.judges for offer in judge.offers)
+    return ", ".join(offered)
+
+
+def _here(row: TargetHere) -> str:
+    """Say the most that can be done for a target here, and by which toolchains."""
+    for able in ("timed", "estimated", "compiled"):
+        names = [name for name, own in row.able.items() if own == able]
+        if names:
+            return f"{able} ({', '.join(names)})"
+    return "pruned"
+
+
+def _details(row: TargetHere) -> str:
+    cells = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in about(row.target)]
+    if row.obstacles:
+        cells.append(("<b>missing here</b>", escape(" ".join(_why(row)))))
+    return html_table(("", ""), cells)
+
+
+def about(target: Target) -> list[tuple[str, str]]:
+    """Return what the matrix says of a chip beside its patterns."""
+    offers = [
+        f"{' or '.join(str(offer.pattern) for offer in judge.offers)} with {judge.toolchain}" for judge in target.judges
+    ]
+    typical = f"{target.typical_speedup} over dense is often said; that is not a measurement"
+    about = [
+        ("prune", "; ".join(offers)),
+        ("limited by", target.primary_constraint),
+        ("judged by", target.validation_metric),
+        ("gain", typical if target.typical_speedup else "no figure is usual"),
+        ("rules", "; ".join(rule.says for rule in target.rules)),
+        ("mistake", target.common_mistake),
+        ("its vendor", f"{target.vendor_says} {target.vendor_page}"),
+    ]
+    return [*about, ("found", target.finding)] if target.finding else about
+
+
+def _why(row: TargetHere) -> list[str]:
+    """Say what hinders the toolchains, those with the same reason together."""
+    names: dict[Evidence, list[str]] = {}
+    for name, obstacle in row.obstacles.items():
+        names.setdefault(obstacle, []).append(name)
+    return [f"{', '.join(those)}: {o.reason}; cure: {o.cure or 'none known'}." for o, those in names.items()]

@@ -1,0 +1,124 @@
+"""Make, list and remove the environments of toolchains that cannot share the kernel's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..render.tables import INDENT, html_table, wrapped
+from ..toolchains import HERE, ask, environments
+from ..toolchains.environments import Environment
+from ..toolchains.making import make, remove
+from ..toolchains.process import Failure, Progress
+
+
+@dataclass(frozen=True)
+class EnvironmentHere:
+    """An environment that can be made here: what it is for, what was made of it, and why it cannot be used."""
+
+    name: str
+    about: str
+    environment: Environment | None
+    obstacle: str | None
+    cure: str
+
+
+@dataclass(frozen=True)
+class Environments:
+    folder: str
+    rows: tuple[EnvironmentHere, ...]
+
+    def __str__(self) -> str:
+        return environments_text(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": environments_html(self)}
+
+
+def setup(
+    name: str | None = None,
+    *,
+    accept_licence: bool = False,
+    remove_it: bool = False,
+    python: str | None = None,
+    progress: Progress = lambda _phase, _detail: None,
+) -> Environments:
+    """Make the environment of a toolchain, or remove it with `remove_it`; without a name, list them all.
+
+    An environment that works and has the versions of this package stays as it is. `python` is the interpreter to make
+    it with; by default one is looked for. Raises InputError for an unknown name, a licence that was not accepted, or an
+    unsuitable Python, and ToolchainError when the installation fails; an incomplete environment is removed.
+    """
+    if name is None:
+        return _listing(environments.names())
+    if remove_it:
+        if not remove(name, progress):
+            raise InputError(f"There is no environment of {name} to remove in {environments.root()}.")
+    else:
+        make(name, _check_of(name), progress, accept_licence=accept_licence, python=python)
+    return _listing([name])
+
+
+def _check_of(name: str) -> Callable[[Path], str | None]:
+    """Return a check of an environment: the toolchain's file must be able to report its versions in it."""
+    file = next(path for path in (HERE / f"{name}.py", HERE / f"_{name}.py") if path.exists())
+
+    def check(interpreter: Path) -> str | None:
+        result = ask(file, str(interpreter))
+        return result.reason if isinstance(result, Failure) else None
+
+    return check
+
+
+def _listing(names: list[str]) -> Environments:
+    rows = []
+    for name in names:
+        environment = environments.find(name)
+        obstacle = environments.obstacle(name, environment)
+        about = environments.pins_of(name).about
+        rows.append(EnvironmentHere(name, about, environment, obstacle, environments.setup_line(name)))
+    return Environments(str(environments.root()), tuple(rows))
+
+
+def environments_text(found: Environments) -> str:
+    lines = [f"hwprune setup: environments of their own, in {found.folder}", ""]
+    for row in found.rows:
+        lines.append(f"{row.name:<14} {state_of(row)}")
+        for said in about_environment(row):
+            lines += wrapped(said, INDENT, INDENT + "  ")
+    return "\n".join(lines)
+
+
+def environments_html(found: Environments) -> str:
+    rows = [
+        (
+            f"<b>{escape(row.name)}</b>",
+            state_of(row),
+            "<br>".join(map(escape, about_environment(row))),
+        )
+        for row in found.rows
+    ]
+    return html_table(("environment", "state", f"in {escape(found.folder)}"), rows)
+
+
+def state_of(row: EnvironmentHere) -> str:
+    return "ready" if row.obstacle is None else "missing"
+
+
+def about_environment(row: EnvironmentHere) -> list[str]:
+    said = [row.about]
+    there = row.environment
+    if there is not None:
+        said.append(
+            f"Python {there.python}, {len(there.packages)} packages, {there.size_bytes / 1e6:.0f} MB, made {there.made}"
+        )
+        if there.licence_accepted:
+            said.append(f"its licence was accepted {there.licence_accepted}")
+        said.append(f"remove it with: %hwprune setup {row.name} --remove")
+    if row.obstacle is not None:
+        said += [f"why: {row.obstacle}", f"cure: {row.cure}"]
+    return said

@@ -1,0 +1,69 @@
+"""Compile a small model with a toolchain, run it on a device, and compare its output with torch's."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from ..core.errors import HwpruneError
+from ..core.target import TARGETS
+from ..toolchains import Status
+from ..toolchains.process import Failure, private_folder
+
+WIDTH = 64  # a multiple that every sparse kernel takes
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """Whether a real compilation worked, on which device, the seconds it took in all, and what was found."""
+
+    toolchain: str
+    worked: bool
+    device: str
+    seconds: float
+    said: str
+
+
+def try_out(status: Status) -> Smoke | None:
+    """Try a toolchain on the first device that it found and a target lists; None if there is no such device."""
+    serving = [
+        (target.name, judge)
+        for target in TARGETS
+        for judge in target.judges
+        if judge.toolchain == status.name and judge.device in status.devices
+    ]
+    if not serving:
+        return None
+    target, judge = serving[0]
+    start = time.monotonic()
+    try:
+        worked, said = _compiled(target, status.name)
+    except HwpruneError as error:
+        worked, said = False, str(error)
+    return Smoke(status.name, worked, judge.device, round(time.monotonic() - start, 2), said)
+
+
+def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
+    import torch
+    from torch import nn
+
+    from ..choose.choice import choose
+    from ..core.example import Example
+    from ..export.cases import write_case
+    from ..measure.bench import tolerance_of
+    from ..measure.job import HERE, CaseOfJob, Job
+
+    choice = replace(choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S), obstacle=None).for_model_in("float32")
+    tolerance = tolerance_of(choice)
+    with private_folder() as folder, torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).eval()
+        example = Example.of(torch.randn(WIDTH, WIDTH))
+        case = CaseOfJob("dense", write_case(model, example, choice, folder, "dense", lambda *_: None))
+        more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
+        result = HERE.run(Job("prove", choice, folder, (case,), more=more), lambda *_: None)
+    if isinstance(result, Failure):
+        return False, result.reason
+    error = max(result["errors"]["dense"])
+    said = f"a small model compiled, and its output differs from torch's by {error:.0e}"
+    return error <= tolerance, said if error <= tolerance else f"{said}, which is more than {tolerance:g}"
