@@ -89,7 +89,7 @@ def test_layers_that_gain_are_sparse_and_the_others_are_dense_again(run: Run) ->
     assert report.totals.weights - report.totals.pruned_weights == dense.up.weight.numel()  # half of two alike
 
 
-def test_each_layer_says_which_stack_serves_it(run: Run) -> None:
+def test_each_layer_says_which_toolchains_serve_it(run: Run) -> None:
     assert {layer.name: layer.served_by for layer in run.report.layers} == {
         "up": ("cusparselt", "tensorrt", STAND_IN),
         "down": ("cusparselt", "tensorrt", STAND_IN),

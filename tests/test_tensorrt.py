@@ -275,7 +275,7 @@ def test_a_list_is_split_at_the_commas_that_no_bracket_holds(text: str, names: l
 def test_a_layers_nodes_are_found_wherever_the_inspector_tells_of_them(
     told: dict[str, Any], names: list[str], op: str
 ) -> None:
-    layer = _tensorrt_words.Layer(told)
+    layer = _tensorrt_words.EngineLayer(told)
     layer.settle(set())
     assert (layer.names, layer.op) == (names, op)
 

@@ -27,7 +27,7 @@ RETURNED = (
     "jupyter_hwprune.toolchains.Device",
     "jupyter_hwprune.toolchains.Remark",
     "jupyter_hwprune.survey.smoke.Smoke",
-    "jupyter_hwprune.survey.meters.Meter",
+    "jupyter_hwprune.survey.meters.MeterHere",
     "jupyter_hwprune.survey.provision.Environments",
     "jupyter_hwprune.survey.provision.EnvironmentHere",
     "jupyter_hwprune.toolchains.environments.Environment",

@@ -22,7 +22,7 @@ from .judge import Clock, compare, median_ms, on_clock
 
 MEASURE_S = 4.0
 
-Timed = dict[str, dict[str, Any] | Failure]
+Passes = dict[str, dict[str, Any] | Failure]
 WriteDense = Callable[[Choice, str], Case]
 """Write the dense model for the choice's judge under a file name."""
 
@@ -38,10 +38,10 @@ class Baselines:
         if self.choices:
             self.case = CaseOfJob("dense", write(self.choices[0], "baseline"))
 
-    def time(self, effort: Effort, tolerance: float) -> Timed:
+    def time(self, effort: Effort, tolerance: float) -> Passes:
         """Time each in a process of its own."""
         limits = asdict(effort) | {"measure_s": min(MEASURE_S, effort.measure_s)}
-        found: Timed = {}
+        found: Passes = {}
         for choice in self.choices:
             name = choice.judge.toolchain
             self.progress("baseline", f"the dense model with {name}")
@@ -51,7 +51,7 @@ class Baselines:
         return found
 
 
-def against(before: Timed, after: Timed, pruned: Samples, clock: Clock) -> tuple[Baseline, ...]:
+def against(before: Passes, after: Passes, pruned: Samples, clock: Clock) -> tuple[Baseline, ...]:
     """Hold the pruned model's samples against each baseline's; the faster of its two times counts."""
     return tuple(_against(name, [before[name], after[name]], pruned, clock) for name in before)
 

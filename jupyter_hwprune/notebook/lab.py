@@ -76,7 +76,7 @@ class Namespace(Answer):
 
 
 @dataclass(frozen=True)
-class StackOffered:
+class JudgeOffered:
     toolchain: str
     pattern: str
     sparsity: float
@@ -86,7 +86,7 @@ class StackOffered:
 class TargetOffered:
     name: str
     chip: str
-    stacks: tuple[StackOffered, ...]
+    judges: tuple[JudgeOffered, ...]
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,9 @@ def choices() -> Choices:
     return Choices(rows, ALIASES, patterns, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, allocations)
 
 
-def _offered(judge: Any) -> StackOffered:
+def _offered(judge: Any) -> JudgeOffered:
     first = judge.offers[0]
-    return StackOffered(judge.toolchain, str(first.pattern), first.sparsity)
+    return JudgeOffered(judge.toolchain, str(first.pattern), first.sparsity)
 
 
 def machine() -> Machine:

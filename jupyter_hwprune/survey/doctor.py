@@ -11,7 +11,7 @@ from ..core.target import TARGETS, Target, find_target
 from ..render.tables import INDENT, html_table, wrapped
 from ..toolchains import Status, planned, probe_all, shipped
 from .matrix import about
-from .meters import Meter, meters
+from .meters import MeterHere, meters
 from .provision import EnvironmentHere, about_environment, setup, state_of
 from .smoke import Smoke, try_out
 
@@ -27,7 +27,7 @@ class Doctor:
     toolchains: tuple[Status, ...]
     serves: dict[str, tuple[str, ...]]
     environments: tuple[EnvironmentHere, ...]
-    meters: tuple[Meter, ...]
+    meters: tuple[MeterHere, ...]
     smoke: dict[str, Smoke] | None = None
     target: Target | None = None
 

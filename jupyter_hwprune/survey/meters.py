@@ -10,7 +10,7 @@ SYSTEM = Path("/sys/class")
 
 
 @dataclass(frozen=True)
-class Meter:
+class MeterHere:
     """A kind of energy meter: whether it can be read here, what was found, and the cure if there is one."""
 
     name: str
@@ -19,7 +19,7 @@ class Meter:
     cure: str | None = None
 
 
-def meters(system: Path = SYSTEM) -> tuple[Meter, ...]:
+def meters(system: Path = SYSTEM) -> tuple[MeterHere, ...]:
     """Look for the CPU's own counters (RAPL) and for the sensors of boards such as a Jetson (hwmon).
 
     GPU counters are reported by their toolchains. `system` is the folder of the system's device classes.
@@ -34,13 +34,13 @@ def meters(system: Path = SYSTEM) -> tuple[Meter, ...]:
     )
 
 
-def _meter(name: str, about: str, files: list[Path]) -> Meter:
+def _meter(name: str, about: str, files: list[Path]) -> MeterHere:
     if not files:
-        return Meter(name, found=False, said=f"no {about} here; virtual machines seldom have any")
+        return MeterHere(name, found=False, said=f"no {about} here; virtual machines seldom have any")
     readable = [path for path in files if os.access(path, os.R_OK)]
     if readable:
-        return Meter(name, found=True, said=f"{about}: {', '.join(map(str, readable[:4]))}")
-    return Meter(
+        return MeterHere(name, found=True, said=f"{about}: {', '.join(map(str, readable[:4]))}")
+    return MeterHere(
         name,
         found=False,
         said=f"{about} are there, but only root may read them",

@@ -82,7 +82,7 @@ class Told:
     def __init__(self, inspected: str, log: list[str]) -> None:
         self.said = read_sparsity(log)
         layers = json.loads(inspected)["Layers"]  # names alone, where it will not tell more
-        self.layers = [Layer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
+        self.layers = [EngineLayer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
         claimed = {node for layer in self.layers if layer.product for node in layer.names}
         for layer in self.layers:
             layer.settle(claimed)
@@ -91,12 +91,12 @@ class Told:
         # if the log counts more than we recognise, some sparse tactic has a name that we do not know
         self.accounted = picked is None or sparse >= picked.count
 
-    def _named_sparse(self, layer: Layer) -> bool:
+    def _named_sparse(self, layer: EngineLayer) -> bool:
         picked = self.said["picked"]
         named = _nvidia.is_sparse(layer.tactic) or (picked is not None and layer.is_among(picked.names))
         return named and layer.op in WEIGHT_OPS
 
-    def is_sparse(self, layer: Layer) -> bool | None:
+    def is_sparse(self, layer: EngineLayer) -> bool | None:
         """Say whether a layer skips zeros; None if neither the log nor its tactic tells."""
         if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
             return layer.op in WEIGHT_OPS
@@ -124,7 +124,7 @@ class Told:
         return False if states and None not in states else None
 
 
-class Layer:
+class EngineLayer:
     """A layer of an engine: the ONNX nodes in it, and its kernel."""
 
     def __init__(self, told: dict[str, Any]) -> None:

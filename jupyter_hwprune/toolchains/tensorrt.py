@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _nvidia
-from ._tensorrt_words import Layer, Told, numbered
+from ._tensorrt_words import EngineLayer, Told, numbered
 
 MANIFEST = {
     "install": "pip install tensorrt",
@@ -276,7 +276,7 @@ class _Profiled(_Bound):
             raise RuntimeError("TensorRT's profiler reported no layer")
         rows = []
         for key in dict.fromkeys(key for seen in self.passes for key in seen):
-            layer = layers.get(key) or Layer({"Name": key[0]})
+            layer = layers.get(key) or EngineLayer({"Name": key[0]})
             samples = [seen.get(key, 0.0) * 1e3 for seen in self.passes]  # a layer that did not run took no time
             row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
             rows.append(dict(row, sparse=self.own.told.is_sparse(layer), us=samples))

@@ -57,9 +57,9 @@ export interface Choices {
 export interface TargetOffered {
   name: string;
   chip: string;
-  stacks: StackOffered[];
+  judges: JudgeOffered[];
 }
-export interface StackOffered {
+export interface JudgeOffered {
   toolchain: string;
   pattern: string;
   sparsity: number;

@@ -1,5 +1,5 @@
 /** The panel's sentences about a kernel, targets and a run. */
-import type { Choices, Machine, Model, Progress, StackOffered, TargetOffered, TargetState, Tensor } from './answers';
+import type { Choices, Machine, Model, Progress, JudgeOffered, TargetOffered, TargetState, Tensor } from './answers';
 import type { Hindrance } from './knowledge';
 import { count } from '../view/format';
 
@@ -60,13 +60,13 @@ export function stateOf(machine: Machine | null, row: TargetOffered | null): Tar
 }
 
 /** The toolchain that will be used: the one named, or the first that can measure here; null if not known. */
-export function stackOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): StackOffered | null {
-  const stacks = row?.stacks ?? [];
+export function judgeOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): JudgeOffered | null {
+  const judges = row?.judges ?? [];
   if (toolchain !== '') {
-    return stacks.find(each => each.toolchain === toolchain) ?? null;
+    return judges.find(each => each.toolchain === toolchain) ?? null;
   }
-  const usable = stacks.find(each => state?.usable.includes(each.toolchain));
-  return usable ?? (state === null && stacks.length > 1 ? null : (stacks[0] ?? null));
+  const usable = judges.find(each => state?.usable.includes(each.toolchain));
+  return usable ?? (state === null && judges.length > 1 ? null : (judges[0] ?? null));
 }
 
 /** Seconds since the run began; while it goes on, this page's clock counts on from its last progress. */

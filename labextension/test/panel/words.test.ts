@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Choices, Machine, Progress } from '../../src/panel/answers';
-import { duration, elapsed, rowOf, stackOf, stateOf, when } from '../../src/panel/words';
+import { duration, elapsed, rowOf, judgeOf, stateOf, when } from '../../src/panel/words';
 
 const progress: Progress = {
   state: 'running',
@@ -16,7 +16,7 @@ const choices = {
     {
       name: 'x86-cpu',
       chip: 'x86-64',
-      stacks: [
+      judges: [
         { toolchain: 'deepsparse', pattern: 'unstructured', sparsity: 0.9 },
         { toolchain: 'onnxruntime', pattern: 'channel/8', sparsity: 0.5 },
       ],
@@ -43,15 +43,15 @@ describe('the toolchain that will judge', () => {
 
   it('is that of the row that the alias means, the first that measures here', () => {
     expect(row?.name).toBe('x86-cpu');
-    expect(stackOf(row, stateOf(machine, row), '')?.pattern).toBe('channel/8');
+    expect(judgeOf(row, stateOf(machine, row), '')?.pattern).toBe('channel/8');
   });
 
   it('is the one that is named', () => {
-    expect(stackOf(row, stateOf(machine, row), 'deepsparse')?.sparsity).toBe(0.9);
+    expect(judgeOf(row, stateOf(machine, row), 'deepsparse')?.sparsity).toBe(0.9);
   });
 
   it('is not guessed while nothing is known of this machine', () => {
-    expect(stackOf(row, null, '')).toBeNull();
+    expect(judgeOf(row, null, '')).toBeNull();
   });
 });
 

@@ -3,7 +3,7 @@ import { refreshIcon } from '@jupyterlab/ui-components';
 
 import type { Obstacle } from '../answers';
 import type { PanelModel } from '../model';
-import { rowOf, stackOf, stateOf } from '../words';
+import { rowOf, judgeOf, stateOf } from '../words';
 import { Copyable, Fold } from './parts';
 
 /** Whether the chosen target can be measured here; if not, why, and the cure. */
@@ -18,7 +18,7 @@ export function Availability({ model }: { model: PanelModel }) {
   if (state === null) {
     return <Unchecked model={model} />;
   }
-  const toolchain = stackOf(row, state, asked.toolchain)?.toolchain ?? '';
+  const toolchain = judgeOf(row, state, asked.toolchain)?.toolchain ?? '';
   const obstacles = state.obstacles.filter(each => asked.toolchain === '' || each.toolchain === toolchain);
   if (state.usable.includes(toolchain)) {
     return (
@@ -108,7 +108,7 @@ export function TargetsSection({ model }: { model: PanelModel }) {
                 <span className="jp-hwprune-dot" data-state={here} aria-hidden="true" />
                 <span>
                   <b>{row.name}</b> <small>{row.chip}</small>
-                  <small>{row.stacks.map(each => `${each.pattern} with ${each.toolchain}`).join('; ')}</small>
+                  <small>{row.judges.map(each => `${each.pattern} with ${each.toolchain}`).join('; ')}</small>
                   {here !== '' && (
                     <small>
                       {here === 'ready' ? `measured here by ${state?.usable.join(', ') ?? ''}` : 'not measured here'}

@@ -3,15 +3,15 @@ import { share } from '../../view/format';
 import type { Choices } from '../answers';
 import { type Asked, fixedSparsity } from '../line';
 import type { PanelModel } from '../model';
-import { rowOf, stackOf, stateOf } from '../words';
+import { rowOf, judgeOf, stateOf } from '../words';
 import { Fold, SelectField, TextField, asOffer } from './parts';
 
 export function OptionsSection({ model }: { model: PanelModel }) {
   const { asked, faults } = model;
   const { choices, namespace } = model.told;
   const row = rowOf(choices, asked.target);
-  const stack = stackOf(row, stateOf(model.told.machine, row), asked.toolchain);
-  const pattern = asked.pattern || (stack?.pattern ?? '');
+  const judge = judgeOf(row, stateOf(model.told.machine, row), asked.toolchain);
+  const pattern = asked.pattern || (judge?.pattern ?? '');
   const fixed = fixedSparsity(pattern);
   const set = (name: keyof Asked) => (value: string) => {
     model.set({ [name]: value });
@@ -26,7 +26,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
           onChange={value => {
             model.set({ pattern: value, ...(fixedSparsity(value) === null ? {} : { sparsity: '' }) });
           }}
-          placeholder={stack?.pattern ?? "target's"}
+          placeholder={judge?.pattern ?? "target's"}
           offers={choices?.patterns ?? []}
           fault={faults.pattern}
         />
@@ -35,7 +35,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
           label="Sparsity"
           value={fixed === null ? asked.sparsity : ''}
           onChange={set('sparsity')}
-          placeholder={String(fixed ?? stack?.sparsity ?? "target's")}
+          placeholder={String(fixed ?? judge?.sparsity ?? "target's")}
           disabled={fixed !== null}
           note={fixed === null ? undefined : `${pattern} always removes ${share(fixed)}.`}
           fault={fixed === null ? faults.sparsity : undefined}

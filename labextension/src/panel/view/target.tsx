@@ -2,7 +2,7 @@
 import type { Choices, Machine } from '../answers';
 import { DEFAULTS } from '../line';
 import type { PanelModel } from '../model';
-import { rowOf, stackOf, stateOf } from '../words';
+import { rowOf, judgeOf, stateOf } from '../words';
 import { Availability } from './availability';
 import { Fold, type Offer, SelectField, TextField, asOffer } from './parts';
 
@@ -11,8 +11,8 @@ export function TargetSection({ model }: { model: PanelModel }) {
   const { choices, machine } = model.told;
   const row = rowOf(choices, asked.target);
   const state = stateOf(machine, row);
-  const stack = stackOf(row, state, asked.toolchain);
-  const toolchains = (row?.stacks ?? []).map(({ toolchain }) => ({
+  const judge = judgeOf(row, state, asked.toolchain);
+  const toolchains = (row?.judges ?? []).map(({ toolchain }) => ({
     value: toolchain,
     label: state === null || state.usable.includes(toolchain) ? toolchain : `${toolchain} (not here)`,
   }));
@@ -51,7 +51,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
           groups={[
             {
               offers: [
-                { value: '', label: stack === null ? 'automatic' : `automatic: ${stack.toolchain}` },
+                { value: '', label: judge === null ? 'automatic' : `automatic: ${judge.toolchain}` },
                 ...toolchains,
               ],
             },
