@@ -144,7 +144,7 @@ def test_eval_scores_in_the_place_of_the_last_expression(user: Any) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (f"{LINE}\n   \n# nothing", "UsageError: The cell under %%hwprune is the fine-tune step, and it is empty"),
+        (f"{LINE}\n   \n# nothing", "UsageError: The cell under %%hwprune is the fine-tune step, but it is empty"),
         (f"{LINE}\ntrain(net", "InputError: The cell under %%hwprune cannot be read: "),
         (f"{LINE}\n0.5", "InputError: The cell's last expression, 0.5, is its score, but it does not contain net"),
         (f"{LINE}\n[net]", "InputError: The cell's last expression, [net], is its score, but it gives a list"),

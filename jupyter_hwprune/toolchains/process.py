@@ -118,10 +118,10 @@ def call(
     if ended is not None:
         return Failure(phase, ended)
     if not result_path.exists():
-        return Failure(phase, f"it {_ending(process.returncode)} in {_while(phase)}{_last_words(log_path)}")
+        return Failure(phase, f"it {_ending(process.returncode)} {_while(phase)}{_last_words(log_path)}")
     result: dict[str, Any] = json.loads(result_path.read_text())
     if "error" in result:
-        return Failure(phase, f"it failed in {_while(phase)}: {result['error'][:LAST_WORDS]}")
+        return Failure(phase, f"it failed {_while(phase)}: {result['error'][:LAST_WORDS]}")
     lacking = [key for key in request["answer"] if key not in result]
     if lacking:
         return Failure(phase, f"it breaks the contract of toolchains: its answer lacks {', '.join(lacking)}")
@@ -161,7 +161,7 @@ def _wait(
                 if stop is not None and stop.is_set():
                     return phase, "it was interrupted"
                 if time.monotonic() > deadline:
-                    return phase, f"it was stopped after {timeout_s:g} s, in {_while(phase)}"
+                    return phase, f"it was stopped after {timeout_s:g} s, {_while(phase)}"
                 time.sleep(POLL_S)
             return _pass_on(lines, progress, phase), None
         finally:
@@ -205,7 +205,7 @@ def _import_path() -> list[str]:
 
 
 def _while(phase: str | None) -> str:
-    return f"phase {phase!r}" if phase else "its start"
+    return f"in phase {phase!r}" if phase else "while starting"
 
 
 def _ending(returncode: int) -> str:
