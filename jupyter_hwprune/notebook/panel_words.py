@@ -8,7 +8,7 @@ from ..core.target import Judge, Target
 from ..survey.matrix import TargetHere
 from .lab import Model
 
-PHASES = ("prune", "export", "compile", "check", "profile", "measure")
+PHASES = ("prune", "export", "compile", "load", "check", "profile", "measure")
 NO_MODEL = "There is no model here yet: no torch nn.Module with parameters. Make one in a cell, then press Refresh."
 STYLE = """<style>
 .hwprune-panel { border: 1px solid var(--jp-border-color2, #8886); border-radius: 4px; gap: 10px; margin: 4px 0 10px;

@@ -101,7 +101,7 @@ export interface Listening {
 /**
  * How far a run is, as data for the lab extension.
  *
- * `phase` is prune, export, compile, check, profile, measure, or another of the form's own; `summary` says how the run ended.
+ * `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `summary` says how the run ended.
  */
 export interface Progress {
   state: 'running' | 'done' | 'stopped';
