@@ -109,10 +109,10 @@ def test_one_line_of_progress_updates_itself_and_the_report_comes_in_every_form(
     said = [m["content"]["data"]["text/plain"] for m in (*displays, *updates)]
     order = [
         phase
-        for phase in ("prune", "export", "compile", "check", "profile", "measure")
+        for phase in ("prune", "export", "compile", "load", "check", "profile", "measure")
         if any(phase in s for s in said)
     ]
-    assert order == ["prune", "export", "compile", "check", "profile", "measure"]
+    assert order == ["prune", "export", "compile", "load", "check", "profile", "measure"]
     assert "hwprune: net for" in said[-1]
     [result] = [m for m in messages if m["msg_type"] == "execute_result"]
     assert set(result["content"]["data"]) == {"text/plain", "text/html", "image/png", MIME_TYPE}

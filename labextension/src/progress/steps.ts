@@ -4,7 +4,14 @@ import { fixed } from '../view/format';
 import { Reader, type Seen } from '../view/reading';
 
 /** The phases of a run in order; some have another name if a run does something else in their place. */
-const PHASES = [['prune', 'train'], ['export'], ['compile', 'load'], ['check'], ['profile', 'count'], ['measure', 'baseline']];
+const PHASES = [
+  ['prune', 'train'],
+  ['export'],
+  ['compile', 'load'],
+  ['check'],
+  ['profile', 'count'],
+  ['measure', 'baseline'],
+];
 
 export interface Step {
   name: string;
