@@ -62,6 +62,11 @@ class Candidate:
     graphs: bool = True
     first_astray: Callable[[str], str] = lambda _: "and in which layer that begins is not known"
 
+    @property
+    def key(self) -> Any:
+        """Return what makes another candidate the same: its weights, and which of its layers run sparsely."""
+        return self.fingerprint, self.sparse, self.graphs
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -103,7 +108,7 @@ class Bench:
         self._write_dense = write_dense
         self._dense: Case | None = None
         self._baselines: dict[tuple[str, ...], Baselines] = {}
-        self._known: dict[str, Findings] = {}
+        self._known: dict[Any, Findings] = {}
 
     @property
     def dense(self) -> Case:
@@ -120,14 +125,14 @@ class Bench:
         if self.choice.way is None:
             assert self.choice.obstacle is not None
             return [Findings(Untimed(self.choice.obstacle), each.layers) for each in candidates]
-        new = [each for each in candidates if each.fingerprint not in self._known]
+        new = [each for each in candidates if each.key not in self._known]
         found: dict[int, Findings] = {}
         for together in _portions(new):
             for each, findings in zip(together, self._together(together), strict=True):
                 found[id(each)] = findings
                 if each.fingerprint:
-                    self._known[each.fingerprint] = findings
-        return [found.get(id(each)) or self._known[each.fingerprint] for each in candidates]
+                    self._known[each.key] = findings
+        return [found.get(id(each)) or self._known[each.key] for each in candidates]
 
     def _together(self, candidates: Sequence[Candidate]) -> list[Findings]:
         tolerance = tolerance_of(self.choice)

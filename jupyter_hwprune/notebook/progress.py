@@ -20,8 +20,8 @@ TERMINAL_WIDTH = 100
 class Progress:
     """How far a run is, as data for the lab extension.
 
-    `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `summary` says how the run
-    ended.
+    `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `summary` says how
+    the run ended.
     """
 
     state: Literal["running", "done", "stopped"]
