@@ -81,7 +81,7 @@ class Job:
         return {
             "threads": choice.threads,
             "device": choice.judge.device,
-            "dtype": choice.dtype,
+            "dtype": choice.dtype or "",
             "layers": [],
             "sparse": [],
             "plans": {},

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import _linear24, _nvidia
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 ROUNDS = 15
 BLOCK_MS = 2.0  # of one timed block
@@ -21,7 +24,7 @@ MOST_COPIED_BYTES = 1 << 30
 class Rater:
     """Times single layers; layers of one shape, dtype and bias are timed once."""
 
-    def __init__(self, gpu: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, gpu: Any, settings: Settings) -> None:
         self.gpu, self.dtype = gpu, settings["dtype"]
         self.algorithms = _linear24.Algorithms(gpu, settings.get("cache"))
         self.rated: dict[Any, dict[str, Any]] = {}

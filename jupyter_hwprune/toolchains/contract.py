@@ -25,7 +25,7 @@ class Settings(TypedDict):
 
     device: str
     threads: int
-    dtype: str | None
+    dtype: str
     layers: list[str]
     sparse: list[str]
     plans: dict[str, Any]
@@ -115,26 +115,26 @@ class Toolchain(Protocol):
         Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}.
         """
 
-    def compile(self, model: str, inputs: dict[str, Any], settings: Any, folder: str) -> Artefact:
+    def compile(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Artefact:
         """Compile the file `model` for settings["device"], and write any files to `folder`."""
 
 
 class Runs(Toolchain, Protocol):
-    def load(self, artefact: Any, inputs: dict[str, Any], settings: Any) -> Running:
+    def load(self, artefact: Any, inputs: dict[str, Any], settings: Settings) -> Running:
         """Load an artefact, which `compile` returned in this process, on its device."""
 
-    def profile(self, model: str, inputs: dict[str, Any], settings: Any, folder: str) -> Profiled:
+    def profile(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Profiled:
         """Compile the file `model` again, with the vendor's profiler on."""
 
 
 class Checks(Protocol):
-    def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Any) -> list[Any]:
+    def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Settings) -> list[Any]:
         """Return the artefact's outputs, computed without its device, to be checked and never timed."""
 
 
 class Rates(Protocol):
     def rate(
-        self, models: dict[str, str], inputs: dict[str, Any], settings: Any, say: Callable[[str, str], None]
+        self, models: dict[str, str], inputs: dict[str, Any], settings: Settings, say: Callable[[str, str], None]
     ) -> list[dict[str, Any]]:
         """Time each layer of settings["layers"] alone, dense against sparse, to decide which layers stay pruned.
 
@@ -146,20 +146,20 @@ class Rates(Protocol):
 
 class Counts(Protocol):
     def count(
-        self, model: str, inputs: dict[str, Any], settings: Any, folder: str, command: list[str]
+        self, model: str, inputs: dict[str, Any], settings: Settings, folder: str, command: list[str]
     ) -> dict[str, Any]:
         """Return {"device": what counted, "layers": {layer: [sparse, dense]}}, or {"reason", "cure"} on failure.
 
         `command` starts a process that calls `counted`, for profilers that have to start the program themselves.
         """
 
-    def counted(self, model: str, inputs: dict[str, Any], settings: Any) -> None:
+    def counted(self, model: str, inputs: dict[str, Any], settings: Settings) -> None:
         """Run once under the profiler, each layer in a range with its name."""
 
 
 class Simulates(Protocol):
     def simulate(
-        self, model: str, inputs: dict[str, Any], settings: Any, folder: str, sparsity: float | None
+        self, model: str, inputs: dict[str, Any], settings: Settings, folder: str, sparsity: float | None
     ) -> list[float]:
         """Return times in milliseconds of a dense model with this share of zeros imposed; None imposes none."""
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _linear24, _nsight, _nvidia, _rate24
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 MANIFEST = {
     "install": "pip install torch, in a build for CUDA (https://pytorch.org/get-started/locally)",
@@ -35,7 +38,7 @@ def probe() -> dict[str, Any]:
     return dict(found, versions=versions)
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Program:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Program:
     program = _Program(model, settings)
     if settings["keep_files"]:
         path = os.path.join(folder, "kernels.json")
@@ -45,21 +48,19 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     return program
 
 
-def load(artefact: _Program, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+def load(artefact: _Program, inputs: dict[str, Any], settings: Settings) -> _Running:
     return _Running(artefact, graphs=settings["graphs"])
 
 
-def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profiled:
     return _Profiled(_Program(model, settings), os.path.join(folder, "trace.json"))
 
 
-def count(
-    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, command: list[str]
-) -> dict[str, Any]:
+def count(model: str, inputs: dict[str, Any], settings: Settings, folder: str, command: list[str]) -> dict[str, Any]:
     return _nsight.count(command, folder, ".".join(map(str, GPU().capability)))
 
 
-def counted(model: str, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+def counted(model: str, inputs: dict[str, Any], settings: Settings) -> None:
     """Run once under Nsight Compute, layer by layer in NVTX ranges."""
     program = _Program(model, settings)
     for _ in range(3):
@@ -75,14 +76,14 @@ def meter() -> Any:
     return _nvidia.Meter()
 
 
-def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: Settings, say: Any) -> list[dict[str, Any]]:
     """Time each layer of settings["layers"] alone on its own input, dense against sparse.
 
     Each row has the layer, its rows, the plans for compile(), and paired samples in microseconds with the dense layer
     compiled twice; or the reason why no sparse kernel takes the layer.
     """
-    dense = _Program(models["dense"], dict(settings, sparse=[], plans={}))
-    pruned = _Program(models["pruned"], dict(settings, sparse=[], plans={}))
+    dense = _Program(models["dense"], {**settings, "sparse": [], "plans": {}})
+    pruned = _Program(models["pruned"], {**settings, "sparse": [], "plans": {}})
     rater = _rate24.Rater(dense.gpu, settings)
     found: list[dict[str, Any]] = []
 
@@ -98,7 +99,7 @@ def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any
 class _Program:
     """An exported program on the GPU, in which the layers of settings["sparse"] run as settings["plans"] say."""
 
-    def __init__(self, path: str, settings: dict[str, Any]) -> None:
+    def __init__(self, path: str, settings: Settings) -> None:
         import torch
         from torch.export.passes import move_to_device_pass
         from torch.utils import _pytree as pytree
@@ -114,7 +115,7 @@ class _Program:
         with torch.no_grad():
             self._place_kernels(settings)
 
-    def _place_kernels(self, settings: dict[str, Any]) -> None:
+    def _place_kernels(self, settings: Settings) -> None:
         torch, graph = self.torch, self.module.graph
         eight = settings["dtype"] in _linear24.LARGEST
         for node in list(graph.nodes):

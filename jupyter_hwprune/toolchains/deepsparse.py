@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 MANIFEST = {
     "install": "%hwprune setup deepsparse --accept-licence",
@@ -42,20 +45,20 @@ def probe() -> dict[str, Any]:
     return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Prepared:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Prepared:
     return _Prepared(model, settings, folder)
 
 
-def load(artefact: _Prepared, inputs: dict[str, Any], settings: dict[str, Any]) -> _Engine:
+def load(artefact: _Prepared, inputs: dict[str, Any], settings: Settings) -> _Engine:
     return _Engine(artefact, inputs, settings)
 
 
-def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
     return _Profile(model, inputs, settings, folder)
 
 
 def simulate(
-    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, sparsity: float | None
+    model: str, inputs: dict[str, Any], settings: Settings, folder: str, sparsity: float | None
 ) -> list[float]:
     """Return times in milliseconds with this share of every layer's weights set to zero; None sets none."""
     analysis = _Analysis(model, inputs, settings, folder)
@@ -77,7 +80,7 @@ def _engine() -> Any:
 class _Prepared:
     """A model in the operators that the engine has kernels for; it is compiled when it is loaded, and not saved."""
 
-    def __init__(self, model: str, settings: dict[str, Any], folder: str) -> None:
+    def __init__(self, model: str, settings: Settings, folder: str) -> None:
         from ._deepsparse_graph import prepared
 
         self.path = prepared(model, folder)
@@ -87,7 +90,7 @@ class _Prepared:
 class _Engine:
     """A model compiled for its file's batch size: given another, the engine would rewrite the file's shapes."""
 
-    def __init__(self, prepared: _Prepared, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+    def __init__(self, prepared: _Prepared, inputs: dict[str, Any], settings: Settings) -> None:
         self.engine = _engine().Engine(prepared.path, batch_size=None, num_cores=settings["threads"])
         self.inputs = _in_order(self.engine.input_names, inputs)
 
@@ -111,7 +114,7 @@ def _in_order(names: list[str], inputs: dict[str, Any]) -> list[Any]:
 class _Analysis:
     """The analyser compiles a model, runs it several times and gives means; analysing a compilation twice crashes."""
 
-    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+    def __init__(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> None:
         from ._deepsparse_graph import prepared
 
         self.path, self.inputs, self.threads = prepared(model, folder), inputs, settings["threads"]
@@ -137,7 +140,7 @@ class _Analysis:
 class _Profile:
     cold_runs = 0  # each analysis warms up by itself
 
-    def __init__(self, model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> None:
+    def __init__(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> None:
         from ._deepsparse_graph import layers_of_weights
 
         self.analysis = _Analysis(model, inputs, settings, folder)

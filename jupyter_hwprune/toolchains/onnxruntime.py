@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 MANIFEST = {"install": "pip install onnxruntime"}
 
@@ -18,7 +21,7 @@ def probe() -> dict[str, Any]:
     return {"versions": {"onnxruntime": onnxruntime.__version__}, "devices": devices}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Session:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Session:
     optimised = os.path.join(folder, os.path.basename(model).replace(".onnx", ".optimised.onnx"))
     options = _options(settings)
     if settings["keep_files"]:
@@ -26,18 +29,18 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     return _Session(model, options, {"optimised": optimised} if settings["keep_files"] else {})
 
 
-def load(artefact: _Session, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+def load(artefact: _Session, inputs: dict[str, Any], settings: Settings) -> _Running:
     return _Running(artefact.session, inputs)
 
 
-def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
     options = _options(settings)
     options.enable_profiling = True
     options.profile_file_prefix = os.path.join(folder, os.path.basename(model) + ".trace")
     return _Profile(_Running(_Session(model, options, {}).session, inputs))
 
 
-def _options(settings: dict[str, Any]) -> Any:
+def _options(settings: Settings) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

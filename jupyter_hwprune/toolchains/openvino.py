@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 MANIFEST = {"install": "pip install openvino"}
 
@@ -28,7 +31,7 @@ def _device(name: str, label: str) -> dict[str, Any]:
     return {"kind": kind, "identities": [label], "label": label}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Compiled:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Compiled:
     files: dict[str, str] = {}
     if settings["keep_files"]:
         import openvino
@@ -39,18 +42,18 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     return _Compiled(model, settings, files, counters=False)
 
 
-def load(artefact: _Compiled, inputs: dict[str, Any], settings: dict[str, Any]) -> _Request:
+def load(artefact: _Compiled, inputs: dict[str, Any], settings: Settings) -> _Request:
     return _Request(artefact, inputs)
 
 
-def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profile:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
     import openvino
 
     return _Profile(openvino.Core().read_model(model), inputs, settings)
 
 
 class _Compiled:
-    def __init__(self, model: Any, settings: dict[str, Any], files: dict[str, str], *, counters: bool) -> None:
+    def __init__(self, model: Any, settings: Settings, files: dict[str, str], *, counters: bool) -> None:
         import openvino
 
         config = {
@@ -90,7 +93,7 @@ class _Profile:
     So each sample is the mean of a block of runs on a freshly compiled model, with the first run subtracted.
     """
 
-    def __init__(self, model: Any, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+    def __init__(self, model: Any, inputs: dict[str, Any], settings: Settings) -> None:
         self.model, self.inputs, self.settings = model, inputs, settings
         self.request: Any = None
         self.infos: list[Any] = []

@@ -10,10 +10,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _nvidia
 from ._tensorrt_words import EngineLayer, Told, numbered
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 MANIFEST = {
     "install": "pip install tensorrt",
@@ -64,18 +67,18 @@ def probe() -> dict[str, Any]:
     return found
 
 
-def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Engine:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Engine:
     engine = _Engine(model, settings)
     _session().built.append((model, engine))
     engine.files = engine.saved(folder, model) if settings["keep_files"] else {}
     return engine
 
 
-def load(artefact: _Engine, inputs: dict[str, Any], settings: dict[str, Any]) -> _Running:
+def load(artefact: _Engine, inputs: dict[str, Any], settings: Settings) -> _Running:
     return _Running(artefact, inputs)
 
 
-def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str) -> _Profiled:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profiled:
     """Profile the engine that was compiled before, if there is one: a second build may pick other kernels."""
     built = _session().built
     known = next((each for each in built if each[0] == model), None)
@@ -84,7 +87,7 @@ def profile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
     return _Profiled(_Engine(model, settings) if known is None else known[1], inputs)
 
 
-def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> list[dict[str, Any]]:
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: Settings, say: Any) -> list[dict[str, Any]]:
     """Build the pruned model and say which layers TensorRT runs sparsely; `picked` is None if it does not say."""
     say("rate", "building the pruned engine")
     told = _Engine(models["pruned"], settings).told
@@ -174,7 +177,7 @@ def _logger(trt: Any) -> Any:
 class _Engine:
     """An engine, with what its builder and its inspector report about its layers."""
 
-    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+    def __init__(self, model: str, settings: Settings) -> None:
         self.files: dict[str, str] = {}
         self.session = _session()
         self.plan, self.outputs = self.session.build(model, settings["dtype"])

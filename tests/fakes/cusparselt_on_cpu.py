@@ -197,20 +197,18 @@ def load(*args: Any) -> Any:
     return cusparselt.load(*args)
 
 
-def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: Any, say: Any) -> Any:
     rows = cusparselt.rate(models, inputs, settings, say)
     for row in rows if FAULT == "no error" else ():
         row.pop("error", None)
     return rows
 
 
-def count(
-    model: str, inputs: dict[str, Any], settings: dict[str, Any], folder: str, command: list[str]
-) -> dict[str, Any]:
+def count(model: str, inputs: dict[str, Any], settings: Any, folder: str, command: list[str]) -> dict[str, Any]:
     return cusparselt.count(model, inputs, settings, folder, command)
 
 
-def counted(model: str, inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+def counted(model: str, inputs: dict[str, Any], settings: Any) -> None:
     cusparselt.counted(model, inputs, settings)
 
 

@@ -67,7 +67,7 @@ tensorrt.GPU = Gpu
 probe, profile, compile, load = tensorrt.probe, tensorrt.profile, tensorrt.compile, tensorrt.load
 
 
-def rate(models: dict[str, str], inputs: dict[str, Any], settings: dict[str, Any], say: Any) -> Any:
+def rate(models: dict[str, str], inputs: dict[str, Any], settings: Any, say: Any) -> Any:
     return tensorrt.rate(models, inputs, settings, say)
 
 
