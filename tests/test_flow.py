@@ -216,7 +216,7 @@ BAD: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
     "lazy": (lambda: nn.LazyLinear(4), torch.randn(2, 3), {}, InputError, "lazy layers that never ran"),
     "no rows": (cnn, torch.randn(0, 3, 16, 16), {}, InputError, "no rows"),
     "output is nan": (NanOut, torch.randn(1, 8), {}, InputError, "holds NaN"),
-    "no contract": (cnn, torch.randn(2, 3, 16, 16), {"toolchain": "os.path"}, InputError, "should be a module"),
+    "no contract": (cnn, torch.randn(2, 3, 16, 16), {"toolchain": "os.path"}, InputError, "There is no module os.path"),
     "allocation": (cnn, torch.randn(2, 3, 16, 16), {"allocation": "fair"}, InputError, "no allocation 'fair'"),
     "score raises": (cnn, torch.randn(2, 3, 16, 16), {"score": lambda _: 1 / 0}, InputError, "ZeroDivisionError"),
     "score is nan": (cnn, torch.randn(2, 3, 16, 16), {"score": lambda _: float("nan")}, InputError, "is nan"),

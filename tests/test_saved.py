@@ -39,7 +39,7 @@ FRESH = """
 import json, sys
 import torch
 from jupyter_hwprune import load
-from jupyter_hwprune.example import tensors_of
+from jupyter_hwprune.core.example import tensors_of
 from tests.networks import ZOO
 found = []
 for folder, name in json.load(sys.stdin):
