@@ -231,7 +231,7 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
         ({"recipe": "zoo:cv/classification"}, "SparseZoo's server is gone"),
         ({"recipe": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
         ({"recipe": 5}, "recipe is a int"),
-        ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, and the recipe says itself"),
+        ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, but the recipe sets that itself"),
         ({"recipe": "a:\nb", "sparsity": 0.5}, "--sparsity is 0.5"),
         ({"recipe": "a:\nb", "allocation": "global"}, "--allocation is global"),
         ({"calib": torch.zeros(1)}, "--calib is for what looks at inputs"),

@@ -474,7 +474,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "steps of one shot": ({"steps": 3}, InputError, "--steps is 3, and one-shot has one step"),
     "no steps": ({"schedule": "cubic", "steps": 0}, InputError, "--steps is 0"),
     "steps and a half": ({"schedule": "cubic", "steps": 1.5}, InputError, r"--steps is 1\.5"),
-    "a recipe": ({"recipe": "modifiers: []", "pattern": None}, InputError, "no fine-tune step goes with it"),
+    "a recipe": ({"recipe": "modifiers: []", "pattern": None}, InputError, "takes no fine-tune step"),
 }
 
 

@@ -348,7 +348,7 @@ def test_a_toolchain_that_computes_something_else_is_caught(
     small: Path, sparsezoo_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HWPRUNE_FAULT", "check:wrong")
-    with pytest.raises(MismatchError, match="something else than the folder's sample outputs"):
+    with pytest.raises(MismatchError, match="and the folder's sample outputs disagree"):
         zoo(small, target="x86-cpu", toolchain="tests.fakes.faulty")
 
 
