@@ -47,7 +47,7 @@ class Scorer:
     def __call__(self, own: nn.Module) -> float:
         value = self.maybe(own)
         if value is None:
-            raise InputError("The score is None, but it has to be a number here. End the cell with the score, or --eval.")
+            raise InputError("The score is None, but it has to be a number here. Give --eval, or end the cell with it.")
         return value
 
     def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
