@@ -47,7 +47,7 @@ class Scorer:
     def __call__(self, own: nn.Module) -> float:
         value = self.maybe(own)
         if value is None:
-            raise InputError("The score is None, but it has to be a number here. Give --eval, or end the cell with it.")
+            raise InputError("The score is None, not a number. Give --eval, or end the cell with a score.")
         return value
 
     def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
