@@ -124,11 +124,9 @@ def choose(
 def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
     """Raise InputError unless `value` is a whole number from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"--{name} is {value!r}; a whole number is needed, at least 1.")
+        raise InputError(f"--{name} is {value!r}; give a whole number, at least 1.")
     if most is not None and value > most:
-        raise InputError(
-            f"--{name} is {value}, but this machine has {most} cores; give at most {most}."
-        )
+        raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
 def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
@@ -173,9 +171,7 @@ def cores() -> int:
 
 def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
-        raise InputError(
-            f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5."
-        )
+        raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(
             f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "

@@ -122,9 +122,7 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
     if not losers:
         return settled
     why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
-    said = (
-        f"Layers that gain nothing keep the zeros they were trained with, and run {toolchain}'s dense kernel: {why}."
-    )
+    said = f"Layers that gain nothing keep the zeros they were trained with, and run {toolchain}'s dense kernel: {why}."
     return replace(settled, pruned=replace(trained, layers=layers).remarked(said))
 
 

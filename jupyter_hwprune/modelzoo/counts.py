@@ -13,9 +13,7 @@ from .weights import FEWEST, Weight
 def other_counts(analysis: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
     """Compare SparseZoo's count of zeros with ours."""
     if analysis["problem"] is not None:
-        return [
-            f"SparseZoo's own analysis cannot read this file ({analysis['problem']}): all counts are ours."
-        ]
+        return [f"SparseZoo's own analysis cannot read this file ({analysis['problem']}): all counts are ours."]
     theirs = {row["value"]: row["zeros"] for row in analysis["rows"]}
     both = [each for each in weights if each.value in theirs and each.matrix is not None]
     wrong = [each for each in both if theirs[each.value] != each.zeros]

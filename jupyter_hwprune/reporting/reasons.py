@@ -61,9 +61,7 @@ def _kernels(choice: Choice, found: Findings) -> list[str]:
     dense = [layer for layer in seen if not layer.used]
     toolchain = choice.judge.toolchain
     of_all = (
-        f"all {len(seen)}"
-        if len(seen) == len(found.layers)
-        else f"the {len(seen)} of {len(found.layers)} reported"
+        f"all {len(seen)}" if len(seen) == len(found.layers) else f"the {len(seen)} of {len(found.layers)} reported"
     )
     if len(dense) == len(seen):
         said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
