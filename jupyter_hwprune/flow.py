@@ -1,4 +1,4 @@
-"""The product on one screen: choose, prune, export, prove in the target's own compiler, report."""
+"""The product on one screen: choose, prune, export, measure with the target's own compiler, report."""
 
 from __future__ import annotations
 
@@ -66,27 +66,27 @@ def hwprune(
     recipe_name: str | None = None,
     calib_name: str | None = None,
 ) -> Run:
-    """Prune a copy of `model` for a chip, and prove with the chip's own compiler what that bought.
+    """Prune a copy of `model` for a chip, and measure the gain with the chip's own compiler.
 
     `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
-    cuts its rows. `target`, `pattern` and `toolchain` are as `targets()` shows them, `None` takes the target's own.
-    `sparsity` is the share removed, above 0 and below 1. `importance` says what is worth keeping: "magnitude",
-    "activation" (Wanda's product), "second-order" (the optimal-brain family, which mends the weights that stay), or for
-    channels "taylor". `calib` are the inputs that all but the first look at: one as the example is, a list of them, or
-    a DataLoader; None takes the example. `allocation` shares the sparsity out: "uniform", "global" (ranked together),
-    "sensitivity" (by a scan of the output's error, or "sensitivity:score" of the score). `dense` names layers to leave
-    alone, wildcards too. `permute` lets input channels change places, so that n:m or blocks keep more.
+    cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
+    `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
+    (Wanda's product), "second-order" (the optimal-brain family, which also corrects the weights that stay), or
+    "taylor" for channels. All but "magnitude" look at `calib`: one input like the example, a list of them, or a
+    DataLoader; None takes the example. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked
+    together), "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the
+    layers to leave unpruned, wildcards allowed. `permute` reorders input channels, so that n:m or blocks lose less.
 
-    `dtype` is what a GPU runs both models in. A layer that gains nothing by its zeros gets its dense weights back,
-    where the toolchain can tell, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy
-    that it is given, after each of the `steps` in which `schedule` prunes (one-shot, iterative, cubic): the zeros hold
-    whatever its optimisers do, its result is not looked at, and all layers stay pruned. `recipe` is a SparseML recipe,
-    a file or its text, that prunes instead of all those. `effort` is how much a measurement may take, and `timeout_s`
-    bounds the toolchain's worker in seconds. The model itself, its mode, and torch's random state stay as they are (but
-    for what `score` and `finetune` draw).
+    `dtype` is the data type of both models on a GPU. A layer that gains nothing by its zeros gets its dense weights
+    back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains
+    the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any
+    optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a file or
+    text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
+    toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
+    `score` and `finetune` draw.
 
-    Raises InputError, PruneError, ExportError or MismatchError; a toolchain that is missing, crashes or takes too long
-    is no error but a report whose verdict is "not measured".
+    Raises InputError, PruneError, ExportError or MismatchError. If a toolchain is missing, crashes or takes too long,
+    the report's verdict is "not measured".
     """
     check_schedule(schedule, steps, finetune)
     method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
@@ -133,9 +133,9 @@ def hwprune(
 
 @dataclass
 class _Ready:
-    """What is pruned and measured: `start` is the dense copy, its channels in another order where that was asked for.
+    """What to prune and measure: `start` is the dense copy, its channels reordered with `permute`.
 
-    `dense_score` is None where there is no score, or one that a cell tells only once it has run.
+    `dense_score` is None without a score, or if a cell computes the score only when it runs.
     """
 
     start: nn.Module
@@ -180,7 +180,7 @@ def _trained(
     finetune: Finetune,
     progress: Progress,
 ) -> Pruned:
-    """Prune in steps, with the user's fine-tune step after each in their own torch state, random numbers and all."""
+    """Prune in steps; run the user's fine-tune step after each, in the user's torch state and random numbers."""
     trained = train_along(subject, growing, _prune_step(ready, choice, progress), finetune, progress)
     if ready.scorer is not None and ready.dense_score is None:
         ready.dense_score = ready.scorer.maybe(subject.own)
@@ -189,9 +189,9 @@ def _trained(
 
 
 def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
-    """Give layers that gain nothing their dense weights back, measure, and give up all where the whole came out slower.
+    """Give layers that gain nothing their dense weights back and measure; if the whole model is slower, restore all.
 
-    After training every layer stays pruned.
+    After training, every layer stays pruned.
     """
     settled = return_losers(bench, ready.start, pruned, ready.inputs)
     if trained:
@@ -205,14 +205,14 @@ def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> 
 
 
 def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
-    """Read the recipe before anything else is done, and refuse what it decides itself."""
+    """Read the recipe first, and refuse options that it sets itself."""
     if asked["finetune"] is not None:
         raise InputError(
-            "A recipe prunes at once, by its own patterns, and no fine-tune step goes with it. Use --pattern."
+            "A recipe prunes in one step, by its own patterns, and takes no fine-tune step. Use --pattern instead."
         )
     for option, value in asked.items():
         if value not in (None, "magnitude", "uniform", (), [], False):
-            raise InputError(f"--{option} is {value}, and the recipe says itself what to remove. Give one of the two.")
+            raise InputError(f"--{option} is {value}, but the recipe sets that itself. Give one of the two.")
     return read_recipe(source, progress, name)
 
 
@@ -227,7 +227,7 @@ def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
 
 @contextlib.contextmanager
 def _own_torch_state() -> Iterator[None]:
-    """Work with gradients on and on the CPU, whatever mode the user's code is in, and give their random state back."""
+    """Enable gradients and use the CPU, whatever the user's torch mode; restore the random state afterwards."""
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
         yield
 
@@ -242,7 +242,7 @@ def _dtype(model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def _folder_of_run() -> Iterator[Path]:
-    """Make the folder of a run's files; it goes with the run, or at once when there will be none."""
+    """Make the folder of a run's files; it is removed with the run, or at once if the run fails."""
     folder = new_folder()
     try:
         yield folder

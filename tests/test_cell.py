@@ -150,7 +150,7 @@ def test_eval_scores_in_the_place_of_the_last_expression(user: Any) -> None:
         (f"{LINE}\n[net]", "InputError: The cell's last expression, [net], is its score, but it gives a list"),
         (f"{LINE}\nnet(x)", "is its score, but it gives a Tensor"),
         (f"{LINE} --schedule fast\ntrain(net)", "InputError: There is no schedule 'fast'"),
-        (f"{LINE} --steps 2\ntrain(net)", "InputError: --steps is 2, and one-shot has one step"),
+        (f"{LINE} --steps 2\ntrain(net)", "InputError: --steps is 2, but one-shot has one step"),
         (f"{LINE} --schedule cubic --steps x\ntrain(net)", "UsageError: argument --steps: invalid int value: 'x'"),
         (
             "%%hwprune [net][0] --target tpu-v5e\ntrain(net)",

@@ -197,7 +197,7 @@ BAD: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
         torch.randn(2, 3, 16, 16),
         {"toolchain": "xla", "target": "x86-cpu"},
         InputError,
-        "not served by xla",
+        "x86-cpu has no toolchain xla",
     ),
     "two toolchains": (
         cnn,

@@ -107,7 +107,7 @@ def test_targets_and_doctor_show_themselves(user: Any) -> None:
         ("%hwprune net --threads none", "UsageError: argument --threads"),
         ("%hwprune net --nonsense 3", "UsageError: unrecognized arguments: --nonsense 3"),
         ('%hwprune net --eval "accuracy(net', "UsageError: The line cannot be read: No closing quotation"),
-        ("%hwprune net --eval nothing(net)", "InputError: The score could not be taken: NameError"),
+        ("%hwprune net --eval nothing(net)", "InputError: The score could not be computed: NameError"),
         ("%hwprune net --eval len(x)", "InputError: --eval len(x) does not contain net"),
         ('%hwprune net --eval "1 +"', "InputError: --eval 1 + is not a Python expression"),
         ("%hwprune net --eval len(net)/0", "ZeroDivisionError: division by zero"),

@@ -320,7 +320,7 @@ def test_nothing_is_printed_by_a_run_in_the_background(front: Front) -> None:
         ("Sparsity", "half", "argument --sparsity: invalid float value"),
         ("Example input", "nothing", "InputError: nothing, named as the example input, does not exist here."),
         ("Score", "1 / 0", "InputError: --eval 1 / 0 does not contain net"),
-        ("Score", "1 / (net is None)", "InputError: The score could not be taken: ZeroDivisionError"),
+        ("Score", "1 / (net is None)", "InputError: The score could not be computed: ZeroDivisionError"),
         ("Importance", "taylor", "InputError: --importance taylor ranks channels"),
         ("Keep as", "2fast", "-o 2fast: this is not a valid variable name"),
     ],

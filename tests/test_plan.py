@@ -122,7 +122,7 @@ def test_a_layer_of_which_the_plan_takes_nothing_says_so(model: nn.Module, x: Te
     plan = Plan({"0": Part(Unstructured(), 0.0), "2": Part(Unstructured(), 0.5), "4": Part(Block(4, 8), 0.04)})
     reasons = {each.name: each.reason for each in prune(model, Example.of(x), plan).skipped}
     assert reasons == {"0": "the plan takes nothing of it", "4": "4x8 at 4% removes nothing of it"}
-    with pytest.raises(PruneError, match=r"takes nothing from any layer\. 0: the plan takes nothing of it"):
+    with pytest.raises(PruneError, match=r"removes nothing from any layer\. 0: the plan takes nothing of it"):
         prune(model, Example.of(x), Plan({"0": Part(Unstructured(), 0.0)}))
 
 

@@ -197,7 +197,7 @@ def test_a_schedule_is_applied_at_its_final_sparsity_and_all_of_it_is_told(tmp_p
     assert Report.from_json(report.to_json()) == report
     assert run.to_sparseml() == report.request.recipe.text
     dense_again = replace(report, returned=(Returned("up", "Linear", (64, 32), "slower", None, NOT_COMPARED),))
-    with pytest.raises(InputError, match="the recipe would prune those as well"):
+    with pytest.raises(InputError, match="the recipe would prune those too"):
         recipe_text(run.model, dense_again)
     assert f"--recipe {card} --dtype float32 --batch 2 -o run" in words.line(report)
 
@@ -222,7 +222,7 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
     skipped = {each.name: each.reason for each in report.skipped}
     assert skipped["head"] == "no zeros were made in it"
     alone = hwprune(model, networks.ids(), recipe=text, **UNMEASURED)
-    assert "Calibrated on the example input alone (2 rows); --calib takes more." in alone.report.reasons
+    assert "Calibrated only on the example input (2 rows); --calib takes more." in alone.report.reasons
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
         ({"recipe": "zoo:cv/classification"}, "SparseZoo's server is gone"),
         ({"recipe": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
         ({"recipe": 5}, "recipe is a int"),
-        ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, and the recipe says itself"),
+        ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, but the recipe sets that itself"),
         ({"recipe": "a:\nb", "sparsity": 0.5}, "--sparsity is 0.5"),
         ({"recipe": "a:\nb", "allocation": "global"}, "--allocation is global"),
         ({"calib": torch.zeros(1)}, "--calib is for what looks at inputs"),
@@ -338,9 +338,14 @@ def test_a_written_recipe_makes_the_same_zeros(sparseml_environment: Path, tmp_p
 @pytest.mark.parametrize(
     ("build", "example", "options", "said"),
     [
-        (networks.cnn, networks.images, {"pattern": "channel"}, "removed channels, and a SparseML recipe cannot"),
+        (
+            networks.cnn,
+            networks.images,
+            {"pattern": "channel"},
+            "removed channels, but a SparseML recipe can only zero weights",
+        ),
         (networks.cnn, networks.images, {"pattern": "2:4"}, "zeros of 1.0, a Conv2d with 2:4"),
-        (networks.Transformer, networks.ids, {"pattern": "4x4"}, "runs of weights in memory, and not rectangles"),
+        (networks.Transformer, networks.ids, {"pattern": "4x4"}, "runs of weights in memory, not rectangles"),
     ],
 )
 def test_zeros_that_no_recipe_makes_are_refused(build: Any, example: Any, options: dict[str, Any], said: str) -> None:

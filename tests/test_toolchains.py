@@ -183,7 +183,7 @@ class TestDeepsparse(CpuContract):
         assert layers["0.0"].utilization is not None
         assert layers["0.0"].utilization.pruned
         assert layers["1.0"].dense_us is None
-        assert "in one with 0.0" in (layers["1.0"].kernel or "")
+        assert "together with 0.0" in (layers["1.0"].kernel or "")
         assert run.report.other_kernels is not None
 
     def test_convolutions_run_as_convolutions(self, run: Run) -> None:  # noqa: ARG002 - the contract's
@@ -310,7 +310,7 @@ def test_a_probe_that_crashes_is_a_toolchain_that_is_missing(monkeypatch: pytest
 
 
 def test_wrong_outputs_are_an_error_that_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MismatchError, match=r"something else than torch for the dense model.*first in layer 0\.1"):
+    with pytest.raises(MismatchError, match=r"and torch disagree on the dense model.*first in layer 0\.1"):
         faulty(monkeypatch, "check:wrong")
 
 

@@ -171,7 +171,7 @@ def test_sample_outputs_of_another_model_are_no_reference(own: Path, sparsezoo_e
     for path in (own / "sample-outputs").iterdir():
         np.savez(path, output=np.ones(10, np.float32))
     report = zoo(own, target=HERE, effort=SHORT).report
-    assert "they are not this file's" in " ".join(report.reasons)
+    assert "they belong to another file" in " ".join(report.reasons)
     assert report.check is not None
     assert report.check.reference == "onnxruntime"
 
@@ -300,12 +300,12 @@ BAD: dict[str, tuple[Damage, str]] = {
     "nothing there": (lambda folder: folder / "nowhere", "There is nothing at"),
     "an empty folder": (empty, "is empty"),
     "no model": (without_model, "holds no model.onnx"),
-    "a file cut short": (cut_short, "damaged or was cut short"),
-    "an empty file": (emptied_model, "damaged or was cut short"),
+    "a file cut short": (cut_short, "damaged or incomplete"),
+    "an empty file": (emptied_model, "damaged or incomplete"),
     "a broken archive": (broken_archive, "cannot be read as SparseZoo's model folder"),
     "a broken sample": (broken_sample, "sample-inputs/inp-0000.npz"),
     "other samples": (samples_of_another_shape, "do not fit its model: the input input is 1x3x16x16"),
-    "an ONNX file alone": (lambda folder: folder / "model.onnx", "give the folder that it lies in"),
+    "an ONNX file alone": (lambda folder: folder / "model.onnx", "for an ONNX file, give its folder"),
     "no analysis": (text("other.yaml", "a: 1\n"), "holds no list of nodes"),
     "no YAML": (text("other.yaml", "a: [1\n"), "cannot be read as SparseZoo's analysis file"),
     "nodes of something else": (text("other.yaml", "nodes: [{name: 1}]\n"), "analysis file: KeyError"),
@@ -331,7 +331,7 @@ def test_a_model_without_zeros_and_a_batch_that_the_file_fixes_are_refused(
     tmp_path: Path, small: Path, sparsezoo_environment: None
 ) -> None:
     dense = write(tmp_path / "dense", networks.cnn().eval(), torch.randn(1, 3, 16, 16))
-    with pytest.raises(InputError, match="no pruning whose gain could be measured"):
+    with pytest.raises(InputError, match="so there is no pruning to measure"):
         zoo(dense, target=HERE)
     with pytest.raises(InputError, match="fixes its batch at 1"):
         zoo(small, target=HERE, batch=3)
@@ -348,7 +348,7 @@ def test_a_toolchain_that_computes_something_else_is_caught(
     small: Path, sparsezoo_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HWPRUNE_FAULT", "check:wrong")
-    with pytest.raises(MismatchError, match="something else than the folder's sample outputs"):
+    with pytest.raises(MismatchError, match="and the folder's sample outputs disagree"):
         zoo(small, target="x86-cpu", toolchain="tests.fakes.faulty")
 
 

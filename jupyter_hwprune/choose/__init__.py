@@ -1,1 +1,1 @@
-"""What will be done: the options checked, the toolchain that measures, how much a measurement may take."""
+"""Check the options, choose the toolchain that measures, and limit how long a measurement takes."""

@@ -1,4 +1,4 @@
-"""What will be done: every option checked, every default filled in, and the toolchain that judges it chosen."""
+"""Check every option, fill in every default, and choose the judge: the toolchain that measures the target."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 
 @dataclass(frozen=True)
 class Choice:
-    """`dtype` is what dense and pruned are run in, None for whatever the model comes in.
+    """The checked options. `dtype` is the data type of the dense and the pruned model, None for the model's own.
 
-    `dense` names layers that are left alone, `permute` lets input channels change places so that more of their worth is
-    kept, `keep_all` leaves layers pruned that gain nothing. `way` is the most that the judge can do here: run, or only
-    compile, or None for nothing; `obstacle` is why it cannot run. `remarks` is what the user should know of the choice.
+    `dense` names the layers to leave unpruned, `permute` reorders input channels so that a pattern loses less, and
+    `keep_all` keeps layers pruned that gain nothing. `way` is the most the judge can do here: run, only compile, or
+    nothing (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice.
     """
 
     target: Target
@@ -48,7 +48,7 @@ class Choice:
     remarks: tuple[str, ...]
 
     def for_model_in(self, dtype: str) -> Choice:
-        """Fill in the dtype where none was asked for: the model's own where the judge runs that, else its usual."""
+        """Fill in a missing dtype: the model's own if the judge runs it, else the judge's default."""
         if self.dtype is not None:
             return self
         usual = self.judge.dtypes
@@ -74,14 +74,14 @@ def choose(
     batch: int | None = None,
     timeout_s: float = 1800,
 ) -> Choice:
-    """Check the options and settle on a toolchain; raises InputError for whatever cannot be done as asked."""
+    """Check the options and choose a toolchain; raises InputError for options that are wrong or do not fit together."""
     for name, value in (("target", target), ("pattern", pattern), ("toolchain", toolchain), ("dtype", dtype)):
         if value is not None and not isinstance(value, str):
             raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
     row, named = find_target(target)
     if named and toolchain and named != toolchain:
         raise InputError(
-            f"--target {target} names the toolchain {named} and --toolchain {toolchain}. Give one of them."
+            f"--target {target} names the toolchain {named}, but --toolchain is {toolchain}. Give one of them."
         )
     for name, value, known in (("importance", importance, Importance), ("allocation", allocation, Allocation)):
         if value not in get_args(known):
@@ -124,35 +124,32 @@ def choose(
 def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
     """Raise InputError unless `value` is a whole number from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"--{name} is {value!r}; a whole number is needed, at least 1.")
+        raise InputError(f"--{name} is {value!r}; give a whole number, at least 1.")
     if most is not None and value > most:
-        raise InputError(
-            f"--{name} is {value}, and this machine has {most} cores; more would only wait for each other."
-        )
+        raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
 def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
-    """Raise InputError for what does not go together."""
+    """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
     fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
     if importance not in fitting:
         raise InputError(
-            f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, and the "
-            f"pattern is {pattern}. For that it is {_either(fitting)}."
+            f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, but the "
+            f"pattern is {pattern}. Use {_either(fitting)} with it."
         )
     if allocation.startswith("sensitivity") and isinstance(pattern, NM):
         raise InputError(
-            f"--allocation {allocation} gives each layer a share of its own, and {pattern} fixes it: every layer loses "
-            f"{pattern.sparsity:.0%}. Leave --allocation out, and name the layers to leave alone with --dense."
+            f"--allocation {allocation} gives each layer its own share, but {pattern} fixes it: every layer loses "
+            f"{pattern.sparsity:.0%}. Remove --allocation, and name the layers to leave unpruned with --dense."
         )
     if allocation == "global" and importance == "second-order":
         raise InputError(
-            "--importance second-order solves one layer after the other, and --allocation global ranks all of them "
-            "together. Take --allocation sensitivity, or --importance activation."
+            "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
+            "together. Use --allocation sensitivity, or --importance activation."
         )
     if permute and not isinstance(pattern, (NM, Block)):
         raise InputError(
-            f"--permute moves input channels so that groups or blocks hold more, and {pattern} has neither. Leave it "
-            "out."
+            f"--permute reorders input channels for n:m groups or blocks, and {pattern} has neither. Remove --permute."
         )
 
 
@@ -174,13 +171,11 @@ def cores() -> int:
 
 def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
-        raise InputError(
-            f"--sparsity is {sparsity}; it is the share that is removed, above 0 and below 1, such as 0.5."
-        )
+        raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(
-            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself; --sparsity {sparsity:g} cannot be met. "
-            "Leave --sparsity out, or choose another n:m."
+            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
+            "Remove --sparsity, or choose another n:m."
         )
 
 
@@ -198,14 +193,14 @@ def _dtype(asked: str | None, judge: Judge) -> str | None:
     if not judge.dtypes:
         raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.")
     if name not in judge.dtypes:
-        raise InputError(f"{judge.toolchain} runs no {asked} for this target. It takes: {', '.join(judge.dtypes)}.")
+        raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(judge.dtypes)}.")
     return name
 
 
 def _judge(row: Target, named: str | None) -> tuple[Judge, Way | None, Evidence | None, Status, tuple[str, ...]]:
-    """Take the toolchain that is named, or the row's first that runs here, or else compiles; say what was passed over.
+    """Choose the named toolchain, or the target's first that runs here, or else the first that compiles.
 
-    Returns it with what it can do here, what hinders the rest, its state, and remarks.
+    Returns it with what it can do here, why it cannot do more, its status, and remarks on toolchains passed over.
     """
     judges = row.judges if named is None else (_named_judge(row, named),)
     statuses = probe_all(judge.toolchain for judge in judges)
@@ -222,7 +217,7 @@ def _judge(row: Target, named: str | None) -> tuple[Judge, Way | None, Evidence 
     device = status.devices.get(judge.device)
     if way == "run" and device is not None and not set(row.identities) & set(device.identities) and row.identities:
         remarks.append(
-            f"Measured on {device.label}, which is no {row.maker} CPU: it runs the same instructions on another chip."
+            f"Measured on {device.label}, not on a CPU by {row.maker}: it runs the same instructions on another chip."
         )
     return judge, way, obstacle, status, tuple(remarks)
 
@@ -235,11 +230,11 @@ def _named_judge(row: Target, named: str) -> Judge:
     if "." in named:
         return replace(row.judges[0], toolchain=named)
     served = ", ".join(judge.toolchain for judge in row.judges)
-    raise InputError(f"The target {row.name} is not served by {named}. Its toolchains are: {served}.")
+    raise InputError(f"The target {row.name} has no toolchain {named}. Its toolchains are: {served}.")
 
 
 def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, Evidence | None]:
-    """Return the most that a judge can do for a target on this machine, and what hinders it from running there."""
+    """Return the most a judge can do for a target on this machine, and why it cannot run models there."""
     if not status.available:
         return None, Evidence("unavailable", reason=status.reason, cure=status.cure)
     manifest = manifest_of(judge.toolchain)
@@ -252,25 +247,25 @@ def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, 
 def _obstacle_to_running(row: Target, judge: Judge, status: Status, *, runs: bool) -> Evidence | None:
     elsewhere = f"run the same line on a machine with {row.chip}"
     if not runs:
-        reason = f"{judge.toolchain} compiles for {row.chip}, and runs nothing"
+        reason = f"{judge.toolchain} compiles for {row.chip}, but runs nothing"
         return Evidence("unavailable", reason=reason, cure="time the compiled files on the device itself")
     device = status.devices.get(judge.device)
     if device is None:
         there = ", ".join(status.devices) or "none"
-        reason = status.absent.get(judge.device) or f"no device {judge.device} was found here (there is: {there})"
+        reason = status.absent.get(judge.device) or f"no device {judge.device} was found here (found: {there})"
         return Evidence("unavailable", reason=reason, cure=judge.cure or f"{elsewhere} and its driver")
     if fits(row, device):
         return None
     fitting = [other.name for other in TARGETS if other.identities and fits(other, device)]
     return Evidence(
         "unavailable",
-        reason=f"the device here is {device.label} ({device.identities[-1]}), and {row.chip} is "
-        f"{' or '.join(row.identities) or row.kind}: a time taken on one is no time of the other",
+        reason=f"the device here is {device.label} ({device.identities[-1]}), but {row.chip} is "
+        f"{' or '.join(row.identities) or row.kind}: times on one say nothing about the other",
         cure=f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere,
     )
 
 
 def fits(row: Target, device: Device) -> bool:
-    """Say whether a time taken on the device is one of the target."""
+    """Say whether a time measured on the device counts for the target."""
     known = {*row.identities, *row.alike}
     return row.kind == device.kind and (not known or bool(known & set(device.identities)))

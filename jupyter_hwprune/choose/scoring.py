@@ -1,4 +1,4 @@
-"""The user's own score of a model, asked about copies: whatever it does to one stays there."""
+"""Compute the user's score on copies, so that it cannot change the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Score = Callable[[nn.Module], float]
 
 @dataclass(frozen=True)
 class Scorer:
-    """`like` is the user's model, on whose device each copy is scored; where it is `optional`, a score may be None."""
+    """Scores a copy on the device of `like`, the user's model; an `optional` score may be None."""
 
     score: Score
     like: nn.Module
@@ -29,7 +29,7 @@ class Scorer:
         return str(getattr(self.score, "__name__", self.score))
 
     def maybe(self, own: nn.Module) -> float | None:
-        """Return the score of a copy of `own`; raises InputError where that is no finite number."""
+        """Return the score of a copy of `own`; raises InputError unless it is a finite number."""
         try:
             value = self.score(copy.deepcopy(own).to(device_of(self.like)))
             if value is None and self.optional:
@@ -37,21 +37,21 @@ class Scorer:
             value = float(value.detach() if isinstance(value, torch.Tensor) else value)
         except Exception as error:
             raise InputError(
-                f"The score could not be taken: {first_line(error)}. It has to be a function of the model, or an "
-                "expression with it, that gives one number, higher is better."
+                f"The score could not be computed: {first_line(error)}. Give a function of the model, or an "
+                "expression that uses it, that returns one number, higher is better."
             ) from error
         if not math.isfinite(value):
-            raise InputError(f"The score of the model is {value}; a number is needed, higher is better.")
+            raise InputError(f"The score of the model is {value}; give a finite number.")
         return value
 
     def __call__(self, own: nn.Module) -> float:
         value = self.maybe(own)
         if value is None:
-            raise InputError("The score is None, and a number is needed here. End the cell with the score, or --eval.")
+            raise InputError("The score is None, not a number. Give --eval, or end the cell with a score.")
         return value
 
     def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
-        """Set the pruned model's score beside the dense one's, None where there is none."""
+        """Return the scores of the dense and the pruned model; None if either is missing."""
         after = self.maybe(pruned)
         return None if dense is None or after is None else Scores(self.name, dense, after)
 

@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each is one paragraph: what happened, the value, and the cure.
+"""The errors a user can see. Each message is one paragraph: what happened, the value, and the cure.
 
 HwpruneError
 ├── InputError          an argument or option is wrong, or does not fit the others
@@ -47,7 +47,7 @@ class ReportError(HwpruneError):
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """Return another library's error as one short line: its type and the start of its message."""
+    """Return any error as one short line: its type and the start of its message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""The example input a model is traced, exported, checked and timed with."""
+"""The example input to trace, export, check and time a model with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Example:
         return first.shape[0] if first.ndim else 1
 
     def rebatched(self, batch: int) -> Example:
-        """Return the example with `batch` rows, its own rows repeated or cut; other tensors stay as they are."""
+        """Return the example with `batch` rows, by repeating or cutting its own; other tensors stay as they are."""
         own = self.batch
         if batch == own:
             return self
@@ -73,7 +73,7 @@ class Example:
         return Example(args, kwargs)
 
     def lengthened(self, length: int) -> Example | None:
-        """Return the example with sequences of one token made `length` long, or None where there is none such."""
+        """Return the example with sequences of one token extended to `length`; None if it has no such sequence."""
         short = [t for t in self.tensors if t.ndim in {2, 3} and t.shape[1] == 1]
         if not short:
             return None
@@ -97,13 +97,13 @@ class Example:
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """Flatten a model's output; the dict-like ones of model libraries become plain dicts, which pytree knows."""
+    """Flatten a model's output; dict-like outputs of model libraries become plain dicts, which pytree handles."""
     leaves = pytree.tree_leaves(dict(output) if isinstance(output, Mapping) else output)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def require_runs(model: nn.Module, example: Example) -> list[Tensor]:
-    """Run the example through the model once; raises InputError in plain words where that fails."""
+    """Run the example through the model once; raises InputError if that fails."""
     if not example.tensors:
         raise InputError("The example input holds no tensor; give the model's input, e.g. --input x.")
     shapes = ", ".join(str(tuple(t.shape)) for t in example.tensors)

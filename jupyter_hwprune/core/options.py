@@ -1,6 +1,6 @@
 """The options of `%hwprune` in one table, and the function that writes the magic's line from them.
 
-The parser, what each form refuses, tab completion, both panels and the documentation are made from these rows.
+The parser, the checks of each form, tab completion, both panels and the documentation use these rows.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 | `2:4`, `n:m`   | n weights **kept** of every m along the input channels (NVIDIA's sense)       |
 | `16x16`, `AxB` | blocks of A output by B input channels, kept or removed whole                 |
 | `unstructured` | single weights                                                              |
-| `channel`      | whole output channels (filters, neurons), and all that feeds on them          |
+| `channel`      | whole output channels (filters, neurons), and the weights that read them      |
 | `channel/8`    | the same, so that the channels left are a multiple of 8                       |
 """
 
@@ -54,7 +54,7 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class Channel:
-    """Whole channels; what is left is a multiple of `multiple`."""
+    """Whole channels; the number left is a multiple of `multiple`."""
 
     multiple: int = 1
 

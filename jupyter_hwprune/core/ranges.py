@@ -1,4 +1,4 @@
-"""Ranges named after a model's layers, for whatever profiler looks on: Nsight Systems, Nsight Compute, torch's own."""
+"""Mark a model's layers as named ranges for profilers: Nsight Systems, Nsight Compute, torch's own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import nn
 
 @contextlib.contextmanager
 def layer_ranges(model: nn.Module) -> Iterator[None]:
-    """Put each layer's forward into an NVTX range, and a range of torch's profiler, of the layer's name.
+    """Wrap each layer's forward in an NVTX range, and a range of torch's profiler, with the layer's name.
 
-    NVTX ranges need a torch that is built for CUDA; without one only torch's profiler sees the names. The hooks go when
-    the block ends, whatever happened in it. A layer whose forward raises leaves no range open.
+    NVTX ranges need a torch built for CUDA; with any other, only torch's profiler sees the names. The hooks are removed
+    when the block ends, even by an error. A layer whose forward raises leaves no range open.
 
     Example: `with layer_ranges(model): model(x)` in a program that runs under `nsys profile -t cuda,nvtx`.
     """
@@ -30,7 +30,7 @@ def layer_ranges(model: nn.Module) -> Iterator[None]:
         open_ranges.append((module, scope))
 
     def leave(module: nn.Module) -> None:
-        while open_ranges:  # what is above the module's own range was left by an error
+        while open_ranges:  # ranges above the module's own were left open by an error
             inner, scope = open_ranges.pop()
             if nvtx is not None:
                 nvtx.range_pop()

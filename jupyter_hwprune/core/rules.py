@@ -1,6 +1,6 @@
 """Rules of chips and of their kernels: what each says, and whether it holds for a layer.
 
-The prose of the strategy matrix, the layers that a sparse kernel takes and the advice of a report are made from them.
+The strategy matrix, the choice of layers for sparse kernels, and the advice in reports use these rules.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a rule may look at: `inputs` are the channels of one group, `rows` those of the product (None: unknown).
+    """The facts that rules check: `inputs` are the channels of one group, `rows` those of the product (None: unknown).
 
-    `module` is the name of the layer's class, `taps` the sides of a convolution's kernel, `dtype` what it runs in.
+    `module` is the name of the layer's class, `taps` the sides of a convolution's kernel, `dtype` the data type to run.
     """
 
     module: str
@@ -53,7 +53,7 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Rule:
-    """`says` is what the chip or kernel asks for; `broken` says why a layer does not keep it, None where it does."""
+    """`says` states the rule of a chip or kernel; `broken` returns why a layer breaks it, None if it does not."""
 
     says: str
     broken: Callable[[LayerFacts], str | None]
@@ -64,9 +64,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class SparseKernels:
-    """Which weights a toolchain has sparse kernels for: those that hold `pattern`, in layers that keep all `rules`.
+    """The weights that a toolchain has sparse kernels for: those with `pattern`, in layers that keep all `rules`.
 
-    Where one of `pays` is broken the kernel runs and seldom gains.
+    A kernel also runs in layers that break a rule of `pays`, but seldom gains there.
     """
 
     pattern: NM
@@ -74,7 +74,7 @@ class SparseKernels:
     pays: tuple[Rule, ...] = ()
 
     def take(self, pattern: Pattern) -> bool:
-        """Say whether weights that hold `pattern` hold that of the kernels as well."""
+        """Say whether weights with `pattern` also hold the kernels' pattern."""
         return isinstance(pattern, NM) and pattern.m == self.pattern.m and pattern.n <= self.pattern.n
 
     def why_not(self, layer: LayerFacts) -> str | None:
@@ -82,12 +82,12 @@ class SparseKernels:
 
 
 def no_rule(says: str) -> Rule:
-    """Return what a vendor says and no layer can be held against."""
+    """Return a vendor's statement that cannot be checked on a layer."""
     return Rule(says, lambda _: None)
 
 
 def only(modules: tuple[str, ...], says: str, refusal: str) -> Rule:
-    """Ask for these classes of layers; `refusal` holds `{}` for the class of another one."""
+    """Require one of these classes of layers; `refusal` has `{}` for the name of any other class."""
     return Rule(says, lambda layer: None if layer.module in modules else refusal.format(layer.module))
 
 
@@ -96,7 +96,7 @@ def ungrouped(says: str, refusal: str) -> Rule:
 
 
 def both_multiples(says: str, who: str, multiples: Mapping[str, int]) -> Rule:
-    """Ask for output and input channels in multiples that depend on the dtype; one that is not named asks nothing."""
+    """Require multiples of output and input channels by dtype; a dtype that is not listed needs none."""
 
     def broken(layer: LayerFacts) -> str | None:
         multiple = multiples.get(layer.dtype)
@@ -109,7 +109,7 @@ def both_multiples(says: str, who: str, multiples: Mapping[str, int]) -> Rule:
 
 
 def channels_in(multiple: int, says: str | None = None) -> Rule:
-    """Ask for output channels in a multiple, where channels are removed."""
+    """Require a multiple of output channels when channels are removed."""
 
     def broken(layer: LayerFacts) -> str | None:
         if not isinstance(layer.pattern, Channel) or layer.outputs % multiple == 0:
@@ -120,7 +120,7 @@ def channels_in(multiple: int, says: str | None = None) -> Rule:
 
 
 def blocks_of(side: int, says: str) -> Rule:
-    """Ask for blocks that fill a matrix unit of side `side`."""
+    """Require blocks that fill a matrix unit of side `side`."""
 
     def broken(layer: LayerFacts) -> str | None:
         pattern = layer.pattern

@@ -1,8 +1,8 @@
-"""The strategy matrix as data: for each chip who judges it, what each judge offers to prune, and what its vendor says.
+"""The strategy matrix as data: each chip with its judges (the toolchains that measure it) and its vendor's advice.
 
-A new chip is a new row. `judges` are in order of preference, each with its offers, the one that pays most first.
-`typical_speedup` and `common_mistake` are the strategy matrix's own columns; `finding` is what we saw where it is wrong
-or too kind. A device fits a row by its kind and one of its `identities`, as the toolchain that finds it names them.
+A new chip is a new row. `judges` are in order of preference, each with its offers, the most useful first.
+`typical_speedup` and `common_mistake` are columns of the strategy matrix; `finding` corrects the matrix where we saw
+it fail. A device fits a row by its kind and one of its `identities`, under the name that its toolchain reports.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ X86, ARM = "x86_64", "aarch64"
 
 @dataclass(frozen=True)
 class Offer:
-    """A pattern that pays on a judge's device, and the share of it that is usual there."""
+    """A pattern that pays on a judge's device, and the usual sparsity there."""
 
     pattern: Pattern
     sparsity: float
@@ -44,11 +44,11 @@ TWO_OF_FOUR = Offer(NM(2, 4), 0.5)
 
 @dataclass(frozen=True)
 class Judge:
-    """A toolchain that serves a chip, its name for the device, and what pays there.
+    """A toolchain that measures a chip, its name for the device, and the patterns that pay there.
 
-    `dtypes` are those it runs a model in, the usual one first; empty where it takes the model as it is. `kernels` are
-    its own sparse ones, None where it has none. `against` are the toolchains whose dense model it has to beat as well:
-    a user has those without it. `cure` is what helps where the device is not found, when the chip alone does not.
+    `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
+    kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
+    too. `cure` is shown if the device is not found and adding the chip is not enough.
     """
 
     toolchain: str
@@ -62,9 +62,9 @@ class Judge:
 
 @dataclass(frozen=True)
 class Target:
-    """`kind` and `identities` tell such a chip from others; empty `identities` are those of any chip of the kind.
+    """`kind` and `identities` identify the chip; with empty `identities`, any chip of the kind fits.
 
-    `alike` are identities of other chips that run the same instructions: they measure it, and the report says so.
+    `alike` are identities of other chips with the same instructions: they may measure it, and the report says so.
     """
 
     name: str
@@ -155,7 +155,7 @@ def _gpu(
     says: str = CUSPARSELT_SAYS,
     page: str = "https://docs.nvidia.com/cuda/cusparselt",
 ) -> Target:
-    """Return the row of a GPU with sparse Tensor Cores; `eight_bits` are the 8-bit types it multiplies sparsely."""
+    """Return the row of a GPU with sparse Tensor Cores; `eight_bits` are the 8-bit types with sparse products."""
     return Target(
         name,
         chip,
@@ -316,7 +316,7 @@ TARGETS: tuple[Target, ...] = (
         common_mistake=CLIFF_MISTAKE,
         vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
         vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
-        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in an environment of its own would.",
+        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in its own environment would.",
     ),
     Target(
         "intel-npu",
@@ -373,15 +373,15 @@ TARGETS: tuple[Target, ...] = (
 )
 
 REFERENCE = Judge("onnxruntime", "CPU", ())
-"""Whose outputs an ONNX file is to have that came without any."""
+"""The runtime that computes the expected outputs of an ONNX file without sample outputs."""
 
 ALIASES = {"tpu": "tpu-v5e", "cpu": "arm-cpu" if platform.machine() in {ARM, "arm64"} else "x86-cpu"}
 
 
 def find_target(text: str) -> tuple[Target, str | None]:
-    """Split `chip` or `chip:toolchain` into its row and the toolchain named; raises InputError naming what exists.
+    """Split `chip` or `chip:toolchain` into its row and toolchain; raises InputError that lists the targets.
 
-    A dotted chip is somebody else's module, whose TARGET is the row.
+    A dotted name is a module outside this package; its TARGET is the row.
     """
     name, _, toolchain = text.partition(":")
     name = ALIASES.get(name, name)
@@ -401,6 +401,6 @@ def _outside(name: str) -> Target:
         raise InputError(f"The target {name!r} is a dotted name, so it should be a module: {error}.") from error
     if not isinstance(row, Target):
         raise InputError(
-            f"The module {name} has no row of a chip: it needs a TARGET of jupyter_hwprune.core.target.Target."
+            f"The module {name} defines no chip: it needs a TARGET of the class jupyter_hwprune.core.target.Target."
         )
     return row

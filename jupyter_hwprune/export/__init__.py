@@ -1,1 +1,1 @@
-"""From a torch model to files for a toolchain: ONNX, or an ExportedProgram, with layers' names in them."""
+"""Export a torch model to files for a toolchain: ONNX, or an ExportedProgram, both with the layers' names."""

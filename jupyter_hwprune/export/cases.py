@@ -1,4 +1,4 @@
-"""A case: a model exported for a toolchain in one of the two portable forms, with torch's outputs beside it."""
+"""A case: a model exported for a toolchain as ONNX or an ExportedProgram, with torch's outputs for comparison."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Case(Protocol):
         """Return the torch layers that a kernel computes, given the runtime's names for it."""
 
     def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Case, list[str]] | None:
-        """Export a second case that returns every layer's output; None if the form cannot. Also returns their names."""
+        """Export a second case that returns every layer's output, with the layers' names; None if the form cannot."""
 
 
 def write_case(model: nn.Module, example: Example, choice: Choice, folder: Path, name: str, progress: Progress) -> Case:

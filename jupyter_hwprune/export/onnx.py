@@ -1,7 +1,7 @@
-"""From a torch model to an ONNX file whose nodes are named after the torch layers they came from.
+"""Export a torch model to an ONNX file whose nodes are named after its torch layers.
 
-Every node, and the value it makes, is called `layer::Op_i`; so whatever a runtime calls a fused kernel, after the node
-or after the value, `Exported.layers_of` finds the way back.
+Every node and its output value are called `layer::Op_i`. A runtime names a fused kernel after a node or a value;
+`Exported.layers_of` maps either name back to the layers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file, its inputs and torch's outputs for them as .npz files, and the torch layer behind each name."""
+    """An ONNX file, its inputs and torch's outputs as .npz files, and the torch layer of each node."""
 
     model: Path
     inputs: Path
@@ -42,27 +42,27 @@ class Exported:
     nodes: dict[int, str]  # number -> node
 
     def layers_of(self, names: list[str], op: str) -> list[str]:
-        """Return the torch layers that a kernel carries out, from the node names that the runtime gives for it.
+        """Return the torch layers that a kernel computes, given the runtime's node names for it.
 
-        A runtime that fuses an activation or a sum into a product may name the kernel after the last node of the
-        fusion; `op` tells that the kernel is a product, so the product before that node is meant.
+        A runtime that fuses an activation or a sum into a product may name the kernel after the last node. If `op`
+        says that the kernel is a product, this takes the product before that node.
         """
         known = [node for name in names if (node := self._known(name)) is not None]
         found = [self.layers[node] for node in known if node in self.layers]
         products = [node for node in known if node.rpartition("::")[2].partition("_")[0] in WEIGHT_OPS]
-        if not found and not products and op in WEIGHT_OPS:  # a product of two activations is nobody's layer
+        if not found and not products and op in WEIGHT_OPS:  # a product of two activations belongs to no layer
             found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
         return list(dict.fromkeys(found))
 
     def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
-        """Write a second file that returns the output of every layer, to find where a runtime goes astray.
+        """Write a second file that returns the output of every layer, to find the first wrong one.
 
         Returns it with the layers' names, in the order of its outputs.
         """
         return _with_layer_outputs(self, model, example)
 
     def _known(self, name: str) -> str | None:
-        """Find our node in a name that a runtime adorned, such as `fused a::Conv_3_nchwc`: its number is its own."""
+        """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`."""
         match = re.search(r"::[A-Za-z]+_(\d+)", name)
         return self.nodes.get(int(match[1])) if match else None
 
@@ -81,7 +81,7 @@ def export_onnx(
     if dtype is not None:
         own, example, outputs = in_dtype(own, example, torch_dtype(dtype))
     last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
-    args = (*example.args, {}) if last_is_dict else example.args  # the exporter takes a last dict for keyword arguments
+    args = (*example.args, {}) if last_is_dict else example.args  # else a last dict becomes keyword arguments
     try:
         with quiet():
             program = torch.onnx.export(
@@ -118,7 +118,7 @@ def export_onnx(
 
 
 def _cause(error: BaseException) -> str:
-    """Find the innermost reason in torch's nested export errors, in one line."""
+    """Return the innermost cause of torch's nested export errors, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)
@@ -131,8 +131,8 @@ def name_nodes(
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`.
 
-    `layer_of` says of a node, and the names of all weights, whose it is, and whether it multiplies by that one's
-    weight; `scope_of` whose output it makes.
+    `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node multiplies
+    by that layer's weight. `scope_of` returns the layer whose output the node makes.
     """
     layers: dict[str, str] = {}
     upstream: dict[str, str] = {}
@@ -143,7 +143,7 @@ def name_nodes(
     for index, node in enumerate(graph.node):
         if any(attribute.HasField("g") for attribute in node.attribute):
             raise ExportError(
-                f"The exported model holds control flow ({node.op_type}), whose layers cannot be told apart."
+                f"The exported model holds control flow ({node.op_type}), so its layers cannot be told apart."
             )
         scope = scope_of(node)
         owner, multiplies = layer_of(node, weights)
@@ -176,7 +176,7 @@ def _weight_owner(node: Any, leaves: set[str]) -> str | None:
 
 
 def _scope(node: Any, leaves: set[str]) -> str | None:
-    """Return the innermost torch layer the exporter noted for the node."""
+    """Return the innermost torch layer that the exporter recorded for the node."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
             return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default=None)
@@ -195,14 +195,14 @@ def _save_inputs(graph: Any, example: Example, path: Path, *, narrow: bool) -> t
     tensors = example.tensors
     if len(names) != len(tensors):
         raise ExportError(
-            f"The exported model has {len(names)} inputs and the example {len(tensors)} tensors: an input that the "
-            "model does not use was dropped. Give an example of the inputs that it does use."
+            f"The exported model has {len(names)} inputs, but the example has {len(tensors)} tensors: the exporter "
+            "dropped an unused input. Give only the inputs that the model uses."
         )
     if any(tensor.dtype == torch.bfloat16 for tensor in tensors) and not narrow:
         raise ExportError(
             "The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float()."
         )
-    # numpy has no bfloat16: float32 holds the same values, and the runtime that reads them knows its inputs' type
+    # numpy has no bfloat16: save float32, which holds the same values; the runtime knows the type of its inputs
     np.savez(path, *[(t.float() if t.dtype == torch.bfloat16 else t).detach().numpy() for t in tensors])
     return names
 

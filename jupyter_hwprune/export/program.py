@@ -1,6 +1,6 @@
-"""From a torch model to an ExportedProgram file in the dtype it will run in, with its example input inside.
+"""Export a torch model to an ExportedProgram file in the dtype to run, with its example input inside.
 
-Its layers keep their names: a node reads its weight under the name that the torch layer has for it.
+A node reads its weight by the torch layer's name, so kernels can be matched to layers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..core.errors import ExportError, first_line
 from ..core.example import Example, tensors_of
 from ..core.quiet import quiet
 
-RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # all but the products themselves
+RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # everything except the products
 OWN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
 class Program:
-    """An ExportedProgram file and torch's float32 outputs for its example, as .npz; other inputs it needs none."""
+    """An ExportedProgram file, which holds its inputs, and torch's float32 outputs for them as .npz."""
 
     model: Path
     inputs: Path
@@ -41,7 +41,7 @@ class Program:
 
 
 def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Program:
-    """Write `name`.pt2, and what the model's float32 form computes on the CPU. Raises ExportError, OSError."""
+    """Write `name`.pt2, and the outputs of the float32 model on the CPU. Raises ExportError, OSError."""
     own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".pt2", ".inputs.npz", ".expected.npz"))
     base = torch_dtype(dtype)
@@ -57,13 +57,13 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     except Exception as error:
         raise ExportError(
             f"torch cannot export this model in {base}: {first_line(error)}. Rewrite that part of its forward so that "
-            "torch.export takes it (no branches on tensor values, no dtype of its own)."
+            "torch.export takes it (no branches on tensor values, no fixed dtype)."
         ) from error
     return Program(path, inputs, expected)
 
 
 def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a model return a plain list: the worker does not know the classes in which libraries wrap outputs."""
+    """Make a model return a plain list: the worker does not know the libraries' output classes."""
 
     @functools.wraps(forward)
     def plain(*args: Any, **kwargs: Any) -> list[Tensor]:
@@ -73,11 +73,11 @@ def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
-    """Convert a model that the caller owns and its example; return with them what the float32 model computes."""
+    """Convert the caller's copy of a model, and its example; also return the outputs of the float32 model."""
     outputs = example.as_float32().outputs(own.float())
     return own.to(dtype), example.in_dtype(dtype), outputs
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Return the dtype of everything but the products: 8-bit models are 16-bit ones with 8-bit products."""
+    """Return the dtype of everything except the products: 8-bit models are 16-bit models with 8-bit products."""
     return RUNS_IN.get(name) or OWN[name]

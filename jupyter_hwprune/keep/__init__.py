@@ -1,1 +1,1 @@
-"""What a user keeps of a run: the pruned model, the report, the files; and a run saved to a folder and loaded."""
+"""The result of a run: the pruned model, the report and the files; save a run to a folder and load it."""

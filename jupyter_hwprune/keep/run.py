@@ -1,4 +1,4 @@
-"""What a call returns: the pruned model, the report, and the compiler's files."""
+"""The result of a call: the pruned model, the report, and the compiler's files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .saved.structure import Structure
 
 
 class Shown:
-    """A report by itself, shown as a run's is: one that was loaded from a file, or merged from two."""
+    """Displays a report like a run's: a merged report, for example, or the report of a model from SparseZoo."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -40,7 +40,7 @@ class Shown:
 class Run(Shown):
     """`model` is the pruned copy, a plain nn.Module; `report` is pure data; `artifacts` are files by a short name.
 
-    The files lie in a temporary folder that goes with this object: copy what is to stay.
+    The files are in a temporary folder that is deleted with this object: copy the files to keep.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class Run(Shown):
         weakref.finalize(self, remove, folder)
 
     def save(self, folder: str | Path) -> None:
-        """Write the model's weights, its masks and its report to a folder, which `load` reads; no code goes with them.
+        """Write the model's weights, masks and report to a folder, without code; `load` reads it.
 
-        An earlier run there is replaced once this one is written. Raises InputError where the folder holds anything
-        else, or cannot be written.
+        An earlier run in the folder is replaced once this one is complete. Raises InputError if the folder holds
+        anything else, or cannot be written.
         """
         save(folder, self.model, self.report, self._structure)
 
     def to_sparseml(self, path: str | Path | None = None) -> str:
-        """Return a SparseML recipe that makes the same zeros in the dense model in one shot, and write it to `path`.
+        """Return a SparseML recipe that makes the same zeros in the dense model in one shot; also write it to `path`.
 
-        Raises InputError where no recipe can, as for removed channels, or where the file cannot be written.
+        Raises InputError if no recipe can (for removed channels, for example), or if the file cannot be written.
         """
         text = recipe_text(self.model, self.report)
         if path is not None:
@@ -84,21 +84,21 @@ class Run(Shown):
 
 
 def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] = "saved") -> Run:
-    """Return the run that `Run.save` wrote, its model rebuilt from a copy of the dense `model`, which code has made.
+    """Load a run that `Run.save` wrote, and rebuild its model from a copy of the dense `model` built by your code.
 
-    With "own" the zeros and cuts are made in another model of the same kind, which keeps the rest of its own
-    weights. The report is the saved one, and there are no artifacts. Raises ReportError for a folder that is
-    damaged or of another version, InputError for a model that does not fit.
+    With "own", `model` keeps its own weights and gets only the zeros and cuts. The report is the saved one, and there
+    are no artifacts. Raises ReportError if the folder is damaged or of another version, InputError if the model does
+    not fit.
     """
     if weights not in {"saved", "own"}:
-        raise InputError(f'weights is {weights!r}; it is "saved", or "own" for those of the model given.')
+        raise InputError(f'weights is {weights!r}; give "saved", or "own" for the weights of the given model.')
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
     contents, report = read(folder)
     if weights == "own" and report.request.permute:
         raise InputError(
-            f"The channels of the run in {folder} changed places (--permute) to suit its own weights, so its masks say "
-            "nothing of other weights. Prune this model by the same line instead."
+            f"The run in {folder} reordered its channels for its own weights (--permute), so its masks do not fit "
+            "other weights. Prune this model with the same line instead."
         )
     own = copy.deepcopy(model).cpu()
     rebuild(folder, contents, own, with_saved_weights=weights == "saved")

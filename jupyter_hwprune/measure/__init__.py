@@ -1,1 +1,1 @@
-"""What a toolchain finds: jobs for its worker, a bench for dense and candidates, kernels given to layers, verdicts."""
+"""Measure models with a toolchain: send jobs to a worker, time candidates, match kernels to layers, give verdicts."""

@@ -1,7 +1,7 @@
-"""The dense model with other toolchains: what a runtime has to beat that is there for its zeros alone.
+"""Time the dense model with other toolchains. A runtime that is installed only for sparse models has to beat these.
 
-Another environment is another process, so nothing can be timed in turn with it. The baselines are timed before and
-after the candidates instead, and what those two times differ by is the noise that the comparison has to clear.
+Each toolchain runs in its own process, so its rounds cannot alternate with the candidates'. The baselines are timed
+before and after the candidates instead; the difference of the two times is the noise that a gain has to exceed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WriteDense = Callable[[Choice, str], Case]
 
 
 class Baselines:
-    """The dense model, written once for all toolchains that the judge is held against, and timed when asked to."""
+    """The dense model, written once for all toolchains that the judge has to beat; `time` measures it."""
 
     def __init__(
         self, write: WriteDense, choice: Choice, names: Sequence[str], folder: Path, progress: Progress
@@ -39,7 +39,7 @@ class Baselines:
             self.case = CaseOfJob("dense", write(self.choices[0], "baseline"))
 
     def time(self, effort: Effort, tolerance: float) -> Passes:
-        """Time each in a process of its own."""
+        """Time each toolchain in its own process."""
         limits = asdict(effort) | {"measure_s": min(MEASURE_S, effort.measure_s)}
         found: Passes = {}
         for choice in self.choices:
@@ -52,7 +52,7 @@ class Baselines:
 
 
 def against(before: Passes, after: Passes, pruned: Samples, clock: Clock) -> tuple[Baseline, ...]:
-    """Hold the pruned model's samples against each baseline's; the faster of its two times counts."""
+    """Compare the pruned model's samples with each baseline; the faster of the baseline's two times counts."""
     return tuple(_against(name, [before[name], after[name]], pruned, clock) for name in before)
 
 
@@ -62,7 +62,7 @@ def _against(name: str, passes: Sequence[dict[str, Any] | Failure], pruned: Samp
         if isinstance(result, Failure):
             return _unavailable(name, result.reason)
         if "samples" not in result:
-            return _unavailable(name, "it computes something else for the dense model")
+            return _unavailable(name, "its output for the dense model is wrong")
         each = result["samples"]["dense"]
         samples.append(Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])))
     faster, slower = sorted(samples, key=lambda each: median_ms(each, clock))

@@ -1,7 +1,7 @@
-"""A bench: everything dense made once, candidates brought to it, and what their compiler says of each.
+"""A bench: write the dense model once, and measure pruned candidates against it.
 
-Dense and all candidates of a call are compiled, checked, profiled and timed side by side in one worker process. What
-was found is found again by a candidate's fingerprint, on the same bench and with the same effort.
+The dense model and all candidates of a call are compiled, checked, profiled and timed side by side in one worker
+process. A bench keeps its findings by the candidate's fingerprint, so the same weights are measured only once.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from .job import HERE, CaseOfJob, Job, Place
 from .kernels import layers_with_costs, layers_with_kernels
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
-"""Of the whole model's output against torch in float32, relative to its largest value: the dtype's rounding, layer upon
-layer. Where a toolchain rates layers, each product was held to a tighter one before."""
+"""The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
+the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 TOGETHER_BYTES = 4 << 30
-"""Of models in one process; further candidates get another, beside the dense model again."""
+"""The most bytes of models in one process; further candidates get another process, with the dense model again."""
 DENSE, CONTROL = "dense", "control"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pruned model written for the judge, its layers as they are known, and how the toolchain shall run it.
+    """A pruned model written for the judge, the report's layers so far, and how the toolchain runs it.
 
-    `fingerprint` tells it from others, "" where it has none. `channels` is whether it is smaller rather than sparse;
-    `layers_run` are all that may run sparsely, `sparse` those that do, `plans` with which kernels. `first_astray` says
-    in which layer its output, or the dense model's, goes wrong.
+    `fingerprint` identifies its weights, "" if unknown. `channels` is True if channels were removed, so that it is
+    smaller, not sparse. `layers_run` are the layers that may run sparsely, `sparse` those that do, and `plans` their
+    kernels. `first_wrong` names the first layer whose output is wrong, in the pruned or the dense model.
     """
 
     case: Case
@@ -60,7 +60,7 @@ class Candidate:
     sparse: tuple[str, ...] = ()
     plans: Mapping[str, Any] = field(default_factory=dict)
     graphs: bool = True
-    first_astray: Callable[[str], str] = lambda _: "and in which layer that begins is not known"
+    first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
 
     @property
     def key(self) -> Any:
@@ -70,7 +70,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the judge found of one candidate."""
+    """What the judge measured for one candidate."""
 
     measurement: Measurement
     layers: tuple[Layer, ...]
@@ -90,7 +90,7 @@ class Findings:
 
 
 class Bench:
-    """`write_dense` writes the dense model for any judge; `reference` is who made the outputs that cases expect."""
+    """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected."""
 
     def __init__(
         self,
@@ -112,15 +112,15 @@ class Bench:
 
     @property
     def dense(self) -> Case:
-        """Return the dense model as it was written for the judge, once."""
+        """The dense model, written for the judge on first use."""
         if self._dense is None:
             self._dense = self._write_dense(self.choice, "dense")
         return self._dense
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Findings]:
-        """Return what the judge found of each candidate, or why it found nothing; several are timed in turn.
+        """Return the judge's findings for each candidate, or why there are none; several are timed in turn.
 
-        Raises MismatchError where the dense model, or a candidate that came alone, is compiled to something else.
+        Raises MismatchError if the compiled dense model, or a single candidate, computes wrong outputs.
         """
         if self.choice.way is None:
             assert self.choice.obstacle is not None
@@ -143,11 +143,11 @@ class Bench:
         result = self.place.run(job, self.progress)
         if isinstance(result, Failure):
             return [Findings(Untimed(failed(self.choice, result)), each.layers) for each in candidates]
-        astray = self._astray(result, names, candidates, tolerance)
-        if astray:
-            right = [each for name, each in zip(names, candidates, strict=True) if name not in astray]
+        mismatches = self._mismatches(result, names, candidates, tolerance)
+        if mismatches:
+            right = [each for name, each in zip(names, candidates, strict=True) if name not in mismatches]
             others = iter(self._together(right) if right else [])
-            wrong = {name: Evidence("unavailable", reason=said) for name, said in astray.items()}
+            wrong = {name: Evidence("unavailable", reason=said) for name, said in mismatches.items()}
             return [
                 Findings(Untimed(wrong[name]), each.layers) if name in wrong else next(others)
                 for name, each in zip(names, candidates, strict=True)
@@ -159,7 +159,7 @@ class Bench:
         ]
 
     def _baselines_of(self, candidates: Sequence[Candidate]) -> Baselines:
-        # fewer channels are fewer in every runtime: there a toolchain's own dense model is what there is to beat
+        # every runtime gains from fewer channels, so a toolchain's own dense model is the one to beat
         sparse = self.choice.way == "run" and any(not each.channels for each in candidates)
         names = self.choice.judge.against if sparse else ()
         if names not in self._baselines:
@@ -173,7 +173,7 @@ class Bench:
         layers = tuple(dict.fromkeys(name for each in candidates.values() for name in each.layers_run))
         plans = {layer: plan for each in candidates.values() for layer, plan in each.plans.items()}
         dense = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs)]
-        if runs:  # what one compilation differs by from another is the noise of a timing, and of nothing else
+        if runs:  # timing noise: the difference between two compilations of one model
             dense.append(replace(dense[0], name=CONTROL))
         meter = manifest.meter if runs and self.effort.profile else None
         more = {
@@ -192,10 +192,10 @@ class Bench:
         graphs = all(each.graphs for each in candidates.values())
         return Job("prove", self.choice, self.folder, (*dense, *pruned), graphs, more)
 
-    def _astray(
+    def _mismatches(
         self, result: dict[str, Any], names: Sequence[str], candidates: Sequence[Candidate], tolerance: float
     ) -> dict[str, str]:
-        """Return what is wrong with each candidate whose output is wrong; raise it where there is no other."""
+        """Describe each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
         errors = {name: max(each, default=0.0) for name, each in result.get("errors", {}).items()}
         by_name = dict(zip(names, candidates, strict=True))
         wrong = [name for name, error in errors.items() if error > tolerance]
@@ -203,10 +203,10 @@ class Bench:
         for name in wrong:
             one = by_name.get(name, candidates[0])
             said[name] = (
-                f"{self.choice.judge.toolchain} computes something else than {self.reference} for the "
-                f"{'pruned' if name in by_name else 'dense'} model: its output is off by {errors[name]:.1e} of its "
-                f"largest value (tolerance {tolerance:g}), {one.first_astray('pruned' if name in by_name else 'dense')}"
-                ". No time was taken. Try another --toolchain, and report this to the maker of that one."
+                f"{self.choice.judge.toolchain} and {self.reference} disagree on the "
+                f"{'pruned' if name in by_name else 'dense'} model: the output is off by {errors[name]:.1e} of its "
+                f"largest value (tolerance {tolerance:g}), {one.first_wrong('pruned' if name in by_name else 'dense')}"
+                ". Nothing was timed. Try another --toolchain, and report this to the maker of this one."
             )
             if name not in by_name or len(candidates) == 1:
                 raise MismatchError(said[name])
@@ -259,7 +259,7 @@ class Bench:
         return OutputCheck(dense, errors[name], tolerance, self.reference)
 
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
-        """Say what was compiled for which chip, by which version, and why it was not run; `model` estimated it."""
+        """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
         by = " ".join(
             filter(None, [model or judge.toolchain, result["versions"].get(judge.toolchain.rpartition(".")[2])])
@@ -269,7 +269,7 @@ class Bench:
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
 
     def _counted(self, name: str, one: Candidate) -> tuple[Evidence | None, dict[str, Any]]:
-        """Have hardware counters read where layers run sparsely, and the toolchain has some."""
+        """Read the hardware counters if layers run sparsely and the toolchain has counters."""
         if not one.sparse or not self.effort.profile or not manifest_of(self.choice.judge.toolchain).counts:
             return None, {}
         case = CaseOfJob(name, one.case, one.layers_run, one.sparse, one.plans)
@@ -277,18 +277,18 @@ class Bench:
 
 
 def tolerance_of(choice: Choice) -> float:
-    """Return how far from torch's a compiled model's output may be, relative to its largest value."""
+    """Return how far a compiled model's output may be from torch's, relative to the largest value."""
     return TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:
-    """Say that the toolchain is there and did not do it."""
+    """Say that the toolchain is installed but failed."""
     reason = f"{choice.judge.toolchain}: {failure.reason}"
-    return Evidence("unavailable", reason=reason, cure="see its last words; `%hwprune doctor` checks the rest")
+    return Evidence("unavailable", reason=reason, cure="read the message above; `%hwprune doctor` checks the toolchain")
 
 
 def _portions(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Yield as many candidates together as fit the memory that a process may take."""
+    """Split the candidates into groups that fit into the memory of one process."""
     portion: list[Candidate] = []
     size = 0
     for each in candidates:

@@ -1,4 +1,4 @@
-"""From a worker's answer to a report's parts: times, estimates, energy, counters, each with what it rests on."""
+"""Turn a worker's answer into parts of a report: times, estimates, energy, counters, each with its evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def samples_of(result: Mapping[str, Any], name: str) -> Samples:
 
 
 def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> Timed:
-    """Return dense against the case called `name`, on the clock that the device and the machine call for."""
+    """Compare dense with the case called `name`, on the clock that suits the device and the machine."""
     on_host = result["device"]["kind"] == "cpu"
     clock = clock_for(threads, on_host=on_host, cpu_clock_step_s=result["cpu_clock_step_s"])
     dense, control, pruned = (samples_of(result, case) for case in ("dense", "control", name))
@@ -49,7 +49,7 @@ def footprint_of(sizes: Mapping[str, int | None], name: str) -> Footprint | None
 
 
 def counters_of(result: dict[str, Any] | Failure) -> tuple[Evidence, dict[str, Counters]]:
-    """Return what the counters rest on, and each layer's."""
+    """Return the evidence for the counters, and each layer's counters."""
     if isinstance(result, Failure):
         return Evidence("unavailable", reason=result.reason, cure="`%hwprune doctor` checks the toolchain"), {}
     found = result["counted"]

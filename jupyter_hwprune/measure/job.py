@@ -1,4 +1,4 @@
-"""A job: a folder of files, and a frozen description of what a worker has to do with them. A place runs the job.
+"""A job: a folder of files, and a frozen description of what the worker does with them. A place runs the job.
 
 The description names files relative to the folder and holds nothing about this machine, so another machine can run it.
 """
@@ -40,7 +40,7 @@ class CaseOfJob:
 
 @dataclass(frozen=True)
 class Job:
-    """`more` is what the action needs besides the cases; without `graphs` every case is started kernel by kernel."""
+    """One action on some cases. `more` holds its other settings; without `graphs`, kernels are launched one by one."""
 
     action: Action
     choice: Choice

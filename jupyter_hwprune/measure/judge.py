@@ -1,8 +1,8 @@
-"""From raw samples to a verdict: the ratio, its interval, the noise floor, and what may be said.
+"""Turn raw samples into a verdict: the ratio, its interval, the noise floor, and the word for it.
 
-Dense, pruned and a second compilation of the dense model (the control) ran in turn in one process. Rounds are pairs, so
-a bootstrap over rounds (Efron 1979) of the ratio of medians gives an interval that drift of the machine cancels from.
-What the control differs from the dense model it was made from is noise by construction: memory layout, luck, load.
+Dense, pruned and a second compilation of the dense model (the control) run in turn in one process. Rounds are pairs, so
+the drift of the machine cancels in a bootstrap over rounds (Efron 1979) of the ratio of medians. The control is the
+dense model again, so any difference between the two is noise: memory layout, chance, load.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ COARSEST_S = 1e-4
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 SMALLEST_GAIN = 0.03
-"""A difference below this is not worth the word, whatever the control says: one control is one draw of the noise."""
+"""A smaller difference is never called a gain, even if the control shows less noise: it is one draw of the noise."""
 
 
 def clock_for(threads: int, *, on_host: bool = True, cpu_clock_step_s: float = 0.0) -> Clock:
-    """One thread's CPU time does not count what other programs took; several threads' sum is no latency, so wall.
+    """Return the clock to time with: CPU time for a single thread on the host, else wall time.
 
-    A device of its own does its work on nobody's CPU time, so there it is wall as well, to the end of that work.
-    Where the system counts CPU time in coarse ticks, as Windows does, it is wall too: `cpu_clock_step_s` is one.
+    The CPU time of one thread leaves out other programs; the sum over several threads is not a latency. An
+    accelerator's work takes no CPU time, so wall time runs until it ends. A system that counts CPU time in coarse ticks
+    of `cpu_clock_step_s` seconds, as Windows does, needs wall time too.
     """
     return "cpu" if threads == 1 and on_host and cpu_clock_step_s <= COARSEST_S else "wall"
 
@@ -37,7 +38,7 @@ def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:
 
 
 def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[float]) -> Comparison:
-    """Judge paired samples of equal length, in any one unit of time. Fewer than three, or a zero: not measured."""
+    """Compare paired samples of equal length, all in the same unit; with fewer than three, or a zero: not measured."""
     if len(dense) < 3 or not len(dense) == len(control) == len(pruned) or min(map(min, (dense, control, pruned))) <= 0:
         return NOT_COMPARED
     samples = np.array([dense, control, pruned])  # [3, rounds]
@@ -63,5 +64,5 @@ def median_ms(samples: Samples, clock: Clock) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Keep five significant digits: what lies below is noise, and a report has little room."""
+    """Keep five significant digits: the rest is noise, and a report has little room."""
     return float(f"{value:.5g}")

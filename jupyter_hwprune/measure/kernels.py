@@ -1,4 +1,4 @@
-"""From a profile's kernels, or a cost model's parts, to layers: each given to the torch layer that it carries out."""
+"""Match the kernels of a profile, or the parts of a cost estimate, to the torch layers that they compute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .judge import compare
 
 @dataclass
 class _LayerTime:
-    """The kernels of one layer in one case: the name of its product, or else of its first; each round's sum."""
+    """The kernels of one layer in one case: the name of the product's (or first) kernel, the sum of each round."""
 
     kernel: str
     op: str
@@ -27,9 +27,9 @@ class _LayerTime:
 def layers_with_kernels(
     layers: tuple[Layer, ...], kernels: Mapping[str, Any], cases: Mapping[str, Case], name: str, *, channels: bool
 ) -> tuple[tuple[Layer, ...], OtherKernels]:
-    """Give each layer its kernels and their times in the dense case and in the one called `name`.
+    """Return each layer with its kernels and times in the dense case and in the one called `name`.
 
-    What belongs to no pruned layer is summed up beside them.
+    Also returns the time of all kernels that belong to no pruned layer.
     """
     names = {layer.name for layer in layers}
     by_case = {case: _by_layer(kernels[case], cases[case]) for case in ("dense", "control", name)}
@@ -56,7 +56,7 @@ def layers_with_kernels(
 def layers_with_costs(
     layers: tuple[Layer, ...], estimates: Mapping[str, Any], cases: Mapping[str, Case], name: str
 ) -> tuple[Layer, ...]:
-    """Give each layer what the compiler's cost model says of it, in the dense case and in the one called `name`."""
+    """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
     dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
     return tuple(
         replace(
@@ -71,7 +71,7 @@ def layers_with_costs(
 
 
 def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
-    """Sum the parts of an estimate by layer; one that carries out several layers is no single layer's."""
+    """Sum the parts of an estimate by layer; leave out parts that compute several layers."""
     found: dict[str, float] = {}
     for part in parts:
         layers = case.layers_of(part["names"], part["op"])
@@ -88,7 +88,7 @@ def _others(by_layer: Mapping[str | None, _LayerTime], names: set[str]) -> float
 def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     """Sum the kernels of each layer, and under None those of no layer.
 
-    The time of a kernel that carries out several layers cannot be shared out: the first has it, the others name it.
+    The time of a kernel that computes several layers cannot be split: the first layer gets it, the others name it.
     """
     found: dict[str | None, _LayerTime] = {}
     for row in rows:
@@ -103,7 +103,7 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
             if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
                 known.kernel, known.op, known.utilization = row["kernel"], row["op"], row.get("utilization")
         for other in others:
-            said = f"{row['kernel']}, in one with {first}"
+            said = f"{row['kernel']}, together with {first}"
             found.setdefault(other, _LayerTime(said, row["op"], row["sparse"], [], row.get("utilization")))
     return found
 
@@ -117,5 +117,5 @@ def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utiliza
 
 
 def _median(values: list[float]) -> float | None:
-    """Return the median, or None where there is none, or where it is below what the profiler's clock can tell."""
+    """Return the median; None without values, or if it is below the resolution of the profiler's clock."""
     return float(f"{statistics.median(values):.5g}") or None if values else None

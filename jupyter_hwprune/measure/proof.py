@@ -1,4 +1,4 @@
-"""Prove what the pruning bought, with the target's own toolchain: write the models, and bring them to a bench."""
+"""Measure what pruning gains with the target's own toolchain: write the models and send them to a bench."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .rating import Settled, served
 def bench_for(
     dense: nn.Module, example: Example, choice: Choice, folder: Path, progress: Progress, effort: Effort = FULL
 ) -> Bench:
-    """Return a bench on which the dense model is written, compiled and timed once for all candidates of a call."""
+    """Return a bench that writes, compiles and times the dense model once for all candidates of a call."""
 
     def write_dense(own: Choice, name: str) -> Case:
         return write_case(dense, example, own, folder, name, progress)
@@ -34,9 +34,9 @@ def bench_for(
 
 
 def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) -> Findings:
-    """Return what the judge found of one pruned model, or why it found nothing.
+    """Return the judge's findings for one pruned model, or why there are none.
 
-    Raises ExportError when torch cannot export, MismatchError when the compiled model computes something else.
+    Raises ExportError if torch cannot export it, MismatchError if the compiled model computes wrong outputs.
     """
     if settled.choice.way is None and settled.choice.obstacle is not None:
         return Findings(Untimed(settled.choice.obstacle), settled.pruned.layers)
@@ -44,9 +44,9 @@ def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) 
 
 
 def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example, name: str = "pruned") -> Candidate:
-    """Write a pruned model for the bench's judge, under a file name that no other candidate on the bench has.
+    """Write a pruned model for the bench's judge, under a file name that is unique on the bench.
 
-    Raises ExportError when torch cannot export it.
+    Raises ExportError if torch cannot export it.
     """
     choice, pruned = bench.choice, settled.pruned
     sparse = served(pruned.layers, choice)
@@ -63,29 +63,29 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
         sparse=sparse,
         plans=settled.plans,
         graphs=settled.graphs,
-        first_astray=partial(_first_astray, bench, models, example),
+        first_wrong=partial(_first_wrong, bench, models, example),
     )
 
 
-def _first_astray(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], example: Example, name: str) -> str:
-    """Name the first layer, in the order of execution, whose own output is not torch's."""
+def _first_wrong(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], example: Example, name: str) -> str:
+    """Name the first layer, in the order of execution, whose output differs from torch's."""
     choice, tolerance = bench.choice, tolerance_of(bench.choice)
     case, model = models[name]
-    bench.progress("check", "looking for the layer")
+    bench.progress("check", "finding the wrong layer")
     with guarded_folder():
         traced = case.with_layer_outputs(model, example)
     if traced is None or choice.way != "run":
         manifest = manifest_of(choice.judge.toolchain)
-        if manifest.rates and not manifest.chooses_kernels:  # each product was held against torch's before
-            return "though each layer's product alone agrees: the dtype may be too narrow for this model"
-        return "and in which layer that begins is not known"
+        if manifest.rates and not manifest.chooses_kernels:  # each product was already compared with torch's
+            return "although each layer's product alone is right: the dtype may be too narrow for this model"
+        return "and the layer where that begins is not known"
     own, names = traced
     more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
     result = bench.place.run(Job("prove", choice, bench.folder, (CaseOfJob("layers", own),), more=more), bench.progress)
     errors = [] if isinstance(result, Failure) else result["errors"]["layers"]
     if len(errors) != len(names):
-        return "in a layer that could not be found out"
+        return "and the layer where that begins could not be found"
     for layer, error in zip(names, errors, strict=True):
         if error > tolerance:
             return f"first in layer {layer}"
-    return "though each layer alone agrees: the fault lies in how they are fused"
+    return "although each layer alone is right: fusing the layers causes it"

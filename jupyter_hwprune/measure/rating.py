@@ -1,6 +1,6 @@
 """Time each layer by itself, dense against sparse, to decide which stay pruned.
 
-A layer that gains nothing by its zeros gets its dense weights back: it would pay in accuracy for no time at all.
+A layer that gains nothing by its zeros gets its dense weights back: it would lose accuracy and save no time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from .job import CaseOfJob, Job
 from .judge import compare
 
 PRODUCT_TOLERANCE = 2e-2
-"""Of one layer against the float32 product of the same operands, relative to the largest value: 16 bits of output."""
+"""The largest error of one layer against the float32 product of the same operands, relative to the largest value. It
+allows for 16-bit outputs."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """The pruned model with its losers dense again, and the kernels to run each layer with.
+    """The pruned model after layers that gain nothing got their dense weights back, and the kernels for each layer.
 
-    `choice` is the one asked for, with an obstacle where the toolchain failed; `rated` the layers that were timed
-    alone; `written` the pruned model as a case, where it lies in the run's folder as it is here.
+    `choice` is the original one, with an obstacle if the toolchain failed; `rated` are the layers that were timed
+    alone; `written` is the case of exactly this model, if the run's folder already holds it.
     """
 
     pruned: Pruned
@@ -44,9 +45,9 @@ class Settled:
 
 
 def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Example) -> Settled:
-    """Have the toolchain time each layer that it has sparse kernels for, and give losers their dense weights back.
+    """Time each layer that the toolchain has sparse kernels for, and give losers their dense weights back.
 
-    Raises ExportError, and MismatchError for a layer whose sparse kernel computes something else.
+    Raises ExportError, and MismatchError for a layer whose sparse kernel computes a wrong product.
     """
     choice = bench.choice
     rated = served(pruned.layers, choice)
@@ -73,14 +74,14 @@ def _require_right_products(rows: dict[str, dict[str, Any]], toolchain: str) -> 
     for name, row in rows.items():
         if "samples" in row and row.get("error") is None:
             raise MismatchError(
-                f"{toolchain} timed layer {name} and does not say how far its sparse product is from torch's, so the "
-                "time counts for nothing. Report this to the maker of that toolchain's adapter."
+                f"{toolchain} timed layer {name}, but does not report the error of its sparse product against torch, "
+                "so the time cannot be trusted. Report this to the maker of this toolchain's adapter."
             )
         if row.get("error", 0.0) > PRODUCT_TOLERANCE:
             raise MismatchError(
-                f"{toolchain} computes something else than torch in layer {name}: its sparse product is off by "
-                f"{row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). No time was taken. "
-                "Try another --dtype or --toolchain, and report this to the maker of that one."
+                f"{toolchain} and torch disagree on layer {name}: its sparse product is off by "
+                f"{row['error']:.1e} of its largest value (tolerance {PRODUCT_TOLERANCE:g}). Nothing was timed. "
+                "Try another --dtype or --toolchain, and report this to the maker of this one."
             )
 
 
@@ -90,7 +91,7 @@ def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
 
 
 def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
-    """Make every layer dense again where the whole model came out slower, and keep what was measured of it."""
+    """Make every layer dense again because the whole model was slower, and record the measurement in a remark."""
     pruned = settled.pruned
     gone = [
         Returned(layer.name, layer.kind, layer.shape, _not_in_all(layer), layer.rows, layer.alone or NOT_COMPARED)
@@ -98,16 +99,16 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     ]
     said = (
         f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
-        f"interval {slower.low} to {slower.high}. What is shown is the model with all of them dense again."
+        f"interval {slower.low} to {slower.high}. This report shows the model with all of them dense again."
     )
     restored = restore(dense, pruned, (*pruned.returned, *gone)).remarked(said)
     return replace(settled, pruned=restored, written=None)
 
 
 def keep_trained(settled: Settled, trained: Pruned) -> Settled:
-    """Leave every layer pruned after training: dense weights of before it no longer fit the rest of the network.
+    """Leave every layer pruned after training: the old dense weights no longer fit the rest of the network.
 
-    A layer that gains nothing by its sparse kernel, or has none, gets a dense one, which multiplies the zeros.
+    A layer that has no sparse kernel, or gains nothing by it, gets a dense kernel, which multiplies the zeros.
     """
     toolchain = settled.choice.judge.toolchain
     losers = {layer.name for layer in settled.pruned.returned}
@@ -121,9 +122,7 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
     if not losers:
         return settled
     why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
-    said = (
-        f"Layers that gain nothing keep the zeros they were trained with, under a dense kernel of {toolchain}: {why}."
-    )
+    said = f"Layers that gain nothing keep the zeros they were trained with, and run {toolchain}'s dense kernel: {why}."
     return replace(settled, pruned=replace(trained, layers=layers).remarked(said))
 
 
@@ -133,7 +132,7 @@ def _not_in_all(layer: Layer) -> str:
 
 
 def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
-    """Keep with the layer what it did by itself."""
+    """Add the layer's own timing to it."""
     samples = row and row.get("samples")
     if not row or not samples:
         return layer
@@ -141,8 +140,8 @@ def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
 
 
 def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:
-    """Decide by the rule of every verdict: what does not come out faster has not earned its zeros."""
-    if row is not None and "picked" in row:  # the compiler chose by itself; None: it does not tell how
+    """Return the layer to dense unless it is faster by the rule of every verdict; None if it stays pruned."""
+    if row is not None and "picked" in row:  # the compiler chose the kernel itself; None: it does not say which
         return None
     speed = layer.alone or NOT_COMPARED
     runs = speed.speedup is not None or manifest_of(choice.judge.toolchain).chooses_kernels
@@ -157,5 +156,5 @@ def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Retur
     elif speed.verdict == "slower":
         reason = f"its sparse kernel takes {1 / speed.speedup:.2f}x the time of the dense one"
     else:
-        reason = f"its sparse kernel gains nothing measurable ({speed.speedup:.2f}x)"
+        reason = f"its sparse kernel has no measurable gain ({speed.speedup:.2f}x)"
     return Returned(layer.name, layer.kind, layer.shape, reason, row.get("rows") if row else None, speed)

@@ -1,7 +1,7 @@
-"""What the zeros buy in a model that somebody else pruned, from SparseZoo or a folder laid out like it.
+"""Measure the gain of the zeros in a model that arrives pruned, from SparseZoo or a folder with the same layout.
 
-There is no torch model. The folder's ONNX file is the pruned one, and its dense twin, with the zeros filled in, is what
-it is measured against, with the same proof as every other model.
+There is no torch model. The folder's ONNX file is the pruned model, and its dense twin is the same file with the zeros
+filled in. Both are measured like any other pair of models.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NO_WEIGHTS = Evidence(
 
 @dataclass(frozen=True)
 class Known:
-    """All that a report says of a model beyond the request."""
+    """The parts of a report that do not come from the request."""
 
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
@@ -66,21 +66,21 @@ def zoo(
     effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
 ) -> Shown:
-    """Measure what the zeros of a model of SparseZoo buy on a target, kernel by kernel.
+    """Measure the gain of the zeros in a SparseZoo model on a target, kernel by kernel.
 
-    `source` is a folder laid out as SparseZoo's are, a `zoo:` stub, or the YAML of an analysis: that has no weights, so
-    its report shows its counts as "not measured". `batch` is for a file that leaves its batch open,
-    `effort` how much the measurement may take.
+    `source` is a folder with SparseZoo's layout, a `zoo:` stub, or the YAML file of an analysis. An analysis has no
+    weights, so its report shows counts and "not measured". `batch` sets the batch size if the file leaves it open;
+    `effort` limits the rounds and seconds of the measurement.
 
-    Raises InputError for what cannot be read or does not fit together, ToolchainError where the stub's server does not
-    answer or the reference runtime cannot run the model, and MismatchError when the toolchain computes something else.
+    Raises InputError if the source cannot be read or its parts do not fit together, ToolchainError if the stub's server
+    does not answer or the reference runtime cannot run the model, MismatchError if the toolchain's outputs are wrong.
     """
     kind, name = _kind(str(source))
     choice = choose(target, toolchain=toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
     if choice.judge.dtypes or (choice.way and manifest_of(choice.judge.toolchain).takes != "onnx"):
         raise InputError(
-            f"{choice.judge.toolchain} takes torch models in {', '.join(choice.judge.dtypes)}, and --zoo gives an ONNX "
-            "file as it is. Choose a target whose toolchains take that, such as x86-cpu or intel-cpu."
+            f"{choice.judge.toolchain} takes torch models in {', '.join(choice.judge.dtypes)}, but --zoo gives an ONNX "
+            "file. Choose a target whose toolchains take ONNX files, such as x86-cpu or intel-cpu."
         )
     with private_folder() as folder:
         found = _read(kind, str(source), folder, progress, timeout_s)
@@ -90,7 +90,7 @@ def zoo(
 
 
 def _kind(source: str) -> tuple[str, str]:
-    """Tell a stub, a folder and an analysis apart, with the name to show; raises InputError for anything else."""
+    """Return the kind of source (stub, folder, analysis) and the name to show; raises InputError for others."""
     if source.startswith(STUB):
         return "stub", source
     path = Path(source).expanduser()
@@ -101,12 +101,12 @@ def _kind(source: str) -> tuple[str, str]:
     if path.is_file() and path.suffix in {".yaml", ".yml"}:
         return "analysis", path.name
     if path.is_file():
-        raise InputError(f"{source} is a single file. {NEEDS}; of an ONNX file give the folder that it lies in.")
+        raise InputError(f"{source} is a single file. {NEEDS}; for an ONNX file, give its folder.")
     raise InputError(f"There is nothing at {source}. {NEEDS}.")
 
 
 def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: float) -> dict[str, Any]:
-    """Have SparseZoo, in its own environment, say what is there."""
+    """Read the source with SparseZoo, in its own environment."""
     request = {
         "action": "zoo",
         "toolchain": str(HERE / "_sparsezoo.py"),
@@ -119,7 +119,7 @@ def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: f
     problem = found.reason if isinstance(found, Failure) else found["problem"]
     if isinstance(found, Failure) or problem is not None:
         if kind == "stub":
-            raise ToolchainError(f"SparseZoo was asked for the stub {source} and did not give it: {problem}. {GET_IT}.")
+            raise ToolchainError(f"SparseZoo could not get the stub {source}: {problem}. {GET_IT}.")
         what = "analysis file" if kind == "analysis" else "model folder"
         raise InputError(f"{source} cannot be read as SparseZoo's {what}: {problem}. {NEEDS}.")
     return found
@@ -135,9 +135,8 @@ def _measured(
     layers, skipped = describe(weights)
     if not layers:
         raise InputError(
-            f"No weight of {found['taken']} in {name} has as much as {FEWEST:.0%} of zeros (looked at: "
-            f"{counted(len(skipped), 'layer')}), so there is no pruning whose gain could be measured. Prune a model of "
-            "yours with %hwprune."
+            f"No weight of {found['taken']} in {name} has {FEWEST:.0%} or more zeros (checked: "
+            f"{counted(len(skipped), 'layer')}), so there is no pruning to measure. Prune your own model with %hwprune."
         )
     choice = _as_it_came(choice, layers, weights, opset(proto))
     with guarded_folder():
@@ -159,7 +158,7 @@ def _measured(
 
 
 def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weight], version: int) -> Choice:
-    """Fill in the pattern, the sparsity and the dtype that the model has, and what hinders a file of its ONNX."""
+    """Fill in the model's pattern, sparsity and dtype; add an obstacle if its ONNX version is too new."""
     patterns = {layer.pattern for layer in layers}
     pattern = parse_pattern(patterns.pop() if len(patterns) == 1 else "unstructured")
     own = {layer.name for layer in layers}
@@ -176,7 +175,7 @@ def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weigh
     if takes is not None and version > takes:
         too_new = Evidence(
             "unavailable",
-            reason=f"the file uses ONNX's operators of version {version}, and {toolchain} takes {takes} at most",
+            reason=f"the file uses ONNX operators of version {version}, but {toolchain} takes at most {takes}",
             cure=f"export the model with opset_version={takes}, or choose --target "
             f"{choice.target.name}:{REFERENCE.toolchain}",
         )
@@ -189,18 +188,18 @@ def _origins(found: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
     quantised = sum(each.dtype in INTEGERS for each in weights)
     if quantised:
         said.append(
-            f"Of {counted(len(weights), 'layer')} {quantised} are quantised: their zeros are their zero points."
+            f"{quantised} of {counted(len(weights), 'layer')} are quantised: their zeros are their zero points."
         )
     if found["recipes"]:
         recipe = found["recipes"][0]
         line = f"%hwprune --recipe {shlex.quote(recipe)}"
-        said.append(f"Its recipe lies in {recipe}: {line} applies it to a model of yours.")
+        said.append(f"Its recipe is {recipe}: {line} applies it to your own model.")
     return said
 
 
 def _totals(proto: Any, weights: Sequence[Weight]) -> Totals:
     sizes = {each.name: math.prod(each.dims) for each in proto.graph.initializer}
-    zeros = {each.initializer: each.zeros for each in weights}  # a weight that two layers share is there once
+    zeros = {each.initializer: each.zeros for each in weights}  # a weight that two layers share counts once
     total = sum(sizes.values())
     left = total - sum(zeros.values())
     known = [(each.macs, each.sparsity) for each in weights if each.macs is not None]
@@ -210,7 +209,7 @@ def _totals(proto: Any, weights: Sequence[Weight]) -> Totals:
 
 
 def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
-    """Show what an analysis counted, and no time."""
+    """Show the counts of an analysis, without times."""
     layers, skipped, totals, reasons = counted_there(found["rows"])
     sparsity = round(1 - totals.pruned_weights / totals.weights, 4)
     choice = replace(choice, pattern=parse_pattern("unstructured"), sparsity=sparsity)

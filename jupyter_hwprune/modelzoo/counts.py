@@ -1,4 +1,4 @@
-"""What SparseZoo's own analysis counts: held against our counts, or all there is where it came without its model."""
+"""Read the counts of SparseZoo's analysis: compare them with ours, or use them alone if there is no model."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from .weights import FEWEST, Weight
 
 
 def other_counts(analysis: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
-    """Hold SparseZoo's count of zeros against ours."""
+    """Compare SparseZoo's count of zeros with ours."""
     if analysis["problem"] is not None:
-        return [
-            f"SparseZoo's own analysis cannot count in this file ({analysis['problem']}): the counts are ours alone."
-        ]
+        return [f"SparseZoo's own analysis cannot read this file ({analysis['problem']}): all counts are ours."]
     theirs = {row["value"]: row["zeros"] for row in analysis["rows"]}
     both = [each for each in weights if each.value in theirs and each.matrix is not None]
-    astray = [each for each in both if theirs[each.value] != each.zeros]
-    if astray:
-        first = astray[0]
-        said = f"SparseZoo's analysis counts other zeros in {counted(len(astray), 'layer')} of {len(both)}"
-        return [f"{said}: in {first.layer} {theirs[first.value]}, and we {first.zeros}. What is shown is ours."]
+    wrong = [each for each in both if theirs[each.value] != each.zeros]
+    if wrong:
+        first = wrong[0]
+        said = f"SparseZoo's analysis counts different zeros in {counted(len(wrong), 'layer')} of {len(both)}"
+        return [f"{said}: {theirs[first.value]} in {first.layer}, where we count {first.zeros}. The report shows ours."]
     left = len(weights) - len(both)
-    untold = f"; {counted(left, 'layer')} more it does not count" if left else ""
+    untold = f"; it does not count {counted(left, 'layer')} more" if left else ""
     return [f"SparseZoo's analysis counts the same zeros in {counted(len(both), 'layer')}{untold}."] if both else []
 
 
 def counted_there(
     rows: Sequence[dict[str, Any]],
 ) -> tuple[tuple[Layer, ...], tuple[Skipped, ...], Totals, tuple[str, ...]]:
-    """Describe the layers of an analysis that came without its model, by its counts alone."""
+    """Describe the layers of an analysis without a model, by its counts."""
     layers, skipped = [], []
     pruned_macs: list[int | None] = []
     for row in rows:
@@ -51,22 +49,22 @@ def counted_there(
                 sparsity=round(share, 6),
                 macs=row["macs"],
                 pruned_macs=left,
-                valid=True,  # single zeros hold it wherever they are
+                valid=True,  # zeros anywhere satisfy the unstructured pattern
                 valid_groups=1.0,
                 picture=None,
             )
         )
     weights, zeros = (sum(row[key] for row in rows) for key in ("weights", "zeros"))
     totals = Totals(weights, weights - zeros, _sum(row["macs"] for row in rows), _sum(pruned_macs))
-    reasons = ["The counts are SparseZoo's own: they tell of single zeros, not whether those make a pattern."]
+    reasons = ["The counts are SparseZoo's own: they count single zeros and do not show a pattern."]
     quantised = sum(row["quantised"] for row in rows)
     if quantised:
-        reasons.append(f"Of {counted(len(rows), 'layer')} {quantised} are quantised.")
+        reasons.append(f"{quantised} of {counted(len(rows), 'layer')} are quantised.")
     return tuple(layers), tuple(skipped), totals, tuple(reasons)
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Add up, or return None where one of them is not known."""
+    """Return the sum; None if any number is unknown."""
     total = 0
     for number in numbers:
         if number is None:

@@ -1,4 +1,4 @@
-"""What the two models are to compute: the reference runtime's outputs, or a folder's samples, where they fit."""
+"""Write the expected outputs of both models: the folder's samples if they fit, else the reference runtime's outputs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def expect(
     folder: Path,
     progress: Progress,
 ) -> tuple[str, str]:
-    """Write what the cases are to compute; return whose outputs those are, and why.
+    """Write the expected outputs of the cases; return where they come from, and why.
 
-    Raises ToolchainError where the reference runtime cannot run the model.
+    Raises ToolchainError if the reference runtime cannot run the model.
     """
     own = replace(choice, judge=REFERENCE)
     result = HERE.run(Job("run", own, folder, tuple(CaseOfJob(*each) for each in cases.items())), progress)
     if isinstance(result, Failure):
         raise ToolchainError(
-            f"{OURS} cannot run this model, so there are no outputs to hold a target's against: {result.reason}. "
-            f"If it names an operator or a version, export the model anew for those of {OURS}."
+            f"{OURS} cannot run this model, so there are no outputs to compare with: {result.reason}. "
+            f"If it names an operator or a version, export the model again with one that {OURS} supports."
         )
     with np.load(cases["pruned"].expected) as file:
         computed = [file[key] for key in file.files]
@@ -47,19 +47,19 @@ def expect(
     given = _stacked(samples[engine], computed, inputs.batch)
     tolerance = tolerance_of(choice)
     if given is None:
-        return OURS, f"The folder's sample outputs are not of the model's shapes, so {OURS}'s are the reference."
+        return OURS, f"The folder's sample outputs do not have the model's shapes, so {OURS}'s are the reference."
     error = max(_relative_error(*pair) for pair in zip(given, computed, strict=True))
     if not error <= tolerance:
         return OURS, (
             f"The folder's sample outputs are off from {OURS}'s by {error:.1e} of their largest value (tolerance "
-            f"{tolerance:g}): they are not this file's, so {OURS}'s are the reference."
+            f"{tolerance:g}): they belong to another file, so {OURS}'s are the reference."
         )
     np.savez(cases["pruned"].expected, *given)
-    return THEIRS, f"Outputs were held against {THEIRS}, and of the dense twin, which has none, against {OURS}'s."
+    return THEIRS, f"Outputs were compared with {THEIRS}; those of the dense twin, which has no samples, with {OURS}'s."
 
 
 def _stacked(paths: Sequence[str], computed: Sequence[np.ndarray], rows: int) -> list[np.ndarray] | None:
-    """Join the samples of each output; None where they are not of the shapes that the model gives."""
+    """Join the samples of each output; None if they do not have the shapes of the model's outputs."""
     samples = [list(sample.values()) for sample in read_samples(paths)]
     if any(len(sample) != len(computed) for sample in samples):
         return None

@@ -1,4 +1,4 @@
-"""The inputs that an ONNX model is measured on: a folder's samples, or random ones of its shapes."""
+"""Choose the inputs to measure an ONNX model on: a folder's samples, or random inputs of the right shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sample = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Port:
-    """An input of the graph; a side of None is open, which a file writes as a name or not at all."""
+    """An input of the graph; None is an open dimension, which a file names or leaves out."""
 
     name: str
     dtype: np.dtype[Any]
@@ -37,7 +37,7 @@ def ports_of(graph: Any) -> list[Port]:
     for given in graph.input:
         tensor = given.type.tensor_type
         if not given.type.HasField("tensor_type"):
-            raise InputError(f"The model's input {given.name} is no tensor; such a model cannot be measured here.")
+            raise InputError(f"The model's input {given.name} is not a tensor; such a model cannot be measured.")
         sides = tuple(side.dim_value or None for side in tensor.shape.dim)
         ports.append(Port(given.name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), sides))
     return ports
@@ -53,14 +53,14 @@ def read_samples(paths: Sequence[str]) -> list[Sample]:
         except Exception as error:
             name = f"{Path(path).parent.name}/{Path(path).name}"
             raise InputError(
-                f"The sample {name} of this folder cannot be read: {first_line(error)}. Get it anew, or remove the "
-                "folder of samples: the model is measured on random inputs then."
+                f"The sample {name} of this folder cannot be read: {first_line(error)}. Get it again, or remove the "
+                "folder of samples; the model is then measured on random inputs."
             ) from error
     return samples
 
 
 def inputs_for(ports: Sequence[Port], samples: Sequence[Sample], batch: int | None) -> Inputs:
-    """Return inputs of a batch: the samples in turn, or random ones; raises InputError where they do not fit."""
+    """Return one batch of inputs: the samples in turn, or random ones; raises InputError if samples do not fit."""
     rows = _rows(ports, batch)
     if not samples:
         return _random(ports, rows)
@@ -73,18 +73,18 @@ def inputs_for(ports: Sequence[Port], samples: Sequence[Sample], batch: int | No
         ):
             want = "x".join(str(side or "?") for side in port.sides)
             raise InputError(
-                f"The samples of this folder do not fit its model: the input {port.name} is {want}, and the first "
-                f"sample of it {'x'.join(map(str, own[0].shape))}. Remove the folder sample-inputs, or give its own "
-                "model: without samples the inputs are random."
+                f"The samples of this folder do not fit its model: the input {port.name} is {want}, but its first "
+                f"sample is {'x'.join(map(str, own[0].shape))}. Remove the folder sample-inputs, or give its own "
+                "model; without samples the inputs are random."
             )
         arrays[port.name] = stacked.astype(port.dtype)
     return Inputs(arrays, rows, (f"The inputs are the folder's own samples, {min(len(samples), rows)} of them.",))
 
 
 def stack(arrays: Sequence[np.ndarray], dimensions: int, rows: int) -> np.ndarray | None:
-    """Join samples to an array of so many rows, from the first again where they run out; None where they do not fit.
+    """Join samples to an array of `rows` rows, starting over when they run out; None if they do not fit.
 
-    A sample may have come with its own dimension for the batch, or without.
+    A sample may come with or without a batch dimension.
     """
     whole = [array if array.ndim == dimensions else array[None] for array in arrays]
     if any(array.ndim != dimensions or array.shape[1:] != whole[0].shape[1:] or not len(array) for array in whole):
@@ -94,18 +94,18 @@ def stack(arrays: Sequence[np.ndarray], dimensions: int, rows: int) -> np.ndarra
 
 
 def _rows(ports: Sequence[Port], batch: int | None) -> int:
-    """Return the rows of the batch: as the file fixes them, or as asked for, or one."""
+    """Return the batch size: the one fixed in the file, else the requested one, else 1."""
     fixed = next((port.sides[0] for port in ports if port.sides and port.sides[0] is not None), None)
     if fixed is not None and batch is not None and batch != fixed:
         raise InputError(
-            f"--batch is {batch}, and this model's file fixes its batch at {fixed}. Leave --batch out, or export the "
+            f"--batch is {batch}, but this model's file fixes its batch at {fixed}. Remove --batch, or export the "
             "model with an open batch."
         )
     return fixed or batch or 1
 
 
 def _of_port(sample: Sample, port: Port, position: int, ports: int) -> np.ndarray:
-    """Find the array for an input by its name, or by its place where there are as many arrays as inputs."""
+    """Find the array for an input by name, or by position if there are as many arrays as inputs."""
     if port.name in sample:
         return sample[port.name]
     if len(sample) != ports:
@@ -124,7 +124,7 @@ def _random(ports: Sequence[Port], rows: int) -> Inputs:
         shape = [side or (1 if place else rows) for place, side in enumerate(port.sides)]
         if None in port.sides[1:]:
             shown = "x".join(str(side or "?") for side in port.sides)
-            remarks.append(f"The input {port.name} is {shown}: its open sides after the first were taken as 1.")
+            remarks.append(f"The input {port.name} is {shown}: its open dimensions after the first were set to 1.")
         whole = random.integers(0, 256 if port.dtype == np.uint8 else 2, shape)
         drawn = np.asarray(random.standard_normal(shape) if port.dtype.kind == "f" else whole)
         arrays[port.name] = drawn.astype(port.dtype)

@@ -1,8 +1,8 @@
-"""An ONNX model that came pruned, and its dense twin: the same file with every zero of its weights filled in.
+"""Write an ONNX model that arrives pruned, and its dense twin: the same file with every zero weight filled in.
 
-Both are written with nodes named as `export` names them, so that kernels find the way back to layers. The fill is
-small beside the weights of its tensor: activations keep their size however many layers there are, and no product gets
-so small that the processor slows down.
+Both files name their nodes as `export` does, so that kernels can be matched to layers. The filled-in values are small
+compared with the other weights, so activations keep their size through all layers, but not so small that the processor
+slows down (denormal numbers).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ FILL = 0.01  # of the root mean square of a tensor's other weights
 
 
 def load(path: Path) -> Any:
-    """Read an ONNX file, with weights wherever it keeps them, and every constant among the initializers."""
+    """Read an ONNX file with all its weights, and move every constant to the initializers."""
     import onnx
 
     try:
         proto = onnx.load(str(path))
-        if proto.ByteSize() < LARGE_BYTES:  # what is no model at all may still be read as an empty one
+        if proto.ByteSize() < LARGE_BYTES:  # onnx.load reads some other files as an empty model
             onnx.checker.check_model(proto)
     except Exception as error:
         raise InputError(
-            f"{path} is no ONNX model that can be read: {first_line(error)}. The file is damaged or was cut short: get "
-            "it anew."
+            f"{path} cannot be read as an ONNX model: {first_line(error)}. The file is damaged or incomplete: get it "
+            "again."
         ) from error
     graph = proto.graph
     for node in [each for each in graph.node if each.op_type == "Constant"]:
@@ -53,7 +53,7 @@ def opset(proto: Any) -> int:
 
 
 def fix_shapes(proto: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Give the graph, in place, the shapes that it has for these inputs; return those of all values that are known."""
+    """Set the graph's shapes for these inputs, in place; return the known shapes of all values."""
     import onnx
 
     for given in proto.graph.input:
@@ -75,7 +75,7 @@ def fix_shapes(proto: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[
 def write_twins(
     proto: Any, weights: Sequence[Weight], inputs: Mapping[str, np.ndarray], folder: Path
 ) -> dict[str, Exported]:
-    """Write `pruned.onnx` and `dense.onnx` with their inputs; the outputs they expect are to be written still."""
+    """Write `pruned.onnx` and `dense.onnx` with their inputs; `expect` writes the expected outputs."""
     from onnx import numpy_helper
 
     owners = {each.value: each.layer for each in weights if each.matrix is not None}
@@ -102,7 +102,7 @@ def write_twins(
 
 
 def prints_of(cases: Mapping[str, Exported]) -> Fingerprints:
-    """Name both models by their files: they are the weights and all that is done with them."""
+    """Return a hash of each model's file, which holds its weights and operations."""
     return Fingerprints(*(hashlib.sha256(_bytes(cases[name].model)).hexdigest()[:16] for name in ("dense", "pruned")))
 
 

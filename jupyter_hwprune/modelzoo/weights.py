@@ -1,4 +1,4 @@
-"""The weights of an ONNX graph: which products have one, how many zeros are in it, and what pattern those make."""
+"""Find the weights of an ONNX graph, count their zeros, and detect the zeros' pattern."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..pruning.picture import draw
 from ..pruning.weights import valid_share
 from ..report import Layer, Skipped
 
-FEWEST = 0.01  # a smaller share of zeros was not put there by pruning
-# which inputs of a product may be its weight; of the quantised ones its zero point stands two places after it
+FEWEST = 0.01  # a smaller share of zeros does not come from pruning
+# the inputs of a product that may be its weight; if quantised, its zero point is two inputs further
 SLOTS = {
     "Conv": (1,),
     "ConvTranspose": (1,),
@@ -36,7 +36,7 @@ FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "uint8")
 class Weight:
     """The weight of one product: `value` names the product's output in the file, `initializer` the tensor itself.
 
-    `matrix` is True where a weight is not zero, bool [K, taps, C]; None for one that is not read, for its `reason`.
+    `matrix` is True where a weight is not zero, bool [K, taps, C]; None if it was not read, with the `reason`.
     """
 
     layer: str
@@ -84,7 +84,7 @@ def weights_of(proto: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Weight
 
 
 def _chain(node: Any, slot: int, maker: Mapping[str, Any]) -> Iterator[tuple[Any, int]]:
-    """Walk from a product up to its weight, through what only turns it or makes floats of it."""
+    """Walk from a product up to its weight, through nodes that only transpose or dequantise it."""
     while True:
         yield node, slot
         above = maker.get(node.input[slot])
@@ -94,7 +94,7 @@ def _chain(node: Any, slot: int, maker: Mapping[str, Any]) -> Iterator[tuple[Any
 
 
 def _name(node: Any, source: str, taken: set[str]) -> str:
-    """Call a layer after the module whose weight it has, where the file still knows that, or after its node."""
+    """Name a layer after the module that owns its weight, if the file says so, else after its node."""
     module, _, own = source.rpartition(".")
     first = module if own.startswith("weight") and module else node.name or node.output[0]
     name = first.replace("::", ".").replace(",", " ")
@@ -113,7 +113,7 @@ def _weight(
     from onnx import helper
 
     dtype, last = str(array.dtype), chain[-1][0]
-    reason = None if dtype in (*FLOATS, *INTEGERS) else f"its weights are {dtype}, whose zeros are not looked for"
+    reason = None if dtype in (*FLOATS, *INTEGERS) else f"its weights are {dtype}, which are not searched for zeros"
     zero = _zero_point(*chain[-1], array, constants)
     keep = array != zero
     for each, _ in reversed(chain[1:]):
@@ -122,7 +122,7 @@ def _weight(
             keep = np.transpose(keep, axes)
     settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     if "Conv" not in node.op_type and keep.ndim != 2:
-        reason = f"its weight has {keep.ndim} dimensions: it is no one matrix"
+        reason = f"its weight has {keep.ndim} dimensions, so it is not a single matrix"
     matrix, macs = None, None
     if reason is None:
         if "Conv" not in node.op_type and bool(settings.get("transB" if slot else "transA")) == (slot == 0):
@@ -135,7 +135,7 @@ def _weight(
 
 
 def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str, Any]) -> Any:
-    """Return what stands for zero in a weight: 0 itself, or an integer for the whole tensor or for each channel."""
+    """Return the value that means zero in a weight: 0, or a zero point for the whole tensor or for each channel."""
     from onnx import helper, numpy_helper
 
     place = slot + 2
@@ -157,7 +157,7 @@ def _macs(node: Any, keep: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) ->
 
 
 def pattern_of(matrix: Tensor) -> Pattern:
-    """Recognise what every group of a weight holds: 2:4, blocks, or nothing but single zeros. bool [K, taps, C]."""
+    """Recognise the pattern of a weight's zeros: 2:4, blocks, or single zeros. bool [K, taps, C]."""
     outputs, _, inputs = matrix.shape
     pairs = NM(2, 4)
     values = matrix.to(torch.int8)

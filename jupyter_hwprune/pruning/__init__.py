@@ -1,4 +1,4 @@
-"""From a dense model to a pruned copy, with a description of every layer that was pruned and every one left dense."""
+"""Prune a copy of a dense model, and describe every layer that was pruned or left dense."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAMPLED = 1 << 16
 class Pruned:
     """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank.
 
-    `remarks` are what the user should know of this result.
+    `remarks` tell the user about this result.
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ class Pruned:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """Return a deep copy on the CPU; raises InputError for what cannot be copied, or holds NaN weights."""
+    """Return a deep copy on the CPU; raises InputError if the model cannot be copied, or holds NaN weights."""
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
     if any(
@@ -72,7 +72,7 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Name a model by its weights: of each tensor its name, shape, and up to 65,536 values spread evenly over it."""
+    """Hash a model's weights: each tensor's name, shape, and up to 65,536 values spread evenly over it."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         values = tensor.detach().cpu().flatten()
@@ -90,21 +90,21 @@ def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
 
 
 def reordered(dense: nn.Module, example: Example, pattern: Pattern, sparsity: float) -> tuple[nn.Module, str]:
-    """Return a copy that computes the same with channels in an order that suits the pattern, and what that brings.
+    """Return an equivalent copy with channels reordered to suit the pattern, and a remark on the gain.
 
-    Raises PruneError where the model's graph cannot be read.
+    Raises PruneError if the model's graph cannot be read.
     """
     assert isinstance(pattern, (NM, Block))
     model = copy.deepcopy(dense)
     permuted = permute_for(model, example, pattern, sparsity=sparsity)
     moved = [each for each in permuted if each.reason is None]
     if not moved:
-        why = next((each.reason for each in permuted), None) or "no layer reads channels that may change places"
-        return dense, f"No channels changed places for {pattern}: {why}."
+        why = next((each.reason for each in permuted), None) or "no layer reads channels that can be reordered"
+        return dense, f"No channels were reordered for {pattern}: {why}."
     total, before, after = (sum(getattr(each, what) for each in moved) for what in ("total", "before", "after"))
     return model, (
-        f"Channels changed places in {counted(len(moved), 'set')}, the function staying the same: of the magnitude "
-        f"there {pattern} keeps {after / total:.1%} instead of {before / total:.1%}."
+        f"Channels were reordered in {counted(len(moved), 'set')} without changing the model's function: {pattern} "
+        f"keeps {after / total:.1%} of the magnitude there instead of {before / total:.1%}."
     )
 
 
@@ -117,7 +117,7 @@ def plan_and_prune(
     served: Served | None = None,
     progress: Callable[[str], None] = lambda _layer: None,
 ) -> Pruned:
-    """Prune a copy of `dense` by the plan that the method makes: `sparsity` by the pattern in every layer that fits it.
+    """Prune a copy of `dense` by the method's plan: `sparsity` by the pattern in every layer that fits it.
 
     With `served`, a layer that its toolchain has no sparse kernel for stays dense. Raises as `prune` does.
     """
@@ -138,11 +138,11 @@ def prune(
     progress: Callable[[str], None] = lambda _layer: None,
     channels: Channels | None = None,
 ) -> Pruned:
-    """Prune a copy of `dense`, which stays as it is, by the plan; the method says what is worth keeping in a layer.
+    """Prune a copy of `dense`, which stays as it is, by the plan; the method ranks the weights of each layer.
 
-    `served` tells which toolchains run a layer with 2:4 weights sparsely. `channels` are those of `dense`, where they
-    were read before. Raises PruneError when the plan does not fit the model, takes nothing from it, or when a channel
-    cut cannot be proven right.
+    `served` says which toolchains run a layer with 2:4 weights sparsely. `channels` are those of `dense`, if already
+    read. Raises PruneError if the plan does not fit the model or removes nothing, or if a channel cut cannot be proven
+    right.
     """
     macs = count_macs(dense, example)
     if plan.removes_channels:
@@ -151,7 +151,7 @@ def prune(
         pruned = _with_zeros(dense, plan, method, macs, served, progress)
     if not pruned.layers:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in pruned.skipped[:4])
-        raise PruneError(f"The plan takes nothing from any layer. {reasons}. Take more, or choose another --pattern.")
+        raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
     _require_finite(pruned.model, example, f"Remove less than {plan.largest_share:.0%}.")
     return pruned
 
@@ -202,9 +202,9 @@ def adopt(
     reasons: Mapping[str, str],
     served: Served | None = None,
 ) -> Pruned:
-    """Take over `weights`, by name, that somebody else has pruned from those of `dense`, which stays as it is.
+    """Build the pruned model from `weights` (by name) pruned by another tool; `dense` stays as it is.
 
-    Raises PruneError when they hold no zeros in a layer that has kernels, or zeros in another than the given pattern.
+    Raises PruneError if no layer with kernels has zeros, or if zeros do not hold the given pattern.
     """
     macs = count_macs(dense, example)
     model = copy.deepcopy(dense)
@@ -216,8 +216,8 @@ def adopt(
     if not layers:
         named = ", ".join(weights) or "none"
         raise PruneError(
-            f"No zeros were made in a layer with kernels of its own, a Linear or a convolution (weights that changed: "
-            f"{named}), so nothing could get faster. Name such layers."
+            f"No Linear layer or convolution got zeros (weights that changed: {named}), so nothing could get faster. "
+            "Name such layers."
         )
     _require_finite(model, example, "Remove less.")
     totals = _totals(dense, model, macs, _macs_with_zeros(macs, layers))
@@ -225,7 +225,7 @@ def adopt(
 
 
 def recount(dense: nn.Module, example: Example, pruned: Pruned, served: Served | None = None) -> Pruned:
-    """Describe `pruned` again after its weights were trained; where channels were removed, nothing can have changed."""
+    """Describe `pruned` again after its weights were trained; with removed channels, nothing can have changed."""
     if pruned.keep:
         return pruned
     macs = count_macs(dense, example)
@@ -247,7 +247,7 @@ def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
 
 
 def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
-    """Give the layers `returned` their dense weights again, in a model in which pruning only zeroed weights."""
+    """Give the layers `returned` their dense weights back; for models where pruning only zeroed weights."""
     model = copy.deepcopy(pruned.model)
     names = {layer.name for layer in returned}
     gone = [layer for layer in pruned.layers if layer.name in names]
@@ -268,7 +268,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
 
 
 def weight_name(layer: Layer) -> str:
-    """Return the name of the layer's weight among the parameters; a model that is a layer itself has no name."""
+    """Return the name of the layer's weight among the parameters; if the model itself is the layer, it has no name."""
     return f"{layer.name}.weight".lstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""How much to take from each layer, by what a scan found: the division that costs the least error."""
+"""Distribute the sparsity over layers by a scan, with the smallest total error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNUSABLE = 10.0  # a layer whose outputs were not finite counts as so many times
 
 
 def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, float] = (0.0, 0.98)) -> dict[str, float]:
-    """Return each layer's sparsity, at the least sum of errors for the share `sparsity` of all their weights.
+    """Return each layer's sparsity, with the smallest sum of errors for `sparsity` over all their weights.
 
     Curves are made monotone (pool adjacent violators), read between their points as powers of the sparsity, and made
     convex; then the cheapest steps are taken, in error per weight, which is optimal for convex curves. The weights
@@ -62,9 +62,9 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
 
 
 def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
-    """Return the layers that a pattern names: shell patterns against whole module names, a module's name for all in it.
+    """Return the layers that match: shell patterns for module names, or a module's name for all layers in it.
 
-    Raises InputError for a pattern that names none, with the layers whose names come near.
+    Raises InputError for a pattern that matches none, with the most similar names.
     """
     left: set[str] = set()
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What a user gives as `--calib`, read into batches that the model runs on."""
+"""Read the user's calibration data (`--calib`) into batches that the model runs on."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _error(model: nn.Module, batch: Example) -> str | None:
 
 
 def _parted(item: Any, model: nn.Module, example: Example, name: str) -> tuple[Example, Any]:
-    """Part a batch from its labels."""
+    """Separate a batch from its labels."""
     if isinstance(item, Example):
         return item, None
     if isinstance(item, Tensor):
@@ -184,7 +184,7 @@ def _binds(model: nn.Module, values: Iterable[Any]) -> bool:
 
 @contextlib.contextmanager
 def _random_state_kept(value: Any) -> Iterator[None]:
-    """Draw from the user's data without moving on their random state, nor that of a DataLoader's own generator."""
+    """Draw from the user's data without advancing their random state or a DataLoader's generator."""
     generator = getattr(value, "generator", None)
     own = generator if isinstance(generator, torch.Generator) else None
     state = None if own is None else own.get_state()

@@ -1,4 +1,4 @@
-"""Remove whole channels with all that reads them: choose here, cut with `graph`, check with `equivalence`."""
+"""Remove whole channels and the weights that read them: choose here, cut with `graph`, check with `equivalence`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Score = Callable[[Coupled], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Channels:
-    """The sets of channels that a model can lose, and what each of their units is worth.
+    """The sets of channels that a model can lose, with a score for each unit.
 
     Read once for a model, because it takes an export. `plain` is the model in float32 and `example` its input, long
     enough to show a wrong cut; `scores` are [U] by the names of sets.
@@ -76,7 +76,7 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
     """Return a smaller copy of the dense model, proven equal to that under the mask of the removed channels.
 
     A set of channels whose removal cannot be proven is left whole, with the reason. Raises PruneError when the plan
-    names something else than sets, or when nothing can be removed.
+    names anything but sets, or if nothing can be removed.
     """
     pattern = _pattern(channels, plan)
     reasons = channels.coupled.reasons | dict(plan.reasons)

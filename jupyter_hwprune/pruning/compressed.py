@@ -1,6 +1,6 @@
-"""2:4 weights through torch's own compression, on the CPU: whether it gives them back, and how small they get.
+"""Compress 2:4 weights with torch on the CPU: check that they survive, and measure their size.
 
-torch's compressor keeps two of four whatever it is given; only the way back tells whether a weight holds the pattern.
+torch's compressor keeps two of four of any weight; only decompressing shows whether the weight held the pattern.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def compress(weight: Tensor, dtype: str) -> Compressed | None:
         try:
             values, metadata = sparse_semi_structured_from_dense_cutlass(stored)  # type: ignore[no-untyped-call]
             again = sparse_semi_structured_to_dense_cutlass(values, metadata)  # type: ignore[no-untyped-call]
-        except (RuntimeError, IndexError):  # how it refuses rows and columns that its layout cannot hold
+        except (RuntimeError, IndexError):  # raised for rows and columns that its layout cannot hold
             return None
         if not torch.equal(again, stored):
             return None

@@ -1,4 +1,4 @@
-"""What a cut did to each layer of a model."""
+"""Describe the effect of a channel cut on each layer."""
 
 from __future__ import annotations
 

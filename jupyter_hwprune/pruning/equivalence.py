@@ -1,11 +1,11 @@
-"""Is the smaller model the dense one with channels masked out? The dense model under the mask is the reference.
+"""Check that the smaller model equals the dense one with channels masked out, which is the reference.
 
 The reference is the graph that the channels were read from, run node by node with zeros for the weights of removed
-channels. A normalisation over channels is the one thing where zeros are not absence: its mean would count them. There
-the reference normalises over the channels that are left.
+channels. Only a normalisation over channels treats zeros differently from missing channels: its mean counts them.
+There, the reference normalises over the channels that are left.
 
-Both carry weights drawn at random for the proof. A model's own may hide a fault: a branch that ends in zeros, as many
-are initialised, lets anything before it pass.
+Both use random weights for the check. The model's own weights may hide a fault: a branch that ends in zeros, a common
+initialisation, hides anything before it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class MaskedDense(Interpreter):
 
     def call_function(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = super().call_function(target, args, kwargs)
-        if "_weight_norm" in str(target):  # of a row that is masked: nothing by a norm of nothing
+        if "_weight_norm" in str(target):  # a masked row divides 0 by a norm of 0
             return pytree.tree_map_only(Tensor, torch.nan_to_num, result)
         return result
 

@@ -21,7 +21,7 @@ def find_fitting(
     left_dense: Collection[str] = (),
     served: Served | None = None,
 ) -> tuple[Fitting, dict[str, str]]:
-    """Return the layers that can hold the pattern given to them by name, and for each other layer the reason.
+    """Return the layers that can hold their pattern in `patterns`, and the reason for every other layer.
 
     A weight that several layers share is the first one's, and stays whole where a layer that needs it dense reads it:
     one of `left_dense`, or an embedding. With `served`, so does a layer that its toolchain has no sparse kernel for.

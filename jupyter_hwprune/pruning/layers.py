@@ -1,4 +1,4 @@
-"""Which layers hold prunable weights, and how each weight is read as a matrix of output by input channels."""
+"""Find layers with prunable weights, and view each weight as a matrix of output by input channels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def as_matrix(weight: Tensor, layer: nn.Module) -> Tensor:
 
 
 def matrix_of(weight: Tensor, transposed_groups: int | None) -> Tensor:
-    """Do it for a weight without its layer: of a ConvTranspose of so many groups, or with None of any other."""
+    """Like `as_matrix`, without the layer: give a ConvTranspose's number of groups, or None for other layers."""
     if transposed_groups is not None:
         groups = transposed_groups
         c, k = weight.shape[0] // groups, weight.shape[1]
@@ -61,7 +61,7 @@ def matrix_of(weight: Tensor, transposed_groups: int | None) -> Tensor:
 
 
 def groups_of(layer: nn.Module) -> int:
-    """Return into how many groups the rows of `as_matrix` fall, each with inputs of its own."""
+    """Return the number of groups of rows in `as_matrix`, each with its own inputs."""
     return 1 if isinstance(layer, nn.Linear) else int(layer.groups)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,6 @@
-"""Masks from scores: `keep` is True where a weight stays. Pure functions with exact counts.
+"""Make masks from scores: `keep` is True where a weight stays. Pure functions with exact counts.
 
-Equal scores are settled by position, the first one is kept; so the same scores give the same mask everywhere.
+Of equal scores, the first position is kept; so the same scores give the same mask on every machine.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ its own pool, tens of times longer as soon as another program has one of the cor
 def keep_top(scores: Tensor, count: int) -> Tensor:
     """Keep the `count` highest of all scores, whatever their shape. [..] -> bool [..].
 
-    A sample brackets the lowest score that is kept, and only what lies within the bracket is ranked; where the sample
-    misled, everything is. The count is exact either way.
+    A sample gives bounds for the lowest kept score, and only scores within them are ranked; if the bounds are wrong,
+    all scores are ranked. The count is exact in both cases.
     """
     flat = scores.flatten()
     if count <= 0 or count >= flat.numel():
@@ -80,7 +80,7 @@ def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
 
 
 def _keep_by_comparing(groups: Tensor, keep: Tensor, n: int) -> None:
-    """Count for each weight how many of its group go before it: at the start, those that stand before it."""
+    """Count for each weight how many of its group rank higher; of equal scores, those at earlier positions."""
     size, m = groups.shape
     columns = torch.empty(m, size, dtype=groups.dtype, device=groups.device)  # each comparison reads two whole rows
     rank = torch.empty(m, size, dtype=torch.int8, device=groups.device)

@@ -1,4 +1,4 @@
-"""How to find the weights to remove: what a weight is worth, on which inputs, and how much each layer loses."""
+"""The method to choose weights to remove: the importance, its calibration inputs, and the allocation to layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .calibration import Calibration
 
 @dataclass(frozen=True)
 class Method:
-    """`dense` are names of layers to leave alone; `calibration` is there wherever the importance looks at inputs."""
+    """`dense` are names of layers to leave unpruned; `calibration` is set if the importance looks at inputs."""
 
     importance: Importance = "magnitude"
     allocation: Allocation = "uniform"
@@ -45,7 +45,7 @@ MAGNITUDE = Method()
 def calibrated(
     dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
 ) -> tuple[Calibration | None, tuple[str, ...]]:
-    """Return the inputs that the importance or the scan looks at, if they do, and what to say of them."""
+    """Return the inputs that the importance or the scan needs, if any, and remarks on them."""
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     if choice.importance == "magnitude" and not choice.allocation.startswith("sensitivity"):

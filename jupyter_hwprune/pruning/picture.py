@@ -1,4 +1,4 @@
-"""A keep mask as a small picture: density tiles, and a corner of the mask as it is.
+"""Reduce a keep mask to a small picture: density tiles, and a corner of the mask itself.
 
 Density alone cannot tell 2:4 from half of the weights removed at random; the corner can.
 """

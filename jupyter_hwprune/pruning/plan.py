@@ -1,4 +1,4 @@
-"""What goes from which layer: each layer with a pattern and a share of its own."""
+"""A plan of the weights to remove: for each layer its pattern and its share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..report import Sensitivity
 
 @dataclass(frozen=True)
 class Part:
-    """What one layer loses: `share` of its weights, of its blocks or of its channels; n:m fixes its own share."""
+    """The loss of one layer: `share` of its weights, of its blocks or of its channels; n:m fixes its own share."""
 
     pattern: Pattern
     share: float
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
-        """Each pattern once."""
+        """The patterns of all parts, each once."""
         return tuple(dict.fromkeys(part.pattern for part in self.parts.values()))
 
     @property
@@ -62,5 +62,5 @@ class Plan:
 
 
 def uniform(layers: Iterable[str], pattern: Pattern, share: float) -> dict[str, Part]:
-    """Give every layer the same part; of n:m the one that it fixes."""
+    """Give every layer the same part; n:m fixes its share."""
     return dict.fromkeys(layers, Part(pattern, pattern.sparsity if isinstance(pattern, NM) else share))

@@ -1,4 +1,4 @@
-"""Plans made by a method's allocation: the same share of every layer, all layers ranked together, or by a scan."""
+"""Make plans by a method's allocation: the same share of every layer, all layers ranked together, or by a scan."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _ranked_together(
     def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
         own = worth(weights[name], layer, statistics)
         own = block_sums(own, pattern.rows, pattern.columns) if isinstance(pattern, Block) else own
-        own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf  # its best stays, whatever the others have
+        own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf  # every layer keeps its best
         scores[name] = own
 
     unreached = visit_all(model, fitting, method, visit)

@@ -1,7 +1,7 @@
-"""Running a model from its middle: the output of what ran before stands in for it, so that it need not run again.
+"""Run a model from its middle, with stored outputs in place of the first part, so that it need not run again.
 
-A model is cut into elements, modules of which each gets what it needs from the one before and from the model's own
-inputs, such as the blocks of a transformer. That this is so is not read from the code but tried.
+A model is cut into elements: modules that each depend only on the element before and on the model's inputs, such as
+the blocks of a transformer. This is tested by running the model, not read from its code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 
 
 class Enough(BaseException):
-    """Raised in a hook where a pass has shown all that it was for; no `except Exception` of a model stops it."""
+    """Raised in a hook to end a pass early; an `except Exception` in the model cannot catch it."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The scan: each layer alone at several sparsities, all others dense, and what that does to the model."""
+"""The scan: prune each layer alone at several sparsities, all others dense, and measure the model's error."""
 
 from __future__ import annotations
 

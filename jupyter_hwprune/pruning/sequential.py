@@ -1,4 +1,4 @@
-"""Layer by layer: each gets the statistics of its inputs as the layers pruned before it leave them.
+"""Prune layer by layer: each layer gets the statistics of its inputs after the layers before it are pruned.
 
 One Gram matrix is alive at a time. A pass ends at the layer it is for, and begins with the block that holds it where
 the model can be cut into blocks: `replay` keeps what the block before gave, once for every calibration row.

@@ -1,4 +1,4 @@
-"""Which layers the target's toolchains have sparse kernels for: the pattern is half of it, the shape is the other half.
+"""Find the layers that the target's toolchains have sparse kernels for, by pattern and by shape.
 
 The rules are those of the target's row (`target.py`, `SparseKernels`).
 """
@@ -16,7 +16,7 @@ from ..core.rules import LayerFacts, SparseKernels
 
 @dataclass(frozen=True)
 class Served:
-    """The target's toolchains that may run the pattern sparsely, each with its kernels; `judge` was chosen."""
+    """The target's toolchains that may run the pattern sparsely, with their kernels; `judge` is the chosen one."""
 
     judge: str
     kernels: dict[str, SparseKernels]
@@ -24,7 +24,7 @@ class Served:
 
     @classmethod
     def of(cls, choice: Choice) -> Served | None:
-        """Return whose kernels to hold layers against; None where none of the target's toolchains runs the pattern."""
+        """Return the toolchains to check layers against; None if none of the target's runs the pattern sparsely."""
         judge = choice.judge
         known = {each.toolchain: each.kernels for each in choice.target.judges if each.kernels}
         if judge.kernels is None or choice.dtype is None or not judge.kernels.take(choice.pattern):
@@ -36,7 +36,7 @@ class Served:
         return self.kernels[self.judge].take(pattern)
 
     def reason_not_served(self, layer: nn.Module, outputs: int, inputs: int) -> str | None:
-        """Say why the judge has no sparse kernel for this layer, and who has; None where it has one."""
+        """Say why the judge has no sparse kernel for this layer, and which toolchain has; None if it has one."""
         reason = self.kernels[self.judge].why_not(self._facts(layer, outputs, inputs))
         if reason is None:
             return None

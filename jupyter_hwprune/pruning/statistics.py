@@ -1,7 +1,7 @@
-"""What a layer's inputs look like over the calibration data: their Gram matrix, or only their norms.
+"""Statistics of a layer's inputs over the calibration data: their Gram matrix, or only their norms.
 
 The columns are those of the layer's weight as `layers.as_matrix` reads it: [K, taps, C/g] flattened to [K, D]. A row is
-what one output value is the product of: for a convolution the window under one output position.
+the input of one output value: for a convolution, the window under one output position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What would change if a channel went, estimated from gradients on calibration data.
+"""Estimate the change of the loss by removing a channel, from gradients on calibration data.
 
 Removing a unit changes the loss by about the sum of w dL/dw over the weights that read it. The square of that, averaged
 over samples, is the unit's score: the squared Taylor term of Molchanov et al. 2019 (arXiv:1906.10771), which sample by
@@ -39,8 +39,9 @@ def taylor(
 
     `labels[i]` belong to `batches[i]`. The loss of (output, labels) is `loss` where the user gives one, else that of
     `task_loss`, or one that the model itself returns; without any it is the outputs' own change, see
-    `random_projection`. The model runs in evaluation mode on a copy, so frozen parameters count too and nobody's
-    gradients change. Raises InputError where there is no data or no gradient, or where outputs and labels do not fit.
+    `random_projection`. The model runs in evaluation mode on a copy, so frozen parameters count too and the
+    user's gradients stay unchanged. Raises InputError if there is no data or no gradient, or if outputs and labels do
+    not fit.
     """
     if labels is not None and len(labels) != len(batches):
         raise InputError(f"There are labels for {len(labels)} batches, and {len(batches)} batches. Give one for each.")

@@ -1,6 +1,6 @@
-"""SparseML recipes as an input: applied by SparseML itself, in its own environment, to the user's weights.
+"""Apply a SparseML recipe to the user's weights, with SparseML itself in its own environment.
 
-It prunes in one shot. Whether that made the zeros that the recipe asks for is counted, never taken for granted.
+SparseML prunes in one shot; the zeros are counted afterwards, to check that they are the ones the recipe asks for.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ..toolchains.process import Failure, Progress, call, guarded_folder, privat
 WORKER_SIDE = HERE / "_sparseml.py"
 READ_TIMEOUT_S = 60
 KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Embedding")
-"""What SparseML counts among the prunable layers, by torch's class; a subclass is one of these to it as well."""
+"""The layers that SparseML can prune, by torch's class; subclasses count too."""
 FRONT_MATTER = re.compile(r"\s*^---[^\n]*\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class RecipeRead:
-    """A recipe that was read: its text, what it is called, and whether its modifiers need to see inputs."""
+    """A recipe: its text, its name, and whether its modifiers need calibration inputs."""
 
     name: str
     text: str
@@ -47,7 +47,7 @@ class RecipeRead:
 
 @dataclass(frozen=True)
 class Applied:
-    """The pruned model, the choice with the recipe's pattern and sparsity in it, and SparseML's versions."""
+    """The pruned model, the choice with the recipe's pattern and sparsity, and SparseML's versions."""
 
     pruned: Pruned
     choice: Choice
@@ -57,7 +57,7 @@ class Applied:
 def read_recipe(source: str | Path, progress: Progress, name: str | None = None) -> RecipeRead:
     """Read a recipe from a file (YAML, or Markdown with YAML at its top) or from a text of several lines.
 
-    Raises InputError for a recipe that SparseML would not follow, or not wholly, in one shot.
+    Raises InputError for a recipe that SparseML cannot follow completely in one shot.
     """
     shown, text = _text_of(source)
     with private_folder() as folder:
@@ -74,10 +74,10 @@ def apply_recipe(
     folder: Path,
     progress: Progress,
 ) -> Applied:
-    """Have SparseML prune a copy of `dense`, and describe what it did.
+    """Prune a copy of `dense` with SparseML, and describe the result.
 
-    `calibration` is an input as the example is, or a list of those in one shape; None takes the example. Raises
-    InputError, PruneError, ExportError, and ToolchainError where the environment's process fails.
+    `calibration` is an input like the example, or a list of such inputs in one shape; None takes the example. Raises
+    InputError, PruneError, ExportError, and ToolchainError if the environment's process fails.
     """
     own = folder / "recipe"
     remarks = [f"Pruned by SparseML in one shot, by the recipe {recipe.name}: {', '.join(recipe.modifiers)}."]
@@ -106,7 +106,7 @@ def apply_recipe(
 
 
 def _text_of(source: str | Path) -> tuple[str, str]:
-    """Return what the recipe is called, and its YAML."""
+    """Return the recipe's name and its YAML text."""
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(f"The recipe is a {type(source).__name__}; it has to be the path of a file, or a YAML text.")
     if isinstance(source, str) and "\n" in source:
@@ -134,7 +134,7 @@ def _text_of(source: str | Path) -> tuple[str, str]:
 def _ask(
     action: str, text: str, folder: Path, progress: Progress, timeout_s: float, request: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Ask SparseML's environment; a recipe that is refused there is an InputError here."""
+    """Run an action in SparseML's environment; raises InputError if it refuses the recipe."""
     python = str(environments.interpreter_of("sparseml"))
     path = folder / "recipe.yaml"
     with guarded_folder():
@@ -143,8 +143,8 @@ def _ask(
     answer = call(asked, folder, progress, python=python, threads=1, timeout_s=timeout_s)
     if isinstance(answer, Failure):
         raise ToolchainError(
-            f"SparseML's environment did not get through with the recipe: {answer.reason}. See its last words; "
-            "%hwprune setup sparseml makes the environment again."
+            f"SparseML failed on the recipe: {answer.reason}. If its environment is broken, "
+            "%hwprune setup sparseml makes it again."
         )
     if "refused" in answer:
         raise InputError(answer["refused"])
@@ -152,7 +152,7 @@ def _ask(
 
 
 def _request(dense: nn.Module, folder: Path) -> dict[str, Any]:
-    """Describe the model without its class: names and kinds of modules, and which parameters are one and the same."""
+    """Describe the model without its class: names and kinds of modules, and which parameters are shared."""
     modules = {
         name: (type(module).__name__, next((kind for kind in KINDS if isinstance(module, getattr(nn, kind))), None))
         for name, module in dense.named_modules()
@@ -173,9 +173,9 @@ def _request(dense: nn.Module, folder: Path) -> dict[str, Any]:
 
 
 def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[Example], str]:
-    """Return the inputs to calibrate with, and what to say of them."""
+    """Return the calibration inputs, and a remark on them."""
     if given is None:
-        said = f"Calibrated on the example input alone ({counted(example.batch, 'row')}); --calib takes more."
+        said = f"Calibrated only on the example input ({counted(example.batch, 'row')}); --calib takes more."
         return [example], said
     batches = [Example.of(each).on_cpu() for each in (given if isinstance(given, list) else [given])]
     if not batches:
@@ -183,9 +183,7 @@ def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[E
     shapes = [[tuple(tensor.shape) for tensor in each.tensors] for each in batches]
     odd = next((shape for shape in shapes if shape != shapes[0]), None)
     if odd is not None:
-        raise InputError(
-            f"The calibration inputs differ in shape: {shapes[0]} and {odd}. Make them alike, and leave out the rest."
-        )
+        raise InputError(f"The calibration inputs differ in shape: {shapes[0]} and {odd}. Give inputs of one shape.")
     for each in batches:
         require_runs(dense, each)
     return batches, f"Calibrated on {counted(sum(each.batch for each in batches), 'row')} of the calibration inputs."
@@ -198,7 +196,7 @@ def _filled_in(
     *,
     together: bool,
 ) -> Choice:
-    """Fill in what the recipe decides: the pattern that most zeros were made in, and the share they came to."""
+    """Fill in the recipe's result: the pattern of most zeros, and the sparsity reached."""
     made: Counter[ZeroPattern] = Counter()
     for name, found in params.items():
         made[patterns[name]] += found["after"] - found["before"]
@@ -209,7 +207,7 @@ def _filled_in(
 
 
 def _elsewhere(pruned: Pruned, params: dict[str, Any], dense: nn.Module) -> list[str]:
-    """Say where the recipe made zeros that no kernel skips, and where it left nothing."""
+    """List zeros outside of layers that kernels could skip, and layers without any weight left."""
     layers = {f"{layer.name}.weight".lstrip(".") for layer in pruned.layers}
     others = [name for name, found in params.items() if name not in layers and found["after"] > found["before"]]
     emptied = [name for name, found in params.items() if found["after"] == found["size"]]
@@ -220,7 +218,7 @@ def _elsewhere(pruned: Pruned, params: dict[str, Any], dense: nn.Module) -> list
     if emptied:
         said.append(f"The recipe left no weight in {', '.join(emptied[:4])}.")
     if shared:
-        said.append(f"A weight that other layers read too was pruned for all of them: {', '.join(shared[:4])}.")
+        said.append(f"Shared weights were pruned for all layers that read them: {', '.join(shared[:4])}.")
     return said
 
 

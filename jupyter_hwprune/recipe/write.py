@@ -1,6 +1,6 @@
-"""A run as a SparseML recipe that makes the same zeros: each layer with its own sparsity, ranked by magnitude.
+"""Write a run as a SparseML recipe that makes the same zeros: each layer with its own sparsity, ranked by magnitude.
 
-SparseML's masks do not hold everything that hwprune's patterns do. What they were seen to hold (SparseML 1.8):
+SparseML's masks cannot express all of hwprune's patterns. These work (seen with SparseML 1.8):
 
 | pattern      | layers                | otherwise                                                               |
 |--------------|-----------------------|-------------------------------------------------------------------------|
@@ -36,13 +36,13 @@ MODIFIER = """  - !MagnitudePruningModifier
 
 
 def recipe_text(model: nn.Module, report: Report) -> str:
-    """Return a recipe that gives the dense model the zeros of `model`; raises InputError where none can."""
+    """Return a recipe that gives the dense model the zeros of `model`; raises InputError if no recipe can."""
     if report.request.recipe is not None:
         return _own_recipe(report)
     if not report.layers:
         raise InputError("This run left every layer dense, so there are no zeros to write a recipe for.")
     if report.omitted:
-        raise ReportError("The report left layers out, so a recipe made of it would, too.")
+        raise ReportError("The report leaves out layers, so a recipe made from it would too.")
     together: dict[tuple[str, str], list[str]] = defaultdict(list)
     for layer in report.layers:
         module = model.get_submodule(layer.name)
@@ -56,8 +56,8 @@ def _own_recipe(report: Report) -> str:
     if report.returned:
         names = ", ".join(each.name for each in report.returned[:4])
         raise InputError(
-            f"This run was pruned by a recipe, and layers got their dense weights back afterwards ({names}); the "
-            "recipe would prune those as well. Leave them out of it, or run with --keep-all."
+            f"This run was pruned by a recipe, but some layers got their dense weights back afterwards ({names}); the "
+            "recipe would prune those too. Remove them from the recipe, or run with --keep-all."
         )
     return report.request.recipe.text
 
@@ -71,12 +71,12 @@ def _lines(report: Report, together: dict[tuple[str, str], list[str]]) -> Iterab
 
 
 def _param(layer: Layer) -> str:
-    """Write a parameter as SparseML does, which puts the dot even where the model is the layer itself."""
+    """Write a parameter's name as SparseML does: with a leading dot if the model itself is the layer."""
     return f".{weight_name(layer)}" if not layer.name else weight_name(layer)
 
 
 def _sparsity(layer: Layer, module: nn.Module) -> str:
-    """Write the share of zeros so that SparseML's rounding gives back their number exactly."""
+    """Write the share of zeros so that SparseML's rounding gives exactly their number."""
     pattern = parse_pattern(layer.pattern)
     if isinstance(pattern, NM):
         return _number(pattern.sparsity)
@@ -91,15 +91,15 @@ def _sparsity(layer: Layer, module: nn.Module) -> str:
 
 
 def _number(value: float) -> str:
-    """Write a float that YAML 1.1 takes for one: it needs a point, and no exponent."""
+    """Write a number that YAML 1.1 reads as a float: with a point, and without an exponent."""
     return f"{value:.17f}".rstrip("0") if value else "0.0"
 
 
 def _mask(layer: Layer, module: nn.Module, pattern: Pattern) -> str:
     if isinstance(pattern, Channel):
         raise InputError(
-            "This run removed channels, and a SparseML recipe cannot: it zeroes weights and leaves the network as it "
-            "is. Keep the pruned model itself (run.model), or prune with unstructured or 2:4."
+            "This run removed channels, but a SparseML recipe can only zero weights. "
+            "Keep the pruned model itself (run.model), or prune with unstructured or 2:4."
         )
     if isinstance(pattern, NM):
         if not isinstance(module, nn.Linear):
@@ -109,7 +109,7 @@ def _mask(layer: Layer, module: nn.Module, pattern: Pattern) -> str:
         inputs = as_matrix(module.get_parameter("weight"), module).shape[2]
         whole = min(pattern.rows, pattern.columns) == 1 or (pattern.columns == inputs and isinstance(module, nn.Linear))
         if isinstance(module, TRANSPOSED) or not whole:
-            raise _cannot(layer, f"SparseML's blocks of {pattern} are runs of weights in memory, and not rectangles")
+            raise _cannot(layer, f"SparseML's blocks of {pattern} are runs of weights in memory, not rectangles")
         return f"[{pattern.rows}, {pattern.columns}]"
     return "unstructured"
 

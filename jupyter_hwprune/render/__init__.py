@@ -1,4 +1,4 @@
-"""A report as people see it: text, script-free HTML, a PNG, and our own MIME type for the lab extension."""
+"""Render a report as text, script-free HTML, a PNG, and our own MIME type for the lab extension."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .text import render as text
 __all__ = ["mimebundle", "summary", "text"]
 
 LIMIT_BYTES = 256 * 1024
-PNG_BYTES = 34 * 1024  # a picture travels twice, as image/png and inside the HTML, and base64 makes four bytes of three
-JSON_BYTES = (144 * 1024, 96 * 1024, 60 * 1024, 20 * 1024)  # the next one where escaping has made the page too large
+PNG_BYTES = 34 * 1024  # stored twice, as image/png and in the HTML; base64 makes three bytes four
+JSON_BYTES = (144 * 1024, 96 * 1024, 60 * 1024, 20 * 1024)  # the next one if escaping makes the page too large
 
 
 def summary(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""Bars and masks in block letters, for viewers that drop styles and pictures: GitHub's is one of them."""
+"""Draw bars and masks in block characters, for viewers that drop styles and pictures, such as GitHub's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .fit import corner_of, pool, tiles_of
 
 BAR_LETTERS = 10
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-SHADES = " ░▒▓█"  # none of a tile kept, up to a quarter, a half, three quarters, all; tiles come rounded to 1/255
-HALVES = np.array([[" ", "▄"], ["▀", "█"]])  # the upper weight kept or gone, by the lower
+SHADES = " ░▒▓█"  # share of a tile kept: none, up to 1/4, 1/2, 3/4, all; tiles are rounded to 1/255
+HALVES = np.array([[" ", "▄"], ["▀", "█"]])  # [upper weight kept][lower weight kept]
 LEGEND = "Left the density of tiles, from none kept (blank) to all (full); right a corner of the mask, two rows a line."
 MOST_LINES, MOST_TILES = 8, 32
 
 
 def bar(value: float, longest: float) -> str:
-    """Return a bar of at most ten letters; anything above nothing can be seen."""
+    """Return a bar of at most ten characters; any value above 0 is visible."""
     eighths = max(1, round(8 * BAR_LETTERS * value / longest))
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
@@ -42,7 +42,7 @@ def _tiles(picture: Picture) -> list[str]:
 
 
 def _corner(picture: Picture) -> list[str]:
-    """Two rows of weights to a line."""
+    """Draw two rows of weights per line."""
     corner = corner_of(picture)[: 2 * MOST_LINES]
     upper, lower = corner[::2], np.zeros_like(corner[::2])
     lower[: len(corner) // 2] = corner[1::2]
@@ -50,5 +50,5 @@ def _corner(picture: Picture) -> list[str]:
 
 
 def _framed(rows: list[str], lines: int) -> list[str]:
-    """Put a frame to the left and right of rows of one length, and spaces below them."""
+    """Frame rows of equal length left and right, and fill up with blank lines."""
     return [f"│{row}│" for row in rows] + [" " * (len(rows[0]) + 2)] * (lines - len(rows))

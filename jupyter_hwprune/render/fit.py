@@ -1,4 +1,4 @@
-"""Make a report small enough for a notebook: smaller pictures first, then only the costliest layers; and say so."""
+"""Make a report small enough for a notebook: with smaller pictures, then with fewer layers; list what is left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = (16, 8)  # tiles along a side, and weights along a side of the corner
 
 
 def fit(report: Report, limit_bytes: int) -> Report:
-    """Return the report, or the least reduced form of it whose JSON has at most `limit_bytes`."""
+    """Return the report, reduced only as far as its JSON needs to stay within `limit_bytes`."""
     bounded = _bounded(report)
     for smaller in _reductions(bounded):
         if len(smaller.to_json()) <= limit_bytes:
@@ -29,7 +29,7 @@ def fit(report: Report, limit_bytes: int) -> Report:
 
 
 def _bounded(report: Report) -> Report:
-    """Cut what has no bound of its own: words from the user's code and from vendors, and lists of them."""
+    """Shorten texts from the user's code and from vendors, and lists of them: their length is unlimited."""
     data = json.loads(report.to_json(), object_hook=_cut)
     data["reasons"], data["omitted"] = data["reasons"][:MOST_REASONS], data["omitted"][:MOST_REASONS]
     data["versions"] = dict(list(data["versions"].items())[:MOST_REASONS])
@@ -37,7 +37,7 @@ def _bounded(report: Report) -> Report:
 
 
 def _cut(values: dict[str, Any]) -> dict[str, Any]:
-    """Cut every string of an object but a picture's, and make it one that every encoding can carry."""
+    """Shorten every string of an object except a picture's, and replace characters that cannot be encoded."""
 
     def cut(key: str, value: Any) -> Any:
         if isinstance(value, str) and key not in {"tiles", "corner"}:
@@ -55,7 +55,7 @@ def _reductions(report: Report) -> Iterator[Report]:
         yield _with(report, [_shrink(layer, size) for layer in report.layers], said)
     smallest = [_shrink(layer, SIZES[-1]) for layer in layers]
     kept = len(layers)
-    while kept > 8:  # below that the layers themselves are too large
+    while kept > 8:  # with fewer, the layers themselves are too large
         kept //= 2
         pictures = [*smallest[:kept], *(replace(layer, picture=None) for layer in smallest[kept:])]
         yield _with(report, pictures, f"only the {kept} costliest of {len(layers)} layers have a heatmap")
@@ -74,7 +74,7 @@ def _with(report: Report, layers: list[Layer], said: str) -> Report:
 
 
 def _bare(report: Report) -> Report:
-    """Keep the findings on the whole model alone."""
+    """Keep only the findings on the whole model."""
     none = Samples((), ())
     measurement = report.measurement
     if isinstance(measurement, Timed):

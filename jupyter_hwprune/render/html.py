@@ -19,7 +19,7 @@ from . import blocks, sensitivity
 FIRST_LAYERS = 12
 MOST_LAYERS = 40  # the others are in the report
 MOST_MASKS = 4  # in letters; the picture has more
-# blue and vermilion of Okabe and Ito's palette, apart for every kind of colour vision; both carry white text
+# blue and vermilion of Okabe and Ito's palette: distinct for every kind of colour vision, readable under white text
 BADGES = {"faster": "#0072B2", "slower": "#B34700", "no measurable gain": "#5f6368", "not measured": "#5f6368"}
 GREY, BLUE = "#80868b", BADGES["faster"]
 LEFT = ' align="left" style="text-align:left"'
@@ -27,7 +27,7 @@ LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 
 
 def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> str:
-    """Return the page; `picture` is the PNG of the masks, shown below the table, and `plot` that of the scan."""
+    """Return the HTML; `picture` is the PNG of the masks, shown below the table, and `plot` the PNG of the scan."""
     said = words.words_of(report)
     parts = [_verdict(said), _facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
@@ -44,7 +44,7 @@ def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> 
 
 
 def chosen(report: Report) -> dict[str, float]:
-    """Return the share that each layer lost in the end; layers left dense are not in it."""
+    """Return each layer's final sparsity, without layers left dense."""
     return {layer.name: layer.sparsity for layer in report.layers}
 
 
@@ -55,7 +55,7 @@ def _image(png: bytes, alt: str) -> str:
 
 
 def _verdict(said: Words) -> str:
-    """Show the headline; only a verdict has a colour."""
+    """Show the headline; only a verdict is coloured."""
     colour = BADGES.get(said.badge)
     look = "border:1px solid" if colour is None else f"background:{colour};color:#fff"
     badge = f'<b style="{look};padding:2px 10px;border-radius:4px;font-size:120%">{escape(said.headline)}</b>'
@@ -113,17 +113,17 @@ def _layer(layer: Layer, said: dict[Key, str], longest: float) -> str:
 
 
 def _with_code(said: str) -> str:
-    """Escape words; what stands between backticks is code."""
+    """Escape text, and show text in backticks as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(said))
 
 
 def _unbroken(said: str) -> str:
-    """Escape what should stay on one line where styles cannot say so."""
+    """Escape text and keep it on one line without styles."""
     return escape(said).replace(" ", "&nbsp;")
 
 
 def _bars(layer: Layer, longest: float) -> str:
-    """Draw dense above pruned, to one scale over all layers; an estimate has no colour."""
+    """Draw dense above pruned, with one scale for all layers; estimates are not coloured."""
     lengths = _lengths(layer)
     if not all(lengths):
         return ""
@@ -134,14 +134,14 @@ def _bars(layer: Layer, longest: float) -> str:
 
 
 def _lengths(layer: Layer) -> tuple[float, float]:
-    """Return what the bars of dense and pruned stand for, 0 where it is not known."""
+    """Return the values of the dense and the pruned bar, 0 if unknown."""
     if layer.estimate is not None:
         return layer.estimate.dense, layer.estimate.pruned
     return layer.dense_us or 0, layer.pruned_us or 0
 
 
 def _masks(report: Report) -> str:
-    """Show the costliest layers' masks where no picture is shown, or none can be seen."""
+    """Show the costliest layers' masks in characters, for viewers without pictures."""
     drawn = [layer for layer in words.by_weight(report) if layer.picture is not None][:MOST_MASKS]
     whose = "the masks" if len(drawn) == len(report.layers) else f"the masks of the {len(drawn)} costliest layers"
     shown = "\n\n".join(escape(blocks.mask(layer)) for layer in drawn)

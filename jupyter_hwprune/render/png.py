@@ -1,4 +1,4 @@
-"""The masks as a picture: for each layer its density tiles, and the true mask's corner magnified beside them."""
+"""Draw the masks as a picture: each layer's density tiles, next to a magnified corner of its mask."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CELL_INCH = (3.5, 1.85)  # one layer: tiles, corner and their captions
 HEAD_INCH = 0.8
 TITLE_PT = 108  # over the characters of a line: the size at which they fill an inch of width
 INK, PAPER, FAINT = "#1b1b1b", "#ffffff", "#6b6b6b"
-DENSITY = "cividis"  # reads the same with every kind of colour vision
+DENSITY = "cividis"  # readable with every kind of colour vision
 KEPT, GONE = "#fde737", "#00224e"  # that map's two ends
 
 
 def render(report: Report, most_bytes: int) -> bytes | None:
-    """Return a PNG of at most `most_bytes`, with fewer layers where all would be too large; None where none fits."""
+    """Return a PNG of at most `most_bytes`, with fewer layers if needed; None if not even one fits."""
     drawn = [layer for layer in words.by_weight(report) if layer.picture is not None]
     shown = min(len(drawn), MOST_LAYERS)
     while shown:
@@ -33,7 +33,7 @@ def render(report: Report, most_bytes: int) -> bytes | None:
 
 
 def _draw(report: Report, layers: list[Layer], total: int) -> bytes:
-    # Figure and canvas by themselves: pyplot would start a backend and join the user's open figures
+    # use Figure and canvas directly: pyplot would start a backend and add to the user's open figures
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -118,7 +118,7 @@ def _write(figure: Any, y: float, said: str, size: float, *, bold: bool) -> None
 
 
 def _compact(figure: Any) -> bytes:
-    """Save with a palette: the picture has few colours, and a notebook carries it twice."""
+    """Save with a palette: the picture has few colours, and a notebook stores it twice."""
     from PIL import Image
 
     raw = io.BytesIO()

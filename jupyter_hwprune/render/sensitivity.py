@@ -1,4 +1,4 @@
-"""What a scan found, as a picture and as a table: each layer's error by its sparsity, and the sparsity chosen."""
+"""Show a scan as a picture and a table: each layer's error by sparsity, and the chosen sparsity."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ MEASURES = {"output error": "error of the outputs (mean square, relative)", "sco
 
 @dataclass(frozen=True)
 class Line:
-    """One layer as it is drawn: `rank` is its place among the most sensitive, None for the grey ones."""
+    """One drawn layer: `rank` is its place among the most sensitive, None for grey lines."""
 
     layer: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     chosen: tuple[float, float] | None
-    broken: float | None  # the least sparsity at which the error was no number
+    broken: float | None  # the lowest sparsity at which the error was not finite
     rank: int | None
 
 
@@ -78,7 +78,7 @@ def picture(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None)
 
 
 def table(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -> str:
-    """Return the same as script-free HTML: a row a layer, the most sensitive first, a column a sparsity."""
+    """Return a script-free HTML table: a row per layer, the most sensitive first, a column per sparsity."""
     curves = by_sensitivity(sensitivity)
     common = Counter(round(100 * point.sparsity) for curve in curves for point in curve.points)
     levels = sorted(level for level, _ in common.most_common(MOST_LEVELS))
@@ -100,13 +100,13 @@ def table(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -
 
 
 def said(sensitivity: Sensitivity) -> str:
-    """Say what the scan rests on."""
+    """Describe the data and the passes of the scan."""
     rows = "the user's score" if sensitivity.rows is None else f"{counted(sensitivity.rows, 'row')} of calibration data"
     return f"{rows}, {sensitivity.passes:,} passes"
 
 
 def by_sensitivity(sensitivity: Sensitivity) -> list[Curve]:
-    """Return the curves, the one with the largest mean error first; what is no number is worse than all others."""
+    """Return the curves, the largest mean error first; an error that is not finite counts as the worst."""
 
     def badness(curve: Curve) -> tuple[int, float]:
         errors = [point.error for point in curve.points if point.error is not None]
@@ -116,7 +116,7 @@ def by_sensitivity(sensitivity: Sensitivity) -> list[Curve]:
 
 
 def plotted(sensitivity: Sensitivity, chosen: Mapping[str, float]) -> Plot:
-    """Reduce a scan to what is drawn."""
+    """Reduce a scan to the lines to draw."""
     errors = sorted(p.error for c in sensitivity.curves for p in c.points if p.error is not None and p.error > 0)
     high = errors[-1] if errors else 1.0
     middle_low = errors[len(errors) // 20] if errors else high
@@ -142,7 +142,7 @@ def _reduced(curve: Curve, rank: int | None, chosen: float | None, floor: float 
 
 
 def _on_line(points: Sequence[tuple[float, float]], at: float, floor: float | None) -> float:
-    """Return the height of a drawn line; left of its first point it falls with the square, as small errors do."""
+    """Return the height of a line; before its first point, it falls with the square, as small errors do."""
     if at <= points[0][0]:
         height = points[0][1] * (at / points[0][0]) ** 2 if points[0][0] else 0.0
         return max(height, floor or 0.0)
@@ -188,7 +188,7 @@ def _line(axes: Any, line: Line, plot: Plot, *, curved: bool) -> None:
 
 
 def _names(axes: Any, plot: Plot) -> None:
-    """Write each name beside its line's end, moved apart where two would meet, the upper line's above."""
+    """Write each name next to its line's end, in the order of the lines, and move overlapping names apart."""
     span = (lambda y: math.log(max(y, plot.low) / plot.low)) if plot.log else (lambda y: y - plot.low)
     full = span(plot.high)
     ends = []
@@ -216,7 +216,7 @@ def _names(axes: Any, plot: Plot) -> None:
 
 
 def _apart(wanted: Sequence[float]) -> list[float]:
-    """Move places, given in rising order, as little upwards as keeps them GAP apart; then down again from the top."""
+    """Move positions, in rising order, up until they are GAP apart, then down to stay below the top."""
     places: list[float] = []
     for want in wanted:
         places.append(max(want, places[-1] + GAP) if places else max(want, 0.0))
@@ -228,7 +228,7 @@ def _apart(wanted: Sequence[float]) -> list[float]:
 
 
 def _shared(names: Sequence[str]) -> int:
-    """Return the length of the modules' names that all layers begin with: they say nothing in a narrow margin."""
+    """Return the length of the module prefix that all layers share; a narrow margin has no room for it."""
     if max(map(len, names)) <= NAME_WIDTH:
         return 0
     same = 0

@@ -1,4 +1,4 @@
-"""Words laid out for a terminal, and rows as an HTML table without a script."""
+"""Wrap text for a terminal, and make rows an HTML table without scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INDENT = " " * 15
 
 
 def wrapped(said: str, first: str, rest: str) -> list[str]:
-    """Lay words out for the terminal that they are written to; a line to type stays whole at its hyphens."""
+    """Wrap text to the width of the terminal; never break a line to type at its hyphens."""
     width = terminal_width() - 2
     return textwrap.wrap(said, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 

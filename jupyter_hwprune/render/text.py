@@ -1,4 +1,4 @@
-"""A report for a terminal: no colours, nothing that a plain log would garble, and as wide as the terminal is."""
+"""Render a report for a terminal: without colours, safe in a plain log, and as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..report import Report, words
 from ..report.words import Key, Words
 from ..report.words.numbers import UNKNOWN
 
-WIDTH = 120  # of a notebook's page, and the most of a terminal's that is used
+WIDTH = 120  # of a notebook's page, and the most that is used of a terminal
 NARROWEST, ROOMY = 40, 60
 LAYERS = 20
 COLUMNS: tuple[Key, ...] = ("weight", "removed", "macs", "time", "valid", "used", "faster", "kernel")
 SHORT = {"removed": "sparse", "time, µs": "µs", "faster": "speed"}
-DISPENSABLE = ("weight", "macs", "kernel", "removed", "time")  # in this order, where the terminal is narrow
+DISPENSABLE = ("weight", "macs", "kernel", "removed", "time")  # the columns that a narrow terminal drops, in this order
 ENOUGH = 24  # columns left for the kernel's name, which comes last and may be cut
 
 
 def render(report: Report, width: int | None = None) -> str:
-    """Return the report in lines of at most `width` characters, None for the terminal's own."""
+    """Return the report in lines of at most `width` characters; None takes the terminal's width."""
     most = (width or terminal_width()) - 2
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
@@ -38,9 +38,9 @@ def render(report: Report, width: int | None = None) -> str:
 
 
 def terminal_width() -> int:
-    """Return the width of the terminal that is written to; a notebook's page, a pipe and a log have a fixed one.
+    """Return the width of the terminal; a notebook, a pipe and a log have a fixed width.
 
-    The terminal itself is asked: the variable COLUMNS, which shutil believes first, outlives a resized window.
+    This asks the terminal itself: shutil prefers the variable COLUMNS, which is stale after a window is resized.
     """
     try:
         own = os.get_terminal_size(sys.stdout.fileno()).columns
@@ -76,7 +76,7 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
 
 
 def _columns(rows: list[dict[str, str]], most: int) -> list[str]:
-    """Lay the rows out, without what can be done without where they would not fit."""
+    """Lay the rows out, and drop the least important columns until they fit."""
     shown = list(rows[0])
     widths = {name: max(len(row[name]) for row in rows) for name in shown}
     gap = "  "
@@ -93,7 +93,7 @@ def _columns(rows: list[dict[str, str]], most: int) -> list[str]:
 
 
 def _short(key: Key, cell: str) -> str:
-    """Return a cell as narrow as it can be; - where one of its sides was not measured."""
+    """Return a cell as narrow as possible; - if either of its values was not measured."""
     if key in {"macs", "time"} and UNKNOWN in cell:
         return "-"
     if key in {"weight", "macs", "time"}:

@@ -1,7 +1,7 @@
-"""What a run found, as frozen data: the one thing that the magics, the renderers and the lab extension share.
+"""The result of a run as frozen data, which the magics, the renderers and the lab extension share.
 
-Every number rests on an `Evidence`; a number that was not measured is `None`, never 0.
-Times carry their unit in their name: `_ms` for a whole batch through the model, `_us` for one layer of it.
+Every number has an `Evidence`; a number that was not measured is `None`, never 0.
+Names of times end in their unit: `_ms` for a batch through the whole model, `_us` for one layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..core.errors import ReportError, first_line
 from . import codec, words
 
 SCHEMA_VERSION = 5
-OLDER_VERSION = 4  # its reports are read too, as what they would be in this version
+OLDER_VERSION = 4  # its reports are read too, and converted to this version
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
@@ -28,10 +28,10 @@ EvidenceKind = Literal["measured", "simulated kernels", "compiler-estimate", "co
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a number rests on.
+    """The source of a number.
 
-    `measured` names the device it was measured on, `unavailable` says why and what would cure it. `simulated kernels`
-    really ran on the device it names, on weights that somebody made sparse at random.
+    `measured` names the device it was measured on; `unavailable` gives the reason and the cure. `simulated kernels` ran
+    on the named device, with weights made sparse at random.
     """
 
     kind: EvidenceKind
@@ -42,7 +42,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Samples:
-    """Raw samples, one a round, each the mean time of one call in that round's block of calls."""
+    """Raw samples, one per round: the mean time of a call in that round's block of calls."""
 
     wall_ms: tuple[float, ...]
     cpu_ms: tuple[float, ...]
@@ -52,8 +52,8 @@ class Samples:
 class Comparison:
     """How many times faster the pruned side is, with the bootstrap 95 % interval.
 
-    `noise_floor` is how far the same dense model, compiled a second time, came out from itself (0.02 is 2 %):
-    a verdict other than "no measurable gain" needs an interval that clears it.
+    `noise_floor` is the difference between two compilations of the same dense model (0.02 is 2 %). A verdict other than
+    "no measurable gain" needs an interval beyond it.
     """
 
     speedup: float | None
@@ -72,7 +72,7 @@ NOT_COMPARED = Comparison(None, None, None, None, "not measured")
 
 @dataclass(frozen=True)
 class Launch:
-    """How one model's kernels were started, and what a run takes where Python starts them one by one."""
+    """How one model's kernels were launched, and the time of a run if Python launches them one by one."""
 
     way: str
     eager_ms: float | None
@@ -82,7 +82,7 @@ class Launch:
 class Timed:
     """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
 
-    The launches are those of an accelerator; a CPU's toolchain has none to tell of.
+    Only accelerators have launches.
     """
 
     evidence: Evidence
@@ -100,9 +100,9 @@ class Timed:
 
 @dataclass(frozen=True)
 class Estimated:
-    """What a compiler's own cost model says of both models, for one batch: never a verdict, never beside a time.
+    """A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
 
-    `evidence.device` names the compiler and the chip that it compiled for.
+    `evidence.device` names the compiler and the chip it compiled for.
     """
 
     evidence: Evidence
@@ -117,13 +117,13 @@ class Estimated:
 
     @property
     def ratio(self) -> float:
-        """How many times less the pruned model takes, by that cost model."""
+        """The dense cost divided by the pruned cost."""
         return self.dense / self.pruned
 
 
 @dataclass(frozen=True)
 class Untimed:
-    """Neither timed nor estimated: compiled only, or not even that, for the reason that the evidence gives."""
+    """Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason."""
 
     evidence: Evidence
     kind: Literal["untimed"] = "untimed"
@@ -134,7 +134,7 @@ Measurement = Timed | Estimated | Untimed
 
 @dataclass(frozen=True)
 class Footprint:
-    """What the compiled models take, in bytes, as their compiler wrote them."""
+    """The sizes of the compiled models' files, in bytes."""
 
     dense_bytes: int
     pruned_bytes: int
@@ -142,10 +142,10 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The dense model with another of the target's toolchains: what a pruned model has to beat that needs its own.
+    """The dense model with another of the target's toolchains, which a pruned model in a special runtime has to beat.
 
-    It ran in processes of its own before and after the others, on the same clock; `speed` is the pruned model's against
-    it, and its noise floor is what those two times differed by.
+    It ran in separate processes `before` and `after` the candidates, on the same clock. `speed` compares the pruned
+    model with it; its noise floor is the difference between the two times.
     """
 
     toolchain: str
@@ -158,9 +158,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Picture:
-    """A keep mask, small: the density of tiles and a corner of the mask itself, both row by row in base64.
+    """A small picture of a keep mask: the density of tiles, and a corner of the mask, both row by row in base64.
 
-    `tiles` holds a byte a tile (255 = all kept); `corner` a bit a weight (1 = kept), each row padded to whole bytes.
+    `tiles` has one byte per tile (255 = all kept); `corner` one bit per weight (1 = kept), each row padded to whole
+    bytes.
     """
 
     rows: int
@@ -184,7 +185,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What torch's own 2:4 compression of a weight takes: the values kept, and two bits of metadata for each."""
+    """The size of a weight in torch's own 2:4 compression: the kept values, and two bits of metadata for each."""
 
     dense_bytes: int
     compressed_bytes: int
@@ -192,7 +193,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Counters:
-    """A profiler's hardware counters for the layer's kernels: operations with the chip's sparsity on, and off."""
+    """Hardware counters for the layer's kernels: the operations with the chip's sparsity feature on, and off."""
 
     sparse: float
     dense: float
@@ -200,9 +201,9 @@ class Counters:
 
 @dataclass(frozen=True)
 class Utilization:
-    """The layer's dense arithmetic by the time it took, as a share of the core's peak, where a toolchain tells.
+    """The layer's dense arithmetic divided by its time, as a share of the core's peak, if the toolchain reports it.
 
-    What is far above 1 left arithmetic out.
+    A value far above 1 means that the kernel skipped arithmetic.
     """
 
     dense: float | None
@@ -211,7 +212,7 @@ class Utilization:
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """What a compiler's cost model says of one layer, in the unit of the whole model's estimate."""
+    """A compiler's cost estimate of one layer, in the unit of the whole model's estimate."""
 
     dense: float
     pruned: float
@@ -222,14 +223,14 @@ class Layer:
     """One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (None).
 
     valid: the weights hold the pattern (`valid_groups` is the share of its groups that do);
-    used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels;
-    speed: what the layer's own kernel gained, by the same rule as the whole model's verdict.
-    `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked;
-    `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model;
-    `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output
-    (about its mean, where the layer has a bias that makes up for that);
-    `evidence` is what its times, kernels and estimate rest on, None where it has none of them.
-    In JSON a layer has no field for what is not known of it.
+    used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels;
+    speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict.
+    `served_by` are the target's toolchains with a sparse kernel for this layer, None if not checked;
+    `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured;
+    `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about
+    the mean, if the layer has a bias that corrects the mean);
+    `evidence` is the source of its times, kernels and estimate, None if it has none of them.
+    In JSON, a layer leaves out the fields that are unknown.
     """
 
     OMITS_DEFAULTS: ClassVar[bool] = True
@@ -264,7 +265,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A layer with weights that was left dense, and why."""
+    """A layer with weights that was left dense, with the reason."""
 
     name: str
     kind: str
@@ -274,9 +275,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Returned:
-    """A layer that was pruned, gained nothing by it, and has its dense weights again; with the evidence for that.
+    """A pruned layer that gained nothing and got its dense weights back, with the evidence.
 
-    `rows` is the height of the matrix that it multiplied (batch times tokens), `speed` of that layer alone.
+    `rows` is the height of its input matrix (batch times tokens); `speed` is the timing of this layer alone.
     """
 
     name: str
@@ -305,7 +306,7 @@ class OtherKernels:
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """The largest difference to the outputs of the reference, relative to their largest magnitude."""
+    """The largest difference from the reference's outputs, relative to their largest magnitude."""
 
     dense_error: float
     pruned_error: float
@@ -315,19 +316,19 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class EnergyOf:
-    """One model's energy: of one run (a whole batch), in all and above the idle device, and the mean power."""
+    """One model's energy per run (a whole batch), in total and above idle, and its average power."""
 
     total_mj: float
     above_idle_mj: float
     average_mw: float
-    windows_mj: tuple[float, ...]  # the total of each window, by its runs: their spread is the error
+    windows_mj: tuple[float, ...]  # per run, for each window; their spread is the error
     window_s: float
     runs: int
 
 
 @dataclass(frozen=True)
 class Energy:
-    """What the device's own energy counter said, over windows of seconds, dense and pruned in turn."""
+    """The device's own energy counter over windows of seconds, dense and pruned in turn."""
 
     evidence: Evidence
     idle_mw: float | None
@@ -337,7 +338,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class Scores:
-    """The user's own score of the dense and of the pruned model, higher is better."""
+    """The user's score of the dense and of the pruned model, higher is better."""
 
     expression: str
     dense: float
@@ -346,10 +347,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Point:
-    """What removing the share `sparsity` of one layer alone does to the model.
+    """The error of the model after removing the share `sparsity` of one layer alone.
 
-    `error`: mean squared difference of the outputs over their mean square, or the dense score minus the score;
-    None where an output or the score was not finite.
+    `error`: the mean squared difference of the outputs over their mean square, or the dense score minus the score;
+    None if an output or the score was not finite.
     """
 
     sparsity: float
@@ -358,7 +359,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One layer's points, by rising sparsity; its weights go in groups of `group` (a block, a channel)."""
+    """One layer's points, by rising sparsity; weights are removed in groups of `group` (a block, a channel)."""
 
     layer: str
     weights: int
@@ -368,7 +369,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What a scan found with `passes` passes over `rows` rows of the calibration data (None: with a score)."""
+    """The result of a scan: `passes` passes over `rows` rows of the calibration data (None: scored by the user)."""
 
     measure: Literal["output error", "score"]
     curves: tuple[Curve, ...]
@@ -378,7 +379,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The SparseML recipe that pruned the model: what it was called there, and its text."""
+    """The SparseML recipe that pruned the model: the name used for it, and its text."""
 
     name: str
     text: str
@@ -386,11 +387,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with every default filled in; `calib` None where the example itself was looked at.
+    """The user's request, with every default filled in; `calib` is None if the example was used for calibration.
 
-    `on_host` is whether the device is the CPU of the machine that compiles, whose threads then count; `dtype` is what
-    both models run in.
-    It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
+    `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
+    type of both models. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
     """
 
     model: str
@@ -417,7 +417,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Which weights went in and which came out, so that reports of one pruning on two machines can be told."""
+    """Hashes of the dense and the pruned weights, to match reports of the same pruning from two machines."""
 
     dense: str
     pruned: str
@@ -433,15 +433,15 @@ class Machine:
 
 
 def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
-    """Return the fastest dense model among the baselines, None where none was timed."""
+    """Return the fastest baseline; None if none was timed."""
     timed = [each for each in baselines if each.dense_ms is not None and each.speed.speedup is not None]
     return min(timed, key=lambda each: each.dense_ms or 0.0, default=None)
 
 
 def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
-    """Return the comparison that decides: with the same toolchain's dense model, or with a faster one elsewhere.
+    """Return the comparison that decides the verdict: with the toolchain's own dense model, or a faster baseline.
 
-    A runtime that a user would not otherwise need has to beat those that they have.
+    A runtime that is only needed for sparsity has to beat the ones that users already have.
     """
     if not isinstance(measurement, Timed):
         return NOT_COMPARED
@@ -464,7 +464,7 @@ class Report:
     other_kernels: OtherKernels | None
     measurement: Measurement
     energy: Energy | None
-    counters: Evidence | None  # what the layers' hardware counters rest on
+    counters: Evidence | None  # the source of the layers' hardware counters
     check: OutputCheck | None
     scores: Scores | None
     reasons: tuple[str, ...]
@@ -494,12 +494,12 @@ class Report:
         return best_baseline(self.baselines)
 
     def to_json(self) -> str:
-        """Return the report as JSON, with its words for those who only draw it; `from_json` makes these anew."""
+        """Return the report as JSON, with its words for viewers; `from_json` ignores the words."""
         data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}
         return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON; raises ReportError where the file cannot be written."""
+        """Write the report as JSON; raises ReportError if the file cannot be written."""
         try:
             Path(path).write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
@@ -507,7 +507,7 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Read what `save` wrote; raises ReportError for a file that is not there, damaged, or of another version."""
+        """Read a file that `save` wrote; raises ReportError if it is missing, damaged, or of another version."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -516,18 +516,18 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read what `to_json` wrote; raises ReportError when it is damaged or of another schema version."""
+        """Read text that `to_json` wrote; raises ReportError if it is damaged or of another schema version."""
         try:
             data = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
-            raise ReportError(f"This is no report: it is not JSON ({first_line(error)}).") from None
+            raise ReportError(f"This is not a report: it is not JSON ({first_line(error)}).") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version == OLDER_VERSION:
             data = _from_older(data)
         elif version != SCHEMA_VERSION:
             raise ReportError(
-                f"This report has schema version {str(version)[:20]}; this package reads version {SCHEMA_VERSION}, "
-                f"and {OLDER_VERSION} as well. "
+                f"This report has schema version {str(version)[:20]}; this package reads versions "
+                f"{OLDER_VERSION} and {SCHEMA_VERSION}. "
                 "Install the jupyter-hwprune that wrote it, or make the report again."
             )
         data.pop("words", None)
@@ -536,7 +536,7 @@ class Report:
 
 
 def _from_older(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a report of version 4, which had one kind of measurement, as one of this version."""
+    """Convert a report of version 4, which had one kind of measurement, to this version."""
     found = data.get("measurement")
     if isinstance(found, dict):
         timed = found.get("dense_ms") is not None

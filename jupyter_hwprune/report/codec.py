@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain data and back, strictly: a value of the wrong type is damage, nothing to convert."""
+"""Convert frozen dataclasses to plain data and back; a value of the wrong type is an error and is not converted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def unstructure(value: Any) -> dict[str, Any]:
 
 
 def structure(data: Any, kind: type) -> Any:
-    """Build a `kind` from plain data; raises ReportError that says what is wrong, and where."""
+    """Build a `kind` from plain data; raises ReportError with the fault and its place."""
     import cattrs
 
     try:
@@ -26,7 +26,7 @@ def structure(data: Any, kind: type) -> Any:
 
 
 def omits_defaults(kind: Any) -> bool:
-    """Whether a class's fields are left out where they hold their default: of what there are hundreds."""
+    """Say whether a class leaves out fields that hold their default, to save space where there are hundreds."""
     return bool(getattr(kind, "OMITS_DEFAULTS", False))
 
 
@@ -39,7 +39,7 @@ def _converter() -> Any:
     converter.register_unstructure_hook_factory(
         omits_defaults, lambda kind: make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
     )
-    for kind in (bool, int, float, str):  # as cattrs comes, int("3") and str(None) would pass for good values
+    for kind in (bool, int, float, str):  # by default, cattrs would accept int("3") and str(None)
         converter.register_structure_hook(kind, _exactly)
     lists = converter.get_structure_hook
 
@@ -58,7 +58,7 @@ def _converter() -> Any:
 
 
 def _say(error: BaseException, kind: type | None) -> str:
-    """Put one fault in words: our own where they are, else those of cattrs."""
+    """Describe one fault: in our own words if the error has them, else in those of cattrs."""
     from cattrs.v import format_exception
 
     return str(error) if isinstance(error, (ValueError, TypeError)) else format_exception(error, kind)
@@ -71,6 +71,6 @@ def _is_tuple(kind: Any) -> bool:
 def _exactly(value: Any, kind: Any) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
         if kind is float and not math.isfinite(value):
-            raise ValueError(f"{value} is no measurement")
+            raise ValueError(f"{value} is not a finite number")
         return kind(value)
     raise TypeError(f"{str(value)[:40]!r} is not of type {kind.__name__}")

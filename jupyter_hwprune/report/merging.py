@@ -1,4 +1,4 @@
-"""Two halves of one report: pruned and scored here, timed on the machine that has the chip."""
+"""Merge two reports of one pruning: one pruned and scored here, the other timed on the machine with the chip."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ SAME = (
 
 
 def merge(one: Report, other: Report) -> Report:
-    """Return the timed report of the two, with what only the other has: the score, the pictures, the user's names.
+    """Return the timed report, completed from the other: the score, the pictures, the user's names.
 
-    Raises InputError unless both are of the same weights and the same request, and exactly one was timed.
+    Raises InputError unless both have the same weights and the same request, and exactly one was timed.
     """
     timed, rest = (one, other) if one.timed else (other, one)
     if (one.timed is None) == (other.timed is None):
         which = "Neither report is" if one.timed is None else "Both reports are"
-        raise InputError(f"{which} timed; merging joins one that is with one of the same pruning that is not.")
+        raise InputError(f"{which} timed; give one timed report and one that is not, of the same pruning.")
     for name in SAME:
         mine, theirs = getattr(timed.request, name), getattr(rest.request, name)
         if mine != theirs:
-            raise InputError(f"These are reports of two runs: --{name} is {mine} in one and {theirs} in the other.")
+            raise InputError(f"These are reports of different runs: --{name} is {mine} in one, {theirs} in the other.")
     if timed.fingerprints.dense != rest.fingerprints.dense:
         raise InputError(
-            f"These are reports of two models: their weights are not the same ({timed.fingerprints.dense} and "
+            f"These reports are of different models: the weights differ ({timed.fingerprints.dense} and "
             f"{rest.fingerprints.dense}). Save the model's state_dict here and load it there, then run the line again."
         )
     known = {} if _pruned_otherwise(timed, rest) else {layer.name: layer for layer in rest.layers}
@@ -48,28 +48,28 @@ def merge(one: Report, other: Report) -> Report:
 
 
 def _pruned_otherwise(timed: Report, rest: Report) -> bool:
-    """Whether the two runs chose other weights, for no layer that one of them made dense again explains it."""
+    """Say whether the two runs removed different weights, not counting layers that one of them made dense again."""
     return timed.fingerprints.pruned != rest.fingerprints.pruned and not timed.returned and not rest.returned
 
 
 def _remarks(timed: Report, rest: Report) -> Iterator[str]:
-    """Say what of the other report is left out, and why."""
+    """Say which parts of the other report are left out, and why."""
     if rest.measurement.kind == "estimated":
         ratio = f"{rest.measurement.ratio:.2f}x"
-        yield f"The other report's estimate ({ratio}) is left out: an estimate does not stand beside times."
+        yield f"The other report's estimate ({ratio}) is left out: estimates and times cannot be compared."
     differs = timed.fingerprints.pruned != rest.fingerprints.pruned
     if _pruned_otherwise(timed, rest):
         yield (
-            "The two runs removed different weights of the same model, though the same was asked for "
-            f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}): other calibration inputs, training or "
-            "another version of torch can do that. All here is of the model that was timed; to time the other, save "
-            "its pruned weights and load them there."
+            "The two runs removed different weights of the same model, although the request was the same "
+            f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}). Different calibration inputs, training or "
+            "versions of torch can cause that. This report shows the timed model; to time the other one, save its "
+            "pruned weights and load them there."
         )
     if differs and timed.scores is None and rest.scores is not None:
         dense = len(timed.returned) + len(rest.returned)
         why = f": {counted(dense, 'layer')} went back to dense in one of the two runs" if dense else ""
         yield (
-            f"The score taken elsewhere ({rest.scores.pruned:.4g}) is of a model with other layers pruned, so it is "
+            f"The other report's score ({rest.scores.pruned:.4g}) is of a model with different layers pruned, so it is "
             f"left out{why}."
         )
 

@@ -1,1 +1,1 @@
-"""A report put together, with the reasons for its verdict."""
+"""Build a report, with the reasons for its verdict."""

@@ -1,4 +1,4 @@
-"""A report put together: what was asked for, what became of the layers, and what the judge found."""
+"""Build a report from the request, the pruned layers and the judge's findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .reasons import cliff, explain
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user called things, and asked for beside the choice."""
+    """The user's names for the inputs, and the requests that `Choice` does not hold."""
 
     model: str
     input: str | None
@@ -71,7 +71,7 @@ def report_of_run(
 
 
 def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
-    """Return the request as it was settled; `asked` are those of its fields that the choice does not know."""
+    """Return the request with all defaults filled in; `asked` are the fields that `Choice` does not hold."""
     return Request(
         model=model,
         target=choice.target.name,
@@ -88,7 +88,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
 
 
 def compose(choice: Choice, request: Request, findings: Findings, **found: Any) -> Report:
-    """Return the report; `found` are those of its fields that are neither the target's nor the findings'."""
+    """Return the report; `found` are the fields that come from neither the target nor the findings."""
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=request,

@@ -1,4 +1,4 @@
-"""Why the verdict is what it is, in plain sentences that each rest on a number of the report."""
+"""Explain the verdict in plain sentences, each based on a number in the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..report import Layer, Returned, Scores, Totals, best_baseline, deciding
 
 LAUNCH_BOUND = 1.3
 CLIFF = 0.9  # of the dense score
-MANY_DEPTHWISE = 4  # one layer in so many
+MANY_DEPTHWISE = 4  # at least one layer in four
 
 
 def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
 
 
 def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
-    """Say of a model that came pruned what its kernels did; there is no other pattern to advise."""
+    """Explain the kernels of a model that arrived already pruned; there is no other pattern to advise."""
     return (
         *_kernels(choice, found),
         *_dense_among_sparse(choice, found),
@@ -44,14 +44,13 @@ def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
 
 
 def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
-    """Name the cliff where a score fell over it."""
+    """Warn if the score fell below the accuracy cliff."""
     if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
         return ()
     said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
     if trained:
-        return (f"{said}, for all its training after. Train longer, prune in more --steps, or remove less.",)
-    said += " with no training after"
-    return (f"{said}. Train the pruned copy, its zeros held, or remove less.",)
+        return (f"{said}, even after training. Train longer, prune in more --steps, or remove less.",)
+    return (f"{said} without training. Train the pruned copy with its zeros held, or remove less.",)
 
 
 def _kernels(choice: Choice, found: Findings) -> list[str]:
@@ -62,22 +61,20 @@ def _kernels(choice: Choice, found: Findings) -> list[str]:
     dense = [layer for layer in seen if not layer.used]
     toolchain = choice.judge.toolchain
     of_all = (
-        f"all {len(seen)}"
-        if len(seen) == len(found.layers)
-        else f"the {len(seen)} of {len(found.layers)} that it showed"
+        f"all {len(seen)}" if len(seen) == len(found.layers) else f"the {len(seen)} of {len(found.layers)} reported"
     )
     if len(dense) == len(seen):
         said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
-        return [f"{said}: they multiply every zero, so {choice.pattern} cannot buy time with it."]
+        return [f"{said}: they multiply every zero, so {choice.pattern} saves no time."]
     said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(found.layers)} pruned layers"
     untold = len(found.layers) - len(seen)
     if untold:
-        return [f"{said}; of {untold} more its kernels' names and utilisation do not tell."]
+        return [f"{said}; for {untold} more, kernel names and utilisation do not show it."]
     return [f"{said}."]
 
 
 def _dense_among_sparse(choice: Choice, found: Findings) -> list[str]:
-    """Name the layers whose zeros a dense kernel multiplied where others had a sparse one."""
+    """Name the layers that ran a dense kernel while others ran a sparse one."""
     offered = {offer.pattern for offer in choice.judge.offers}
     if choice.pattern not in offered or not any(layer.used for layer in found.layers):
         return []
@@ -85,19 +82,19 @@ def _dense_among_sparse(choice: Choice, found: Findings) -> list[str]:
     for layer in found.layers:
         if layer.used is False:
             kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
-    return [f"Dense all the same: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
+    return [f"Still dense: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
 
 
 def _slower_sparse(choice: Choice, found: Findings) -> list[str]:
-    """Name the layers that lost by their sparse kernel."""
+    """Name the layers that a sparse kernel made slower."""
     if isinstance(choice.pattern, Channel):
         return []
     slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
-    return [f"Slower by its sparse kernel than by the dense one: {_named(slower)}."] if slower else []
+    return [f"Slower with the sparse kernel than with the dense one: {_named(slower)}."] if slower else []
 
 
 def _advice(choice: Choice, found: Findings) -> list[str]:
-    """Advise against zeros that need a runtime of their own where they do not pay, or are least likely to."""
+    """Advise whole channels if single zeros, which need a special runtime, do not pay or are unlikely to."""
     if not choice.judge.against or not isinstance(choice.pattern, Unstructured):
         return []
     decided = deciding(found.measurement, found.baselines)
@@ -113,30 +110,30 @@ def _advice(choice: Choice, found: Findings) -> list[str]:
     if len(depthwise) * MANY_DEPTHWISE < len(found.layers):
         return []
     said = f"{counted(len(depthwise), 'layer')} of {len(found.layers)} are depthwise, which {choice.judge.toolchain}"
-    return [f"{said} runs dense: such networks gain least by zeros. Compare whole channels: {line}."]
+    return [f"{said} runs dense: such networks gain least from zeros. Compare whole channels: {line}."]
 
 
 def _returned(choice: Choice, pruned: Pruned) -> list[str]:
-    """Say what became of the layers that gained nothing by their zeros."""
+    """Name the layers that gained nothing and are dense again."""
     if not pruned.returned:
         return []
     of = len(pruned.returned) + len(pruned.layers)
     names = _named([layer.name for layer in pruned.returned])
-    said = f"{counted(len(pruned.returned), 'layer')} of {of} earned nothing by {choice.pattern}"
-    return [f"{said}; dense weights again in {names}."]
+    said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
+    return [f"{said} and got dense weights back: {names}."]
 
 
 def _counters(found: Findings) -> list[str]:
-    """Hold the kernels' names against what the hardware counted."""
+    """Compare the kernels' names with the hardware counters."""
     both = [layer for layer in found.layers if layer.used is not None and layer.counters is not None]
-    astray = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
-    if astray:
-        return [f"The hardware counters contradict the kernels' names in {_named(astray)}: trust the counters."]
+    wrong = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
+    if wrong:
+        return [f"The hardware counters contradict the kernels' names in {_named(wrong)}: trust the counters."]
     return [f"The hardware counters agree with the kernels' names in all {len(both)} layers."] if both else []
 
 
 def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
-    """Warn of layers whose sparse kernels run and seldom gain, which can be known before anything is measured."""
+    """Warn of layers whose sparse kernels seldom gain; this is known before measuring."""
     if choice.judge.kernels is None:
         return []
     names = served(pruned.layers, choice)
@@ -157,18 +154,18 @@ def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
 
 
 def _launches(found: Findings) -> list[str]:
-    """Say what Python costs that starts the kernels one by one: it can hide all that a kernel gains."""
+    """Give the cost of launching kernels one by one from Python, which can hide the gain of a kernel."""
     timed = found.timed
     launch = timed and timed.pruned_launch
     if not timed or not launch or launch.eager_ms is None or launch.eager_ms < LAUNCH_BOUND * timed.pruned_ms:
         return []
     times = launch.eager_ms / timed.pruned_ms
-    said = f"Started kernel by kernel it takes {times:.1f}x as long, and launches hide the kernels"
-    return [f"{said}: start it as it was timed here, by {launch.way}."]
+    said = f"Launched kernel by kernel, the model takes {times:.1f}x as long, and launches hide the kernels' gain"
+    return [f"{said}. Launch it as it was timed here, by {launch.way}."]
 
 
 def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> list[str]:
-    """Set the measured gain beside the arithmetic that is gone, where that arithmetic really is gone."""
+    """Compare the measured gain with the arithmetic that removed channels save."""
     speedup = found.timed and found.timed.comparison.speedup
     if not isinstance(choice.pattern, Channel) or speedup is None or not (totals.macs and totals.pruned_macs):
         return []
@@ -180,13 +177,13 @@ def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> list[str]:
 
 
 def _rules(choice: Choice, found: Findings) -> list[str]:
-    """Hold the pattern, and the layers as they are now, against the target's own rules."""
+    """Check the pattern and the pruned layers against the target's rules."""
     target, pattern = choice.target, choice.pattern
     offered = [offer.pattern for offer in choice.judge.offers]
     if isinstance(pattern, Unstructured) and pattern not in offered:
         return [f"On {target.chip}, {choice.judge.toolchain} skips no single weights; use --pattern {offered[0]}."]
     if isinstance(pattern, (NM, Block)) and all(isinstance(each, Channel) for each in offered):
-        return [f"{target.chip} has no use for {pattern}; whole channels pay there: --pattern {offered[0]}."]
+        return [f"{target.chip} gains nothing from {pattern}; remove whole channels: --pattern {offered[0]}."]
     said = [target.finding] if isinstance(pattern, Block) and target.finding is not None else []
     for rule in target.rules:
         broken = [layer.name for layer in found.layers if _breaks(rule, layer, pattern)]
@@ -200,7 +197,7 @@ def _rules(choice: Choice, found: Findings) -> list[str]:
 
 
 def _breaks(rule: Rule, layer: Layer, pattern: Pattern) -> bool:
-    """Say whether a layer breaks a rule by what was pruned; where channels go, one that keeps its own is not blamed."""
+    """Say whether pruning made a layer break a rule; ignore layers that keep their channels when others lose some."""
     before, after = (LayerFacts.of_weight(layer.kind, shape) for shape in (layer.shape, layer.pruned_shape))
     if isinstance(pattern, Channel) and before.outputs == after.outputs:
         return False

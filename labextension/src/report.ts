@@ -1,9 +1,9 @@
 /** Made from report.schema.json by `npm run types`: change jupyter_hwprune/report.py instead. */
 
 /**
- * What a run found, as frozen data: the one thing that the magics, the renderers and the lab extension share.
+ * The result of a run as frozen data, which the magics, the renderers and the lab extension share.
  *
- * Every number rests on an `Evidence`; a number that was not measured is `null`, never 0. Times carry their unit in their name: `_ms` for a whole batch through the model, `_us` for one layer of it.
+ * Every number has an `Evidence`; a number that was not measured is `null`, never 0. Names of times end in their unit: `_ms` for a batch through the whole model, `_us` for one layer.
  */
 export interface Report {
   created: string;
@@ -34,9 +34,9 @@ export interface Report {
   words: Words | null;
 }
 /**
- * What was asked for, with every default filled in; `calib` null where the example itself was looked at.
+ * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is whether the device is the CPU of the machine that compiles, whose threads then count; `dtype` is what both models run in. It was pruned in `steps`, after each of which a fine-tune step ran where there was one.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
  */
 export interface Request {
   model: string;
@@ -61,7 +61,7 @@ export interface Request {
   steps: number;
 }
 /**
- * The SparseML recipe that pruned the model: what it was called there, and its text.
+ * The SparseML recipe that pruned the model: the name used for it, and its text.
  */
 export interface Recipe {
   name: string;
@@ -76,7 +76,7 @@ export interface Totals {
 /**
  * One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (null).
  *
- * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  a kernel ran that profits from it: a sparse kernel, or a dense one over fewer channels; speed: what the layer's own kernel gained, by the same rule as the whole model's verdict. `served_by` are the target's toolchains that have a kernel for the pattern in this layer, where that was asked; `alone` is what the layer gained by itself on its own input of `rows` rows, before it was let into the model; `error` is what its output lost on the calibration inputs, the squared difference relative to the squared output (about its mean, where the layer has a bias that makes up for that); `evidence` is what its times, kernels and estimate rest on, null where it has none of them. In JSON a layer has no field for what is not known of it.
+ * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels; speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict. `served_by` are the target's toolchains with a sparse kernel for this layer, null if not checked; `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured; `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about the mean, if the layer has a bias that corrects the mean); `evidence` is the source of its times, kernels and estimate, null if it has none of them. In JSON, a layer leaves out the fields that are unknown.
  */
 export interface Layer {
   name: string;
@@ -107,9 +107,9 @@ export interface Layer {
   estimate?: LayerEstimate | null;
 }
 /**
- * A keep mask, small: the density of tiles and a corner of the mask itself, both row by row in base64.
+ * A small picture of a keep mask: the density of tiles, and a corner of the mask, both row by row in base64.
  *
- * `tiles` holds a byte a tile (255 = all kept); `corner` a bit a weight (1 = kept), each row padded to whole bytes.
+ * `tiles` has one byte per tile (255 = all kept); `corner` one bit per weight (1 = kept), each row padded to whole bytes.
  */
 export interface Picture {
   rows: number;
@@ -124,7 +124,7 @@ export interface Picture {
 /**
  * How many times faster the pruned side is, with the bootstrap 95 % interval.
  *
- * `noise_floor` is how far the same dense model, compiled a second time, came out from itself (0.02 is 2 %): a verdict other than "no measurable gain" needs an interval that clears it.
+ * `noise_floor` is the difference between two compilations of the same dense model (0.02 is 2 %). A verdict other than "no measurable gain" needs an interval beyond it.
  */
 export interface Comparison {
   speedup: number | null;
@@ -134,37 +134,37 @@ export interface Comparison {
   verdict: 'faster' | 'slower' | 'no measurable gain' | 'not measured';
 }
 /**
- * The layer's dense arithmetic by the time it took, as a share of the core's peak, where a toolchain tells.
+ * The layer's dense arithmetic divided by its time, as a share of the core's peak, if the toolchain reports it.
  *
- * What is far above 1 left arithmetic out.
+ * A value far above 1 means that the kernel skipped arithmetic.
  */
 export interface Utilization {
   dense: number | null;
   pruned: number | null;
 }
 /**
- * What torch's own 2:4 compression of a weight takes: the values kept, and two bits of metadata for each.
+ * The size of a weight in torch's own 2:4 compression: the kept values, and two bits of metadata for each.
  */
 export interface Compressed {
   dense_bytes: number;
   compressed_bytes: number;
 }
 /**
- * A profiler's hardware counters for the layer's kernels: operations with the chip's sparsity on, and off.
+ * Hardware counters for the layer's kernels: the operations with the chip's sparsity feature on, and off.
  */
 export interface Counters {
   sparse: number;
   dense: number;
 }
 /**
- * What a compiler's cost model says of one layer, in the unit of the whole model's estimate.
+ * A compiler's cost estimate of one layer, in the unit of the whole model's estimate.
  */
 export interface LayerEstimate {
   dense: number;
   pruned: number;
 }
 /**
- * A layer with weights that was left dense, and why.
+ * A layer with weights that was left dense, with the reason.
  */
 export interface Skipped {
   name: string;
@@ -173,9 +173,9 @@ export interface Skipped {
   reason: string;
 }
 /**
- * A layer that was pruned, gained nothing by it, and has its dense weights again; with the evidence for that.
+ * A pruned layer that gained nothing and got its dense weights back, with the evidence.
  *
- * `rows` is the height of the matrix that it multiplied (batch times tokens), `speed` of that layer alone.
+ * `rows` is the height of its input matrix (batch times tokens); `speed` is the timing of this layer alone.
  */
 export interface Returned {
   name: string;
@@ -195,7 +195,7 @@ export interface OtherKernels {
 /**
  * Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
  *
- * The launches are those of an accelerator; a CPU's toolchain has none to tell of.
+ * Only accelerators have launches.
  */
 export interface Timed {
   evidence: Evidence;
@@ -211,9 +211,9 @@ export interface Timed {
   kind: 'timed';
 }
 /**
- * What a number rests on.
+ * The source of a number.
  *
- * `measured` names the device it was measured on, `unavailable` says why and what would cure it. `simulated kernels` really ran on the device it names, on weights that somebody made sparse at random.
+ * `measured` names the device it was measured on; `unavailable` gives the reason and the cure. `simulated kernels` ran on the named device, with weights made sparse at random.
  */
 export interface Evidence {
   kind: 'measured' | 'simulated kernels' | 'compiler-estimate' | 'compiled' | 'unavailable';
@@ -222,23 +222,23 @@ export interface Evidence {
   cure: string | null;
 }
 /**
- * Raw samples, one a round, each the mean time of one call in that round's block of calls.
+ * Raw samples, one per round: the mean time of a call in that round's block of calls.
  */
 export interface Samples {
   wall_ms: number[];
   cpu_ms: number[];
 }
 /**
- * How one model's kernels were started, and what a run takes where Python starts them one by one.
+ * How one model's kernels were launched, and the time of a run if Python launches them one by one.
  */
 export interface Launch {
   way: string;
   eager_ms: number | null;
 }
 /**
- * What a compiler's own cost model says of both models, for one batch: never a verdict, never beside a time.
+ * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip that it compiled for.
+ * `evidence.device` names the compiler and the chip it compiled for.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -248,14 +248,14 @@ export interface Estimated {
   kind: 'estimated';
 }
 /**
- * Neither timed nor estimated: compiled only, or not even that, for the reason that the evidence gives.
+ * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
  */
 export interface Untimed {
   evidence: Evidence;
   kind: 'untimed';
 }
 /**
- * What the device's own energy counter said, over windows of seconds, dense and pruned in turn.
+ * The device's own energy counter over windows of seconds, dense and pruned in turn.
  */
 export interface Energy {
   evidence: Evidence;
@@ -264,7 +264,7 @@ export interface Energy {
   pruned: EnergyOf | null;
 }
 /**
- * One model's energy: of one run (a whole batch), in all and above the idle device, and the mean power.
+ * One model's energy per run (a whole batch), in total and above idle, and its average power.
  */
 export interface EnergyOf {
   total_mj: number;
@@ -275,7 +275,7 @@ export interface EnergyOf {
   runs: number;
 }
 /**
- * The largest difference to the outputs of the reference, relative to their largest magnitude.
+ * The largest difference from the reference's outputs, relative to their largest magnitude.
  */
 export interface OutputCheck {
   dense_error: number;
@@ -284,7 +284,7 @@ export interface OutputCheck {
   reference: string;
 }
 /**
- * The user's own score of the dense and of the pruned model, higher is better.
+ * The user's score of the dense and of the pruned model, higher is better.
  */
 export interface Scores {
   expression: string;
@@ -299,16 +299,16 @@ export interface Machine {
   load_1min: number | null;
 }
 /**
- * Which weights went in and which came out, so that reports of one pruning on two machines can be told.
+ * Hashes of the dense and the pruned weights, to match reports of the same pruning from two machines.
  */
 export interface Fingerprints {
   dense: string;
   pruned: string;
 }
 /**
- * The dense model with another of the target's toolchains: what a pruned model has to beat that needs its own.
+ * The dense model with another of the target's toolchains, which a pruned model in a special runtime has to beat.
  *
- * It ran in processes of its own before and after the others, on the same clock; `speed` is the pruned model's against it, and its noise floor is what those two times differed by.
+ * It ran in separate processes `before` and `after` the candidates, on the same clock. `speed` compares the pruned model with it; its noise floor is the difference between the two times.
  */
 export interface Baseline {
   toolchain: string;
@@ -319,7 +319,7 @@ export interface Baseline {
   speed: Comparison;
 }
 /**
- * What a scan found with `passes` passes over `rows` rows of the calibration data (null: with a score).
+ * The result of a scan: `passes` passes over `rows` rows of the calibration data (null: scored by the user).
  */
 export interface Sensitivity {
   measure: 'output error' | 'score';
@@ -328,7 +328,7 @@ export interface Sensitivity {
   passes: number;
 }
 /**
- * One layer's points, by rising sparsity; its weights go in groups of `group` (a block, a channel).
+ * One layer's points, by rising sparsity; weights are removed in groups of `group` (a block, a channel).
  */
 export interface Curve {
   layer: string;
@@ -337,25 +337,25 @@ export interface Curve {
   group: number;
 }
 /**
- * What removing the share `sparsity` of one layer alone does to the model.
+ * The error of the model after removing the share `sparsity` of one layer alone.
  *
- * `error`: mean squared difference of the outputs over their mean square, or the dense score minus the score; null where an output or the score was not finite.
+ * `error`: the mean squared difference of the outputs over their mean square, or the dense score minus the score; null if an output or the score was not finite.
  */
 export interface Point {
   sparsity: number;
   error: number | null;
 }
 /**
- * What the compiled models take, in bytes, as their compiler wrote them.
+ * The sizes of the compiled models' files, in bytes.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
 }
 /**
- * All that a report says beside its own texts.
+ * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of the headline; `interval` stands beside a verdict. `columns` are what is said of the layers, and `notes` what a reader of that table has to know.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table.
  */
 export interface Words {
   title: string;
@@ -369,7 +369,7 @@ export interface Words {
   left_dense: string[];
 }
 /**
- * What is said under a name; `evidence` is what the headline rests on, all else what the model kept and lost.
+ * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.
  */
 export interface Fact {
   name: string;
@@ -377,7 +377,7 @@ export interface Fact {
   evidence: boolean;
 }
 /**
- * What is said of each layer under one head, in the order of the report's layers; "" is nothing to say.
+ * One column of the layer table: a cell for each of the report's layers in order; "" is an empty cell.
  */
 export interface Column {
   key:

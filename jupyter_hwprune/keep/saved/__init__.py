@@ -1,9 +1,9 @@
-"""A run as a folder without code in it: the weights, the zeros as bits, and a list of contents in JSON.
+"""Save a run as a folder without code: the weights, the zeros as bits, and a list of contents in JSON.
 
 | file                | holds                                                                                    |
 |---------------------|------------------------------------------------------------------------------------------|
-| weights.safetensors | the pruned model's state, tensors with several names once                                |
-| masks.safetensors   | of each weight that holds zeros which of it are kept: a bit a weight, 1 = kept           |
+| weights.safetensors | the pruned model's state; a tensor with several names is stored once                     |
+| masks.safetensors   | the mask of each layer with zeros, one bit per weight, 1 = kept                          |
 | contents.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
 """
 
@@ -42,7 +42,7 @@ class File:
 
 @dataclass(frozen=True)
 class Contents:
-    """The description in the folder; `package` is the version of this package that wrote it."""
+    """The list of contents; `package` is the version of this package that wrote it."""
 
     package: str
     structure: Structure
@@ -50,14 +50,14 @@ class Contents:
 
 
 def save(folder: str | Path, model: nn.Module, report: Report, structure: Structure | None) -> None:
-    """Write the folder beside its place, and move it there when it is whole.
+    """Write to a temporary folder next to the target, and move it there when it is complete.
 
-    Raises InputError where it cannot be written, or where something else is there.
+    Raises InputError if it cannot be written, or if something else is there.
     """
     if structure is None:
         raise InputError(
-            "This run removed single positions inside its weights, and no whole rows and columns of them, which the "
-            "contents cannot say. Keep the model itself: torch.save(run.model, path)."
+            "This run removed single positions inside its weights, not whole rows and columns, and the saved format "
+            "cannot describe that. Keep the model itself: torch.save(run.model, path)."
         )
     _require_as_reported(model, report, structure)
     target = Path(folder).expanduser().absolute()
@@ -68,7 +68,7 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
         _write(aside, WEIGHTS, _state(model))
         _write(aside, MASKS, _masks(model, report))
         (aside / CONTENTS).write_text(_contents_text(aside, report, structure), encoding="utf-8")
-        for name in (WEIGHTS, MASKS):  # which safetensors writes for this user's eyes only
+        for name in (WEIGHTS, MASKS):  # safetensors makes them readable by this user only
             (aside / name).chmod((aside / CONTENTS).stat().st_mode)
         _move(aside, target)
     except _failures() as error:
@@ -81,7 +81,7 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
 
 
 def _require_free(target: Path) -> None:
-    """Refuse a place that holds anything else than an earlier run, which may be replaced."""
+    """Refuse a place that holds anything but an earlier run, which may be replaced."""
     try:
         if not target.exists():
             return
@@ -90,11 +90,11 @@ def _require_free(target: Path) -> None:
             return
     except (OSError, ReportError) as error:
         raise InputError(f"The run cannot be saved in {target}: {first_line(error)}. Choose another folder.") from None
-    raise InputError(f"{target} holds other files than a saved run, which stay as they are. Choose another folder.")
+    raise InputError(f"{target} holds files that are not a saved run; they stay as they are. Choose another folder.")
 
 
 def _require_as_reported(model: nn.Module, report: Report, structure: Structure) -> None:
-    """Refuse a model that was changed since in a way that makes the report untrue."""
+    """Refuse a model that was changed so that the report is no longer true."""
     own = dict(named_tensors(model))
     odd = [name for name, dims in structure.tensors.items() if name not in own or own[name].shape != dims.pruned_shape]
     if not odd:
@@ -105,9 +105,9 @@ def _require_as_reported(model: nn.Module, report: Report, structure: Structure)
         ]
     if odd:
         raise InputError(
-            f"The model is not the one that the report describes any more ({', '.join(odd[:4])}): its zeros or its "
-            "shapes have gone since, as in training that does not hold them. Run it again, with the training as the "
-            "cell under %%hwprune, or as finetune=."
+            f"The report no longer describes the model ({', '.join(odd[:4])}): its zeros or shapes have changed, "
+            "for example by training without holding the zeros. Run it again, with the training as the cell under "
+            "%%hwprune, or as finetune=."
         )
 
 
@@ -118,7 +118,7 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
-    """Return of each weight that was zeroed the bits of its mask. -> uint8 [weights / 8, rounded up]."""
+    """Return the mask of each pruned weight as bits. -> uint8 [weights / 8, rounded up]."""
     kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in _zeroed(report)}
     return {name: torch.from_numpy(np.packbits(keep)) for name, keep in kept.items()}
 
@@ -152,7 +152,7 @@ def _digest(content: Any) -> str:
 
 
 def _move(aside: Path, target: Path) -> None:
-    """Put the folder in its place; an earlier run there goes only once this one has taken it."""
+    """Move the folder to its place; delete an earlier run there only after that."""
     if not target.exists():
         aside.rename(target)
         return
@@ -176,7 +176,7 @@ def read(folder: str | Path) -> tuple[Contents, Report]:
             "that wrote it, or save the run again."
         )
     content = data.get("content")
-    if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # also where a number was changed
+    if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # detects any change, even of a number
         raise _damaged(folder, CONTENTS, "its content is not what its checksum says")
     report = Report.from_json(json.dumps(content.pop("report", None)))
     try:
@@ -196,7 +196,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, CONTENTS, f"it is larger than {LARGEST_CONTENTS_BYTES >> 20} MiB")
     try:
         data = json.loads(raw)
-        _digest(data)  # what is nested too deep to be written was no run of ours
+        _digest(data)  # data nested too deep to write again is not one of our runs
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
     if not isinstance(data, dict):
@@ -205,20 +205,20 @@ def _read_json(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: str | Path, name: str, why: str) -> ReportError:
-    return ReportError(f"The saved run in {folder} is damaged: of {name}, {why}. Copy it again, or save the run again.")
+    return ReportError(f"The saved run in {folder} is damaged: in {name}, {why}. Copy it again, or save the run again.")
 
 
 def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_saved_weights: bool) -> None:
-    """Make the dense `model` the pruned one in place: with the weights that were saved, or its own under the masks.
+    """Turn the dense `model` into the pruned one in place, with the saved weights, or with its own under the masks.
 
-    Raises InputError where it does not fit, and ReportError for a damaged file.
+    Raises InputError if it does not fit, and ReportError if a file is damaged.
     """
     unlike = misfits(model, contents.structure)
     if unlike:
         more = f", and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise InputError(
-            f"This model is not of the kind that was pruned: {'; '.join(unlike[:3])}{more}. Give the dense model as it "
-            "was then, built by the same code with the same sizes."
+            f"This model does not match the one that was pruned: {'; '.join(unlike[:3])}{more}. Give the dense model "
+            "as it was then, built by the same code with the same sizes."
         )
     cut(model, contents.structure)
     if with_saved_weights:
@@ -244,7 +244,7 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
 
 @contextlib.contextmanager
 def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
-    """Open a file of tensors once its size and its checksum are those of contents.json."""
+    """Open a file of tensors after checking its size and its checksum against contents.json."""
     from safetensors import safe_open
 
     path = Path(folder).expanduser() / name

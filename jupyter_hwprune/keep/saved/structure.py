@@ -1,4 +1,4 @@
-"""What a pruned network has less of than the dense one, as plain data, and the same cut made in another one."""
+"""Describe which positions a pruned network lacks, as plain data, and make the same cut in another network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Dims:
-    """A tensor's dense shape, and of each dimension the positions kept; None where none of it was removed."""
+    """A tensor's dense shape, and the kept positions of each dimension; None if nothing was removed."""
 
     shape: tuple[int, ...]
     kept: tuple[tuple[int, ...] | None, ...] | None = None
@@ -26,7 +26,7 @@ class Dims:
             if kept is None:
                 continue
             if not kept or kept[0] < 0 or kept[-1] >= size or any(a >= b for a, b in pairwise(kept)):
-                raise ValueError(f"positions kept of {size} are to be at least one, within them, and ascending")
+                raise ValueError(f"kept positions out of {size} must be at least one, in range, and ascending")
 
     @property
     def pruned_shape(self) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ class Dims:
         return tuple(size if own is None else len(own) for size, own in zip(self.shape, kept, strict=True))
 
     def of(self, dense: Tensor) -> Tensor:
-        """Take what is kept of a dense tensor."""
+        """Return the kept positions of a dense tensor."""
         for dim, kept in enumerate(self.kept or ()):
             if kept is not None:
                 dense = dense.index_select(dim, torch.tensor(kept, device=dense.device))
@@ -43,7 +43,7 @@ class Dims:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A module's own count that follows its shapes, such as a number of heads; a single number is a tuple of one."""
+    """A count in a module that depends on its shapes, such as a number of heads; one number is a tuple of one."""
 
     module: str
     name: str
@@ -53,7 +53,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Structure:
-    """Every tensor of the state by name; the counts that differ; of tensors with several names, their first."""
+    """Every tensor of the state by name; the counts that differ; the first name of tensors with several names."""
 
     tensors: dict[str, Dims]
     attributes: tuple[Attribute, ...] = ()
@@ -61,7 +61,7 @@ class Structure:
 
 
 def structure_of(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Structure | None:
-    """Describe a cut by its masks `keep`; None where what was kept is no grid of positions along each dimension."""
+    """Describe a cut by its masks `keep`; None if the kept positions do not form a grid along the dimensions."""
     persistent = dense.state_dict().keys()
     tensors = {}
     for name, tensor in named_tensors(dense):
@@ -85,7 +85,7 @@ def _grid(mask: Tensor) -> Dims | None:
 
 
 def _changed(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[Attribute]:
-    """Yield the counts that differ in modules which hold tensors that were cut, themselves or further down."""
+    """Yield the counts that differ in modules that hold cut tensors, directly or in submodules."""
     around = {name[:end] for name in keep for end, letter in enumerate(name) if letter == "."} | {""}
     for name, module in dense.named_modules():
         if name not in around or not keep:
@@ -112,14 +112,14 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def shared_names(model: nn.Module) -> dict[str, str]:
-    """Return for each further name of a parameter or buffer its first."""
+    """Map every further name of a parameter or buffer to its first name."""
     first: dict[int, str] = {}
     named = [(name, first.setdefault(id(tensor), name)) for name, tensor in named_tensors(model)]
     return {name: other for name, other in named if name != other}
 
 
 def misfits(model: nn.Module, structure: Structure) -> list[str]:
-    """Say what of a dense model is not as the structure's was: nothing where the cut can be made in it."""
+    """List the differences between a model and the structure's dense model; empty if the cut fits."""
     own = dict(named_tensors(model))
     said = [f"it has no {name}" for name in structure.tensors if name not in own]
     said += [f"{name} was not there" for name in model.state_dict() if name in own and name not in structure.tensors]
@@ -139,7 +139,7 @@ def misfits(model: nn.Module, structure: Structure) -> list[str]:
 
 
 def cut(model: nn.Module, structure: Structure) -> None:
-    """Make the cut in a dense model that fits, in place; tied tensors that are cut alike stay tied."""
+    """Make the cut in place in a dense model that fits; tied tensors with the same cut stay tied."""
     made: dict[tuple[int, Dims], Tensor] = {}
     originals = list(named_tensors(model))  # held, so that their ids stay their own
     for name, original in originals:

@@ -1,7 +1,7 @@
-"""Training along: pruning in steps, and after each of them the user's own fine-tune step on the pruned copy.
+"""Prune in steps, and run the user's fine-tune step on the pruned copy after each.
 
-Every step is given a new copy, and what was removed stays removed: zeros are held while the user trains, and removed
-channels are put back as zeros before the next cut is chosen, so that its share is that of the dense model's channels.
+Every step gets a new copy, and removed weights stay removed: zeros are held while the user trains. Removed channels are
+put back as zeros before the next cut, so that every share counts from the dense model's channels.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .schedule import Stage
 
 Finetune = Callable[[nn.Module], Any]
 PruneStep = Callable[[nn.Module, Pattern, float], Pruned]
-"""A model, a pattern, and the share of the dense model to remove: the model pruned, which itself stays as it is."""
+"""Takes a model, a pattern, and the share of the dense model to remove; returns a pruned copy."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The user's own model, which stays as it is, what they call it, and its dense copy on the CPU.
+    """The user's own model, which stays as it is, its name, and its dense copy on the CPU.
 
-    `start` is what is pruned: that copy, or one whose channels stand in another order.
+    `start` is the model to prune: that copy, or one with reordered channels.
     """
 
     own: nn.Module
@@ -44,10 +44,10 @@ class Subject:
 def train_along(
     subject: Subject, stages: tuple[Stage, ...], prune_step: PruneStep, finetune: Finetune, progress: Progress
 ) -> Pruned:
-    """Prune by the stages, each from the weights that the one before was trained to, and train after each.
+    """Prune and train in stages, each from the weights that the stage before trained.
 
-    The layers are described as the last step pruned them. Raises InputError when the fine-tune step trains another
-    model, changes this one's structure, or diverges, and whatever the fine-tune step raises.
+    The result describes the layers after the last pruning step. Raises InputError if the fine-tune step trains another
+    model, changes this one's structure, or diverges; errors of the fine-tune step itself pass through.
     """
     pruned: Pruned | None = None
     model, keep = subject.start, dict[str, Tensor]()
@@ -59,7 +59,7 @@ def train_along(
         except PruneError:
             if number == len(stages):
                 raise
-            continue  # so small a share is no whole channel yet, or no whole block
+            continue  # so far, the share is less than one channel or block
         if found is not None:
             pruned, keep = found
             model = pruned.model
@@ -97,7 +97,7 @@ def _zeros_further(
 
 
 def _mark(weight: Tensor) -> float:
-    """Return a value that ranks above zero, and below all others; float32 must not take it for a denormal one."""
+    """Return a value that ranks above zero and below all other weights, but is not a denormal float32."""
     own = torch.finfo(weight.dtype)
     return max(own.tiny * own.eps, torch.finfo(torch.float32).tiny)
 
@@ -105,7 +105,7 @@ def _mark(weight: Tensor) -> float:
 def _channels_further(
     dense: nn.Module, model: nn.Module, keep: Mapping[str, Tensor], stage: Stage, prune_step: PruneStep
 ) -> tuple[Pruned, dict[str, Tensor]] | None:
-    """Remove more channels; None where the ranking would bring one back, so that nothing more can go yet."""
+    """Remove more channels; None if the ranking would bring one back, so that this stage removes nothing."""
     pruned = prune_step(_in_dense_shape(dense, model, keep), stage.pattern, stage.sparsity)
     further = all(name in pruned.keep and not bool((pruned.keep[name] & ~mask).any()) for name, mask in keep.items())
     return (pruned, dict(pruned.keep)) if further else None
@@ -121,7 +121,7 @@ def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tenso
             if name in keep:
                 tensor.zero_()
                 tensor[keep[name]] = small[name].flatten()
-            elif name in small and small[name].shape == tensor.shape:  # a cache may have grown, which is no state
+            elif name in small and small[name].shape == tensor.shape:  # skip caches that have grown
                 tensor.copy_(small[name])
     return whole
 
@@ -129,18 +129,18 @@ def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tenso
 def _finetuned(
     subject: Subject, model: nn.Module, keep: Mapping[str, Tensor], finetune: Finetune, number: int
 ) -> nn.Module:
-    """Run the fine-tune step on `model`, where the user's lives and in its modes; return a copy of its result."""
+    """Run the fine-tune step on `model`, on the device and in the modes of the user's; return a copy of the result."""
     shapes = _shapes(model)
     training = copy_modes(subject.own, model).to(device_of(subject.own))
     with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep):
         finetune(training)
     _require_same_structure(shapes, _shapes(training))
-    trained = copy.deepcopy(training).cpu().eval()  # names that the user bound to theirs are no way into ours
+    trained = copy.deepcopy(training).cpu().eval()  # a copy, as the user may still hold references to it
     for name, tensor in (*trained.named_parameters(), *trained.named_buffers()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
                 f"The training diverged: after fine-tune step {number}, {name} holds NaN or infinite values. Use a "
-                "lower learning rate, or remove less at once (--schedule cubic with more --steps)."
+                "lower learning rate, or remove less per step (--schedule cubic with more --steps)."
             )
     for parameter in trained.parameters():
         parameter.grad = None
@@ -155,6 +155,6 @@ def _require_same_structure(before: Mapping[str, tuple[int, ...]], after: Mappin
     if before != after:
         odd = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         raise InputError(
-            f"The fine-tune step changed the network itself ({', '.join(odd[:4])}): the same tensors in the same "
-            "shapes are needed for the next pruning step. Undo parametrizations and replaced layers at its end."
+            f"The fine-tune step changed the network's structure ({', '.join(odd[:4])}), but the next pruning step "
+            "needs the same tensors in the same shapes. Undo parametrizations and replaced layers at its end."
         )

@@ -16,11 +16,11 @@ from ...core.errors import InputError
 
 @contextlib.contextmanager
 def held(model: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[None]:
-    """Hold the weights of `model` at zero where `keep`, by their names, is False, whatever optimiser steps on them.
+    """Hold the weights of `model` at zero where `keep` (by parameter name) is False, with any optimiser.
 
-    Their gradients are zeroed, so that searches along a gradient see the pruned model; after each step the weights and
-    all that the optimiser remembers of them, so that no momentum leaks; and the weights at the end once more, for those
-    that changed without an optimiser. A weight with two names keeps what both keep.
+    This zeroes their gradients, so that line searches see the pruned model. After each step it zeroes the weights and
+    the optimiser's state, so that no momentum brings them back. At the end it zeroes the weights again, in case they
+    changed without an optimiser. A weight with two names keeps the positions that both masks keep.
     """
     removed: dict[nn.Parameter, Tensor] = {}
     named = dict(model.named_parameters(remove_duplicate=False))
@@ -61,12 +61,12 @@ def _zero(tensor: Tensor, gone: Tensor) -> None:
 
 @contextlib.contextmanager
 def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None]:
-    """Stop an optimiser that is about to step on the user's own model, and give that back bit for bit.
+    """Stop any optimiser that would step on the user's own model, and restore that model bit for bit.
 
-    `before` is a copy of `own`. Raises InputError when the model was, or would have been, trained itself.
+    `before` is a copy of `own`. Raises InputError if the user's code trained `own`, or tried to.
     """
     parameters = {id(parameter) for parameter in own.parameters()}
-    buffers = _buffers(own)  # `before` has run since, which may have moved its own
+    buffers = _buffers(own)  # not from `before`, which has run since and may have changed its own
     grads = {name: None if p.grad is None else p.grad.clone() for name, p in own.named_parameters()}
     modes = {module: module.training for module in own.modules()}
     stopped: list[str] = []
@@ -92,9 +92,9 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
 
 def _wrong_model(name: str, how: str) -> InputError:
     return InputError(
-        f"The fine-tune step trains {name} itself and not the pruned copy: {how}. Your model is as it was before, bit "
-        "for bit. Train the model that the step is given: pass it as an argument, as in train(model), and make the "
-        "optimiser in there, of that argument's parameters."
+        f"The fine-tune step trains {name} itself and not the pruned copy: {how}. Your model was restored bit for bit. "
+        "Train the model that the step receives: pass it as an argument, as in train(model), and create the optimiser "
+        "there, with that argument's parameters."
     )
 
 
@@ -102,7 +102,7 @@ Buffers = list[tuple[nn.Module, str, Tensor, Tensor]]
 
 
 def _buffers(model: nn.Module) -> Buffers:
-    """Return of each buffer its module, its name there, itself, and its values."""
+    """Return each buffer's module, its name there, the buffer itself, and a copy of its values."""
     named = ((module, *each) for module in model.modules() for each in module._buffers.items())  # noqa: SLF001
     return [(module, name, buffer, buffer.clone()) for module, name, buffer in named if buffer is not None]
 

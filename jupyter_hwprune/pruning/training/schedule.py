@@ -1,4 +1,4 @@
-"""How the share that is removed grows from one pruning step to the next."""
+"""Schedules: how the sparsity grows from one pruning step to the next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_STEPS = 1000
 
 @dataclass(frozen=True)
 class Stage:
-    """One pruning step: `sparsity` is the share of the dense model that is gone after it."""
+    """One pruning step: `sparsity` is the share of the dense model removed after it."""
 
     pattern: Pattern
     sparsity: float
@@ -23,8 +23,8 @@ class Stage:
 def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
     """Return the share removed after each step; the last one is `final`.
 
-    `iterative` grows by equal steps; `cubic` removes most at first, where there is most to spare (Zhu & Gupta 2017,
-    arXiv:1710.01878, equation 1 from zero).
+    `iterative` grows by equal steps; `cubic` removes most in the first steps, while many weights are
+    redundant (Zhu & Gupta 2017, arXiv:1710.01878, equation 1 from zero).
     """
     if schedule == "one-shot":
         return (final,)
@@ -35,24 +35,24 @@ def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
 
 
 def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
-    """Raise InputError unless the schedule exists, its steps are a whole number, and something trains in between."""
+    """Raise InputError unless the schedule exists, its steps are a whole number, and there is a fine-tune step."""
     if finetune is not None and not callable(finetune):
         raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
     if schedule not in get_args(Schedule):
-        raise InputError(f"There is no schedule {schedule!r}. It is one-shot, iterative or cubic.")
+        raise InputError(f"There is no schedule {schedule!r}. Use one-shot, iterative or cubic.")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
-        raise InputError(f"--steps is {steps!r}; a whole number is needed, from 1 to {MOST_STEPS}.")
+        raise InputError(f"--steps is {steps!r}; give a whole number from 1 to {MOST_STEPS}.")
     if schedule == "one-shot" and steps > 1:
-        raise InputError(f"--steps is {steps}, and one-shot has one step. Use --schedule iterative or cubic.")
+        raise InputError(f"--steps is {steps}, but one-shot has one step. Use --schedule iterative or cubic.")
     if schedule != "one-shot" and finetune is None:
         raise InputError(
-            f"The schedule {schedule} prunes in steps with training after each, and there is no fine-tune step. Write "
-            "it as the cell under %%hwprune, or give finetune=, a function that trains the model it is given."
+            f"The schedule {schedule} prunes in steps with training after each, but there is no fine-tune step. Write "
+            "one as the cell under %%hwprune, or give finetune=, a function that trains the model it receives."
         )
 
 
 def stages(schedule: str, pattern: Pattern, sparsity: float, steps: int) -> tuple[Stage, ...]:
-    """Return the pruning steps. Of n:m the n falls as the share grows: 2:4 in three equal steps is 3:4, 3:4, 2:4."""
+    """Return the pruning steps. With n:m, n falls as the share grows: 2:4 in three equal steps is 3:4, 3:4, 2:4."""
     shares = sparsities(schedule, sparsity, steps)
     if not isinstance(pattern, NM):
         return tuple(Stage(pattern, share) for share in shares)

@@ -1,6 +1,6 @@
-"""A report in words, put together once: text, page, picture and the lab extension draw them and add none of their own.
+"""The wording of a report, written once: the text, HTML, PNG and lab-extension views show it and add no words.
 
-They travel with the report's JSON. Numbers stay beside them for what is sorted and drawn to a scale.
+The report's JSON includes it, next to the numbers that views sort by and draw to scale.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Badge = Literal["faster", "slower", "no measurable gain", "not measured", "estim
 
 @dataclass(frozen=True)
 class Words:
-    """All that a report says beside its own texts.
+    """All the wording of a report, except its own texts.
 
-    `badge` is the kind of the headline; `interval` stands beside a verdict. `columns` are what is said of the layers,
-    and `notes` what a reader of that table has to know.
+    `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
+    explain that table.
     """
 
     title: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fact:
-    """What is said under a name; `evidence` is what the headline rests on, all else what the model kept and lost."""
+    """A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost."""
 
     name: str
     said: str
@@ -93,14 +93,14 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def footprint(report: Report) -> Iterator[tuple[str, str]]:
-    """Say what the compiled models take."""
+    """Give the sizes of the compiled models' files."""
     if report.footprint is not None:
         said = sizes(report.footprint.dense_bytes, report.footprint.pruned_bytes)
         yield "footprint", f"{said}, the compiled models' files"
 
 
 def baselines(report: Report) -> list[tuple[str, str]]:
-    """Set the pruned model beside the dense one in the runtimes that a user has anyway."""
+    """Compare the pruned model with the dense one in the runtimes that users already have."""
     rows = []
     for each in report.baselines:
         if each.dense_ms is None:
@@ -118,7 +118,7 @@ def baselines(report: Report) -> list[tuple[str, str]]:
 
 
 def launches(report: Report) -> list[tuple[str, str]]:
-    """Say how an accelerator's kernels were started, and what it costs to start them one by one."""
+    """Say how an accelerator's kernels were launched, and the time if launched one by one."""
     timed = report.timed
     if timed is None or timed.dense_launch is None or timed.pruned_launch is None:
         return []
@@ -147,7 +147,7 @@ def energy(report: Report) -> list[tuple[str, str]]:
 
 
 def counters(report: Report) -> list[tuple[str, str]]:
-    """Say what the hardware counters showed; nothing where none were asked for."""
+    """Summarise the hardware counters; nothing if none were read."""
     if report.counters is None:
         return []
     if report.counters.kind != "measured":
@@ -159,7 +159,7 @@ def counters(report: Report) -> list[tuple[str, str]]:
 
 
 def layer_errors(report: Report) -> list[tuple[str, str]]:
-    """Say what the layers' outputs lost by themselves, where a solver told."""
+    """Summarise the errors of the layers' outputs, if a solver reported them."""
     errors = {layer.name: layer.error for layer in report.layers if layer.error is not None}
     if not errors:
         return []
@@ -170,7 +170,7 @@ def layer_errors(report: Report) -> list[tuple[str, str]]:
 
 
 def most_sensitive(report: Report) -> list[tuple[str, str]]:
-    """Name the layers that the model can least do without, where they were scanned."""
+    """Name the layers that lose the least after a scan, because the model is most sensitive to them."""
     if report.sensitivity is None:
         return []
     shares = {layer.name: layer.sparsity for layer in report.layers}
@@ -180,7 +180,7 @@ def most_sensitive(report: Report) -> list[tuple[str, str]]:
 
 
 def served(report: Report) -> list[tuple[str, str]]:
-    """Say which of the target's toolchains have a kernel for the pattern in how many layers."""
+    """Count the layers that each of the target's toolchains has a sparse kernel for."""
     names: dict[tuple[str, ...], int] = {}
     for layer in report.layers:
         if layer.served_by is not None:
@@ -190,7 +190,7 @@ def served(report: Report) -> list[tuple[str, str]]:
 
 
 def compressed(report: Report) -> list[tuple[str, str]]:
-    """Say what the pruned layers take in memory, by torch's own compression."""
+    """Give the size of the pruned layers in torch's own compression."""
     found = [layer.compressed for layer in report.layers if layer.compressed is not None]
     if not found:
         return []
@@ -200,7 +200,7 @@ def compressed(report: Report) -> list[tuple[str, str]]:
 
 
 def returned(report: Report) -> list[str]:
-    """Gather the layers that went back to dense by their reason."""
+    """List the layers that got their dense weights back, each with its reason."""
     return [f"{name(layer, 60)}{_rows(layer.rows)}: {layer.reason}" for layer in report.returned]
 
 
@@ -209,12 +209,12 @@ def _rows(rows: int | None) -> str:
 
 
 def _where_macs_went(report: Report) -> str:
-    """Say whether multiply-accumulates are gone, or only have a zero to multiply."""
+    """Say whether multiply-accumulates are gone, or still multiply zeros."""
     if not report.layers or any(layer.shape != layer.pruned_shape for layer in report.layers):
         return ""
     if any(layer.used for layer in report.layers):
         return ", the others on zeros, which the sparse kernels skip and dense ones multiply"
-    return ", the others on zeros, which a dense kernel multiplies all the same"
+    return ", the others on zeros, which a dense kernel still multiplies"
 
 
 def versions(report: Report) -> str:
@@ -223,7 +223,7 @@ def versions(report: Report) -> str:
 
 
 def left_dense(skipped: tuple[Skipped, ...]) -> list[str]:
-    """Gather the layers that were left dense by their reason."""
+    """Group the layers that were left dense by reason."""
     by_reason: dict[str, list[str]] = {}
     for layer in skipped:
         by_reason.setdefault(layer.reason, []).append(name(layer, 60))

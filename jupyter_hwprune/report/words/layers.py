@@ -1,4 +1,4 @@
-"""The layers in words: a column a question, a cell a layer."""
+"""The layers in words: one column per question, one cell per layer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from .. import Layer, Report, Returned, Skipped
 
 Shown = Literal["weight", "removed", "macs", "time", "valid", "used", "faster", "kernel"]  # in a table
-More = Literal["alone", "served", "counters", "compressed", "error"]  # where a layer has something to say there
+More = Literal["alone", "served", "counters", "compressed", "error"]  # only if some layer has a value
 Key = Literal[Shown, More]
 
 UTILIZATION = (
-    "After a kernel: the layer's dense arithmetic by its time, as a share of the core's peak. Far above 100 % it left "
-    "arithmetic out; Winograd's convolutions do so too."
+    "After a kernel: the layer's dense arithmetic divided by its time, as a share of the core's peak. Far above 100 %, "
+    "a kernel skipped arithmetic, as Winograd convolutions do."
 )
 
 
 @dataclass(frozen=True)
 class Column:
-    """What is said of each layer under one head, in the order of the report's layers; "" is nothing to say."""
+    """One column of the layer table: a cell for each of the report's layers in order; "" is an empty cell."""
 
     key: Key
     name: str
@@ -54,7 +54,7 @@ def columns(report: Report) -> Iterator[Column]:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """Say what the columns leave open."""
+    """Explain what the columns do not show."""
     if (others := other_kernels(report)) is not None:
         yield f"Kernels of no pruned layer: {others}."
     if any(layer.utilization is not None for layer in report.layers):
@@ -62,7 +62,7 @@ def notes(report: Report) -> Iterator[str]:
 
 
 def _time_head(report: Report) -> str:
-    """Name the unit, and what the numbers rest on where that is no measurement of the model itself."""
+    """Name the unit, and the source of the numbers unless the model itself was measured."""
     measurement = report.measurement
     if measurement.kind == "estimated":
         return f"estimate, {measurement.unit}"
@@ -85,7 +85,7 @@ def _yes_no(value: bool | None) -> str:
 
 
 def name(layer: Layer | Skipped | Returned, width: int) -> str:
-    """Return the layer's name cut to a width; a model that is a layer itself has no name, so its kind."""
+    """Return the layer's name cut to a width; if the model itself is the layer and has no name, its kind."""
     return middle_cut(layer.name or layer.kind, width)
 
 
@@ -107,7 +107,7 @@ def kernels(layer: Layer) -> str:
 
 
 def _with_utilization(kernel: str | None, utilization: float | None) -> str:
-    """Name a kernel, with its dense arithmetic by its time as a share of the core's peak where that is known."""
+    """Name a kernel, with its utilization as a share of the core's peak if known."""
     if kernel is None:
         return UNKNOWN
     return kernel if utilization is None else f"{kernel} at {share(utilization)}"
@@ -134,7 +134,7 @@ def _compressed(layer: Layer) -> str:
 
 
 def other_kernels(report: Report) -> str | None:
-    """Return the time of the kernels that belong to no pruned layer, or None where none was seen."""
+    """Return the time of the kernels that belong to no pruned layer; None if none was profiled."""
     if report.other_kernels is None:
         return None
     times = (report.other_kernels.dense_us, report.other_kernels.pruned_us)
@@ -145,7 +145,7 @@ def other_kernels(report: Report) -> str | None:
 
 
 def by_weight(report: Report) -> list[Layer]:
-    """Return the layers, the most costly first: by time or estimate, or by MACs where some layer has none."""
+    """Return the layers, the most costly first: by time or estimate, or by MACs if some layer has neither."""
     timed = all(layer.dense_us is not None for layer in report.layers)
     estimated = all(layer.estimate is not None for layer in report.layers)
 
@@ -157,6 +157,6 @@ def by_weight(report: Report) -> list[Layer]:
 
 
 def rows(report: Report, columns: Sequence[Column]) -> list[tuple[Layer, dict[Key, str]]]:
-    """Return each layer with what is said of it, the most costly first."""
+    """Return each layer with its cells, the most costly first."""
     places = {id(layer): index for index, layer in enumerate(report.layers)}
     return [(layer, {column.key: column.cells[places[id(layer)]] for column in columns}) for layer in by_weight(report)]

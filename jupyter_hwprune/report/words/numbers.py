@@ -1,4 +1,4 @@
-"""Numbers as words; what is not known is "not measured", and never 0."""
+"""Format numbers; an unknown number is "not measured", never 0."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def share(number: float) -> str:
 
 
 def removed(before: float, after: float) -> str:
-    """Say what is gone, e.g. 25.6 M -> 6.9 M (-73 %)."""
+    """Format a reduced count, e.g. 25.6 M -> 6.9 M (-73 %)."""
     return f"{count(before)} → {count(after)}{_gone(before, after)}"
 
 
 def sizes(before: int, after: int) -> str:
-    """Say what is gone of bytes, e.g. 25.6 MB -> 6.9 MB (-73 %)."""
+    """Format a reduced size in bytes, e.g. 25.6 MB -> 6.9 MB (-73 %)."""
     told = (f"{count(size)}B" if size >= 1000 else f"{size} B" for size in (before, after))
     return f"{' → '.join(told)}{_gone(before, after)}"
 

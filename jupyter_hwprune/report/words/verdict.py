@@ -1,4 +1,4 @@
-"""What was asked for, and what came of it: a verdict for times alone, in capitals; an estimate is none."""
+"""The title and headline of a report. Only times give a verdict, in capitals; an estimate does not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def headline(report: Report) -> str:
 
 
 def estimator(report: Report) -> str:
-    """Name the compiler whose cost model it is."""
+    """Name the compiler that made the estimate."""
     return report.measurement.evidence.device or report.request.toolchain
 
 
