@@ -94,7 +94,13 @@ def _full(plain: r.Report) -> r.Report:
 
 def _unmeasured(plain: r.Report) -> r.Report:
     request = replace(
-        plain.request, model="my net's", target="hopper", toolchain="cusparselt", device="cuda", on_host=False
+        plain.request,
+        model="my net's",
+        target="hopper",
+        toolchain="cusparselt",
+        device="cuda",
+        on_host=False,
+        takes_dtype=True,
     )
     wishes = replace(request, input="x[:8]", calib="loader", dense=("head", "a b"), permute=True, keep_all=True)
     layers = (_layer("a", served_by=("cusparselt", "tensorrt"), compressed=r.Compressed(262_144, 147_456)),)
@@ -121,6 +127,7 @@ def _gpu(plain: r.Report) -> r.Report:
             plain.request,
             device="cuda",
             on_host=False,
+            takes_dtype=True,
             dtype="float16",
             recipe=r.Recipe("prune.yaml", "..."),
             threads=0,

@@ -88,6 +88,7 @@ def test_a_model_called_as_a_form_of_the_magic_is_still_a_model(name: str) -> No
 def run_of(expression: str | None = None, **changes: Any) -> Report:
     """Return a report whose request says only what a run cannot leave open, but for the changes."""
     request = Request("net", "hopper", "cusparselt", "cuda", "bfloat16", "2:4", 0.5, "magnitude", "uniform", 1, 4)
+    request = replace(request, takes_dtype=True)
     scores = None if expression is None else Scores(expression, 0.9, 0.8)
     return replace(report((layer("a", 8, 8),)), request=replace(request, **changes), scores=scores)
 

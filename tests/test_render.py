@@ -156,7 +156,7 @@ def test_the_typical_gain_names_its_source() -> None:
     assert "1.5-2x for this chip, from the strategy matrix (%hwprune targets); not a measurement" in shown
 
 
-@pytest.mark.parametrize("folder", ["jupyter_hwprune/render", "jupyter_hwprune/words", "labextension/src/view"])
+@pytest.mark.parametrize("folder", ["jupyter_hwprune/render", "jupyter_hwprune/report/words", "labextension/src/view"])
 def test_what_draws_reports_names_no_vendor_and_no_toolchain(folder: str) -> None:
     names = re.compile(
         "nvml|nsight|tensorrt|cusparselt|deepsparse|tensor core|cuda|nvidia|openvino|onnxruntime|intel", re.IGNORECASE

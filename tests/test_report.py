@@ -49,7 +49,7 @@ def test_what_version_4_wrote_is_read(original: Report) -> None:
     data = json.loads(original.to_json())
     older = {name: value for name, value in data.items() if name not in {"words", "footprint"}} | {"schema_version": 4}
     del older["measurement"]["kind"]
-    del older["request"]["on_host"]
+    del older["request"]["on_host"], older["request"]["takes_dtype"]
     if original.timed is None:
         older["measurement"] |= {"clock": "cpu", "dense_ms": None, "pruned_ms": None}
     read = Report.from_json(json.dumps(older))

@@ -390,7 +390,7 @@ class Request:
     """The user's request, with every default filled in; `calib` is None if the example was used for calibration.
 
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
-    type of both models. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
+    type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
     """
 
     model: str
@@ -405,6 +405,7 @@ class Request:
     threads: int
     batch: int
     on_host: bool = True
+    takes_dtype: bool = False
     keep_all: bool = False
     dense: tuple[str, ...] = ()
     permute: bool = False
@@ -544,7 +545,8 @@ def _from_older(data: dict[str, Any]) -> dict[str, Any]:
         data = data | {"measurement": measurement}
     request, layers = data.get("request"), data.get("layers")
     if isinstance(request, dict):
-        data = data | {"request": request | {"on_host": request.get("device") == "CPU"}}
+        on_host = request.get("device") == "CPU"
+        data = data | {"request": request | {"on_host": on_host, "takes_dtype": not on_host}}
     if isinstance(layers, list):
         data = data | {"layers": [_with_evidence(layer) if isinstance(layer, dict) else layer for layer in layers]}
     return data | {"footprint": None, "schema_version": SCHEMA_VERSION}

@@ -83,6 +83,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         threads=choice.threads,
         batch=batch,
         on_host=choice.target.kind == "cpu",
+        takes_dtype=bool(choice.judge.dtypes),
         **asked,
     )
 

@@ -36,7 +36,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
  */
 export interface Request {
   model: string;
@@ -51,6 +51,7 @@ export interface Request {
   threads: number;
   batch: number;
   on_host: boolean;
+  takes_dtype: boolean;
   keep_all: boolean;
   dense: string[];
   permute: boolean;
