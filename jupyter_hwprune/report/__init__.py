@@ -390,7 +390,8 @@ class Request:
     """The user's request, with every default filled in; `calib` is None if the example was used for calibration.
 
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
-    type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
+    type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
+    followed by the fine-tune step if there is one.
     """
 
     model: str
