@@ -188,11 +188,14 @@ def test_a_layer_that_shares_its_weight_with_one_named_dense_stays_too() -> None
     ("options", "said"),
     [
         ({"importance": "gradient"}, "There is no importance 'gradient'. It is magnitude, activation"),
-        ({"importance": "taylor"}, "--importance taylor ranks channels, and the pattern is 2:4"),
-        ({"importance": "activation", "pattern": "channel"}, "ranks single weights, and the pattern is channel"),
+        ({"importance": "taylor"}, "--importance taylor ranks channels, but the pattern is 2:4"),
+        ({"importance": "activation", "pattern": "channel"}, "ranks single weights, but the pattern is channel"),
         ({"allocation": "sensitivity"}, "2:4 fixes it"),
-        ({"permute": True, "pattern": "unstructured"}, "--permute moves input channels"),
-        ({"allocation": "global", "importance": "second-order", "pattern": "unstructured"}, "ranks all of them"),
+        ({"permute": True, "pattern": "unstructured"}, "--permute reorders input channels"),
+        (
+            {"allocation": "global", "importance": "second-order", "pattern": "unstructured"},
+            "ranks all layers together",
+        ),
         ({"calib": torch.zeros(2, 64)}, "--calib is for what looks at inputs"),
         ({"importance": "activation", "calib": "words"}, "calib"),
         ({"importance": "activation", "calib": []}, "empty"),

@@ -36,7 +36,7 @@ def test_other_weights_that_nothing_explains_are_said_and_nothing_of_them_is_tak
     differs, score, _ = joined.reasons[len(BARE.reasons) :]
     assert "removed different weights of the same model" in differs
     assert "(b and other weights)" in differs
-    assert "to time the other, save its pruned weights and load them there" in differs
+    assert "to time the other one, save its pruned weights and load them there" in differs
     assert score == "The other report's score (0.8) is of a model with different layers pruned, so it is left out."
 
 

@@ -152,7 +152,8 @@ APPLIED_AND_REFUSED: dict[str, tuple[Any, Any, str, type[Exception], str]] = {
         r"not the pattern that was asked for \(0: .* hold 4x4",
     ),
     "only where no kernel is": (
-        networks.Transformer, networks.ids, listed(params='["tokens.weight"]'), PruneError, "No zeros were made in a l",
+        networks.Transformer, networks.ids, listed(params='["tokens.weight"]'), PruneError,
+        "No Linear layer or convolution got zeros",
     ),
 }  # fmt: skip
 
