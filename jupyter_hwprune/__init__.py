@@ -9,6 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.errors import (
+        ExportError,
+        HwpruneError,
+        InputError,
+        MismatchError,
+        PruneError,
+        ReportError,
+        ToolchainError,
+    )
     from .core.ranges import layer_ranges
     from .flow import hwprune
     from .keep.run import Run, Shown, load
@@ -23,9 +32,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ExportError",
+    "HwpruneError",
+    "InputError",
+    "MismatchError",
+    "PruneError",
     "Report",
+    "ReportError",
     "Run",
     "Shown",
+    "ToolchainError",
     "doctor",
     "hwprune",
     "layer_ranges",
@@ -39,6 +55,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(
+        ("ExportError", "HwpruneError", "InputError", "MismatchError", "PruneError", "ReportError", "ToolchainError"),
+        "core.errors",
+    ),
     "Report": "report",
     "Run": "keep.run",
     "Shown": "keep.run",

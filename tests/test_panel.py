@@ -381,7 +381,7 @@ def test_in_a_terminal_one_sentence_gives_the_line_to_use(shell: Any, capsys: py
 
 
 def test_plain_python_is_told_of_the_function() -> None:
-    script = "import jupyter_hwprune as h\ntry: h.panel()\nexcept h.errors.InputError as e: print(e)"
+    script = "import jupyter_hwprune as h\ntry: h.panel()\nexcept h.InputError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "jupyter_hwprune.hwprune(model, x)" in done.stdout
 
