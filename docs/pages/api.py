@@ -44,7 +44,8 @@ PARTS_OF_A_ROW = (
 
 def pages() -> dict[str, str]:
     functions = [name for name in jupyter_hwprune.__all__ if inspect.isfunction(inspect.unwrap(_public(name)))]
-    classes = [name for name in jupyter_hwprune.__all__ if name not in functions]
+    own_errors = [cls.__name__ for cls in _own_classes(errors)]
+    classes = [name for name in jupyter_hwprune.__all__ if name not in {*functions, *own_errors}]
     parts = [cls.__name__ for cls in _own_classes(report) if cls is not report.Report]
     sections = [
         INTRODUCTION,
@@ -62,7 +63,7 @@ def pages() -> dict[str, str]:
         "## The parts of a target's row",
         *(_auto("class", name) for name in PARTS_OF_A_ROW),
         f"## Errors\n\n{_tree()}",
-        *(_auto("exception", f"jupyter_hwprune.core.errors.{cls.__name__}") for cls in _own_classes(errors)),
+        *(_auto("exception", f"jupyter_hwprune.{name}") for name in own_errors),
     ]
     return {"api.md": "\n\n".join(sections) + "\n"}
 
