@@ -1,7 +1,7 @@
-"""Forty pruned models of one network on one bench, against calls of `hwprune` one by one.
+"""Many candidates on one bench: `python -m benchmarks.candidates`.
 
-`python -m benchmarks.candidates [--candidates N] [--calls N]` prints seconds, and writes results/candidates.*.
-A bench exports, compiles and times the dense model once, and times all candidates in turn with it.
+Forty pruned models of one network, against calls of `hwprune` one by one (`--candidates N`, `--calls N`). A bench
+exports, compiles and times the dense model once, and times all candidates in turn with it. Writes results/candidates.*.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ def on_benches(
             again_s = time.monotonic() - start
             speedups = [each.timed.comparison.speedup if each.timed else None for each in measured]
             found[name] = {"measure_s": measure_s, "again_s": again_s, "speedups": speedups}
+        machine = measured[0].machine
+        found["machine"] = machine.cpu if machine else "an unknown machine"
+        found["versions"] = measured[0].versions | {"torch": torch.__version__}
     return found
 
 
@@ -127,8 +130,11 @@ def main() -> None:
 def table(found: dict[str, Any]) -> str:
     number, each = found["candidates"], statistics.median(found["calls_s"])
     prepared = f"Pruned in {found['prune_s']:.0f} s and exported in {found['export_s']:.0f} s, once for both benches."
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     lines = [
-        f"# {number} candidates of a ResNet-18 shape, {TOOLCHAIN}, channel/8, batch 1",
+        f"{number} candidates of a ResNet-18 shape, {TOOLCHAIN}, channel/8, batch 1.",
+        "",
+        f"{found['machine']}, one thread, {found['created']}; {versions}",
         "",
         f"Seconds; what is not measured is said to be reckoned. {prepared}",
         "",
