@@ -93,7 +93,7 @@ def test_a_compiler_that_writes_nothing_has_compiled_nothing(line: Any, monkeypa
 def test_a_device_that_is_neither_cpu_nor_cuda_is_timed(line: Any) -> None:
     run = line("--target tests.fakes.toy")
     report = run.report
-    assert report.request.target == "toy"
+    assert report.request.target == "tests.fakes.toy"  # as a line has to name it
     assert report.request.pattern == "channel/4"
     assert timed(report).evidence.device == "a toy of an NPU"
     assert timed(report).clock == "wall"  # nothing of its work is on the CPU's account, for all that this one knows

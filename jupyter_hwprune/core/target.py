@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InputError
 from .pattern import NM, Block, Channel, Pattern, Unstructured
@@ -403,4 +403,4 @@ def _outside(name: str) -> Target:
         raise InputError(
             f"The module {name} defines no chip: it needs a TARGET of the class jupyter_hwprune.core.target.Target."
         )
-    return row
+    return replace(row, name=name)  # a report's line asks for it by the name that finds it
