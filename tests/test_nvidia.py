@@ -216,7 +216,7 @@ def test_what_the_library_refuses_is_dense_again(monkeypatch: pytest.MonkeyPatch
 
 def test_a_wrong_product_is_an_error_that_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWPRUNE_GPU_FAULT", "wrong")
-    with pytest.raises(MismatchError, match="in layer up: its sparse product is off by"):
+    with pytest.raises(MismatchError, match="on layer up: its sparse product is off by"):
         sparse_here(Net())
 
 
