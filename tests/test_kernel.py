@@ -129,6 +129,7 @@ def test_the_progress_line_says_the_same_as_data(kernel: Kernel) -> None:
         "prune",
         "export",
         "compile",
+        "load",
         "check",
         "profile",
         "measure",
