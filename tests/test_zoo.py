@@ -204,6 +204,12 @@ def test_quantised_weights_are_zero_at_their_zero_points(
     assert "are quantised: their zeros are their zero points" in " ".join(report.reasons)
 
 
+def test_a_toolchain_that_only_compiles_compiles_a_folder_too(small: Path, sparsezoo_environment: None) -> None:
+    report = zoo(small, target="x86-cpu", toolchain="tests.fakes.compiling").report
+    assert report.measurement.evidence.kind == "compiled"
+    assert report.footprint is not None
+
+
 def test_a_file_of_too_new_an_onnx_is_not_measured(
     own: Path, deepsparse_environment: None, sparsezoo_environment: None
 ) -> None:

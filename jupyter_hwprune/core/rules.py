@@ -146,10 +146,3 @@ def at_least_inputs(inputs: int, says: str, kind: Kind) -> Rule:
         return f"it has {layer.inputs} input channels" if concerned and layer.inputs < inputs else None
 
     return Rule(says, broken)
-
-
-def not_depthwise(says: str) -> Rule:
-    def broken(layer: LayerFacts) -> str | None:
-        return "it is depthwise" if layer.kind == "convolution" and layer.groups > 1 and layer.inputs == 1 else None
-
-    return Rule(says, broken)

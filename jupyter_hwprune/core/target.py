@@ -22,7 +22,6 @@ from .rules import (
     both_multiples,
     channels_in,
     no_rule,
-    not_depthwise,
     only,
     ungrouped,
 )
@@ -273,7 +272,7 @@ TARGETS: tuple[Target, ...] = (
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
             no_rule("unstructured zeros only with DeepSparse: from 80 % in transformers, 90 % in convolutions"),
-            not_depthwise(
+            no_rule(
                 "depthwise convolutions stay dense with DeepSparse: in a MobileNet at batch 1 remove channels instead"
             ),
         ),

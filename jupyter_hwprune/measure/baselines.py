@@ -7,7 +7,7 @@ before and after the candidates instead; the difference of the two times is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..core.target import Judge
 from ..export.cases import Case
 from ..report import NOT_COMPARED, Baseline, Evidence, Samples
 from ..toolchains.process import Failure, Progress
-from .job import HERE, CaseOfJob, Job
+from .job import HERE, CaseOfJob, prove_job
 from .judge import Clock, compare, median_ms, on_clock
 
 MEASURE_S = 4.0
@@ -40,13 +40,12 @@ class Baselines:
 
     def time(self, effort: Effort, tolerance: float) -> Passes:
         """Time each toolchain in its own process."""
-        limits = asdict(effort) | {"measure_s": min(MEASURE_S, effort.measure_s)}
+        shorter = replace(effort, measure_s=min(MEASURE_S, effort.measure_s), profile=False)
         found: Passes = {}
         for choice in self.choices:
             name = choice.judge.toolchain
             self.progress("baseline", f"the dense model with {name}")
-            more = {"run": True, "interpret": False, "effort": limits, "profile": False, "meter": None}
-            job = Job("prove", choice, self.folder, (self.case,), more=more | {"tolerance": tolerance})
+            job = prove_job(choice, self.folder, [self.case], tolerance, effort=shorter)
             found[name] = HERE.run(job, lambda *_: None)
         return found
 

@@ -7,7 +7,7 @@ process. A bench keeps its findings by the candidate's fingerprint, so the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .findings import counters_of, energy_of, estimate_of, footprint_of, samples_of, timed_of
-from .job import HERE, CaseOfJob, Job, Place
+from .job import HERE, CaseOfJob, Job, Place, prove_job
 from .kernels import layers_with_costs, layers_with_kernels
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
@@ -175,22 +175,22 @@ class Bench:
         dense = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs)]
         if runs:  # timing noise: the difference between two compilations of one model
             dense.append(replace(dense[0], name=CONTROL))
-        meter = manifest.meter if runs and self.effort.profile else None
-        more = {
-            "run": runs,
-            "interpret": manifest.checks and not runs,
-            "tolerance": tolerance,
-            "effort": asdict(self.effort),
-            "profile": self.effort.profile,
-            "control": CONTROL,
-            "meter": None if meter is None else {"window_s": meter.window_s, "settle_s": meter.settle_s},
-        }
         pruned = [
             CaseOfJob(name, each.case, each.layers_run, each.sparse, each.plans, keep_files=True)
             for name, each in candidates.items()
         ]
-        graphs = all(each.graphs for each in candidates.values())
-        return Job("prove", self.choice, self.folder, (*dense, *pruned), graphs, more)
+        return prove_job(
+            self.choice,
+            self.folder,
+            [*dense, *pruned],
+            tolerance,
+            runs=runs,
+            interpret=manifest.checks and not runs,
+            effort=self.effort,
+            graphs=all(each.graphs for each in candidates.values()),
+            control=CONTROL,
+            meter=manifest.meter if runs and self.effort.profile else None,
+        )
 
     def _mismatches(
         self, result: dict[str, Any], names: Sequence[str], candidates: Sequence[Candidate], tolerance: float

@@ -6,14 +6,16 @@ The description names files relative to the folder and holds nothing about this 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..choose.choice import Choice
+from ..choose.effort import Effort
 from ..export.cases import Case
 from ..toolchains import interpreter, toolchain_file
 from ..toolchains.contract import Settings
+from ..toolchains.manifest import Meter
 from ..toolchains.process import CACHE, Failure, Progress, call
 
 Action = Literal["rate", "prove", "count", "run", "simulate"]
@@ -89,6 +91,34 @@ class Job:
             "keep_files": False,
             "cache": "",
         }
+
+
+def prove_job(
+    choice: Choice,
+    folder: Path,
+    cases: Sequence[CaseOfJob],
+    tolerance: float,
+    *,
+    runs: bool = True,
+    interpret: bool = False,
+    effort: Effort | None = None,
+    graphs: bool = True,
+    control: str | None = None,
+    meter: Meter | None = None,
+) -> Job:
+    """Return the job that compiles and checks cases, and with an `effort` profiles and times them.
+
+    Without `runs` nothing is loaded on a device. The case called `control` is not metered.
+    """
+    more = {
+        "run": runs,
+        "interpret": interpret,
+        "tolerance": tolerance,
+        "effort": effort and asdict(effort),
+        "control": control,
+        "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
+    }
+    return Job("prove", choice, folder, tuple(cases), graphs, more)
 
 
 class Place(Protocol):

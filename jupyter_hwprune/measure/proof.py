@@ -18,7 +18,7 @@ from ..report import Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
 from .bench import Bench, Candidate, Findings, tolerance_of
-from .job import CaseOfJob, Job
+from .job import CaseOfJob, prove_job
 from .rating import Settled, served
 
 
@@ -80,8 +80,8 @@ def _first_wrong(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], exa
             return "although each layer's product alone is right: the dtype may be too narrow for this model"
         return "and the layer where that begins is not known"
     own, names = traced
-    more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
-    result = bench.place.run(Job("prove", choice, bench.folder, (CaseOfJob("layers", own),), more=more), bench.progress)
+    job = prove_job(choice, bench.folder, [CaseOfJob("layers", own)], tolerance)
+    result = bench.place.run(job, bench.progress)
     errors = [] if isinstance(result, Failure) else result["errors"]["layers"]
     if len(errors) != len(names):
         return "and the layer where that begins could not be found"

@@ -144,7 +144,7 @@ def _measured(
         prints = prints_of(cases)
     remarks = [f"The model is {found['taken']}; the dense one is the same file with its zeros filled in."]
     remarks += [*inputs.remarks, *other_counts(found["analysis"], weights), *_origins(found, weights)]
-    if choice.obstacle is not None:
+    if choice.way is None and choice.obstacle is not None:
         findings = Findings(Untimed(choice.obstacle), layers)
     else:
         reference, said = expect(cases, found["outputs"], inputs, choice, folder, progress)

@@ -146,10 +146,11 @@ def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
     ]
     said = []
     for rule in choice.judge.kernels.pays:
-        broken = [why for each in facts if (why := rule.broken(each)) is not None]
+        broken = [each for each in facts if not rule.holds(each)]
         if broken:
             of = f"{counted(len(broken), 'layer')} of {len(facts)}"
-            said.append(f"{of} multiply {min(broken, key=len)}: {rule.says}.")
+            smallest = min(broken, key=lambda each: each.rows or 0)
+            said.append(f"{of} multiply {rule.broken(smallest)}: {rule.says}.")
     return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..core.errors import HwpruneError
 from ..core.target import TARGETS
@@ -52,16 +52,15 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
     from ..core.example import Example
     from ..export.cases import write_case
     from ..measure.bench import tolerance_of
-    from ..measure.job import HERE, CaseOfJob, Job
+    from ..measure.job import HERE, CaseOfJob, prove_job
 
-    choice = replace(choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S), obstacle=None).for_model_in("float32")
+    choice = choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S).for_model_in("float32")
     tolerance = tolerance_of(choice)
     with private_folder() as folder, torch.random.fork_rng(devices=[]):
         model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).eval()
         example = Example.of(torch.randn(WIDTH, WIDTH))
         case = CaseOfJob("dense", write_case(model, example, choice, folder, "dense", lambda *_: None))
-        more = {"run": True, "interpret": False, "tolerance": tolerance, "effort": None}
-        result = HERE.run(Job("prove", choice, folder, (case,), more=more), lambda *_: None)
+        result = HERE.run(prove_job(choice, folder, [case], tolerance), lambda *_: None)
     if isinstance(result, Failure):
         return False, result.reason
     error = max(result["errors"]["dense"])

@@ -12,14 +12,14 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Windows and macOS 
 SHOWN = (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX"))
 
 
-def cpu(label: str = "") -> dict[str, Any]:
+def cpu() -> dict[str, Any]:
     """Return the host's CPU as a device of the contract; the most specific of its identities comes first."""
     architecture = platform.machine().lower()
     architecture = ARCHITECTURES.get(architecture, architecture)
     vendor = _facts().get("vendor_id", "") or platform.processor()
     maker = next((MAKERS[name] for name in MAKERS if name in vendor), None)
     identities = [f"{architecture} {maker}"] if maker else []
-    return {"kind": "cpu", "identities": identities + [architecture], "label": label or cpu_name()}
+    return {"kind": "cpu", "identities": identities + [architecture], "label": cpu_name()}
 
 
 def machine() -> dict[str, Any]:

@@ -22,8 +22,7 @@ def profile(
     for case in request["cases"]:
         folder = os.path.join(request["folder"], "profile-" + case["name"])
         os.makedirs(folder, exist_ok=True)
-        model = os.path.join(request["folder"], case["model"])
-        profiled[case["name"]] = toolchain.profile(model, inputs, settings_of(request, case), folder)
+        profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings_of(request, case), folder)
     start = time.perf_counter()
     rounds = 0
     limits = request["effort"]

@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def main(folder: str, name: str) -> None:
     with open(os.path.join(folder, name + ".request.json"), encoding="utf-8") as file:
-        request = dict(json.load(file), folder=os.path.abspath(folder))
+        request = _with_whole_paths(json.load(file), os.path.abspath(folder))
     _end_with_the_caller()
     sys.path.extend(request["path"])
     say = _Progress(os.path.join(folder, request.get("progress", name) + ".progress.jsonl"))
@@ -47,6 +47,16 @@ def main(folder: str, name: str) -> None:
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file)
     os.replace(path + ".part", path)
+
+
+def _with_whole_paths(request: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Complete the paths of a job, which are relative to its folder."""
+    cases = [
+        dict(case, **{key: os.path.join(folder, case[key]) for key in ("model", "expected")})
+        for case in request.get("cases", [])
+    ]
+    inputs = os.path.join(folder, request["inputs"]) if "inputs" in request else None
+    return dict(request, folder=folder, cases=cases, inputs=inputs)
 
 
 def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     for case in request["cases"]:
         say("compile", case["name"])
         settings = dict(_settings(request, case), keep_files=case["keep_files"])
-        artefacts[case["name"]] = toolchain.compile(os.path.join(folder, case["model"]), inputs, settings, folder)
+        artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, folder)
     result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
     result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
@@ -98,13 +108,13 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
                 outputs = running[name].outputs()
             else:
                 outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
-            with np.load(os.path.join(folder, case["expected"])) as file:
+            with np.load(case["expected"]) as file:
                 result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
         wrong = max(max(errors, default=0.0) for errors in result["errors"].values()) > request["tolerance"]
         if wrong or not running or not request["effort"]:
             return result
         timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
-        if request["profile"]:
+        if request["effort"]["profile"]:
             result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
         result["samples"] = timing.measure(running, request["effort"], say)
         result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
@@ -116,7 +126,7 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
 
 def _rate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Time each layer alone, dense against sparse, to decide which layers stay pruned."""
-    models = {case["name"]: os.path.join(request["folder"], case["model"]) for case in request["cases"]}
+    models = {case["name"]: case["model"] for case in request["cases"]}
     return {"layers": toolchain.rate(models, _inputs(request), dict(_settings(request), layers=request["layers"]), say)}
 
 
@@ -128,22 +138,20 @@ def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     with open(os.path.join(request["folder"], "counted.request.json"), "w", encoding="utf-8") as file:
         json.dump(own, file)
     command = [sys.executable, "-I", os.path.abspath(__file__), request["folder"], "counted"]
-    model = os.path.join(request["folder"], case["model"])
-    found = toolchain.count(model, _inputs(request), _settings(request, case), request["folder"], command)
+    found = toolchain.count(case["model"], _inputs(request), _settings(request, case), request["folder"], command)
     return {"counted": found}
 
 
 def _counted(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     (case,) = request["cases"]
-    model = os.path.join(request["folder"], case["model"])
-    toolchain.counted(model, _inputs(request), _settings(request, case))
+    toolchain.counted(case["model"], _inputs(request), _settings(request, case))
     return {}
 
 
 def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     """Time the dense model with each share of zeros imposed on it."""
     (case,) = request["cases"]
-    settings, inputs, model = _settings(request), _inputs(request), os.path.join(request["folder"], case["model"])
+    settings, inputs, model = _settings(request), _inputs(request), case["model"]
     simulated = []
     for sparsity in request["sparsities"]:
         say("simulate", "the dense model" if sparsity is None else "{:.0%} of its weights zero".format(sparsity))
@@ -173,16 +181,16 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
     inputs, folder = _inputs(request), request["folder"]
     for case in request["cases"]:
         say("run", case["name"])
-        artefact = toolchain.compile(os.path.join(folder, case["model"]), inputs, _settings(request), folder)
+        artefact = toolchain.compile(case["model"], inputs, _settings(request), folder)
         running = toolchain.load(artefact, inputs, _settings(request))
-        np.savez(os.path.join(folder, case["expected"]), *running.outputs())
+        np.savez(case["expected"], *running.outputs())
     return {"versions": toolchain.probe()["versions"]}
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(os.path.join(request["folder"], request["inputs"])) as file:
+    with np.load(request["inputs"]) as file:
         return dict(zip(request["input_names"], [file[key] for key in file.files]))
 
 
