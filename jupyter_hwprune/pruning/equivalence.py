@@ -27,7 +27,8 @@ from ..core.errors import first_line
 from ..core.example import Example, tensors_of
 from .graph import Coupled
 from .graph.attributes import alive_labels
-from .graph.cut import kept_along, tensors_of_model
+from .graph.cut import kept_along
+from .graph.trace import tensors_of_model
 
 TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
 LONGER = 4  # a sequence of one token cannot tell one attention head from another

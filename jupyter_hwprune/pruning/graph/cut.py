@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import TRANSPOSED
-from .sets import ChannelSet, Coupled
+from .sets import ChannelSet, Coupled, module_of
+from .trace import tensors_of_model
 
 
 def slice_model(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -32,9 +33,8 @@ def slice_model(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) 
             made[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
     memo = {id(tensor): made[id(tensor)] for tensor in originals.values() if id(tensor) in made}
     model = copy.deepcopy(dense, memo)  # what was sliced is taken from here, and everything that is tied stays so
-    for name, module in model.named_modules():
-        if any(f"{name}.{own}".lstrip(".") in along for own, _ in _own_tensors(module)):
-            _tell(module)
+    for path in {path for name in along for path in (module_of(name), name.rpartition(".")[0])}:
+        _tell(model.get_submodule(path))
     return model, masks
 
 
@@ -50,12 +50,6 @@ def kept_along(coupled: Coupled, keep: Mapping[str, Tensor]) -> dict[str, dict[i
             mask = along.setdefault(slot.tensor, {}).setdefault(slot.dim, torch.ones(size, dtype=torch.bool))
             mask[slot.positions[~kept.cpu()].flatten()] = False
     return along
-
-
-def tensors_of_model(model: nn.Module) -> dict[str, Tensor]:
-    """Return all parameters and buffers, tied ones under each of their names."""
-    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    return dict(named)
 
 
 def permute(model: nn.Module, channels: ChannelSet, order: Tensor) -> None:
@@ -74,16 +68,6 @@ def permute(model: nn.Module, channels: ChannelSet, order: Tensor) -> None:
             source = torch.arange(tensor.shape[slot.dim])
             source[slot.positions.flatten()] = slot.positions[order.cpu()].flatten()
             tensor.copy_(tensor.index_select(slot.dim, source.to(tensor.device)))
-
-
-def _own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Return the tensors that are the module's own, those of a parametrization among them."""
-    found = [*module.named_parameters(recurse=False, remove_duplicate=False), *module.named_buffers(recurse=False)]
-    if torch.nn.utils.parametrize.is_parametrized(module):
-        inner = module.parametrizations
-        assert isinstance(inner, nn.Module)
-        found += [(f"parametrizations.{name}", tensor) for name, tensor in inner.named_parameters()]
-    return found
 
 
 def _tell(module: nn.Module) -> None:

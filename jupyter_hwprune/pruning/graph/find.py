@@ -9,9 +9,8 @@ from torch import nn
 from ...core.example import Example
 from ..layers import layers_with_weights
 from .analysis import Analysis, analyse_graph, pinned_roots
-from .cut import tensors_of_model
 from .sets import Coupled, find_sets
-from .trace import Trace, trace
+from .trace import Trace, tensors_of_model, trace
 
 
 def analyse(model: nn.Module, example: Example) -> Coupled:

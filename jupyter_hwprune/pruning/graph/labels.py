@@ -6,7 +6,8 @@ An element is there while all its labels are. So views, permutations and slices 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch.utils import _pytree as pytree
 
 Array = NDArray[np.int64]
 
@@ -39,6 +41,10 @@ class Value:
     def on(self, axis: int) -> Factor | None:
         return next((f for f in self.factors if f.labels.shape[axis] > 1), None)
 
+    def moved(self, shape: Sequence[int], move: Callable[[Array], Array]) -> Value:
+        """Return the value of that shape in which every factor's labels stand where `move` puts them."""
+        return Value(tuple(shape), tuple(replace(f, labels=move(f.labels)) for f in self.factors))
+
     def zeroed(self, zero: bool) -> Value:
         """Say for all factors that what is masked out is zero, or is not."""
         return replace(self, factors=tuple(replace(f, zero=f.zero and zero) for f in self.factors))
@@ -58,7 +64,7 @@ class Labels:
         self.weights: set[int] = set()  # ids of the values that no input has a part in
         self.read: list[Array] = []  # labels of weights along the axes that are summed over
         self.over_kept: dict[str, Value] = {}  # inputs of the nodes that count the channels that are there
-        self.shares: list[tuple[Array, str]] = []  # [groups, n]: each row keeps the same count
+        self.shares: list[Array] = []  # [groups, n]: each row keeps the same count
 
     def fresh(self, count: int) -> Array:
         start, self._count = self._count, self._count + count
@@ -73,8 +79,7 @@ class Labels:
         factors = []
         for axis, size in enumerate(shape):
             if size > 1:
-                along = [size if i == axis else 1 for i in range(len(shape))]
-                factors.append(Factor(self.fresh(size).reshape(along), zero))
+                factors.append(Factor(on_axis(self.fresh(size), axis, len(shape)), zero))
         return Value(tuple(shape), tuple(factors))
 
     def join(self, a: Array, b: Array) -> None:
@@ -91,8 +96,7 @@ class Labels:
         for axis in range(len(value.shape)) if axes is None else axes:
             for factor in [f for f in kept if f.labels.shape[axis] > 1]:
                 kept.remove(factor)
-                left = self.drop(factor, axis, reason)
-                kept += [] if left is None else [left]
+                kept += filter(None, [self.drop(factor, axis, reason)])
         return Value(value.shape, tuple(kept))
 
     def drop(self, factor: Factor, axis: int, reason: str) -> Factor | None:
@@ -103,6 +107,10 @@ class Labels:
         first = np.take(factor.labels, [0], axis)
         self.join(factor.labels, first)
         return replace(factor, labels=first)
+
+    def pinned(self, roots: Array) -> NDArray[np.bool_]:
+        """Say for each joined label whether it stays."""
+        return np.isin(roots, self.roots(concatenated([labels for labels, _ in self.pins])))
 
     def roots(self, labels: Array) -> Array:
         """Return for each label the one that stands for all that are joined to it."""
@@ -127,12 +135,7 @@ class Labels:
         """Leave out the axes along which all labels are joined already."""
         if len(factor.axes) < 2:
             return factor
-        labels = self.roots(factor.labels)
-        for axis in factor.axes:
-            first = np.take(labels, [0], axis)
-            if bool((labels == first).all()) and first.size > 1:
-                labels = first
-        return replace(factor, labels=labels)
+        return replace(factor, labels=without_repeats(self.roots(factor.labels)))
 
     def decide(self, factor: Factor, axes: Collection[int], others: Collection[int], reason: str) -> Factor | None:
         """Settle which axis shrinks: by default not `axes`, and where the view is flipped not the `others`."""
@@ -143,6 +146,13 @@ class Labels:
                 return None
             factor = left
         return factor
+
+    def settle(self, factor: Factor, axes: Collection[int], reason: str) -> Factor | None:
+        """Settle which axis shrinks where a factor stands on some of `axes` and on others: by default the others."""
+        factor = self.simplified(factor)
+        inside = [axis for axis in factor.axes if axis in axes]
+        outside = [axis for axis in factor.axes if axis not in axes]
+        return self.decide(factor, inside, outside, reason) if inside and outside else factor
 
     def merge(
         self, parts: Sequence[Value], summed: Collection[int], reason: str
@@ -156,9 +166,9 @@ class Labels:
         while (step := self._misfit(parts, work, summed, reason)) is not None:
             place, left = step
             work[place : place + 1] = [] if left is None else [(work[place][0], self.simplified(left))]
-        by_axes: dict[tuple[int, ...], list[tuple[int, Factor]]] = {}
+        by_axes: defaultdict[tuple[int, ...], list[tuple[int, Factor]]] = defaultdict(list)
         for i, factor in work:
-            by_axes.setdefault(factor.axes, []).append((i, factor))
+            by_axes[factor.axes].append((i, factor))
         for axes, found in by_axes.items():
             for _, factor in found[1:]:
                 self.join(found[0][1].labels, factor.labels)
@@ -203,24 +213,45 @@ def _step(labels: Array, axis: int) -> float:
     return float(along[-1] - along[0]) / max(1, len(along) - 1)
 
 
+def without_repeats(labels: Array) -> Array:
+    """Leave out the axes along which all labels are the same, but for the last one that says anything."""
+    for axis in [axis for axis, size in enumerate(labels.shape) if size > 1]:
+        first = np.take(labels, [0], axis)
+        if bool((labels == first).all()) and first.size > 1:
+            labels = first
+    return labels
+
+
+def on_axis(labels: Array, axis: int, rank: int) -> Array:
+    """Lay the labels along one of `rank` axes."""
+    return labels.reshape((1,) * axis + (-1,) + (1,) * (rank - axis - 1))
+
+
+def concatenated(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
+
+
 def aligned(value: Value, axes: Sequence[int], rank: int) -> Value:
     """Place a tensor in a space of `rank` axes: its own axis i becomes axes[i]."""
-    factors = []
     order = np.argsort(axes)
-    for factor in value.factors:
-        shape = [1] * rank
-        for i, axis in enumerate(axes):
-            shape[axis] = factor.labels.shape[i]
-        factors.append(replace(factor, labels=factor.labels.transpose(order).reshape(shape)))
-    shape = [1] * rank
-    for i, axis in enumerate(axes):
-        shape[axis] = value.shape[i]
-    return Value(tuple(shape), tuple(factors))
+
+    def placed(sizes: Sequence[int]) -> list[int]:
+        own = dict(zip(axes, sizes, strict=True))
+        return [own.get(axis, 1) for axis in range(rank)]
+
+    return value.moved(placed(value.shape), lambda labels: labels.transpose(order).reshape(placed(labels.shape)))
+
+
+def values_in(found: Any) -> list[Value]:
+    return [leaf for leaf in pytree.tree_leaves(found) if isinstance(leaf, Value)]
+
+
+def operator_name(node: Any) -> str:
+    return str(getattr(node.target, "__name__", node.target)).partition(".")[0]
 
 
 def node_name(node: Any) -> str:
     """Say where in the model a node of the graph stands: its module and its operator."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     module = str(stack[-1][0]) if stack else ""
-    operator = str(getattr(node.target, "__name__", node.target)).partition(".")[0]
-    return f"{operator} in {module}" if module else operator
+    return f"{operator_name(node)} in {module}" if module else operator_name(node)

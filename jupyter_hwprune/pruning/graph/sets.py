@@ -145,9 +145,9 @@ def _alike(analysis: Analysis, places: list[_Place]) -> list[_Found]:
             for i in np.unique(own)
             for p in (places[i],)
         )
-        makers = tuple(dict.fromkeys(_module(s.tensor) for s in slots if not s.reads and s.parameter))
+        makers = tuple(dict.fromkeys(module_of(s.tensor) for s in slots if not s.reads and s.parameter))
         wide = [s for s in slots if s.parameter and not s.reads and len(analysis.tensors[s.tensor].shape) > 1]
-        name = _module((wide or slots)[0].tensor)
+        name = module_of((wide or slots)[0].tensor)
         names[name] += 1
         name = name if names[name] == 1 else f"{name}:{names[name]}"
         found.append(_Found(ChannelSet(name, slots, makers, orderly=_orderly(slots)), units))
@@ -158,15 +158,16 @@ def _orderly(slots: tuple[Slot, ...]) -> bool:
     return all(bool((s.positions - s.positions[:, :1] == s.positions[:1] - s.positions[:1, :1]).all()) for s in slots)
 
 
-def _module(tensor: str) -> str:
-    return tensor.rpartition(".")[0].partition(".parametrizations")[0].removeprefix("parametrizations")
+def module_of(tensor: str) -> str:
+    """Name the module that a tensor belongs to, one that it is computed from by a parametrization too."""
+    return f".{tensor}".rpartition(".")[0].partition(".parametrizations.")[0].removeprefix(".")
 
 
 def _write_groups(analysis: Analysis, sets: list[_Found]) -> bool:
     """Write the groups that keep equal counts into the sets; join what crosses sets or contradicts, True if any did."""
     labels, conflict = analysis.labels, False
     home = {root: (i, unit) for i, each in enumerate(sets) for unit, root in enumerate(each.roots.tolist())}
-    for array, _ in labels.shares:
+    for array in labels.shares:
         roots = labels.roots(array)
         if bool((np.sort(roots, axis=1) == np.sort(roots[:1], axis=1)).all()):
             continue

@@ -29,6 +29,12 @@ class Trace:
     only_tensors: bool = False  # and of nothing else in it
 
 
+def tensors_of_model(model: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers, tied ones under each of their names."""
+    named = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    return dict(named)
+
+
 def trace(model: nn.Module, example: Example) -> Trace:
     """Record the graph of a copy of `model`; raises PruneError with what stood in the way.
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from . import contractions, elementwise, joins, norms, parts, recurrent, shapes, spatial
-from .site import Outcome, Site
+from .site import Outcome, Rule, Site
 
-RULES: Mapping[str, Callable[[Site], Outcome]] = {
-    **elementwise.RULES,
-    **shapes.RULES,
-    **parts.RULES,
-    **joins.RULES,
-    **contractions.RULES,
-    **spatial.RULES,
-    **norms.RULES,
-    **recurrent.RULES,
+TABLES = (elementwise, shapes, parts, joins, contractions, spatial, norms, recurrent)
+RULES: Mapping[str, Rule] = {
+    name: rule for table in TABLES for rule, names in table.RULES.items() for name in names.split()
 }
 
 __all__ = ["RULES", "Outcome", "Site"]

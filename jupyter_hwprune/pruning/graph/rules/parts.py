@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 
-from ..labels import Factor, Value, aligned
-from .site import Outcome, Site
+from ..labels import Array, Factor, Value, aligned
+from .site import Outcome, Rules, Site
+
+NUMBERED = "reads its channels by their numbers"
 
 
-def take(at: Site, value: Value, axis: int, index: slice | int, shape: tuple[int, ...]) -> Value:
-    """Take part of an axis: of one that is cut together with others, along those others only."""
-    factors: list[Factor] = []
-    for each in value.factors:
-        factor: Factor | None = each
-        if each.labels.shape[axis] > 1:
-            factor = at.labels.simplified(each)
-            others = [other for other in factor.axes if other != axis]
-            if axis in factor.axes and others:
-                reason = f"{at.name} takes part of an axis"
-                factor = (
-                    at.labels.drop(factor, axis, reason)
-                    if isinstance(index, int)
-                    else at.labels.decide(factor, [axis], others, reason)
-                )
-            elif axis in factor.axes and isinstance(index, int):
-                factor = at.labels.drop(factor, axis, f"{at.name} picks one of its channels by its place")
-        if factor is None:
-            continue
-        labels = factor.labels
-        if isinstance(index, int):
-            labels = np.take(labels, 0, axis)
-        elif labels.shape[axis] > 1:
-            labels = labels[(slice(None),) * axis + (index,)]
-        factors.append(replace(factor, labels=labels))
+def one(at: Site, shape: tuple[int, ...]) -> Value:
+    """Take one place of an axis, which is gone then."""
+    axis, factors = at.axis(), []
+    for each in at.x.factors:
+        factor: Factor | None = at.labels.simplified(each)
+        if factor is not None and axis in factor.axes:
+            alone = factor.axes == (axis,)
+            what = "picks one of its channels by its place" if alone else "takes part of an axis"
+            factor = at.labels.drop(factor, axis, f"{at.name} {what}")
+        if factor is not None:
+            factors.append(replace(factor, labels=np.take(factor.labels, 0, axis)))
     return Value(shape, tuple(factors))
 
 
+def part(at: Site, value: Value, axis: int, index: slice, shape: tuple[int, ...]) -> Value:
+    """Take part of an axis: of one that is cut together with others, along those others only."""
+    settled = [at.labels.settle(each, [axis], f"{at.name} takes part of an axis") for each in value.factors]
+    left = Value(shape, tuple(factor for factor in settled if factor is not None))
+    places = (slice(None),) * axis + (index,)
+    return left.moved(shape, lambda labels: labels[places] if labels.shape[axis] > 1 else labels)
+
+
 def select(at: Site) -> Outcome:
-    return take(at, at.x, at.axis(), 0, at.shape)
+    return one(at, at.shape)
+
+
+def unbind(at: Site) -> Outcome:
+    return [one(at, shape) for shape in at.shapes]
 
 
 def slices(at: Site) -> Outcome:
@@ -54,25 +54,21 @@ def slices(at: Site) -> Outcome:
     if length == size:
         return at.x
     if index.step != 1:
-        kept = at.labels.pin_value(at.x, f"{at.name} takes every so many of its channels", [axis])
-        return take(at, kept, axis, index, at.shape)
+        return part(at, at.pin(at.x, "takes every so many of its channels", [axis]), axis, index, at.shape)
     _share(at, axis, length, index.start)
-    return take(at, at.x, axis, index, at.shape)
+    return part(at, at.x, axis, index, at.shape)
 
 
 def pieces(at: Site) -> Outcome:
     axis = at.axis()
-    found, start = [], 0
-    if len({shape[axis] for shape in at.shapes}) == 1:
-        _share(at, axis, at.shapes[0][axis], 0)
-    for shape in at.shapes:
-        found.append(take(at, at.x, axis, slice(start, start + shape[axis]), shape))
-        start += shape[axis]
-    return found
-
-
-def unbind(at: Site) -> Outcome:
-    return [take(at, at.x, at.axis(), 0, shape) for shape in at.shapes]
+    lengths = [shape[axis] for shape in at.shapes]
+    if len(set(lengths)) == 1:
+        _share(at, axis, lengths[0], 0)
+    starts = accumulate(lengths, initial=0)
+    return [
+        part(at, at.x, axis, slice(start, start + shape[axis]), shape)
+        for start, shape in zip(starts, at.shapes, strict=False)
+    ]
 
 
 def _share(at: Site, axis: int, length: int, start: int) -> None:
@@ -80,7 +76,7 @@ def _share(at: Site, axis: int, length: int, start: int) -> None:
     size = at.x.shape[axis]
     factor = at.x.on(axis)
     if factor is not None and factor.axes == (axis,) and length < size and size % length == start % length == 0:
-        at.labels.shares.append((factor.labels.reshape(size // length, length), at.name))
+        at.labels.shares.append(factor.labels.reshape(size // length, length))
 
 
 def indexed(at: Site) -> Outcome:
@@ -88,9 +84,9 @@ def indexed(at: Site) -> Outcome:
     listed = at["indices"]
     indices = listed if isinstance(listed, (list, tuple)) else [listed]
     by_number = [axis for axis, index in enumerate(indices) if isinstance(index, Value)]
-    kept = at.labels.pin_value(at.x, f"{at.name} reads its channels by their numbers", by_number)
+    kept = at.pin(at.x, NUMBERED, by_number)
     for axis in by_number:
-        at.labels.pin_value(indices[axis], f"{at.name} reads by these")
+        at.pin(indices[axis], "reads by these")
     width = len(np.broadcast_shapes(*(indices[axis].shape for axis in by_number)))
     together = by_number == list(range(by_number[0], by_number[-1] + 1))
     start = by_number[0] if together else 0
@@ -98,38 +94,33 @@ def indexed(at: Site) -> Outcome:
     following = [axis for axis in range(len(at.x.shape)) if axis not in by_number and axis >= start]
     places |= {axis: start + width + i for i, axis in enumerate(following)}
     if len(at.shape) != len(at.x.shape) - len(by_number) + width:  # a mask of booleans
-        at.labels.pin_value(at.x, f"{at.name} reads its channels by a mask")
+        at.pin(at.x, "reads its channels by a mask")
         return Value(at.shape)
-    factors = []
-    for factor in kept.factors:
-        shape = [1] * len(at.shape)
-        for axis, place in places.items():
-            shape[place] = factor.labels.shape[axis]
-        factors.append(replace(factor, labels=factor.labels.reshape(shape)))
-    return Value(at.shape, tuple(factors))
+
+    def placed(labels: Array) -> Array:
+        sizes = {place: labels.shape[axis] for axis, place in places.items()}
+        return labels.reshape([sizes.get(place, 1) for place in range(len(at.shape))])
+
+    return kept.moved(at.shape, placed)
 
 
 def gathered(at: Site) -> Outcome:
     """index_select and the like: other axes pass where they are as long as before."""
-    axis = at.axis()
-    kept = at.labels.pin_value(at.x, f"{at.name} reads its channels by their numbers", [axis])
-    if at.node.target.__name__.startswith("index_select"):  # type: ignore[union-attr]
-        return Value(at.shape, kept.factors)
-    at.labels.pin_value(kept, f"{at.name} reads its channels by their numbers")
-    return Value(at.shape)
+    axes = [at.axis()] if at.operator.startswith("index_select") else None
+    return Value(at.shape, at.pin(at.x, NUMBERED, axes).factors)
 
 
 def unfold(at: Site) -> Outcome:
-    kept = at.passed(at.x, [at.axis("dimension")], zero=True, what="slides over its channels")
+    kept = at.pin(at.x, "slides over its channels", [at.axis("dimension")])
     return Value(at.shape, aligned(kept, range(len(kept.shape)), len(at.shape)).factors)
 
 
-RULES: dict[str, Callable[[Site], Outcome]] = {
-    "select": select,
-    **dict.fromkeys(("slice", "narrow"), slices),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), pieces),
-    "unbind": unbind,
-    "index": indexed,
-    **dict.fromkeys(("index_select", "gather", "take_along_dim"), gathered),
-    "unfold": unfold,
+RULES: Rules = {
+    select: "select",
+    slices: "slice narrow",
+    pieces: "split split_with_sizes chunk tensor_split",
+    unbind: "unbind",
+    indexed: "index",
+    gathered: "index_select gather take_along_dim",
+    unfold: "unfold",
 }
