@@ -83,17 +83,17 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
     keep = _choose(channels, plan, reasons)
     if not keep:
         raise PruneError(nothing_removable(pattern, reasons))
-    cutter = Cutter(channels.dense, channels.coupled, Reference(channels.plain, channels.coupled, channels.example))
-    outcome = cutter.attempt(keep)
+    reference = Reference(channels.plain, channels.coupled, channels.example)
+    outcome = _attempt(channels, reference, keep)
     if isinstance(outcome, str):
-        faults = cutter.culprits(keep, outcome)
+        faults = _culprits(channels, reference, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
         makers = {each.name: each.makers for each in channels.coupled.sets}
         for name, why in faults.items():
             reasons |= dict.fromkeys(makers[name], f"removing its channels cannot be proven right: {why}")
         if not keep:
             raise PruneError(nothing_removable(pattern, reasons))
-        outcome = cutter.attempt(keep)
+        outcome = _attempt(channels, reference, keep)
         if isinstance(outcome, str):
             raise PruneError(
                 f"Channels removed from {', '.join(keep)} together change what the model computes: "
@@ -115,8 +115,9 @@ def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
 
 def units_left(channels: ChannelSet, wanted: float, pattern: Channel) -> int:
     """Round `wanted` to the units that can stay: the same count in each group, in steps that suit the pattern."""
-    groups = _groups(channels)
-    step = _step(channels, groups, pattern)
+    groups = channels.groups  # each keeps at least a step: every layer's channels are a multiple of the pattern's then
+    a_unit = {groups * slot.positions.shape[1] for slot in channels.slots}
+    step = math.lcm(*(pattern.multiple // math.gcd(pattern.multiple, width) for width in a_unit))
     return min(channels.units, groups * max(step, round(wanted / groups / step) * step))
 
 
@@ -129,37 +130,28 @@ def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Cutter:
-    """Makes cuts, and checks each against the dense model under the mask."""
+def _attempt(
+    channels: Channels, reference: Reference, keep: Mapping[str, Tensor]
+) -> tuple[nn.Module, dict[str, Tensor]] | str:
+    """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
+    small, masks = slice_model(channels.dense, channels.coupled, keep)
+    found = find_attributes(channels.dense, channels.coupled, keep)
+    outcome = reference.first_equal(variants(small, found), keep)
+    return outcome if isinstance(outcome, str) else (outcome, masks)
 
-    dense: nn.Module
-    coupled: Coupled
-    reference: Reference
 
-    def attempt(self, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
-        """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
-        small, masks = slice_model(self.dense, self.coupled, keep)
-        masked, fault = self.reference.under(keep), ""
-        for model in variants(small, find_attributes(self.dense, self.coupled, keep)):
-            found = masked.fault_of(model)
-            if found is None:
-                return model, masks
-            fault = fault or found
-        return fault
-
-    def culprits(self, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
-        """Find by halves the sets without which the others can be proven, each with what is wrong with it."""
-        names = list(keep)
-        if len(names) == 1:
-            return {names[0]: fault}
-        found: dict[str, str] = {}
-        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
-            part = {name: keep[name] for name in half}
-            outcome = self.attempt(part)
-            if isinstance(outcome, str):
-                found |= self.culprits(part, outcome)
-        return found or dict.fromkeys(names[len(names) // 2 :], fault)
+def _culprits(channels: Channels, reference: Reference, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
+    """Find by halves the sets without which the others can be proven, each with what is wrong with it."""
+    names = list(keep)
+    if len(names) == 1:
+        return {names[0]: fault}
+    found: dict[str, str] = {}
+    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+        part = {name: keep[name] for name in half}
+        outcome = _attempt(channels, reference, part)
+        if isinstance(outcome, str):
+            found |= _culprits(channels, reference, part, outcome)
+    return found or dict.fromkeys(names[len(names) // 2 :], fault)
 
 
 def _pattern(channels: Channels, plan: Plan) -> Channel:
@@ -189,11 +181,8 @@ def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str
             if left < each.units:
                 keep[each.name] = _best(channels.scores[each.name], each, left)
                 continue
-            why = (
-                f"{part} leaves its {each.units} channels whole"
-                if part.share
-                else "the plan takes none of its channels"
-            )
+            whole = f"{part} leaves its {each.units} channels whole"
+            why = whole if part.share else "the plan takes none of its channels"
         for maker in each.makers:
             reasons.setdefault(maker, why)
     return keep
@@ -201,21 +190,10 @@ def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str
 
 def _best(scores: Tensor, channels: ChannelSet, left: int) -> Tensor:
     """Keep the best units, as many of each group. [U] -> bool [U]."""
-    groups = _groups(channels)
     group_of = torch.zeros(channels.units, dtype=torch.int64) if channels.group_of is None else channels.group_of
     keep = torch.zeros(channels.units, dtype=torch.bool)
-    for group in range(groups):
+    for group in range(channels.groups):
         members = (group_of == group).nonzero().flatten()
         order = scores[members].argsort(descending=True, stable=True)
-        keep[members[order[: left // groups]]] = True
+        keep[members[order[: left // channels.groups]]] = True
     return keep
-
-
-def _groups(channels: ChannelSet) -> int:
-    return 1 if channels.group_of is None else int(channels.group_of.max()) + 1
-
-
-def _step(channels: ChannelSet, groups: int, pattern: Channel) -> int:
-    """Return how many units a group keeps at least, so that every layer keeps a multiple of the pattern's channels."""
-    a_unit = {groups * slot.positions.shape[1] for slot in channels.slots}
-    return math.lcm(*(pattern.multiple // math.gcd(pattern.multiple, width) for width in a_unit))

@@ -11,10 +11,8 @@ initialisation, hides anything before it.
 from __future__ import annotations
 
 import copy
-import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from .graph.cut import kept_along
 from .graph.trace import tensors_of_model
 
 TOLERANCE = 1e-4  # float32 sums in another order stay far below; a misaligned channel is far above
+Along = Mapping[str, Mapping[int, Tensor]]  # tensor: {dim: bool [n]}
 LONGER = 4  # a sequence of one token cannot tell one attention head from another
 
 
@@ -41,58 +40,46 @@ class Reference:
         self.coupled, self.example = coupled, example.as_float32()
         self.weights = _draw_weights(dense)
 
-    def under(self, keep: Mapping[str, Tensor]) -> UnderMask:
-        """Fix which units of each set are left."""
-        return UnderMask(self, keep, kept_along(self.coupled, keep))
+    def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | str:
+        """Return the first model that equals the dense one without some units, or what is wrong with the first one."""
+        along, expected, fault = kept_along(self.coupled, keep), None, ""
+        for model in models:
+            try:
+                outputs = self.example.outputs(self._with_drawn_weights(model, along))
+            except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
+                fault = fault or f"the smaller model does not run ({first_line(error)})"
+                continue
+            expected = expected or self._expected(keep, along)
+            if [t.shape for t in outputs] != [t.shape for t in expected]:
+                fault = fault or "the model's output changes its shape"
+            elif (difference := relative_difference(outputs, expected)) > TOLERANCE:
+                fault = fault or f"its output is off by {difference:.1e} of its largest value"
+            else:
+                return model
+        return fault
 
-
-@dataclass(frozen=True)
-class UnderMask:
-    """What the dense model computes without some of its channels."""
-
-    reference: Reference
-    keep: Mapping[str, Tensor]
-    along: Mapping[str, Mapping[int, Tensor]]  # tensor: {dim: bool [n]}
-
-    def fault_of(self, small: nn.Module) -> str | None:
-        """Return what is wrong with the smaller model, or None where it equals the dense one under the mask."""
-        try:
-            outputs = self.reference.example.outputs(self._with_drawn_weights(small))
-        except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
-            return f"the smaller model does not run ({first_line(error)})"
-        if [t.shape for t in outputs] != [t.shape for t in self._expected]:
-            return "the model's output changes its shape"
-        difference = relative_difference(outputs, self._expected)
-        return None if difference <= TOLERANCE else f"its output is off by {difference:.1e} of its largest value"
-
-    def _with_drawn_weights(self, small: nn.Module) -> nn.Module:
+    def _with_drawn_weights(self, small: nn.Module, along: Along) -> nn.Module:
         memo: dict[int, Tensor] = {}
         for name, tensor in tensors_of_model(small).items():
-            values = self.reference.weights[name]
-            for dim, kept in self.along.get(name, {}).items():
+            values = self.weights[name]
+            for dim, kept in along.get(name, {}).items():
                 values = values.index_select(dim, kept.nonzero().flatten())
             if id(tensor) not in memo:
                 memo[id(tensor)] = nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values.clone()
         return copy.deepcopy(small, memo).eval()
 
-    @functools.cached_property
-    def _expected(self) -> list[Tensor]:
-        trace = self.reference.coupled.analysis.trace
-        given = {place: self._masked(name) for place, name in trace.names.items()} | trace.constants
-        leaves = pytree.tree_leaves((self.reference.example.args, self.reference.example.kwargs))
-        held = [leaf for leaf in leaves if not trace.only_tensors or _is_tensor(leaf)]
-        given |= dict(zip(trace.inputs, held, strict=True))
+    def _expected(self, keep: Mapping[str, Tensor], along: Along) -> list[Tensor]:
+        trace = self.coupled.analysis.trace
+        leaves = pytree.tree_leaves((self.example.args, self.example.kwargs))
+        held = [leaf for leaf in leaves if not trace.only_tensors or isinstance(leaf, Tensor)]
+        given = trace.constants | dict(zip(trace.inputs, held, strict=True))
+        for place, name in trace.names.items():
+            given[place] = self.weights[name].clone()
+            for dim, kept in along.get(name, {}).items():
+                given[place].index_fill_(dim, (~kept).nonzero().flatten(), 0)
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
-            return tensors_of(
-                MaskedDense(self.reference.coupled, self.keep).run(*(given[name] for name in placeholders))
-            )
-
-    def _masked(self, name: str) -> Tensor:
-        values = self.reference.weights[name].clone()
-        for dim, kept in self.along.get(name, {}).items():
-            values.index_fill_(dim, (~kept).nonzero().flatten(), 0)
-        return values
+            return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))
 
 
 class MaskedDense(Interpreter):
@@ -125,17 +112,15 @@ class MaskedDense(Interpreter):
 def _over_kept(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kept: dict[int, Tensor]) -> Any:
     x, *rest = args
     name, rank = target.__name__.partition(".")[0], x.ndim
-    if name in {"layer_norm", "rms_norm"}:
-        normed = len(rest[0])
-        inner = {axis: index for axis, index in kept.items() if axis >= rank - normed}
-        own = [_selected(v, {a - rank + v.ndim: i for a, i in inner.items()}) if _is_tensor(v) else v for v in rest]
+    if name in {"layer_norm", "rms_norm", "group_norm"}:
+        first = 1 if name == "group_norm" else rank - len(rest[0])  # the axis of x that is the first of its weight
+        inner = {axis: index for axis, index in kept.items() if axis >= first}
+        of_weight = {axis - first: index for axis, index in inner.items()}
+        own = [_selected(v, of_weight) if isinstance(v, Tensor) else v for v in rest]
         small = _selected(x, inner)
-        own[0] = list(small.shape[rank - normed :])
+        if name != "group_norm":
+            own[0] = list(small.shape[first:])
         return _scattered(target(small, *own, **kwargs), x, inner)
-    if name == "group_norm":
-        inner = {axis: index for axis, index in kept.items() if axis == 1}
-        own = [_selected(v, {a - 1: i for a, i in inner.items()}) if _is_tensor(v) else v for v in rest]
-        return _scattered(target(_selected(x, inner), *own, **kwargs), x, inner)
     dims = {d % rank for d in ([rest[0]] if isinstance(rest[0], int) else rest[0])}
     return target(_selected(x, {axis: index for axis, index in kept.items() if axis in dims}), *rest, **kwargs)
 
@@ -154,10 +139,6 @@ def _scattered(y: Tensor, x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     return y
 
 
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
 def _draw_weights(dense: nn.Module) -> dict[str, Tensor]:
     """Give each tensor random values of a size that carries activations through; tables of the code's own stay."""
     generator = torch.Generator().manual_seed(0)
@@ -166,16 +147,14 @@ def _draw_weights(dense: nn.Module) -> dict[str, Tensor]:
     for name, tensor in tensors_of_model(dense).items():
         if id(tensor) not in drawn:
             learnt = isinstance(tensor, nn.Parameter) or name.endswith(("running_mean", "running_var"))
-            drawn[id(tensor)] = _draw(name, tensor, generator) if learnt else tensor.detach().clone()
-            if tensor.is_floating_point():
-                drawn[id(tensor)] = drawn[id(tensor)].float()
+            floating = tensor.is_floating_point()
+            own = _draw(name, tensor, generator) if learnt and floating else tensor.detach().clone()
+            drawn[id(tensor)] = own.float() if floating else own
         weights[name] = drawn[id(tensor)]
     return weights
 
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor.detach().clone()
     if tensor.ndim >= 2:
         spread = math.sqrt(2 * tensor.shape[0] / tensor.numel())
         return torch.empty(tensor.shape).normal_(0, spread, generator=generator)

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ..layers import NORMALISATIONS, PRUNABLE
-from .labels import Value
+from .labels import values_in
 from .sets import Coupled
 
 KNOWN = (*PRUNABLE, *NORMALISATIONS, nn.Conv3d, nn.ConvTranspose3d, nn.Embedding, nn.PReLU, nn.RNNBase)
@@ -41,14 +40,12 @@ def variants(model: nn.Module, attributes: list[Attribute]) -> Iterator[nn.Modul
         kind = type(model.get_submodule(attribute.module))
         alike[kind, attribute.name, attribute.place, len(attribute.values)].append(attribute)
     groups = list(alike.values())
-    choices: Iterator[tuple[int, ...]] = itertools.product(*(range(len(group[0].values)) for group in groups))
+    sizes = [len(group[0].values) for group in groups]
+    choices: Iterator[tuple[int, ...]] = itertools.product(*map(range, sizes))
     if len(groups) > 8:  # too many to try them all: each by itself, then two together
-        sizes = [len(group[0].values) for group in groups]
-        few = [[], *([i] for i in range(len(groups))), *map(list, itertools.combinations(range(len(groups)), 2))]
-        choices = iter(
-            [tuple(min(1, sizes[i] - 1) if i in chosen else 0 for i in range(len(groups))) for chosen in few]
-        )
-    ranked = sorted(itertools.islice(choices, 1 << 12), key=lambda choice: sum(1 for c in choice if c))
+        few = itertools.chain.from_iterable(itertools.combinations(range(len(groups)), count) for count in range(3))
+        choices = (tuple(min(1, size - 1) * (i in chosen) for i, size in enumerate(sizes)) for chosen in few)
+    ranked = sorted(itertools.islice(choices, 1 << 12), key=lambda choice: sum(map(bool, choice)))
     for choice in ranked[:LARGEST_SEARCH]:
         for index, group in zip(choice, groups, strict=True):
             for attribute in group:
@@ -61,7 +58,8 @@ def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tenso
     shrunk, whole = _sizes(dense, coupled, keep)
     found = []
     for path, module in dense.named_modules(remove_duplicate=False):
-        if isinstance(module, KNOWN) and not _affineless(module):
+        plain = isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and module.weight is None
+        if isinstance(module, KNOWN) and not plain:
             continue
         for name, value in vars(module).items():
             if name.startswith("_") or isinstance(value, bool):
@@ -73,10 +71,6 @@ def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tenso
                     options = (*sorted(news), number) if likely else (number, *sorted(news))
                     found.append(Attribute(path, name, None if single else place, options))
     return found
-
-
-def _affineless(module: nn.Module) -> bool:
-    return isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and module.weight is None
 
 
 def _set(module: nn.Module, attribute: Attribute, value: int) -> None:
@@ -101,13 +95,7 @@ def _sizes(
     for node in coupled.analysis.trace.graph.graph.nodes:
         stack = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
         modules = ["", *stack] if stack or not recorded else list(paths)
-        leaves = pytree.tree_leaves(
-            [coupled.analysis.values.get(n.name) for n in (node, *node.all_input_nodes)],
-            is_leaf=lambda v: isinstance(v, Value),
-        )
-        for value in leaves:
-            if not isinstance(value, Value):
-                continue
+        for value in values_in([coupled.analysis.values.get(n.name) for n in (node, *node.all_input_nodes)]):
             left = list(value.shape)
             for each in value.factors:
                 factor = labels.simplified(each)
@@ -127,8 +115,7 @@ def alive_labels(coupled: Coupled, keep: Mapping[str, Tensor]) -> Any:
     analysis = coupled.analysis
     alive = np.ones(len(analysis.labels._root), bool)  # noqa: SLF001 - as many as there are labels
     for channels in coupled.sets:
-        kept = keep.get(channels.name)
-        if kept is None:
+        if (kept := keep.get(channels.name)) is None:
             continue
         slot = channels.slots[0]
         value = analysis.tensors[slot.tensor].on(slot.dim)

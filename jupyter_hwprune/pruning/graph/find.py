@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from torch import nn
@@ -34,36 +35,27 @@ def analyse(model: nn.Module, example: Example) -> Coupled:
 def _coupled(model: nn.Module, recorded: Trace, flipped: Collection[str]) -> Coupled:
     analysis = analyse_graph(model, recorded, flipped)
     tensors = tensors_of_model(model)
-    order = {name: isinstance(tensor, nn.Parameter) for name, tensor in tensors.items()}
-    sets = find_sets(analysis, order)
+    sets = find_sets(analysis, {name: isinstance(tensor, nn.Parameter) for name, tensor in tensors.items()})
     makers = {name for each in sets for name in each.makers}
     return Coupled(sets, _reasons(model, analysis, makers), analysis)
 
 
 def _worth_flipping(coupled: Coupled) -> list[str]:
     """Return the views whose open choice ended in channels that all stay."""
-    analysis = coupled.analysis
-    pinned = pinned_roots(analysis.labels)
+    labels = coupled.analysis.labels
+    pinned = pinned_roots(labels)
     found = []
-    for factor in analysis.labels.spread:
-        roots = set(analysis.labels.roots(factor.labels).ravel().tolist())
-        if factor.view in analysis.labels.decided and (roots <= pinned.keys() or len(roots) == 1):
+    for factor in labels.spread:
+        roots = set(labels.roots(factor.labels).ravel().tolist())
+        if factor.view in labels.decided and (roots <= pinned.keys() or len(roots) == 1):
             found.append(factor.view)
     return list(dict.fromkeys(found))[:16]
 
 
 def _freed(coupled: Coupled) -> int:
     """Count the weights that could go."""
-    total = 0
-    for each in coupled.sets:
-        for slot in each.slots:
-            if slot.parameter:
-                shape = coupled.analysis.tensors[slot.tensor].shape
-                numbers = 1
-                for size in shape:
-                    numbers *= size
-                total += numbers * slot.positions.numel() // shape[slot.dim]
-    return total
+    slots = [(slot, coupled.analysis.tensors[slot.tensor].shape) for each in coupled.sets for slot in each.slots]
+    return sum(math.prod(shape) * s.positions.numel() // shape[s.dim] for s, shape in slots if s.parameter)
 
 
 def _reasons(model: nn.Module, analysis: Analysis, makers: Collection[str]) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .analysis import Analysis, join_remaining, pinned_roots
-from .labels import Array
+from .analysis import Analysis, join_remaining
+from .labels import Array, concatenated
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class ChannelSet:
     @property
     def units(self) -> int:
         return self.slots[0].positions.shape[0]
+
+    @property
+    def groups(self) -> int:
+        return 1 if self.group_of is None else int(self.group_of.max()) + 1
 
     @property
     def free(self) -> bool:
@@ -73,84 +78,56 @@ class Coupled:
 def find_sets(analysis: Analysis, order: Mapping[str, bool]) -> tuple[ChannelSet, ...]:
     """Gather the labels that may go into sets of like units. `order` says of all tensors if they are parameters."""
     while True:
-        places = _places(analysis, order)
-        sets = _alike(analysis, places)
-        conflict = _write_groups(analysis, sets)
-        if not conflict:
-            return tuple(each.channels for each in sets)
+        sets = _alike(analysis, _places(analysis, order))
+        if not _write_groups(analysis, sets):
+            return tuple(channels for channels, _ in sets)
         join_remaining(analysis.labels)
 
 
-@dataclass(frozen=True)
-class _Place:
-    tensor: str
-    dim: int
-    roots: Array  # [n]
-    reads: bool
-    parameter: bool
-    tied: bool
-
-
-@dataclass(frozen=True)
-class _Found:
-    channels: ChannelSet
-    roots: Array  # [U]
-
-
-def _places(analysis: Analysis, order: Mapping[str, bool]) -> list[_Place]:
-    labels = analysis.labels
-    read = np.unique(np.concatenate(labels.read)) if labels.read else np.empty(0, np.int64)
+def _places(analysis: Analysis, order: Mapping[str, bool]) -> list[tuple[Slot, Array]]:
+    """List each dimension that has labels, with the joined ones [n]; where the units stand in it comes later."""
+    labels, nowhere = analysis.labels, torch.empty(0, 0, dtype=torch.int64)
+    read = np.unique(concatenated(labels.read))
     found, seen = [], set()
     for name, parameter in order.items():
-        tied = id(analysis.tensors[name]) in seen
-        seen.add(id(analysis.tensors[name]))
-        for factor in analysis.tensors[name].factors:
+        value = analysis.tensors[name]
+        for factor in value.factors:
             own = factor.labels.ravel()
             reads = bool(np.isin(own[:1], read)[0])
-            found.append(_Place(name, factor.axes[0], labels.roots(own), reads, parameter, tied))
+            slot = Slot(name, factor.axes[0], nowhere, reads, parameter, tied=id(value) in seen)
+            found.append((slot, labels.roots(own)))
+        seen.add(id(value))
     return found
 
 
-def _alike(analysis: Analysis, places: list[_Place]) -> list[_Found]:
-    """Put units into one set that stand, equally often, in the same dimensions of the same tensors."""
-    if not places:
-        return []
-    roots = np.concatenate([place.roots for place in places])
-    slot = np.concatenate([np.full(len(place.roots), i) for i, place in enumerate(places)])
-    position = np.concatenate([np.arange(len(place.roots)) for place in places])
-    pinned = np.fromiter(pinned_roots(analysis.labels), np.int64)
-    free = ~np.isin(roots, pinned)
-    roots, slot, position = roots[free], slot[free], position[free]
-    ordered = np.lexsort((position, slot, roots))
+def _alike(analysis: Analysis, places: list[tuple[Slot, Array]]) -> list[tuple[ChannelSet, Array]]:
+    """Put units into one set that stand, equally often, in the same dimensions of the same tensors; roots [U] each."""
+    roots = concatenated([own for _, own in places])
+    slot = concatenated([np.full(len(own), i) for i, (_, own) in enumerate(places)])
+    position = concatenated([np.arange(len(own)) for _, own in places])
+    free = np.flatnonzero(~analysis.labels.pinned(roots))
+    ordered = free[np.lexsort((position[free], slot[free], roots[free]))]
     roots, slot, position = roots[ordered], slot[ordered], position[ordered]
-    if not len(roots):
-        return []
-    starts = np.flatnonzero(np.r_[True, roots[1:] != roots[:-1]])
-    alike: dict[bytes, list[int]] = {}
-    ends = np.r_[starts[1:], len(roots)]
-    for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        alike.setdefault(slot[start:end].tobytes(), []).append(i)
+    starts = np.flatnonzero(np.diff(roots, prepend=-1))
+    alike: defaultdict[bytes, list[tuple[Array, int]]] = defaultdict(list)
+    for start, end in pairwise((*starts.tolist(), len(roots))):
+        alike[slot[start:end].tobytes()].append((position[start:end], roots[start]))
     found, names = [], Counter[str]()
     for key, members in alike.items():
         own = np.frombuffer(key, slot.dtype)
-        table = np.stack([position[starts[i] : ends[i]] for i in members])  # [U, places]
-        table = table[np.argsort(table[:, 0], kind="stable")]
-        units = np.array([roots[starts[i]] for i in members])[
-            np.argsort(np.array([position[starts[i]] for i in members]), kind="stable")
-        ]
-        if len(units) < 2 or not any(places[i].parameter for i in np.unique(own)):
+        used = np.unique(own).tolist()
+        if len(members) < 2 or not any(places[i][0].parameter for i in used):
             continue
-        slots = tuple(
-            Slot(p.tensor, p.dim, torch.from_numpy(table[:, own == i].copy()), p.reads, p.parameter, p.tied)
-            for i in np.unique(own)
-            for p in (places[i],)
-        )
+        members.sort(key=lambda member: int(member[0][0]))
+        table = np.stack([positions for positions, _ in members])  # [U, places]
+        slots = tuple(replace(places[i][0], positions=torch.from_numpy(table[:, own == i].copy())) for i in used)
         makers = tuple(dict.fromkeys(module_of(s.tensor) for s in slots if not s.reads and s.parameter))
         wide = [s for s in slots if s.parameter and not s.reads and len(analysis.tensors[s.tensor].shape) > 1]
         name = module_of((wide or slots)[0].tensor)
         names[name] += 1
         name = name if names[name] == 1 else f"{name}:{names[name]}"
-        found.append(_Found(ChannelSet(name, slots, makers, orderly=_orderly(slots)), units))
+        units = np.array([root for _, root in members])
+        found.append((ChannelSet(name, slots, makers, orderly=_orderly(slots)), units))
     return found
 
 
@@ -163,26 +140,24 @@ def module_of(tensor: str) -> str:
     return f".{tensor}".rpartition(".")[0].partition(".parametrizations.")[0].removeprefix(".")
 
 
-def _write_groups(analysis: Analysis, sets: list[_Found]) -> bool:
+def _write_groups(analysis: Analysis, sets: list[tuple[ChannelSet, Array]]) -> bool:
     """Write the groups that keep equal counts into the sets; join what crosses sets or contradicts, True if any did."""
     labels, conflict = analysis.labels, False
-    home = {root: (i, unit) for i, each in enumerate(sets) for unit, root in enumerate(each.roots.tolist())}
+    home = {root: (i, unit) for i, (_, roots) in enumerate(sets) for unit, root in enumerate(roots.tolist())}
     for array in labels.shares:
         roots = labels.roots(array)
-        if bool((np.sort(roots, axis=1) == np.sort(roots[:1], axis=1)).all()):
+        known = [home[root] for root in roots.ravel().tolist() if root in home]
+        if not known or bool((np.sort(roots, axis=1) == np.sort(roots[:1], axis=1)).all()):
             continue
-        places = [home.get(root) for root in roots.ravel().tolist()]
-        known = [place for place in places if place is not None]
-        if not known:
-            continue
-        own = sets[known[0][0]]
-        group = torch.full((own.channels.units,), -1)
-        if len(known) == len(places) and len({i for i, _ in known}) == 1:
+        at = known[0][0]
+        channels, units = sets[at]
+        group = torch.full((channels.units,), -1)
+        if len(known) == roots.size and all(i == at for i, _ in known):
             group[[unit for _, unit in known]] = torch.arange(len(roots)).repeat_interleave(roots.shape[1])
-        before = own.channels.group_of
+        before = channels.group_of
         if bool((group < 0).any()) or (before is not None and not torch.equal(before, group)):
             labels.join(array, array[:1])
             conflict = True
         else:
-            sets[known[0][0]] = replace(own, channels=replace(own.channels, group_of=group))
+            sets[at] = replace(channels, group_of=group), units
     return conflict
