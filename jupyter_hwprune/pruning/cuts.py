@@ -13,10 +13,7 @@ from .picture import draw
 
 
 def describe_cut(
-    dense: nn.Module,
-    surgery: Surgery,
-    macs: Mapping[str, int],
-    small_macs: Mapping[str, int],
+    dense: nn.Module, surgery: Surgery, macs: Mapping[str, int], small_macs: Mapping[str, int]
 ) -> tuple[list[Layer], list[Skipped]]:
     """Describe the layers that lost channels, and say why others did not."""
     layers, skipped = [], []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -134,10 +135,6 @@ def _blank(output: Any) -> Any:
     return pytree.tree_map_only(Tensor, lambda t: _Blank(t.shape, t.dtype), output)
 
 
-def _copied(output: Any) -> Any:
-    return pytree.tree_map_only(Tensor, torch.clone, output)
-
-
 def _filled(leaf: Any) -> Any:
     if isinstance(leaf, _Blank):  # NaN wherever a later element looks at more than the element before it
         empty = torch.empty(leaf.shape, dtype=leaf.dtype)
@@ -158,17 +155,17 @@ class _Cut:
         elements = self._parts("")
         if not elements:
             return [], []
-        self._record(elements, elements, 0)
+        self.outputs = self._outputs(elements, elements, 0)
         resumable = [at == 0 or self._follows(elements, at) for at in range(len(elements))]
         refused: set[Any] = set()  # kinds of blocks that could not be opened; the next like it will not either
         at = 0
         while at < len(elements):
             inner = self._inner(elements[at])
-            kind = (type(self.model.get_submodule(elements[at])), *(type(self.model.get_submodule(n)) for n in inner))
+            kind = tuple(type(self.model.get_submodule(name)) for name in (elements[at], *inner))
             if inner and kind not in refused:
                 trial = [*elements[:at], *inner, *elements[at + 1 :]]
                 end = at + len(inner)
-                self._record(trial, inner, at if resumable[at] else 0)
+                self.outputs |= self._outputs(trial, inner, at if resumable[at] else 0)
                 last = end if at + 1 < len(elements) and resumable[at + 1] else end - 1
                 if all(self._follows(trial, each) for each in range(at + 1, last + 1)):
                     elements = trial
@@ -191,11 +188,14 @@ class _Cut:
         single = self.calls.single_children(name)
         return [p for p in single if any(layer == p or self.calls.within(layer, p) for layer in self.weighty)]
 
-    def _record(self, elements: Sequence[str], names: Sequence[str], start: int) -> None:
-        stand_ins = standing_in(self.model, self._stand_ins(elements, start))
-        with captured(self.model, names, _copied) as seen, stand_ins, suppress(Enough):
+    def _outputs(self, elements: Sequence[str], names: Sequence[str], start: int) -> dict[str, Any]:
+        """Run from element `start` on, and return what the modules gave."""
+        values = {name: _blank(self.outputs[name]) for name in elements[: max(0, start - 1)]}
+        values |= {name: self.outputs[name] for name in elements[max(0, start - 1) : start]}
+        copied = partial(pytree.tree_map_only, Tensor, torch.clone)
+        with captured(self.model, names, copied) as seen, standing_in(self.model, values), suppress(Enough):
             self.batch.through(self.model)
-        self.outputs |= seen
+        return seen
 
     def _follows(self, elements: Sequence[str], at: int) -> bool:
         """Say whether an element gives what it gave, when all that is known is what the one before it gave."""
@@ -203,16 +203,10 @@ class _Cut:
         if any(not _is_plain(output) for output in known[:-1]):
             return False
         try:
-            stand_ins = standing_in(self.model, self._stand_ins(elements, at))
-            with captured(self.model, [elements[at]], _copied) as seen, stand_ins, suppress(Enough):
-                self.batch.through(self.model)
+            seen = self._outputs(elements, [elements[at]], at)
         except Exception:  # noqa: BLE001 - a model may say in any way that it cannot go on from there
             return False
         return _alike(seen.get(elements[at]), known[-1])
-
-    def _stand_ins(self, elements: Sequence[str], start: int) -> dict[str, Any]:
-        values = {name: _blank(self.outputs[name]) for name in elements[: max(0, start - 1)]}
-        return values | ({elements[start - 1]: self.outputs[elements[start - 1]]} if start else {})
 
 
 def _few_rows(model: nn.Module, batch: Example) -> Example:

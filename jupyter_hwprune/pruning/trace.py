@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class Trace:
 
     groups: list[list[str]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    callers: dict[str, set[str]] = field(default_factory=dict)
+    callers: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     children: dict[str, list[str]] = field(default_factory=dict)
 
     def within(self, name: str, outer: str) -> bool:
@@ -56,7 +57,7 @@ def trace(model: nn.Module, layers: Mapping[str, nn.Module], batches: Sequence[E
         own = _trace_batch(model, layers, batch)
         found.calls |= own.calls
         for name, callers in own.callers.items():
-            found.callers[name] = found.callers.get(name, set()) | callers
+            found.callers[name] |= callers
         for name, children in own.children.items():
             found.children.setdefault(name, children)
         found.groups = _merged(found.groups, own.groups)
@@ -74,7 +75,7 @@ def _trace_batch(model: nn.Module, layers: Mapping[str, nn.Module], batch: Examp
         nonlocal last
         found.calls[name] += 1
         if stack:
-            found.callers.setdefault(name, set()).add(stack[-1])
+            found.callers[name].add(stack[-1])
             children = found.children.setdefault(stack[-1], [])
             if name not in children:
                 children.append(name)
@@ -96,17 +97,13 @@ def _trace_batch(model: nn.Module, layers: Mapping[str, nn.Module], batch: Examp
             found.groups.append([name])
         last = (weakref.ref(x), x._version)  # noqa: SLF001
 
+    def leave(*_: Any) -> None:
+        stack.pop()
+
     with hooks() as handles:
         for name, module in model.named_modules():
-
-            def before(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
-                enter(name, module, args, kwargs)
-
-            def after(*_: Any) -> None:
-                stack.pop()
-
-            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(module.register_forward_hook(after))
+            handles.append(module.register_forward_pre_hook(partial(enter, name), with_kwargs=True))
+            handles.append(module.register_forward_hook(leave))
         batch.through(model)
     return found
 

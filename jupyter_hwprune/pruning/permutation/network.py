@@ -50,14 +50,13 @@ def permute_for(
     *,
     sparsity: float = 0.5,
     rounds: int | None = None,
-    seed: int = 0,
 ) -> tuple[Permuted, ...]:
     """Reorder channels of `model` in place so that the pattern loses less of the scores; its function stays.
 
     One order serves all layers that read a set of channels: their scores, by default magnitudes, are stacked. `scores`
     has to score a weight by its values alone, not by its place. `sparsity` is the share of blocks to be removed, and
-    `rounds` and `seed` are those of `search`. Returns what became of each set that a prunable layer reads. Raises
-    PruneError where the model's graph cannot be read.
+    `rounds` are those of `search`. Returns what became of each set that a prunable layer reads. Raises PruneError
+    where the model's graph cannot be read.
     """
     layers = _prunable(model, pattern)
     score = scores or (lambda _, weight: magnitude(weight))
@@ -66,11 +65,8 @@ def permute_for(
     if isinstance(pattern, Block):
         planned = _plan_blocks(found, matrices, pattern, sparsity)
     else:
-        planned = [
-            plan
-            for channels, places in found
-            if (plan := _plan_groups(channels, places, matrices, pattern, rounds, seed)) is not None
-        ]
+        plans = [_plan_groups(channels, places, matrices, pattern, rounds) for channels, places in found]
+        planned = [plan for plan in plans if plan is not None]
     return _move(model, example, planned)
 
 
@@ -105,12 +101,7 @@ def _places(model: nn.Module, channels: ChannelSet, layers: Mapping[str, Prunabl
 
 
 def _plan_groups(
-    channels: ChannelSet,
-    places: Places,
-    matrices: Mapping[str, Tensor],
-    pattern: NM,
-    rounds: int | None,
-    seed: int,
+    channels: ChannelSet, places: Places, matrices: Mapping[str, Tensor], pattern: NM, rounds: int | None
 ) -> Move | None:
     """Search one order for the columns of all readers; None where n:m does not depend on the order."""
     readers = {name: at for (name, dim), at in places.items() if dim == COLUMNS and not _each_alone(at, pattern.m)}
@@ -125,7 +116,7 @@ def _plan_groups(
         result = Permuted(channels.name, tuple(readers), sum(map(_total, whole)), before, before, None, reason)
         return channels, order, result
     stacked = torch.cat([matrices[name].flatten(0, 1)[:, own] for name, at in readers.items() for own in at.unbind(1)])
-    order = search(stacked, pattern, rounds=rounds, seed=seed)
+    order = search(stacked, pattern, rounds=rounds)
     before, after = retained(stacked, pattern), retained(stacked, pattern, order)
     result = Permuted(channels.name, tuple(readers), _total(stacked), before, after, bound(stacked, pattern))
     return channels, order, result if after > before else replace(result, reason="no order found retains more")
@@ -161,13 +152,10 @@ def _plan_blocks(
     plans = []
     for (channels, places), order in zip(present, orders, strict=True):
         layers = tuple(dict.fromkeys(name for name, _ in places))
-        before, after = (
-            sum(retained_in_blocks(each[names.index(name)], pattern, sparsity) for name in layers)
-            for each in (own, moved)
-        )
-        still = torch.equal(order, torch.arange(channels.units))
-        total = sum(_total(matrices[name]) for name in layers)
-        reason = "no order found retains more" if still else None
+        at = [names.index(name) for name in layers]
+        before, after = (sum(retained_in_blocks(each[i], pattern, sparsity) for i in at) for each in (own, moved))
+        total = sum(_total(own[i]) for i in at)
+        reason = "no order found retains more" if torch.equal(order, torch.arange(channels.units)) else None
         plans.append((channels, order, Permuted(channels.name, layers, total, before, after, None, reason)))
     return plans
 
