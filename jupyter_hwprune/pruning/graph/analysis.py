@@ -58,8 +58,8 @@ def _label_tensors(model: nn.Module, labels: Labels, used: set[str]) -> dict[str
     """Give every parameter and buffer labels, tied ones the same; attention of torch's own keeps its width."""
     named = tensors_of_model(model)
     reached = {id(named[name]) for name in used}
-    own = {id(tensor): tensor for tensor in named.values()}
-    made = {key: labels.of_shape(tensor.shape, zero=True) for key, tensor in own.items()}
+    distinct = {id(tensor): tensor for tensor in named.values()}
+    made = {key: labels.of_shape(tensor.shape, zero=True) for key, tensor in distinct.items()}
     tensors = {name: made[id(tensor)] for name, tensor in named.items()}
     for name, tensor in named.items():
         if id(tensor) not in reached:
@@ -102,9 +102,9 @@ def _write_back(target: Any, outcome: Value, values: dict[str, Any]) -> None:
     values[target.name] = outcome
     while isinstance(target, Node) and operator_name(target) in VIEWS:
         target = target.args[0]
-        value = values[target.name]  # type: ignore[union-attr]
+        value = values[target.name]
         changed = [v.zeroed(zero) for v in value] if isinstance(value, list) else value.zeroed(zero)
-        values[target.name] = changed  # type: ignore[union-attr]
+        values[target.name] = changed
 
 
 def _given(node: Node, values: dict[str, Any]) -> dict[str, Any]:
