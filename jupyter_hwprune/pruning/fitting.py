@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from torch import nn
 
 from ..core.pattern import NM, Block, Unstructured, parse_pattern
-from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .layers import PRUNABLE, as_matrix, layers_with_weights, own_weight, reason_not_prunable
 from .served import Served
 
 ZeroPattern = NM | Block | Unstructured
@@ -31,14 +31,13 @@ def find_fitting(
     seen = {  # weights that a layer which stays dense reads too
         id(weight): f"{name}, which stays dense"
         for name, module in model.named_modules()
-        if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
-        and (name in left_dense or not isinstance(module, PRUNABLE))
+        if (weight := own_weight(module)) is not None and (name in left_dense or not isinstance(module, PRUNABLE))
     }
     unnamed: list[tuple[str, nn.Parameter]] = []
     for name, module in layers_with_weights(model):
-        weight = module._parameters.get("weight")  # noqa: SLF001
         reason = ASKED if name in left_dense else reason_not_prunable(module)
-        if reason is None and weight is not None:
+        if reason is None:
+            weight = module.get_parameter("weight")
             if id(weight) in seen:
                 reason = f"it shares its weight with {seen[id(weight)]}"
             elif name in patterns:
@@ -47,10 +46,10 @@ def find_fitting(
             else:
                 unnamed.append((name, weight))
                 continue
-        if reason is not None:
-            reasons[name] = reason
-        elif weight is not None:
+        if reason is None:
             fitting.append((name, module, weight))
+        else:
+            reasons[name] = reason
     for name, weight in unnamed:
         home = seen.get(id(weight))
         reasons[name] = f"it shares its weight with {home}" if home else "the plan gives it no part"

@@ -103,15 +103,11 @@ def _keep_by_sorting(groups: Tensor, keep: Tensor, n: int) -> None:
 
 def keep_blocks(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:
     """Keep the `count` blocks of [rows, columns] with the highest sums. [K, taps, C] -> bool [K, taps, C]."""
-    return expand_blocks(keep_top(block_sums(scores, rows, columns), count), rows, columns)
+    keep = keep_top(block_sums(scores, rows, columns), count)  # [K/rows, taps, C/columns]
+    return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)
 
 
 def block_sums(scores: Tensor, rows: int, columns: int) -> Tensor:
     """Sum the scores within each block. [K, taps, C] -> [K/rows, taps, C/columns]."""
     k, taps, c = scores.shape
     return scores.reshape(k // rows, rows, taps, c // columns, columns).sum(dim=(1, 4))
-
-
-def expand_blocks(keep: Tensor, rows: int, columns: int) -> Tensor:
-    """Spread a mask of blocks over their weights. [K/rows, taps, C/columns] -> [K, taps, C]."""
-    return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)

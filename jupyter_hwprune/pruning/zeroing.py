@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from ..core.errors import InputError
 from ..core.pattern import NM, Block, Channel
 from .fitting import Fitting, ZeroPattern
 from .importance import activation, magnitude
-from .layers import as_matrix, from_matrix, groups_of
+from .layers import as_matrix, from_matrix
 from .masks import keep_blocks, keep_n_of_m, keep_top
 from .method import Method
 from .plan import Part
@@ -20,28 +19,12 @@ from .sequential import layer_by_layer
 from .solver import solve
 from .statistics import Statistics
 
-
-@dataclass(frozen=True)
-class Zeroed:
-    """The mask `keep` [K, taps, C] of a layer's weight; only the second-order solver fills in the rest.
-
-    `error` is the layer's relative squared error on its calibration inputs, `damping` the share of the Hessian's mean
-    diagonal that was added to it, and `raised` how often that was not enough.
-    """
-
-    keep: Tensor
-    error: float | None = None
-    damping: float | None = None
-    raised: int = 0
+Done = Callable[[str, Tensor, float | None, float | None], None]
+"""Takes a layer's name and mask `keep` [K, taps, C], and, of the second-order solver alone, its relative squared error
+on the calibration inputs, and the damping as a share of the Hessian's mean diagonal, if that had to be raised."""
 
 
-def zero(
-    model: nn.Module,
-    fitting: Fitting,
-    parts: Mapping[str, Part],
-    method: Method,
-    done: Callable[[str, Zeroed], None],
-) -> dict[str, str]:
+def zero(model: nn.Module, fitting: Fitting, parts: Mapping[str, Part], method: Method, done: Done) -> dict[str, str]:
     """Zero each layer's part in the weights of `model`, in place, and call `done` for each.
 
     One mask is there at a time, but where the method ranks all layers together by their inputs: those are the dense
@@ -52,14 +35,14 @@ def zero(
 
     def finish(name: str, layer: nn.Module, keep: Tensor) -> None:
         apply(weights[name], layer, keep)
-        done(name, Zeroed(keep))
+        done(name, keep, None, None)
 
     def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
         weight, part = weights[name], parts[name]
         assert not isinstance(part.pattern, Channel)
         if method.importance == "second-order":
             assert statistics is not None
-            done(name, _solved(weight, layer, statistics, part.pattern, part.share))
+            done(name, *_solved(weight, layer, statistics, part.pattern, part.share))
             return
         keep = masked(worth(weight, layer, statistics), part.pattern, part.share, by_row=method.ranks_rows)
         if method.ranks_dense_inputs:
@@ -106,19 +89,19 @@ def worth(weight: Tensor, layer: nn.Module, statistics: Statistics | None) -> Te
 
 def _solved(
     weight: nn.Parameter, layer: nn.Module, statistics: Statistics, pattern: ZeroPattern, share: float
-) -> Zeroed:
+) -> tuple[Tensor, float | None, float | None]:
     """Solve each group of the layer by itself, for each has inputs of its own, and write the weight.
 
     A bias takes over what the mean of the inputs gave by the weights that go, so that only what varies is solved for.
+    Returns what `Done` takes beside the name.
     """
     matrix = as_matrix(weight.detach(), layer)  # [K, taps, C]
     k, taps, _ = matrix.shape
-    groups = groups_of(layer)
     bias = layer.bias
     gram = statistics.gram if bias is None else statistics.centred_gram()
     assert gram is not None
-    rows = matrix.reshape(groups, k // groups, -1).float()
-    solved = [solve(rows[g], gram[g], pattern, share, taps=taps) for g in range(groups)]
+    rows = matrix.reshape(len(gram), k // len(gram), -1).float()  # [g, K/g, D]
+    solved = [solve(own, products, pattern, share, taps=taps) for own, products in zip(rows, gram, strict=True)]
     result = torch.stack([each.weight for each in solved]).reshape(matrix.shape)
     keep = torch.stack([each.keep for each in solved]).reshape(matrix.shape)
     with torch.no_grad():
@@ -127,8 +110,8 @@ def _solved(
             bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
         weight.copy_(from_matrix(result, layer, weight.shape))
     errors = [each.error for each in solved if each.error is not None]
-    error = sum(errors) / groups if len(errors) == groups else None
-    return Zeroed(keep, error, max(each.damping for each in solved), max(each.raised for each in solved))
+    raised = any(each.raised for each in solved)
+    return keep, sum(errors) / len(solved), max(each.damping for each in solved) if raised else None
 
 
 def visit_all(model: nn.Module, fitting: Fitting, method: Method, visit: Callable[..., None]) -> dict[str, str]:

@@ -190,11 +190,7 @@ def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[E
 
 
 def _filled_in(
-    choice: Choice,
-    params: dict[str, Any],
-    patterns: Mapping[str, ZeroPattern],
-    *,
-    together: bool,
+    choice: Choice, params: dict[str, Any], patterns: Mapping[str, ZeroPattern], *, together: bool
 ) -> Choice:
     """Fill in the recipe's result: the pattern of most zeros, and the sparsity reached."""
     made: Counter[ZeroPattern] = Counter()

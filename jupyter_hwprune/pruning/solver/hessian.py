@@ -10,7 +10,7 @@ from ...core.errors import PruneError
 RAISE = 10.0
 LEAST = 1e-6
 MOST = 1.0
-PANEL = 256
+PANEL = 256  # columns at once: torch's own factorization spends half of its time to clear the upper half
 
 
 def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
@@ -41,10 +41,7 @@ def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
 
 
 def cholesky(matrix: Tensor) -> Tensor | None:
-    """Return the lower factor L of L L^T, or None where the matrix is not positive definite; [D, D].
-
-    In panels, because torch's own spends half of its time to clear the upper half.
-    """
+    """Return the lower factor L of L L^T, or None where the matrix is not positive definite; [D, D]."""
     width = len(matrix)
     left, factor = matrix.clone(), torch.zeros_like(matrix)
     for start in range(0, width, PANEL):
