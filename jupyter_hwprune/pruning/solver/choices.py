@@ -34,6 +34,7 @@ class Choices(ABC):
     size: int  # columns in a group
     largest_first = False  # whether the groups with the most energy in their inputs are decided first, or last
     again = True  # whether deciding a group anew, with all others held, lowers the error
+    kept: Tensor  # bool, what `choose` kept
 
     @abstractmethod
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:
@@ -42,8 +43,6 @@ class Choices(ABC):
     @abstractmethod
     def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         """Write a group's pruned values [m, K] into `chosen`, its part of `pruned`, from its free ones [m, K]."""
-
-    kept: Tensor  # bool, what `choose` kept
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         """Return the mask [D, K] of the sweep that made `pruned`, and whether it differs, to have the exact count."""
@@ -170,18 +169,16 @@ class Budget:
         self.priced = self.due = len(expected)
 
     def price(self, group: int, kept: Tensor) -> float:
-        """Return the least score worth keeping in this group; of the rows of `kept` behind it, all but 0 was kept."""
+        """Return the least score worth keeping in this group; what is not 0 behind it in `kept` [D, K] was kept."""
         if group < self.due or group == 0:
-            size = len(kept) // len(self.expected)
+            size = len(kept) // len(self.expected)  # rows of each group
             self.left -= int(kept[(group + 1) * size : self.priced * size].count_nonzero())
             self.priced, self.due = group + 1, group - group // REPRICED
-            self.now = self._price(group + 1)
+            ahead = self.expected[: group + 1].flatten()
+            worth = round(self.left / ((group + 1) * self.a_group) * ahead.numel())
+            least = max(1, ahead.numel() - worth + 1)
+            self.now = float(torch.kthvalue(ahead, least).values) if worth > 0 else torch.inf
         return self.now
-
-    def _price(self, groups: int) -> float:
-        ahead = self.expected[:groups].flatten()
-        worth = round(self.left / (groups * self.a_group) * ahead.numel())
-        return float(torch.kthvalue(ahead, max(1, ahead.numel() - worth + 1)).values) if worth > 0 else torch.inf
 
 
 def to_count(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:
