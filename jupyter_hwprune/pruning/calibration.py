@@ -37,7 +37,6 @@ class Calibration:
 
     @property
     def rows(self) -> int:
-        """The samples in all batches together."""
         return sum(batch.batch for batch in self.batches)
 
     @classmethod
@@ -61,9 +60,8 @@ class Calibration:
 
 def _items(value: Any, example: Example) -> Iterator[Any]:
     """Yield the batches, each still as the user wrote it."""
-    if isinstance(value, (Tensor, Mapping, Example)) or (
-        isinstance(value, tuple) and not _holds_batches(value, example)
-    ):
+    is_one = isinstance(value, tuple) and not _holds_batches(value, example)
+    if is_one or isinstance(value, (Tensor, Mapping, Example)):
         return iter([value])
     if isinstance(value, Dataset) and not isinstance(value, IterableDataset):
         raise InputError(
@@ -101,11 +99,11 @@ def _batch(
     kind = (tuple((tuple(t.shape), t.dtype) for t in batch.tensors), tuple(batch.kwargs))
     if kind in tried:
         return batch, label
-    if "labels" in batch.kwargs and label is None and _error(model, batch) is not None:
+    error = _error(model, batch)
+    if error is not None and label is None and "labels" in batch.kwargs:
         rest = Example(batch.args, {key: v for key, v in batch.kwargs.items() if key != "labels"})
         if rest.kwargs and _error(model, rest) is None:
             return rest, batch.kwargs["labels"]
-    error = _error(model, batch)
     if error is not None:
         raise InputError(
             f"The model does not run on the calibration data's {name} of shape {shapes}: {error}. Each batch has to be "
@@ -116,15 +114,13 @@ def _batch(
 
 
 def _error(model: nn.Module, batch: Example) -> str | None:
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with contextlib.ExitStack() as after, torch.random.fork_rng(devices=[]):
+            for module in model.modules():
+                after.callback(setattr, module, "training", module.training)
             batch.outputs(model.eval())
     except Exception as error:  # noqa: BLE001 - whatever the user's model raises, it goes into our message
         return first_line(error)
-    finally:
-        for module, training in modes:
-            module.training = training
     return None
 
 

@@ -30,14 +30,11 @@ class Statistics:
     gram: Tensor | None  # [groups, D, D]
 
     def centred_gram(self) -> Tensor:
-        """Return the Gram matrix of the inputs less their means, which a bias can make up for. -> [groups, D, D].
-
-        An input that hardly varies is all mean: its row and column are zeros, and nothing is left of its rounding.
-        """
+        """Return the Gram matrix of the inputs less their means, which a bias can make up for. -> [groups, D, D]."""
         assert self.gram is not None
         centred = torch.baddbmm(self.gram, self.means[:, :, None], self.means[:, None, :], alpha=-self.rows)
         before, after = (each.diagonal(dim1=1, dim2=2) for each in (self.gram, centred))
-        constant = after <= CONSTANT * before  # [groups, D]
+        constant = after <= CONSTANT * before  # [groups, D]; all mean: zeros, so that nothing is left of its rounding
         return centred.masked_fill_(constant[:, :, None] | constant[:, None, :], 0.0)
 
 
@@ -45,8 +42,7 @@ class Accumulator:
     """Sums the statistics of one layer over the calls whose inputs it is given, in float32."""
 
     def __init__(self, layer: nn.Module, *, gram: bool) -> None:
-        self.layer = layer
-        self.rows = 0
+        self.layer, self.rows = layer, 0
         groups, width = shape_of(layer)
         self.sums = torch.zeros((groups, width, width) if gram else (groups, width))
         self.inputs = torch.zeros(groups, width)
@@ -85,7 +81,9 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
 
 def same_rows(one: nn.Module, other: nn.Module) -> bool:
     """Say whether two layers read the same input as the same vectors; for a ConvTranspose each call decides."""
-    return not isinstance(one, TRANSPOSED) and _geometry(one) == _geometry(other)
+    names = ("in_features", "in_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    alike = all(getattr(one, name, None) == getattr(other, name, None) for name in names)
+    return alike and not isinstance(one, TRANSPOSED) and not isinstance(other, TRANSPOSED)
 
 
 def reason_too_wide(layer: nn.Module) -> str | None:
@@ -113,12 +111,12 @@ def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         x = x[None]
     if isinstance(layer, TRANSPOSED):
         size = args[1] if len(args) > 1 else kwargs.get("output_size")
-        x, strides, dilation = _spread(conv, x, size), (1,) * len(taps), conv.dilation
+        x, strides = _spread(conv, x, size), (1,) * len(taps)
     else:
-        x, strides, dilation = _padded(conv, x), conv.stride, conv.dilation
-    for dim, (tap, step, gap) in enumerate(zip(taps, strides, dilation, strict=True), start=2):
+        x, strides = _padded(conv, x), conv.stride
+    for dim, (tap, step, gap) in enumerate(zip(taps, strides, conv.dilation, strict=True), start=2):
         x = x.unfold(dim, gap * (tap - 1) + 1, step)  # [N, C, .., outputs, .., window]
-    x = x[_every(dilation)]  # [N, C, *outputs, *taps], a view
+    x = x[_every(conv.dilation)]  # [N, C, *outputs, *taps], a view
     groups, width = shape_of(layer)
     x = x.reshape(len(x), groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)  # [g, N, *outputs, *taps, C/g]
     flipped = tuple(range(-1 - len(taps), -1)) if isinstance(layer, TRANSPOSED) else ()
@@ -164,11 +162,3 @@ def _for_pad(sides: Iterable[tuple[int, int]]) -> list[int]:
 def _every(steps: Sequence[int]) -> Any:
     """Index every so many places of the last dimensions."""
     return (..., *(slice(None, None, step) for step in steps))
-
-
-def _geometry(layer: nn.Module) -> tuple[Any, ...]:
-    if isinstance(layer, nn.Linear):
-        return (layer.in_features,)
-    conv = cast("nn.Conv2d", layer)
-    names = ("in_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-    return (isinstance(layer, TRANSPOSED), *(getattr(conv, name) for name in names))
