@@ -50,8 +50,7 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
         for index, curve in enumerate(curves)
         for slope, upto in _convex_steps(_errors(curve, worst), least[index], most[index], groups[index], curve.group)
     ]
-    removed = list(least)
-    left = wanted - fewest
+    removed, left = list(least), wanted - fewest
     for _, index, upto in sorted(steps, key=lambda step: step[0]):  # stable: a layer's own steps stay in order
         size = curves[index].group
         taken = min(upto - removed[index], left // size)
