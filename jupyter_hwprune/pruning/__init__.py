@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,7 +18,7 @@ from .channels import Channels, remove_channels
 from .cuts import describe_cut
 from .fitting import ZeroPattern, zero_pattern
 from .macs import count_macs
-from .method import MAGNITUDE, Method
+from .method import MAGNITUDE, Method, Tell
 from .permutation import permute_for
 from .plan import Plan
 from .planning import plan_channels, plan_zeros
@@ -77,7 +77,7 @@ def fingerprint(model: nn.Module) -> str:
 
 def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`."""
-    for (_, module), (_, original) in zip(pruned.named_modules(), source.named_modules(), strict=True):
+    for module, original in zip(pruned.modules(), source.modules(), strict=True):
         module.training = original.training
     return pruned
 
@@ -108,7 +108,7 @@ def plan_and_prune(
     sparsity: float,
     method: Method = MAGNITUDE,
     served: Served | None = None,
-    progress: Callable[[str], None] = lambda _layer: None,
+    progress: Tell = lambda _layer: None,
 ) -> Pruned:
     """Prune a copy of `dense` by the method's plan: `sparsity` by the pattern in every layer that fits it.
 
@@ -128,7 +128,7 @@ def prune(
     plan: Plan,
     method: Method = MAGNITUDE,
     served: Served | None = None,
-    progress: Callable[[str], None] = lambda _layer: None,
+    progress: Tell = lambda _layer: None,
     channels: Channels | None = None,
 ) -> Pruned:
     """Prune a copy of `dense`, which stays as it is, by the plan; the method ranks the weights of each layer.
@@ -138,7 +138,7 @@ def prune(
     right.
     """
     macs = count_macs(dense, example)
-    if plan.removes_channels:
+    if any(isinstance(pattern, Channel) for pattern in plan.patterns):
         surgery = remove_channels(channels or Channels.by(method, dense, example), plan)
         macs_left = count_macs(surgery.model, example)
         layers, skipped = describe_cut(dense, surgery, macs, macs_left)
@@ -150,7 +150,7 @@ def prune(
     if not layers:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
         raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
-    _require_finite(pruned.model, example, f"Remove less than {plan.largest_share:.0%}.")
+    _require_finite(pruned.model, example, f"Remove less than {max(part.share for part in plan.parts.values()):.0%}.")
     return replace(pruned, sensitivity=plan.sensitivity)
 
 

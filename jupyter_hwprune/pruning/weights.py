@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from .compressed import compress
 from .fitting import ZeroPattern, find_fitting, misfit
 from .layers import as_matrix, layers_with_weights, own_weight, reason_not_prunable
 from .masks import block_sums
-from .method import Method
+from .method import Method, Tell
 from .picture import draw
 from .plan import Plan
 from .served import Served
@@ -22,12 +22,7 @@ from .zeroing import zero
 
 
 def zero_weights(
-    model: nn.Module,
-    plan: Plan,
-    method: Method,
-    macs: dict[str, int],
-    served: Served | None,
-    progress: Callable[[str], None],
+    model: nn.Module, plan: Plan, method: Method, macs: dict[str, int], served: Served | None, progress: Tell
 ) -> tuple[list[Layer], list[Skipped], dict[str, float]]:
     """Zero weights of `model` in place by the plan; `served` tells which toolchains run a layer sparsely.
 
@@ -37,11 +32,16 @@ def zero_weights(
     """
     patterns = {name: part.pattern for name, part in plan.parts.items() if not isinstance(part.pattern, Channel)}
     fitting, reasons = find_fitting(model, patterns)
-    _require_all(plan, {name for name, *_ in fitting}, reasons)
+    for name, part in plan.parts.items():
+        if name not in fitting:
+            reason = reasons.get(name) or "the model has no such layer with weights"
+            raise PruneError(
+                f"The plan takes {part.share:.0%} of {name!r} by {part.pattern}, which cannot be done: {reason}. Leave "
+                "it out of the plan, or give it another pattern."
+            )
     reasons |= plan.reasons
     found: dict[str, Layer] = {}
     raised: dict[str, float] = {}
-    at = {name: (layer, weight) for name, layer, weight in fitting}
 
     def done(name: str, keep: Tensor, error: float | None, damping: float | None) -> None:
         progress(name)
@@ -51,23 +51,12 @@ def zero_weights(
             return
         if damping is not None:
             raised[name] = damping
-        described = _describe(name, *at[name], patterns[name], keep, macs.get(name), served)
+        described = _describe(name, fitting[name], patterns[name], keep, macs.get(name), served)
         found[name] = replace(described, error=error)
 
     reasons |= zero(model, fitting, plan.parts, method, done)
     skipped = [_skipped(name, each, reasons[name]) for name, each in layers_with_weights(model) if name not in found]
-    return [found[name] for name in at if name in found], skipped, raised
-
-
-def _require_all(plan: Plan, fitting: Collection[str], reasons: Mapping[str, str]) -> None:
-    """Raise PruneError unless every layer of the plan can be pruned as it says."""
-    for name, part in plan.parts.items():
-        if name not in fitting:
-            reason = reasons.get(name) or "the model has no such layer with weights"
-            raise PruneError(
-                f"The plan takes {part.share:.0%} of {name!r} by {part.pattern}, which cannot be done: {reason}. Leave "
-                "it out of the plan, or give it another pattern."
-            )
+    return [found[name] for name in fitting if name in found], skipped, raised
 
 
 def describe_zeros(
@@ -95,7 +84,7 @@ def describe_zeros(
             elif (unfit := misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
                 broken.append(f"{name}: {unfit}")
             else:
-                layers.append(_describe(name, module, weight, pattern, keep, macs.get(name), served))
+                layers.append(_describe(name, module, pattern, keep, macs.get(name), served))
                 if not layers[-1].valid:
                     broken.append(f"{name}: {layers[-1].valid_groups:.0%} of its groups hold {pattern}")
         if reason is not None:
@@ -114,18 +103,12 @@ def _skipped(name: str, module: nn.Module, reason: str) -> Skipped:
 
 
 def _describe(
-    name: str,
-    layer: nn.Module,
-    weight: Tensor,
-    pattern: ZeroPattern,
-    keep: Tensor,
-    macs: int | None,
-    served: Served | None,
+    name: str, layer: nn.Module, pattern: ZeroPattern, keep: Tensor, macs: int | None, served: Served | None
 ) -> Layer:
+    weight = layer.get_parameter("weight").detach()
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
-    matrix = as_matrix(weight.detach(), layer)
+    matrix, shape = as_matrix(weight, layer), tuple(weight.shape)
     valid_groups = valid_share(matrix, keep, pattern)
-    shape = tuple(weight.shape)
     described = Layer(
         name,
         type(layer).__name__,
@@ -141,15 +124,11 @@ def _describe(
     )
     if served is None or not served.takes(pattern):
         return described
-    names = served.served_by(layer, matrix.shape[0], matrix.shape[2])
-    return replace(described, served_by=names, compressed=compress(matrix.flatten(1), served.dtype))
+    return replace(described, served_by=served.served_by(layer), compressed=compress(matrix.flatten(1), served.dtype))
 
 
 def valid_share(matrix: Tensor, keep: Tensor, pattern: ZeroPattern) -> float:
-    """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weights themselves.
-
-    n:m: groups with at most n weights left. Blocks: those all zero, or with nothing removed from them.
-    """
+    """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weight itself."""
     if isinstance(pattern, NM):
         left = (matrix != 0).reshape(-1, pattern.m).sum(dim=1)
         return float((left <= pattern.n).float().mean())
