@@ -612,13 +612,6 @@ def test_an_interrupt_inside_the_model_leaves_no_hook() -> None:
     assert state(model) == before
 
 
-def test_progress_names_the_layers_of_a_pass_together() -> None:
-    model, calibration = made("own_transformer")
-    said: list[str] = []
-    visited(model, calibration, progress=said.append)
-    assert said[:3] == ["inward", "blocks.0.q, blocks.0.k, blocks.0.v", "blocks.0.o"]
-
-
 MLP = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
 LABELS = torch.arange(6)
 LIKE = Example.of(X)

@@ -13,8 +13,7 @@ from jupyter_hwprune.core.pattern import NM, Block, Unstructured, parse_pattern
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import block_sums, keep_blocks, keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.solver import Effort, layer_error, solve
-from jupyter_hwprune.pruning.solver.hessian import damped
-from jupyter_hwprune.pruning.solver.least_squares import conjugate_gradients
+from jupyter_hwprune.pruning.solver.hessian import conjugate_gradients, damped
 
 PATTERNS = ["2:4", "1:4", "4:8", "8:16", "4x8", "1x16", "unstructured"]
 DAMPING = 0.01

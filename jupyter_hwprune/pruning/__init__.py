@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,7 +18,7 @@ from .channels import Channels, remove_channels
 from .cuts import describe_cut
 from .fitting import ZeroPattern, zero_pattern
 from .macs import count_macs
-from .method import MAGNITUDE, Method
+from .method import MAGNITUDE, Method, Tell
 from .permutation import permute_for
 from .plan import Plan
 from .planning import plan_channels, plan_zeros
@@ -30,19 +30,14 @@ SAMPLED = 1 << 16
 
 @dataclass(frozen=True)
 class Pruned:
-    """`keep` are, where channels were removed, the dense masks of all parameters and buffers that shrank.
-
-    `remarks` tell the user about this result.
-    """
-
     model: nn.Module
     layers: tuple[Layer, ...]
     skipped: tuple[Skipped, ...]
     totals: Totals
     returned: tuple[Returned, ...] = ()
     sensitivity: Sensitivity | None = None
-    remarks: tuple[str, ...] = ()
-    keep: Mapping[str, Tensor] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()  # that tell the user about this result
+    keep: Mapping[str, Tensor] = field(default_factory=dict)  # dense masks of what shrank, where channels were removed
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))
@@ -52,10 +47,8 @@ def copy_of(model: nn.Module) -> nn.Module:
     """Return a deep copy on the CPU; raises InputError if the model cannot be copied, or holds NaN weights."""
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
-    if any(
-        isinstance(p, (nn.UninitializedParameter, nn.UninitializedBuffer))
-        for p in (*model.parameters(), *model.buffers())
-    ):
+    tensors = (*model.parameters(), *model.buffers())
+    if any(isinstance(each, (nn.UninitializedParameter, nn.UninitializedBuffer)) for each in tensors):
         raise InputError("The model has lazy layers that never ran; run it once on an input, so that they get weights.")
     try:
         own = copy.deepcopy(model).cpu()
@@ -84,7 +77,7 @@ def fingerprint(model: nn.Module) -> str:
 
 def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
     """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`."""
-    for (_, module), (_, original) in zip(pruned.named_modules(), source.named_modules(), strict=True):
+    for module, original in zip(pruned.modules(), source.modules(), strict=True):
         module.training = original.training
     return pruned
 
@@ -115,7 +108,7 @@ def plan_and_prune(
     sparsity: float,
     method: Method = MAGNITUDE,
     served: Served | None = None,
-    progress: Callable[[str], None] = lambda _layer: None,
+    progress: Tell = lambda _layer: None,
 ) -> Pruned:
     """Prune a copy of `dense` by the method's plan: `sparsity` by the pattern in every layer that fits it.
 
@@ -135,7 +128,7 @@ def prune(
     plan: Plan,
     method: Method = MAGNITUDE,
     served: Served | None = None,
-    progress: Callable[[str], None] = lambda _layer: None,
+    progress: Tell = lambda _layer: None,
     channels: Channels | None = None,
 ) -> Pruned:
     """Prune a copy of `dense`, which stays as it is, by the plan; the method ranks the weights of each layer.
@@ -145,50 +138,43 @@ def prune(
     right.
     """
     macs = count_macs(dense, example)
-    if plan.removes_channels:
-        pruned = _without_channels(example, plan, channels or Channels.by(method, dense, example), macs)
+    if any(isinstance(pattern, Channel) for pattern in plan.patterns):
+        surgery = remove_channels(channels or Channels.by(method, dense, example), plan)
+        macs_left = count_macs(surgery.model, example)
+        layers, skipped = describe_cut(dense, surgery, macs, macs_left)
+        pruned = replace(_described(dense, surgery.model, layers, skipped, macs, macs_left), keep=surgery.keep)
     else:
-        pruned = _with_zeros(dense, plan, method, macs, served, progress)
-    if not pruned.layers:
-        reasons = "; ".join(f"{each.name}: {each.reason}" for each in pruned.skipped[:4])
+        model = copy.deepcopy(dense)
+        layers, skipped, raised = zero_weights(model, plan, method, macs, served, progress)
+        pruned = _described(dense, model, layers, skipped, macs).remarked(*_damped(raised))
+    if not layers:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
         raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
-    _require_finite(pruned.model, example, f"Remove less than {plan.largest_share:.0%}.")
-    return pruned
+    _require_finite(pruned.model, example, f"Remove less than {max(part.share for part in plan.parts.values()):.0%}.")
+    return replace(pruned, sensitivity=plan.sensitivity)
 
 
-def _with_zeros(
+def _described(
     dense: nn.Module,
-    plan: Plan,
-    method: Method,
+    model: nn.Module,
+    layers: Sequence[Layer],
+    skipped: Sequence[Skipped],
     macs: dict[str, int],
-    served: Served | None,
-    progress: Callable[[str], None],
+    macs_left: dict[str, int] | None = None,
 ) -> Pruned:
-    model = copy.deepcopy(dense)
-    zeroed = zero_weights(model, plan, method, macs, served, progress)
-    totals = _totals(dense, model, macs, _macs_with_zeros(macs, zeroed.layers))
-    remarks = (_damped(zeroed.raised),) if zeroed.raised else ()
-    return Pruned(
-        model, tuple(zeroed.layers), tuple(zeroed.skipped), totals, sensitivity=plan.sensitivity, remarks=remarks
-    )
+    """Put a result together, with its totals; without `macs_left`, only its layers have lost MACs."""
+    if macs_left is None:
+        macs_left = macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
+    weights = sum(parameter.numel() for parameter in dense.parameters())
+    totals = Totals(weights, _weights_left(dense, model), sum(macs.values()), sum(macs_left.values()))
+    return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
-def _without_channels(example: Example, plan: Plan, channels: Channels, macs: dict[str, int]) -> Pruned:
-    dense = channels.dense
-    surgery = remove_channels(channels, plan)
-    small_macs = count_macs(surgery.model, example)
-    layers, skipped = describe_cut(dense, surgery, macs, small_macs)
-    totals = _totals(dense, surgery.model, macs, small_macs)
-    return Pruned(surgery.model, tuple(layers), tuple(skipped), totals, sensitivity=plan.sensitivity, keep=surgery.keep)
-
-
-def _macs_with_zeros(macs: dict[str, int], layers: Sequence[Layer]) -> dict[str, int]:
-    return macs | {layer.name: layer.pruned_macs for layer in layers if layer.pruned_macs is not None}
-
-
-def _damped(raised: dict[str, float]) -> str:
+def _damped(raised: dict[str, float]) -> Iterator[str]:
+    if not raised:
+        return
     names = ", ".join([*list(raised)[:4], *(["..."] if len(raised) > 4 else [])])
-    return (
+    yield (
         f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
         f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would help."
     )
@@ -206,12 +192,12 @@ def adopt(
 
     Raises PruneError if no layer with kernels has zeros, or if zeros do not hold the given pattern.
     """
-    macs = count_macs(dense, example)
     model = copy.deepcopy(dense)
     with torch.no_grad():
         for name, weight in weights.items():
             own = model.get_parameter(name)
             own.copy_(torch.where(weight == 0, 0.0, weight).to(own.dtype))  # 0.0, never -0.0
+    macs = count_macs(dense, example)
     layers, skipped = describe_zeros(dense, model, patterns, reasons, macs, served)
     if not layers:
         named = ", ".join(weights) or "none"
@@ -220,25 +206,19 @@ def adopt(
             "Name such layers."
         )
     _require_finite(model, example, "Remove less.")
-    totals = _totals(dense, model, macs, _macs_with_zeros(macs, layers))
-    return Pruned(model, tuple(layers), tuple(skipped), totals)
+    return _described(dense, model, layers, skipped, macs)
 
 
 def recount(dense: nn.Module, example: Example, pruned: Pruned, served: Served | None = None) -> Pruned:
     """Describe `pruned` again after its weights were trained; with removed channels, nothing can have changed."""
     if pruned.keep:
         return pruned
-    macs = count_macs(dense, example)
     patterns = {weight_name(layer): zero_pattern(layer.pattern) for layer in pruned.layers}
     reasons = {layer.name: layer.reason for layer in pruned.skipped}
+    macs = count_macs(dense, example)
     layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, served)
-    totals = _totals(dense, pruned.model, macs, _macs_with_zeros(macs, layers))
-    return replace(pruned, layers=tuple(layers), skipped=tuple(skipped), totals=totals)
-
-
-def _totals(dense: nn.Module, model: nn.Module, macs: dict[str, int], small_macs: dict[str, int]) -> Totals:
-    left = _weights(model) - _zeroed(dense, model)
-    return Totals(_weights(dense), left, sum(macs.values()), sum(small_macs.values()))
+    found = _described(dense, pruned.model, layers, skipped, macs)
+    return replace(pruned, layers=found.layers, skipped=found.skipped, totals=found.totals)
 
 
 def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
@@ -253,15 +233,13 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
     gone = [layer for layer in pruned.layers if layer.name in names]
     with torch.no_grad():
         for layer in gone:
-            own, before = (of.get_submodule(layer.name) for of in (model, dense))
-            for parameter, original in zip(
-                own.parameters(recurse=False), before.parameters(recurse=False), strict=True
-            ):
+            own, before = (of.get_submodule(layer.name).parameters(recurse=False) for of in (model, dense))
+            for parameter, original in zip(own, before, strict=True):
                 parameter.copy_(original)  # the bias too, which may have made up for weights that are back
     left = tuple(layer for layer in pruned.layers if layer.name not in names)
     totals = replace(
         pruned.totals,
-        pruned_weights=_weights(model) - _zeroed(dense, model),
+        pruned_weights=_weights_left(dense, model),
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
     return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned))
@@ -272,15 +250,11 @@ def weight_name(layer: Layer) -> str:
     return f"{layer.name}.weight".lstrip(".")
 
 
-def _weights(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _zeroed(dense: nn.Module, model: nn.Module) -> int:
-    """Count the weights zeroed in parameters of unchanged shape, without those that were zero before."""
-    own = dict(model.named_parameters())
-    return sum(
-        int(before.count_nonzero()) - int(own[name].count_nonzero())
-        for name, before in dense.named_parameters()
-        if name in own and own[name].shape == before.shape
-    )
+def _weights_left(dense: nn.Module, model: nn.Module) -> int:
+    """Count the weights, without those zeroed in parameters of unchanged shape; what was zero before is left."""
+    before, left = dict(dense.named_parameters()), 0
+    for name, own in model.named_parameters():
+        left += own.numel()
+        if name in before and before[name].shape == own.shape:
+            left -= int(before[name].count_nonzero()) - int(own.count_nonzero())
+    return left

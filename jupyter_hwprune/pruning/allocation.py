@@ -35,14 +35,13 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
     groups = [max(1, curve.weights // curve.group) for curve in curves]
     least = [min(math.ceil(low * n - 1e-9), n - 1) for n in groups]
     most = [max(min(math.floor(high * n + 1e-9), n - 1), few) for n, few in zip(groups, least, strict=True)]
-    total = sum(n * curve.group for n, curve in zip(groups, curves, strict=True))
+    total, fewest, upmost = (sum(n * c.group for n, c in zip(of, curves, strict=True)) for of in (groups, least, most))
     wanted = round(sparsity * total) if math.isfinite(sparsity) else -1
-    limits = [sum(n * c.group for n, c in zip(bound, curves, strict=True)) for bound in (least, most)]
-    if not limits[0] <= wanted <= limits[1]:
+    if not fewest <= wanted <= upmost:
         raise PruneError(
             f"{sparsity:.1%} of the weights cannot be taken from {len(curves)} layers when each loses "
-            f"{low:.0%} to {high:.0%} and keeps something: that allows {limits[0] / total:.1%} to "
-            f"{limits[1] / total:.1%} in all. Choose a --sparsity between, or leave fewer layers dense."
+            f"{low:.0%} to {high:.0%} and keeps something: that allows {fewest / total:.1%} to "
+            f"{upmost / total:.1%} in all. Choose a --sparsity between, or leave fewer layers dense."
         )
 
     worst = max((p.error for c in curves for p in c.points if p.error is not None), default=1.0)
@@ -51,8 +50,7 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
         for index, curve in enumerate(curves)
         for slope, upto in _convex_steps(_errors(curve, worst), least[index], most[index], groups[index], curve.group)
     ]
-    removed = list(least)
-    left = wanted - limits[0]
+    removed, left = list(least), wanted - fewest
     for _, index, upto in sorted(steps, key=lambda step: step[0]):  # stable: a layer's own steps stay in order
         size = curves[index].group
         taken = min(upto - removed[index], left // size)
@@ -84,13 +82,9 @@ def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
 def _errors(curve: Curve, worst: float) -> list[tuple[float, float]]:
     """Return the curve from (0, 0), monotone and finite: noise in a scan shall not make less pruning look worse."""
     unusable = UNUSABLE * max(worst, 1e-12)
-    points = sorted(curve.points, key=lambda point: point.sparsity)
-    found = [
-        unusable if p.error is None or not math.isfinite(p.error) else max(0.0, p.error)
-        for p in points
-        if p.sparsity > 0
-    ]
-    return [(0.0, 0.0), *zip((p.sparsity for p in points if p.sparsity > 0), _monotone(found), strict=True)]
+    points = sorted((p for p in curve.points if p.sparsity > 0), key=lambda point: point.sparsity)
+    found = [unusable if p.error is None or not math.isfinite(p.error) else max(0.0, p.error) for p in points]
+    return [(0.0, 0.0), *zip((p.sparsity for p in points), _monotone(found), strict=True)]
 
 
 def _monotone(values: Sequence[float]) -> list[float]:

@@ -37,7 +37,6 @@ class Calibration:
 
     @property
     def rows(self) -> int:
-        """The samples in all batches together."""
         return sum(batch.batch for batch in self.batches)
 
     @classmethod
@@ -55,17 +54,15 @@ class Calibration:
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         tried: set[Any] = set()
         pairs = [_batch(item, model, example, dtype, f"batch {at}", tried) for at, item in enumerate(items)]
-        labels = tuple(label for _, label in pairs)
-        unlabelled = any(label is None for label in labels)
-        return cls(tuple(batch for batch, _ in pairs), None if unlabelled else labels)
+        batches, labels = zip(*pairs, strict=True)
+        return cls(batches, None if any(label is None for label in labels) else labels)
 
 
 def _items(value: Any, example: Example) -> Iterator[Any]:
     """Yield the batches, each still as the user wrote it."""
-    if isinstance(value, (Tensor, Mapping, Example)):
+    is_one = isinstance(value, tuple) and not _holds_batches(value, example)
+    if is_one or isinstance(value, (Tensor, Mapping, Example)):
         return iter([value])
-    if isinstance(value, tuple):
-        return iter(value) if _holds_batches(value, example) else iter([value])
     if isinstance(value, Dataset) and not isinstance(value, IterableDataset):
         raise InputError(
             "The calibration data is a Dataset, which holds single samples; give batches of it, e.g. "
@@ -102,11 +99,11 @@ def _batch(
     kind = (tuple((tuple(t.shape), t.dtype) for t in batch.tensors), tuple(batch.kwargs))
     if kind in tried:
         return batch, label
-    if "labels" in batch.kwargs and label is None and _error(model, batch) is not None:
+    error = _error(model, batch)
+    if error is not None and label is None and "labels" in batch.kwargs:
         rest = Example(batch.args, {key: v for key, v in batch.kwargs.items() if key != "labels"})
         if rest.kwargs and _error(model, rest) is None:
             return rest, batch.kwargs["labels"]
-    error = _error(model, batch)
     if error is not None:
         raise InputError(
             f"The model does not run on the calibration data's {name} of shape {shapes}: {error}. Each batch has to be "
@@ -117,15 +114,13 @@ def _batch(
 
 
 def _error(model: nn.Module, batch: Example) -> str | None:
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with contextlib.ExitStack() as after, torch.random.fork_rng(devices=[]):
+            for module in model.modules():
+                after.callback(setattr, module, "training", module.training)
             batch.outputs(model.eval())
     except Exception as error:  # noqa: BLE001 - whatever the user's model raises, it goes into our message
         return first_line(error)
-    finally:
-        for module, training in modes:
-            module.training = training
     return None
 
 
@@ -136,7 +131,9 @@ def _parted(item: Any, model: nn.Module, example: Example, name: str) -> tuple[E
     if isinstance(item, Tensor):
         return _arguments((item,), model, example), None
     if isinstance(item, Mapping) and item:
-        unknown = [key for key in item if not _takes(model, key)]
+        taken = inspect.signature(model.forward).parameters
+        takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+        unknown = [] if takes_all else [key for key in item if key not in taken]
         if unknown and not set(unknown) <= set(LABELS):
             raise InputError(
                 f"The calibration data's {name} holds {', '.join(map(str, unknown))}, which the model's forward does "
@@ -169,11 +166,6 @@ def _arguments(values: tuple[Any, ...], model: nn.Module, example: Example) -> E
     return Example((), dict(zip(order, values, strict=False)))
 
 
-def _takes(model: nn.Module, key: str) -> bool:
-    parameters = inspect.signature(model.forward).parameters
-    return key in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-
-
 def _binds(model: nn.Module, values: Iterable[Any]) -> bool:
     try:
         inspect.signature(model.forward).bind(*values)
@@ -185,15 +177,9 @@ def _binds(model: nn.Module, values: Iterable[Any]) -> bool:
 @contextlib.contextmanager
 def _random_state_kept(value: Any) -> Iterator[None]:
     """Draw from the user's data without advancing their random state or a DataLoader's generator."""
-    generator = getattr(value, "generator", None)
-    own = generator if isinstance(generator, torch.Generator) else None
-    state = None if own is None else own.get_state()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's, whatever they draw with
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        if own is not None and state is not None:
-            own.set_state(state)
+    with contextlib.ExitStack() as after, torch.random.fork_rng(devices=[]):
+        after.callback(random.setstate, random.getstate())
+        after.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - the user's, whatever they draw with
+        if isinstance(own := getattr(value, "generator", None), torch.Generator):
+            after.callback(own.set_state, own.get_state())
+        yield

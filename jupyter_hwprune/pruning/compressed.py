@@ -15,14 +15,10 @@ from torch.sparse._semi_structured_conversions import (
 from ..report import Compressed
 
 ROWS_AT_ONCE = 256  # so that all of a step's temporaries stay small, whatever the weight's size
-SIXTEEN_BITS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def compress(weight: Tensor, dtype: str) -> Compressed | None:
-    """Compress a weight [K, C] as `dtype`; None where torch's format does not take its shape, or it holds no 2:4.
-
-    float8 is compressed as the bytes it is: the format is the same for all types of one byte.
-    """
+    """Compress a weight [K, C] as `dtype`; None where torch's format does not take its shape, or it holds no 2:4."""
     if dtype == "float32":  # whose sparse Tensor Cores hold 1:2
         return None
     dense_bytes = compressed_bytes = 0
@@ -44,6 +40,6 @@ def _stored(rows: Tensor, dtype: str) -> Tensor:
     if dtype == "int8":
         largest = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
         return (rows * (127 / largest)).round().to(torch.int8)
-    if dtype == "float8":
+    if dtype == "float8":  # as the bytes it is: the format is the same for all types of one byte
         return rows.to(torch.float8_e4m3fn).view(torch.int8)
-    return rows.to(SIXTEEN_BITS[dtype])
+    return rows.to(getattr(torch, dtype))

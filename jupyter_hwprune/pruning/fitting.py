@@ -2,67 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from torch import nn
 
 from ..core.pattern import NM, Block, Unstructured, parse_pattern
-from .layers import PRUNABLE, as_matrix, layers_with_weights, reason_not_prunable
+from .layers import PRUNABLE, as_matrix, layers_with_weights, own_weight, reason_not_prunable
 from .served import Served
 
 ZeroPattern = NM | Block | Unstructured
-Fitting = list[tuple[str, nn.Module, nn.Parameter]]  # a layer's name, the layer, its weight
 ASKED = "it was asked to stay dense (--dense)"
 
 
 def find_fitting(
-    model: nn.Module,
-    patterns: Mapping[str, ZeroPattern],
-    left_dense: Collection[str] = (),
-    served: Served | None = None,
-) -> tuple[Fitting, dict[str, str]]:
-    """Return the layers that can hold their pattern in `patterns`, and the reason for every other layer.
+    model: nn.Module, patterns: dict[str, ZeroPattern], left_dense: Collection[str] = (), served: Served | None = None
+) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return by name the layers that can hold their pattern in `patterns`, and the reason for every other layer.
 
     A weight that several layers share is the first one's, and stays whole where a layer that needs it dense reads it:
     one of `left_dense`, or an embedding. With `served`, so does a layer that its toolchain has no sparse kernel for.
     """
-    fitting: Fitting = []
+    fitting: dict[str, nn.Module] = {}
     reasons: dict[str, str] = {}
     seen = {  # weights that a layer which stays dense reads too
-        id(weight): f"{name}, which stays dense"
+        id(own): f"{name}, which stays dense"
         for name, module in model.named_modules()
-        if (weight := module._parameters.get("weight")) is not None  # noqa: SLF001
-        and (name in left_dense or not isinstance(module, PRUNABLE))
+        if (own := own_weight(module)) is not None and (name in left_dense or not isinstance(module, PRUNABLE))
     }
     unnamed: list[tuple[str, nn.Parameter]] = []
     for name, module in layers_with_weights(model):
-        weight = module._parameters.get("weight")  # noqa: SLF001
         reason = ASKED if name in left_dense else reason_not_prunable(module)
-        if reason is None and weight is not None:
+        if reason is None:
+            weight = module.get_parameter("weight")
             if id(weight) in seen:
                 reason = f"it shares its weight with {seen[id(weight)]}"
             elif name in patterns:
                 seen[id(weight)] = f"{name}, where it is pruned"
-                reason = _misfit_of(module, weight, patterns[name], served)
+                outputs, _, inputs = as_matrix(weight, module).shape
+                reason = misfit(outputs, inputs, patterns[name])
+                if reason is None and served is not None and served.takes(patterns[name]):
+                    reason = served.reason_not_served(module)
             else:
                 unnamed.append((name, weight))
                 continue
-        if reason is not None:
+        if reason is None:
+            fitting[name] = module
+        else:
             reasons[name] = reason
-        elif weight is not None:
-            fitting.append((name, module, weight))
     for name, weight in unnamed:
         home = seen.get(id(weight))
         reasons[name] = f"it shares its weight with {home}" if home else "the plan gives it no part"
     return fitting, reasons
-
-
-def _misfit_of(module: nn.Module, weight: nn.Parameter, pattern: ZeroPattern, served: Served | None) -> str | None:
-    outputs, _, inputs = as_matrix(weight, module).shape
-    reason = misfit(outputs, inputs, pattern)
-    if reason is None and served is not None and served.takes(pattern):
-        reason = served.reason_not_served(module, outputs, inputs)
-    return reason
 
 
 def misfit(outputs: int, inputs: int, pattern: ZeroPattern) -> str | None:

@@ -30,9 +30,14 @@ def reason_not_prunable(module: nn.Module) -> str | None:
         return "its weight is computed by a parametrization; remove that first (torch.nn.utils.parametrize)"
     if not isinstance(module, PRUNABLE):
         return f"{type(module).__name__} is neither Linear nor Conv1d/2d nor ConvTranspose1d/2d"
-    if module._parameters.get("weight") is None:  # noqa: SLF001
+    if own_weight(module) is None:
         return "its weight is no parameter of its own; undo weight_norm, spectral_norm or torch.nn.utils.prune first"
     return None
+
+
+def own_weight(module: nn.Module) -> nn.Parameter | None:
+    """Return the parameter `weight` of this very module, which no parametrization computes."""
+    return module._parameters.get("weight")  # noqa: SLF001
 
 
 def _parametrized(module: nn.Module) -> list[Any]:
@@ -50,19 +55,13 @@ def as_matrix(weight: Tensor, layer: nn.Module) -> Tensor:
     return matrix_of(weight, layer.groups if isinstance(layer, TRANSPOSED) else None)
 
 
-def matrix_of(weight: Tensor, transposed_groups: int | None) -> Tensor:
+def matrix_of(weight: Tensor, groups: int | None) -> Tensor:
     """Like `as_matrix`, without the layer: give a ConvTranspose's number of groups, or None for other layers."""
-    if transposed_groups is not None:
-        groups = transposed_groups
+    if groups is not None:
         c, k = weight.shape[0] // groups, weight.shape[1]
         by_group = weight.reshape(groups, c, k, -1)  # [g, C/g, K/g, taps]
         return by_group.permute(0, 2, 3, 1).reshape(groups * k, -1, c)
     return weight.reshape(*weight.shape[:2], -1).transpose(1, 2)  # [K, taps, C/g]
-
-
-def groups_of(layer: nn.Module) -> int:
-    """Return the number of groups of rows in `as_matrix`, each with its own inputs."""
-    return 1 if isinstance(layer, nn.Linear) else int(layer.groups)  # type: ignore[arg-type]
 
 
 def from_matrix(matrix: Tensor, layer: nn.Module, shape: torch.Size) -> Tensor:

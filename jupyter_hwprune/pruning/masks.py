@@ -6,6 +6,7 @@ Of equal scores, the first position is kept; so the same scores give the same ma
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -65,17 +66,13 @@ def _split_at(flat: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
 
 
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
-    """Keep the `n` highest of every `m` neighbours along the last axis, which m divides. [.., C] -> bool [.., C].
-
-    It works through the groups in portions that stay in the processor's cache, so it needs little beside its result.
-    """
+    """Keep the `n` highest of every `m` neighbours along the last axis, which m divides. [.., C] -> bool [.., C]."""
     groups = scores.reshape(-1, m)  # [groups, m]
     keep = torch.empty(groups.shape, dtype=torch.bool, device=scores.device)
     choose = _keep_by_sorting if m > WIDE_GROUP else _keep_by_comparing
-    portions = zip(torch.split(groups, AT_ONCE), torch.split(keep, AT_ONCE), strict=True)
+    portions = torch.split(groups, AT_ONCE), torch.split(keep, AT_ONCE)  # which stay in the processor's cache
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _ in pool.map(lambda portion: choose(portion[0], portion[1], n), portions):
-            pass  # an error in a portion is raised here
+        list(pool.map(choose, *portions, repeat(n)))  # an error in a portion is raised here
     return keep.reshape(scores.shape)
 
 
@@ -103,15 +100,11 @@ def _keep_by_sorting(groups: Tensor, keep: Tensor, n: int) -> None:
 
 def keep_blocks(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:
     """Keep the `count` blocks of [rows, columns] with the highest sums. [K, taps, C] -> bool [K, taps, C]."""
-    return expand_blocks(keep_top(block_sums(scores, rows, columns), count), rows, columns)
+    keep = keep_top(block_sums(scores, rows, columns), count)  # [K/rows, taps, C/columns]
+    return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)
 
 
 def block_sums(scores: Tensor, rows: int, columns: int) -> Tensor:
     """Sum the scores within each block. [K, taps, C] -> [K/rows, taps, C/columns]."""
     k, taps, c = scores.shape
     return scores.reshape(k // rows, rows, taps, c // columns, columns).sum(dim=(1, 4))
-
-
-def expand_blocks(keep: Tensor, rows: int, columns: int) -> Tensor:
-    """Spread a mask of blocks over their weights. [K/rows, taps, C/columns] -> [K, taps, C]."""
-    return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)

@@ -13,6 +13,8 @@ from ..core.errors import InputError, counted
 from ..core.example import Example
 from .calibration import Calibration
 
+Tell = Callable[[str], None]  # is told what is being pruned or scanned
+
 
 @dataclass(frozen=True)
 class Method:
@@ -23,16 +25,6 @@ class Method:
     dense: tuple[str, ...] = ()
     calibration: Calibration | None = None
     score: Callable[[nn.Module], float] | None = None
-
-    @property
-    def ranks_dense_inputs(self) -> bool:
-        """Whether scores use the dense model's inputs: those of later layers shrink as layers are pruned."""
-        return self.importance == "activation" and self.allocation == "global"
-
-    @property
-    def ranks_rows(self) -> bool:
-        """Whether each output ranks its own inputs, as in Wanda (Sun et al. 2023, section 3)."""
-        return self.importance == "activation" and self.allocation != "global"
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
@@ -56,7 +48,6 @@ def calibrated(
             )
         return None, ()
     found = Calibration.of(example if calib is None else calib, dense, example)
-    said = f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs."
     if calib is None:
-        said = f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more."
-    return found, (said,)
+        return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)
+    return found, (f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs.",)

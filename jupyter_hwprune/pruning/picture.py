@@ -1,7 +1,4 @@
-"""Reduce a keep mask to a small picture: density tiles, and a corner of the mask itself.
-
-Density alone cannot tell 2:4 from half of the weights removed at random; the corner can.
-"""
+"""Reduce a keep mask to a small picture: density tiles, and a corner of the mask itself."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from torch.nn import functional
 from ..report import Picture
 
 TILES = 32  # along each side, fewer for a smaller matrix
-CORNER = 32
+CORNER = 32  # density alone cannot tell 2:4 from half of the weights removed at random; the corner can
 
 
 def draw(keep: Tensor) -> Picture:
@@ -23,17 +20,9 @@ def draw(keep: Tensor) -> Picture:
     rows, columns = keep.shape
     tile_rows, tile_columns = min(rows, TILES), min(columns, TILES)
     density = functional.adaptive_avg_pool2d(keep.float()[None, None], (tile_rows, tile_columns))[0, 0]
-    corner = keep[:CORNER, :CORNER].cpu().numpy()
-    return Picture(
-        rows,
-        columns,
-        tile_rows,
-        tile_columns,
-        tiles=_base64((density * 255).round().to(torch.uint8).cpu().numpy()),
-        corner_rows=corner.shape[0],
-        corner_columns=corner.shape[1],
-        corner=_base64(np.packbits(corner, axis=1)),
-    )
+    tiles = _base64((density * 255).round().to(torch.uint8).cpu().numpy())
+    corner = _base64(np.packbits(keep[:CORNER, :CORNER].cpu().numpy(), axis=1))
+    return Picture(rows, columns, tile_rows, tile_columns, tiles, min(rows, CORNER), min(columns, CORNER), corner)
 
 
 def _base64(array: np.ndarray) -> str:

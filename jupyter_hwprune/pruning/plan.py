@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Channel, Pattern
+from ..core.pattern import NM, Pattern
 from ..report import Sensitivity
 
 
@@ -32,16 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts by the names of layers; a layer without a part stays dense.
+    """The parts by the names of layers; a layer without a part stays dense. Raises InputError if there is no part.
 
     Channels that several layers make go together: their part stands under one name, that of their set (`Channels`).
-    `reasons` say why other layers have no part, and `sensitivity` is the scan that the shares rest on, if there was
-    one. Raises InputError for a plan that names no layer.
     """
 
     parts: Mapping[str, Part]
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    sensitivity: Sensitivity | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)  # why other layers have no part
+    sensitivity: Sensitivity | None = None  # the scan that the shares rest on, if there was one
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -51,14 +49,6 @@ class Plan:
     def patterns(self) -> tuple[Pattern, ...]:
         """The patterns of all parts, each once."""
         return tuple(dict.fromkeys(part.pattern for part in self.parts.values()))
-
-    @property
-    def removes_channels(self) -> bool:
-        return any(isinstance(pattern, Channel) for pattern in self.patterns)
-
-    @property
-    def largest_share(self) -> float:
-        return max(part.share for part in self.parts.values())
 
 
 def uniform(layers: Iterable[str], pattern: Pattern, share: float) -> dict[str, Part]:

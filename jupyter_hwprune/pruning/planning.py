@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +13,16 @@ from ..core.pattern import NM, Block, Channel
 from ..report import Sensitivity
 from .allocation import allocate, leave_dense
 from .channels import Channels, nothing_removable, units_left
-from .fitting import ASKED, Fitting, ZeroPattern, find_fitting
+from .fitting import ASKED, ZeroPattern, find_fitting
 from .graph import ChannelSet
-from .importance import magnitude
-from .layers import as_matrix, layers_with_weights
+from .layers import layers_with_weights
 from .masks import block_sums, keep_top
-from .method import MAGNITUDE, Method
+from .method import MAGNITUDE, Method, Tell
 from .plan import Part, Plan, uniform
 from .sensitivity import scan
 from .served import Served
 from .statistics import Statistics
 from .zeroing import apply, masked, visit_all, worth
-
-PruneOne = Callable[[nn.Module, str, float], float]
 
 
 def plan_zeros(
@@ -33,7 +31,7 @@ def plan_zeros(
     sparsity: float,
     method: Method = MAGNITUDE,
     served: Served | None = None,
-    progress: Callable[[str], None] = lambda _pass: None,
+    progress: Tell = lambda _pass: None,
 ) -> Plan:
     """Plan zeros for every layer that can hold the pattern; with `served`, that its toolchain runs sparsely.
 
@@ -42,36 +40,30 @@ def plan_zeros(
     """
     names = [name for name, _ in layers_with_weights(model)]
     fitting, reasons = find_fitting(model, dict.fromkeys(names, pattern), leave_dense(names, method.dense), served)
-    found, parts = None, uniform([name for name, *_ in fitting], pattern, sparsity)
+    found, parts = None, uniform(fitting, pattern, sparsity)
     if fitting and method.allocation != "uniform" and not isinstance(pattern, NM):
         if method.allocation == "global":
             shares, unreached = _ranked_together(model, fitting, pattern, sparsity, method)
             reasons |= unreached
         else:
-            weights = {name: weight.numel() for name, _, weight in fitting}
+            weights = {name: layer.get_parameter("weight").numel() for name, layer in fitting.items()}
             group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
-            prune_one = _zero_smallest({name: layer for name, layer, _ in fitting}, pattern)
-            found = _scanned(model, method, weights, dict.fromkeys(weights, group), prune_one, progress)
+            groups = dict.fromkeys(weights, group)
+            found = _scan_by(method, progress)(model, weights, partial(_zero_smallest, pattern), groups=groups)
             shares = allocate(found, sparsity)
         parts = {name: Part(pattern, share) for name, share in shares.items()}
     if not parts:
-        why = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:4])
-        why = why or "it has no Linear or convolution"
-        raise PruneError(f"No layer of this model fits the pattern {pattern}. {why}. Choose another --pattern.")
+        said = (
+            "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4]) or "it has no Linear or convolution"
+        )
+        raise PruneError(f"No layer of this model fits the pattern {pattern}. {said}. Choose another --pattern.")
     return Plan(parts, reasons, found)
 
 
 def plan_channels(
-    channels: Channels,
-    pattern: Channel,
-    sparsity: float,
-    method: Method = MAGNITUDE,
-    progress: Callable[[str], None] = lambda _pass: None,
+    channels: Channels, pattern: Channel, sparsity: float, method: Method = MAGNITUDE, progress: Tell = lambda _: None
 ) -> Plan:
-    """Plan the removal of channels from every set that a layer named dense does not make.
-
-    Raises PruneError where no channel can go.
-    """
+    """Plan to remove channels from every set that no layer named dense makes; raises PruneError where none can go."""
     left_dense = leave_dense([name for name, _ in layers_with_weights(channels.dense)], method.dense)
     asked = {each.name for each in channels.coupled.sets if not left_dense.isdisjoint(each.makers)}
     reasons = {maker: ASKED for each in channels.coupled.sets if each.name in asked for maker in each.makers}
@@ -87,91 +79,69 @@ def plan_channels(
         ones = {name: torch.ones_like(p) for name, p in channels.dense.named_parameters(remove_duplicate=False)}
         weights = {name: int(each.sums(ones).sum()) for name, each in sets.items()}
         groups = {name: weights[name] // each.units for name, each in sets.items()}
-        prune_one = _silence_worst(sets, channels.scores)
-        found = _scanned(channels.dense, method, weights, groups, prune_one, progress)
+        prune_one = partial(_silence_worst, sets, channels.scores)
+        found = _scan_by(method, progress)(channels.dense, weights, prune_one, groups=groups)
         shares = allocate(found, sparsity)
     return Plan({name: Part(pattern, share) for name, share in shares.items()}, reasons, found)
 
 
-def _scanned(
-    model: nn.Module,
-    method: Method,
-    weights: Mapping[str, int],
-    groups: Mapping[str, int],
-    prune_one: PruneOne,
-    progress: Callable[[str], None],
-) -> Sensitivity:
-    """Scan the layers (or sets of channels); `weights`, `groups` and `prune_one` are as `scan` takes them."""
+def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
+    """Return `scan` with the data and the score that the method has for it."""
     assert method.calibration is not None
-    return scan(
-        model,
-        weights,
-        prune_one,
-        method.calibration.batches,
+    return partial(
+        scan,
+        batches=method.calibration.batches,
         score=method.score if method.allocation == "sensitivity:score" else None,
-        groups=groups,
         progress=lambda done, passes: progress(f"scan, pass {done} of {passes}"),
     )
 
 
-def _zero_smallest(layers: Mapping[str, nn.Module], pattern: ZeroPattern) -> PruneOne:
-    """Return a function that zeroes the smallest weights of one layer of a trial model."""
-
-    def prune_one(trial: nn.Module, name: str, share: float) -> float:
-        weight, layer = trial.get_parameter(f"{name}.weight".lstrip(".")), layers[name]
-        keep = masked(magnitude(as_matrix(weight.detach(), layer)), pattern, share)
-        apply(weight, layer, keep)
-        return 1 - int(keep.sum()) / keep.numel()
-
-    return prune_one
+def _zero_smallest(pattern: ZeroPattern, trial: nn.Module, name: str, share: float) -> float:
+    """Zero the smallest weights of one layer of a trial model."""
+    layer = trial.get_submodule(name)
+    keep = masked(worth(layer), pattern, share)
+    apply(layer, keep)
+    return 1 - int(keep.sum()) / keep.numel()
 
 
-def _silence_worst(sets: Mapping[str, ChannelSet], scores: Mapping[str, Tensor]) -> PruneOne:
-    """Return a function that zeroes all weights of a set's worst units: a cut, but for normalisations over channels."""
-
-    def prune_one(trial: nn.Module, name: str, share: float) -> float:
-        units = sets[name].units
-        gone = scores[name].argsort()[: min(round(share * units), units - 1)]
-        tensors = dict(trial.named_parameters(remove_duplicate=False))
-        with torch.no_grad():
-            for slot in sets[name].slots:
-                if slot.parameter:
-                    tensors[slot.tensor].index_fill_(slot.dim, slot.positions[gone].flatten(), 0.0)
-        return len(gone) / units
-
-    return prune_one
+def _silence_worst(
+    sets: Mapping[str, ChannelSet], scores: Mapping[str, Tensor], trial: nn.Module, name: str, share: float
+) -> float:
+    """Zero all weights of a set's worst units: a cut, but for normalisations over channels."""
+    units = sets[name].units
+    gone = scores[name].argsort()[: min(round(share * units), units - 1)]
+    tensors = dict(trial.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for slot in sets[name].slots:
+            if slot.parameter:
+                tensors[slot.tensor].index_fill_(slot.dim, slot.positions[gone].flatten(), 0.0)
+    return len(gone) / units
 
 
 def _ranked_together(
-    model: nn.Module, fitting: Fitting, pattern: ZeroPattern, sparsity: float, method: Method
+    model: nn.Module, fitting: Mapping[str, nn.Module], pattern: ZeroPattern, sparsity: float, method: Method
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Rank the weights (blocks) of all layers together; return each layer's share, and why others were not reached.
-
-    The shares give back the exact counts, and with them the very mask of the common threshold.
-    """
+    """Rank the weights (blocks) of all layers together; return each layer's share, and why others were not reached."""
     scores: dict[str, Tensor] = {}
-    weights = {name: weight for name, _, weight in fitting}
 
     def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
-        own = worth(weights[name], layer, statistics)
+        own = worth(layer, statistics)
         own = block_sums(own, pattern.rows, pattern.columns) if isinstance(pattern, Block) else own
         own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf  # every layer keeps its best
         scores[name] = own
 
     unreached = visit_all(model, fitting, method, visit)
+    # the shares give back the exact counts, and with them the very mask of the common threshold
     return _shares_of_top(scores, sparsity, at_least=len(scores)), unreached
 
 
 def _units_ranked_together(
     channels: Channels, sets: Mapping[str, ChannelSet], pattern: Channel, sparsity: float
 ) -> dict[str, float]:
-    """Rank the units of all sets together, each by its score over the mean of its set, for layers differ in scale.
-
-    The shares are those of whole steps of the pattern, so that no rounding follows.
-    """
+    """Rank the units of all sets together, each by its score over the mean of its set, for layers differ in scale."""
     relative = {name: channels.scores[name] / channels.scores[name].mean().clamp_min(1e-30) for name in sets}
     shares = _shares_of_top(relative, sparsity)
-    return {
+    return {  # the shares of whole steps of the pattern, so that no rounding follows
         name: 1 - units_left(each, round((1 - shares[name]) * each.units), pattern) / each.units
         for name, each in sets.items()
     }

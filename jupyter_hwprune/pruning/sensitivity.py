@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -41,23 +42,22 @@ def scan(
     pristine = [(tensor, tensor.detach().clone()) for tensor in (*own.parameters(), *own.buffers())]
     few = first_rows(batches, rows)
     measure = _by_score(own, score) if score is not None else _by_outputs(own, few)
-    most = 1 + len(layers) * len(levels)
-    passes = 1
+    most, number = 1 + len(layers) * len(levels), count(1)
     curves = []
-    for number, (name, weights) in enumerate(layers.items()):
+    for name, weights in layers.items():
         errors: dict[float, float | None] = {}
-        for index, level in enumerate(sorted(levels)):
-            progress(1 + number * len(levels) + index, most)
+        for level in sorted(levels):
+            progress(next(number), most)
             with torch.no_grad():
                 for tensor, before in pristine:
                     tensor.copy_(before)
                 share = prune_one(own, name, level)
             if share > 0 and share not in errors:  # few blocks or channels: several levels come to the same
                 errors[share] = measure()
-                passes += 1
         points = tuple(Point(share, error) for share, error in sorted(errors.items()))
         curves.append(Curve(name, weights, points, (groups or {}).get(name, 1)))
     progress(most, most)
+    passes = 1 + sum(len(curve.points) for curve in curves)
     if score is not None:
         return Sensitivity("score", tuple(curves), None, passes)
     return Sensitivity("output error", tuple(curves), sum(batch.batch for batch in few), passes)
@@ -75,10 +75,7 @@ def first_rows(batches: Sequence[Example], rows: int) -> list[Example]:
 
 
 def output_error(dense: Sequence[Sequence[Tensor]], pruned: Sequence[Sequence[Tensor]]) -> float | None:
-    """Return the mean squared difference over the mean square, of all batches; the mean over a model's several outputs.
-
-    None where a pruned output is not finite.
-    """
+    """Return the mean squared difference over the mean square of all batches, a mean over outputs; None: not finite."""
     errors = []
     for wanted, found in zip(zip(*dense, strict=True), zip(*pruned, strict=True), strict=True):  # each output's batches
         square = sum(float(w.double().square().sum()) for w in wanted)

@@ -7,7 +7,8 @@ the model can be cut into blocks: `replay` keeps what the block before gave, onc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,17 +20,16 @@ from .replay import Enough, Replay, replay
 from .statistics import Accumulator, Statistics, reason_too_wide
 from .trace import Trace, hooks, input_of, trace
 
-Visit = Callable[[str, nn.Module, Statistics], None]
+Gathered = tuple[Statistics | None, list[str]]  # of a shared input, None where not finite; and who did not share it
 
 
 def layer_by_layer(
     model: nn.Module,
     layers: Sequence[str],
     calibration: Calibration,
-    visit: Visit,
+    visit: Callable[[str, nn.Module, Statistics], None],
     *,
     gram: bool,
-    progress: Callable[[str], None] = lambda _layer: None,
     resume: bool = True,
 ) -> dict[str, str]:
     """Visit the layers in the order in which the model runs them, each with the statistics of its inputs.
@@ -44,26 +44,21 @@ def layer_by_layer(
     take one pass for all layers of a block.
     """
     modules = {name: model.get_submodule(name) for name in layers}
-    reasons = {}
-    if gram:
-        reasons = {name: reason for name, layer in modules.items() if (reason := reason_too_wide(layer))}
-        modules = {name: layer for name, layer in modules.items() if name not in reasons}
+    reasons = {name: why for name, layer in modules.items() if gram and (why := reason_too_wide(layer))}
+    modules = {name: layer for name, layer in modules.items() if name not in reasons}
     if not modules:
         return reasons
+    batches = calibration.batches
     with evaluation(model):
-        calls = trace(model, modules, calibration.batches)
+        calls = trace(model, modules, batches)
         reasons |= {name: _reason_not_reached(model, name) for name in modules if name not in calls.calls}
-        runs = replay(model, calibration.batches, calls) if resume else None
-        runs = runs or Replay(model, calibration.batches, [], [])
+        runs = replay(model, batches, calls) if resume else Replay(model, batches, [], [])
         waiting = list(reversed(calls.groups))
         while waiting:
             group = waiting.pop()
-            progress(", ".join(group))
             statistics, strangers = _gather({name: modules[name] for name in group}, runs, calls, gram=gram)
             waiting += [[name] for name in reversed(strangers)]
-            for name in group:
-                if name in strangers:
-                    continue
+            for name in (each for each in group if each not in strangers):
                 if statistics is None:
                     reasons[name] = "its inputs for the calibration data are empty, or hold NaN or infinite values"
                 else:
@@ -72,10 +67,7 @@ def layer_by_layer(
     return reasons
 
 
-def _gather(
-    group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bool
-) -> tuple[Statistics | None, list[str]]:
-    """Return the statistics of the layers' shared input, None where not finite, and who did not share it."""
+def _gather(group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bool) -> Gathered:
     first = next(iter(group))
     element = next((i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)), None)
     try:
@@ -91,32 +83,25 @@ def _gather(
     return _pass(group, runs, calls, 0, gram=gram)
 
 
-def _pass(
-    group: dict[str, nn.Module], runs: Replay, calls: Trace, start: int, *, gram: bool
-) -> tuple[Statistics | None, list[str]]:
+def _pass(group: dict[str, nn.Module], runs: Replay, calls: Trace, start: int, *, gram: bool) -> Gathered:
     names = list(group)
     sums = Accumulator(group[names[0]], gram=gram)
     strangers: set[str] = set()
     seen: dict[str, tuple[Tensor, int]] = {}
 
-    def before(name: str) -> Callable[..., None]:
-        def hook(_layer: nn.Module, args: Any, kwargs: Any) -> None:
-            x = input_of(args, kwargs)
-            seen[name] = (x, x._version)  # noqa: SLF001
-            if name == names[0]:
-                sums.add(args, kwargs)
-            elif names[0] not in seen or seen[names[0]][0] is not x or seen[names[0]][1] != x._version:  # noqa: SLF001
-                strangers.add(name)
-            if name == names[-1] and calls.calls[name] == 1:
-                raise Enough
-
-        return hook
+    def before(name: str, _layer: nn.Module, args: Any, kwargs: Any) -> None:
+        x = input_of(args, kwargs)
+        seen[name] = (x, x._version)  # noqa: SLF001
+        if name == names[0]:
+            sums.add(args, kwargs)
+        elif names[0] not in seen or seen[names[0]][0] is not x or seen[names[0]][1] != x._version:  # noqa: SLF001
+            strangers.add(name)
+        if name == names[-1] and calls.calls[name] == 1:
+            raise Enough
 
     with hooks() as handles:
-        handles += [
-            layer.register_forward_pre_hook(before(name), with_kwargs=True, prepend=True)
-            for name, layer in group.items()
-        ]
+        for name, layer in group.items():
+            handles.append(layer.register_forward_pre_hook(partial(before, name), with_kwargs=True, prepend=True))
         for at in range(len(runs.batches)):
             runs.run(at, start)
             strangers |= {name for name in names[1:] if (name in seen) != (names[0] in seen)}
@@ -139,14 +124,10 @@ def _reason_not_reached(model: nn.Module, name: str) -> str:
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Run in evaluation mode, without gradients and without torch's fused encoder layers, which call no layer."""
-    modes = [(module, module.training) for module in model.modules()]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    try:
+    with ExitStack() as after, torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.no_grad():
+        after.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        for module in model.modules():
+            after.callback(setattr, module, "training", module.training)
         model.eval()
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for module, training in modes:
-            module.training = training
+        yield

@@ -1,7 +1,4 @@
-"""Find the layers that the target's toolchains have sparse kernels for, by pattern and by shape.
-
-The rules are those of the target's row (`target.py`, `SparseKernels`).
-"""
+"""Find the layers that toolchains have sparse kernels for, by the rules of the target's row (`SparseKernels`)."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from torch import nn
 from ..choose.choice import Choice
 from ..core.pattern import Pattern
 from ..core.rules import LayerFacts, SparseKernels
+from .layers import as_matrix
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,17 @@ class Served:
         """Say whether the judge's kernels take weights that hold the pattern."""
         return self.kernels[self.judge].take(pattern)
 
-    def reason_not_served(self, layer: nn.Module, outputs: int, inputs: int) -> str | None:
+    def reason_not_served(self, layer: nn.Module) -> str | None:
         """Say why the judge has no sparse kernel for this layer, and which toolchain has; None if it has one."""
-        reason = self.kernels[self.judge].why_not(self._facts(layer, outputs, inputs))
-        if reason is None:
-            return None
-        others = [name for name in self.served_by(layer, outputs, inputs) if name != self.judge]
-        return f"{reason}; {' and '.join(others)} may serve it" if others else reason
+        reason = self.kernels[self.judge].why_not(self._facts(layer))
+        others = [name for name in self.served_by(layer) if name != self.judge]
+        return f"{reason}; {' and '.join(others)} may serve it" if reason and others else reason
 
-    def served_by(self, layer: nn.Module, outputs: int, inputs: int) -> tuple[str, ...]:
-        facts = self._facts(layer, outputs, inputs)
+    def served_by(self, layer: nn.Module) -> tuple[str, ...]:
+        facts = self._facts(layer)
         return tuple(name for name, kernels in self.kernels.items() if kernels.why_not(facts) is None)
 
-    def _facts(self, layer: nn.Module, outputs: int, inputs: int) -> LayerFacts:
-        groups = getattr(layer, "groups", 1)
-        return LayerFacts(type(layer).__name__, outputs, inputs, groups=int(groups), dtype=self.dtype)
+    def _facts(self, layer: nn.Module) -> LayerFacts:
+        outputs, _, inputs = as_matrix(layer.get_parameter("weight"), layer).shape
+        groups = int(getattr(layer, "groups", 1))
+        return LayerFacts(type(layer).__name__, outputs, inputs, groups=groups, dtype=self.dtype)

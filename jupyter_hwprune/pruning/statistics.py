@@ -6,7 +6,7 @@ the input of one output value: for a convolution, the window under one output po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,25 +24,17 @@ PANEL = 512  # columns of one product; what lies below the diagonal is mirrored
 
 @dataclass(frozen=True)
 class Statistics:
-    """Summed over `rows` input vectors: `norms` [groups, D] is the root of the diagonal of `gram` [groups, D, D].
-
-    `means` [groups, D] are those of the inputs.
-    """
-
-    rows: int
-    norms: Tensor
-    means: Tensor
-    gram: Tensor | None
+    rows: int  # how many input vectors there were
+    norms: Tensor  # [groups, D], the root of the Gram matrix's diagonal
+    means: Tensor  # [groups, D]
+    gram: Tensor | None  # [groups, D, D]
 
     def centred_gram(self) -> Tensor:
-        """Return the Gram matrix of the inputs less their means, which a bias can make up for. -> [groups, D, D].
-
-        An input that hardly varies is all mean: its row and column are zeros, and nothing is left of its rounding.
-        """
+        """Return the Gram matrix of the inputs less their means, which a bias can make up for. -> [groups, D, D]."""
         assert self.gram is not None
         centred = torch.baddbmm(self.gram, self.means[:, :, None], self.means[:, None, :], alpha=-self.rows)
         before, after = (each.diagonal(dim1=1, dim2=2) for each in (self.gram, centred))
-        constant = after <= CONSTANT * before  # [groups, D]
+        constant = after <= CONSTANT * before  # [groups, D]; all mean: zeros, so that nothing is left of its rounding
         return centred.masked_fill_(constant[:, :, None] | constant[:, None, :], 0.0)
 
 
@@ -50,8 +42,7 @@ class Accumulator:
     """Sums the statistics of one layer over the calls whose inputs it is given, in float32."""
 
     def __init__(self, layer: nn.Module, *, gram: bool) -> None:
-        self.layer = layer
-        self.rows = 0
+        self.layer, self.rows = layer, 0
         groups, width = shape_of(layer)
         self.sums = torch.zeros((groups, width, width) if gram else (groups, width))
         self.inputs = torch.zeros(groups, width)
@@ -69,15 +60,15 @@ class Accumulator:
                 self.sums[:, panel, start:].baddbmm_(rows[:, :, panel].mT, rows[:, :, start:])
 
     def statistics(self) -> Statistics:
+        means = self.inputs / max(self.rows, 1)
         if self.sums.ndim == 2:
-            return Statistics(self.rows, self.sums.sqrt(), self.inputs / max(self.rows, 1), None)
+            return Statistics(self.rows, self.sums.sqrt(), means, None)
         for start in range(0, self.sums.shape[1], PANEL):  # to the bit: a product may round (i, j) unlike (j, i)
             panel = slice(start, start + PANEL)
             self.sums[:, panel, :start] = self.sums[:, :start, panel].mT
             upper = self.sums[:, panel, panel].triu()
             self.sums[:, panel, panel] = upper + upper.triu(1).mT
-        norms = self.sums.diagonal(dim1=1, dim2=2).sqrt()
-        return Statistics(self.rows, norms, self.inputs / max(self.rows, 1), self.sums)
+        return Statistics(self.rows, self.sums.diagonal(dim1=1, dim2=2).sqrt(), means, self.sums)
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:
@@ -90,7 +81,9 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
 
 def same_rows(one: nn.Module, other: nn.Module) -> bool:
     """Say whether two layers read the same input as the same vectors; for a ConvTranspose each call decides."""
-    return not isinstance(one, TRANSPOSED) and _geometry(one) == _geometry(other)
+    names = ("in_features", "in_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    alike = all(getattr(one, name, None) == getattr(other, name, None) for name in names)
+    return alike and not isinstance(one, TRANSPOSED) and not isinstance(other, TRANSPOSED)
 
 
 def reason_too_wide(layer: nn.Module) -> str | None:
@@ -118,63 +111,54 @@ def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         x = x[None]
     if isinstance(layer, TRANSPOSED):
         size = args[1] if len(args) > 1 else kwargs.get("output_size")
-        x, strides, dilation = _spread(conv, x, size), (1,) * len(taps), conv.dilation
+        x, strides = _spread(conv, x, size), (1,) * len(taps)
     else:
-        x, strides, dilation = _padded(conv, x), conv.stride, conv.dilation
-    for dim, (tap, step, gap) in enumerate(zip(taps, strides, dilation, strict=True), start=2):
+        x, strides = _padded(conv, x), conv.stride
+    for dim, (tap, step, gap) in enumerate(zip(taps, strides, conv.dilation, strict=True), start=2):
         x = x.unfold(dim, gap * (tap - 1) + 1, step)  # [N, C, .., outputs, .., window]
-    x = x[_every(dilation)]  # [N, C, *outputs, *taps], a view
-    x = (
-        x.reshape(x.shape[0], conv.groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
-    )  # [g, N, *outputs, *taps, C/g]
+    x = x[_every(conv.dilation)]  # [N, C, *outputs, *taps], a view
     groups, width = shape_of(layer)
+    x = x.reshape(len(x), groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)  # [g, N, *outputs, *taps, C/g]
     flipped = tuple(range(-1 - len(taps), -1)) if isinstance(layer, TRANSPOSED) else ()
     line = max(1, 4 * groups * width * x.shape[3 : 2 + len(taps)].numel())
-    image = line * x.shape[2]
-    for images in torch.split(x, max(1, CHUNK_BYTES // max(1, image)), dim=1):
+    for images in torch.split(x, max(1, CHUNK_BYTES // max(1, line * x.shape[2])), dim=1):
         for piece in torch.split(images, max(1, CHUNK_BYTES // line), dim=2):
             yield piece.flip(flipped).reshape(groups, -1, width).float()
 
 
 def _padded(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    sides: list[int] = []  # from the last dimension to the first, as F.pad wants them
-    for dim in reversed(range(len(conv.kernel_size))):
-        if conv.padding == "valid":
-            sides += [0, 0]
-        elif conv.padding == "same":
-            total = conv.dilation[dim] * (conv.kernel_size[dim] - 1)
-            sides += [total // 2, total - total // 2]
-        else:
-            sides += [cast("int", conv.padding[dim])] * 2
-    return F.pad(x, sides, mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode)
+    if conv.padding == "valid":
+        return x
+    if conv.padding == "same":
+        sides = [(reach // 2, reach - reach // 2) for reach in _reach(conv)]
+    else:
+        sides = [(side, side) for side in cast("tuple[int, ...]", conv.padding)]
+    return F.pad(x, _for_pad(sides), mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode)
 
 
 def _spread(conv: nn.Conv2d, x: Tensor, output_size: Any) -> Tensor:
     """Set zeros between and around the inputs of a ConvTranspose: with flipped taps it is then a plain convolution."""
-    spatial = x.shape[2:]
-    stuffed = [(size - 1) * step + 1 for size, step in zip(spatial, conv.stride, strict=True)]
+    stuffed = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], conv.stride, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *stuffed)
     spread[_every(conv.stride)] = x
-    sides: list[int] = []
-    for dim in reversed(range(len(spatial))):
-        reach = conv.dilation[dim] * (conv.kernel_size[dim] - 1)
-        padding = cast("int", conv.padding[dim])
-        output = stuffed[dim] + reach - 2 * padding + conv.output_padding[dim]
-        if output_size is not None:
-            output = output_size[dim - len(spatial)]
-        left = reach - padding
-        sides += [left, output + reach - left - stuffed[dim]]
-    return F.pad(spread, sides)
+    starts = [reach - cast("int", padding) for reach, padding in zip(_reach(conv), conv.padding, strict=True)]
+    ends = [start + more for start, more in zip(starts, conv.output_padding, strict=True)]
+    if output_size is not None:
+        sizes = zip(output_size[-len(stuffed) :], conv.padding, stuffed, strict=True)
+        ends = [size + cast("int", padding) - own for size, padding, own in sizes]
+    return F.pad(spread, _for_pad(zip(starts, ends, strict=True)))
+
+
+def _reach(conv: nn.Conv2d) -> list[int]:
+    """Return how far the last tap is from the first one, in each dimension."""
+    return [gap * (tap - 1) for gap, tap in zip(conv.dilation, conv.kernel_size, strict=True)]
+
+
+def _for_pad(sides: Iterable[tuple[int, int]]) -> list[int]:
+    """Order the sides as F.pad wants them: from the last dimension to the first."""
+    return [each for pair in reversed(list(sides)) for each in pair]
 
 
 def _every(steps: Sequence[int]) -> Any:
     """Index every so many places of the last dimensions."""
     return (..., *(slice(None, None, step) for step in steps))
-
-
-def _geometry(layer: nn.Module) -> tuple[Any, ...]:
-    if isinstance(layer, nn.Linear):
-        return (layer.in_features,)
-    conv = cast("nn.Conv2d", layer)
-    names = ("in_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-    return (isinstance(layer, TRANSPOSED), *(getattr(conv, name) for name in names))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -12,70 +12,26 @@ from ..core.pattern import NM, Block, Channel, Unstructured
 from ..report import Layer, Skipped
 from .compressed import compress
 from .fitting import ZeroPattern, find_fitting, misfit
-from .layers import as_matrix, layers_with_weights, reason_not_prunable
+from .layers import as_matrix, layers_with_weights, own_weight, reason_not_prunable
 from .masks import block_sums
-from .method import Method
+from .method import Method, Tell
 from .picture import draw
 from .plan import Plan
 from .served import Served
-from .zeroing import Zeroed, zero
-
-
-@dataclass(frozen=True)
-class WithZeros:
-    """The layers that hold their patterns now, and those left dense and why.
-
-    `raised` is the damping of the layers whose Hessian was not positive definite, as a share of its mean diagonal.
-    """
-
-    layers: list[Layer]
-    skipped: list[Skipped]
-    raised: dict[str, float]
+from .zeroing import zero
 
 
 def zero_weights(
-    model: nn.Module,
-    plan: Plan,
-    method: Method,
-    macs: dict[str, int],
-    served: Served | None,
-    progress: Callable[[str], None],
-) -> WithZeros:
+    model: nn.Module, plan: Plan, method: Method, macs: dict[str, int], served: Served | None, progress: Tell
+) -> tuple[list[Layer], list[Skipped], dict[str, float]]:
     """Zero weights of `model` in place by the plan; `served` tells which toolchains run a layer sparsely.
 
-    Raises PruneError where a layer of the plan is not there, or cannot hold its pattern.
+    Returns the layers that hold their patterns now, those left dense and why, and the damping of those whose Hessian
+    was not positive definite, as a share of its mean diagonal. Raises PruneError where a layer of the plan is not
+    there, or cannot hold its pattern.
     """
     patterns = {name: part.pattern for name, part in plan.parts.items() if not isinstance(part.pattern, Channel)}
     fitting, reasons = find_fitting(model, patterns)
-    _require_all(plan, {name for name, *_ in fitting}, reasons)
-    reasons |= plan.reasons
-    found: dict[str, Layer] = {}
-    raised: dict[str, float] = {}
-    at = {name: (layer, weight) for name, layer, weight in fitting}
-
-    def done(name: str, zeroed: Zeroed) -> None:
-        progress(name)
-        part = plan.parts[name]
-        if bool(zeroed.keep.all()):
-            reasons[name] = f"{part} removes nothing of it" if part.share else "the plan takes nothing of it"
-            return
-        if zeroed.raised and zeroed.damping is not None:
-            raised[name] = zeroed.damping
-        described = _describe(name, *at[name], patterns[name], zeroed.keep, macs.get(name), served)
-        found[name] = replace(described, error=zeroed.error)
-
-    reasons |= zero(model, fitting, plan.parts, method, done)
-    skipped = []
-    for name, module in layers_with_weights(model):
-        if name not in found:
-            weight = module._parameters.get("weight")  # noqa: SLF001
-            shape = () if weight is None else tuple(weight.shape)
-            skipped.append(Skipped(name, type(module).__name__, shape, reasons[name]))
-    return WithZeros([found[name] for name in at if name in found], skipped, raised)
-
-
-def _require_all(plan: Plan, fitting: Collection[str], reasons: Mapping[str, str]) -> None:
-    """Raise PruneError unless every layer of the plan can be pruned as it says."""
     for name, part in plan.parts.items():
         if name not in fitting:
             reason = reasons.get(name) or "the model has no such layer with weights"
@@ -83,6 +39,24 @@ def _require_all(plan: Plan, fitting: Collection[str], reasons: Mapping[str, str
                 f"The plan takes {part.share:.0%} of {name!r} by {part.pattern}, which cannot be done: {reason}. Leave "
                 "it out of the plan, or give it another pattern."
             )
+    reasons |= plan.reasons
+    found: dict[str, Layer] = {}
+    raised: dict[str, float] = {}
+
+    def done(name: str, keep: Tensor, error: float | None, damping: float | None) -> None:
+        progress(name)
+        part = plan.parts[name]
+        if bool(keep.all()):
+            reasons[name] = f"{part} removes nothing of it" if part.share else "the plan takes nothing of it"
+            return
+        if damping is not None:
+            raised[name] = damping
+        described = _describe(name, fitting[name], patterns[name], keep, macs.get(name), served)
+        found[name] = replace(described, error=error)
+
+    reasons |= zero(model, fitting, plan.parts, method, done)
+    skipped = [_skipped(name, each, reasons[name]) for name, each in layers_with_weights(model) if name not in found]
+    return [found[name] for name in fitting if name in found], skipped, raised
 
 
 def describe_zeros(
@@ -100,23 +74,21 @@ def describe_zeros(
     """
     layers, skipped, broken = [], [], []
     for name, module in layers_with_weights(model):
-        weight = module._parameters.get("weight")  # noqa: SLF001
-        shape = () if weight is None else tuple(weight.shape)
         reason = reason_not_prunable(module)
-        if reason is None and weight is not None:
-            before = dense.get_parameter(f"{name}.weight".lstrip("."))
-            keep = as_matrix((weight != 0) | (before == 0), module)  # [K, taps, C]
-            pattern = patterns.get(f"{name}.weight".lstrip("."), Unstructured())
+        if reason is None:
+            weight, own = module.get_parameter("weight"), f"{name}.weight".lstrip(".")
+            keep = as_matrix((weight != 0) | (dense.get_parameter(own) == 0), module)  # [K, taps, C]
+            pattern = patterns.get(own, Unstructured())
             if bool(keep.all()):
                 reason = reasons.get(name) or "no zeros were made in it"
             elif (unfit := misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
                 broken.append(f"{name}: {unfit}")
             else:
-                layers.append(_describe(name, module, weight, pattern, keep, macs.get(name), served))
+                layers.append(_describe(name, module, pattern, keep, macs.get(name), served))
                 if not layers[-1].valid:
                     broken.append(f"{name}: {layers[-1].valid_groups:.0%} of its groups hold {pattern}")
         if reason is not None:
-            skipped.append(Skipped(name, type(module).__name__, shape, reason))
+            skipped.append(_skipped(name, module, reason))
     if broken:
         raise PruneError(
             f"The zeros made are not the pattern that was asked for ({'; '.join(broken[:4])}), so no sparse kernel "
@@ -125,19 +97,18 @@ def describe_zeros(
     return layers, skipped
 
 
+def _skipped(name: str, module: nn.Module, reason: str) -> Skipped:
+    weight = own_weight(module)
+    return Skipped(name, type(module).__name__, () if weight is None else tuple(weight.shape), reason)
+
+
 def _describe(
-    name: str,
-    layer: nn.Module,
-    weight: Tensor,
-    pattern: ZeroPattern,
-    keep: Tensor,
-    macs: int | None,
-    served: Served | None,
+    name: str, layer: nn.Module, pattern: ZeroPattern, keep: Tensor, macs: int | None, served: Served | None
 ) -> Layer:
+    weight = layer.get_parameter("weight").detach()
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
-    matrix = as_matrix(weight.detach(), layer)
+    matrix, shape = as_matrix(weight, layer), tuple(weight.shape)
     valid_groups = valid_share(matrix, keep, pattern)
-    shape = tuple(weight.shape)
     described = Layer(
         name,
         type(layer).__name__,
@@ -153,15 +124,11 @@ def _describe(
     )
     if served is None or not served.takes(pattern):
         return described
-    names = served.served_by(layer, matrix.shape[0], matrix.shape[2])
-    return replace(described, served_by=names, compressed=compress(matrix.flatten(1), served.dtype))
+    return replace(described, served_by=served.served_by(layer), compressed=compress(matrix.flatten(1), served.dtype))
 
 
 def valid_share(matrix: Tensor, keep: Tensor, pattern: ZeroPattern) -> float:
-    """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weights themselves.
-
-    n:m: groups with at most n weights left. Blocks: those all zero, or with nothing removed from them.
-    """
+    """Return the share of a weight's groups [K, taps, C] that hold the pattern, recounted from the weight itself."""
     if isinstance(pattern, NM):
         left = (matrix != 0).reshape(-1, pattern.m).sum(dim=1)
         return float((left <= pattern.n).float().mean())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.pattern import NM, Block, Channel
-from .fitting import Fitting, ZeroPattern
+from .fitting import ZeroPattern
 from .importance import activation, magnitude
-from .layers import as_matrix, from_matrix, groups_of
+from .layers import as_matrix, from_matrix
 from .masks import keep_blocks, keep_n_of_m, keep_top
 from .method import Method
 from .plan import Part
@@ -20,61 +19,49 @@ from .sequential import layer_by_layer
 from .solver import solve
 from .statistics import Statistics
 
-
-@dataclass(frozen=True)
-class Zeroed:
-    """The mask `keep` [K, taps, C] of a layer's weight; only the second-order solver fills in the rest.
-
-    `error` is the layer's relative squared error on its calibration inputs, `damping` the share of the Hessian's mean
-    diagonal that was added to it, and `raised` how often that was not enough.
-    """
-
-    keep: Tensor
-    error: float | None = None
-    damping: float | None = None
-    raised: int = 0
+Done = Callable[[str, Tensor, float | None, float | None], None]
+"""Takes a layer's name and mask `keep` [K, taps, C]; of the solver alone, its relative squared error on the calibration
+inputs, and the damping, as a share of the Hessian's mean diagonal, if that had to be raised."""
 
 
 def zero(
-    model: nn.Module,
-    fitting: Fitting,
-    parts: Mapping[str, Part],
-    method: Method,
-    done: Callable[[str, Zeroed], None],
+    model: nn.Module, fitting: Mapping[str, nn.Module], parts: Mapping[str, Part], method: Method, done: Done
 ) -> dict[str, str]:
     """Zero each layer's part in the weights of `model`, in place, and call `done` for each.
 
-    One mask is there at a time, but where the method ranks all layers together by their inputs: those are the dense
-    model's, so nothing is zeroed before all masks are made. Returns why layers were not reached.
+    By their inputs, each output ranks its own weights, as in Wanda (Sun et al. 2023, section 3). Where all layers are
+    ranked together, the inputs are the dense model's (those of later layers shrink as layers are pruned), so nothing is
+    zeroed before all masks are made; else, one mask is there at a time. Returns why layers were not reached.
     """
-    weights = {name: weight for name, _, weight in fitting}
-    waiting: list[tuple[str, nn.Module, Tensor]] = []
+    by_input, together = method.importance == "activation", method.allocation == "global"
+    waiting: dict[str, Tensor] = {}
 
-    def finish(name: str, layer: nn.Module, keep: Tensor) -> None:
-        apply(weights[name], layer, keep)
-        done(name, Zeroed(keep))
+    def finish(name: str, keep: Tensor) -> None:
+        apply(fitting[name], keep)
+        done(name, keep, None, None)
 
     def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
-        weight, part = weights[name], parts[name]
+        part = parts[name]
         assert not isinstance(part.pattern, Channel)
         if method.importance == "second-order":
             assert statistics is not None
-            done(name, _solved(weight, layer, statistics, part.pattern, part.share))
+            done(name, *_solved(layer, statistics, part.pattern, part.share))
             return
-        keep = masked(worth(weight, layer, statistics), part.pattern, part.share, by_row=method.ranks_rows)
-        if method.ranks_dense_inputs:
-            waiting.append((name, layer, keep))
+        keep = masked(worth(layer, statistics), part.pattern, part.share, by_row=by_input and not together)
+        if by_input and together:
+            waiting[name] = keep
         else:
-            finish(name, layer, keep)
+            finish(name, keep)
 
     unreached = visit_all(model, fitting, method, visit)
-    for name, layer, keep in waiting:
-        finish(name, layer, keep)
+    for name, keep in waiting.items():
+        finish(name, keep)
     return unreached
 
 
-def apply(weight: nn.Parameter, layer: nn.Module, keep: Tensor) -> None:
-    """Zero what `keep` [K, taps, C] does not hold, in place."""
+def apply(layer: nn.Module, keep: Tensor) -> None:
+    """Zero what `keep` [K, taps, C] does not hold of the layer's weight, in place."""
+    weight = layer.get_parameter("weight")
     with torch.no_grad():
         weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
 
@@ -93,32 +80,30 @@ def masked(scores: Tensor, pattern: ZeroPattern, sparsity: float, *, by_row: boo
     return keep_top(scores, max(1, round((1 - sparsity) * scores.numel())))
 
 
-def worth(weight: Tensor, layer: nn.Module, statistics: Statistics | None) -> Tensor:
-    """Score each weight in the layout of `as_matrix`. -> [K, taps, C]."""
-    matrix = as_matrix(weight.detach(), layer)
+def worth(layer: nn.Module, statistics: Statistics | None = None) -> Tensor:
+    """Score each weight of the layer: by magnitude, or with `statistics` by activation. -> [K, taps, C]."""
+    matrix = as_matrix(layer.get_parameter("weight").detach(), layer)
     if statistics is None:
         return magnitude(matrix)
-    k, taps, c = matrix.shape
-    groups = len(statistics.norms)
-    by_group = matrix.reshape(groups, k // groups, taps * c)
-    return activation(by_group, statistics.norms[:, None, :]).reshape(matrix.shape)
+    groups, width = statistics.norms.shape
+    by_group = matrix.reshape(groups, -1, width)  # [g, K/g, D]
+    return activation(by_group, statistics.norms[:, None]).reshape(matrix.shape)
 
 
 def _solved(
-    weight: nn.Parameter, layer: nn.Module, statistics: Statistics, pattern: ZeroPattern, share: float
-) -> Zeroed:
+    layer: nn.Module, statistics: Statistics, pattern: ZeroPattern, share: float
+) -> tuple[Tensor, float | None, float | None]:
     """Solve each group of the layer by itself, for each has inputs of its own, and write the weight.
 
     A bias takes over what the mean of the inputs gave by the weights that go, so that only what varies is solved for.
+    Returns what `Done` takes beside the name.
     """
+    weight, bias = layer.get_parameter("weight"), layer.bias
     matrix = as_matrix(weight.detach(), layer)  # [K, taps, C]
-    k, taps, _ = matrix.shape
-    groups = groups_of(layer)
-    bias = layer.bias
     gram = statistics.gram if bias is None else statistics.centred_gram()
     assert gram is not None
-    rows = matrix.reshape(groups, k // groups, -1).float()
-    solved = [solve(rows[g], gram[g], pattern, share, taps=taps) for g in range(groups)]
+    rows = matrix.reshape(len(gram), -1, gram.shape[1]).float()  # [g, K/g, D]
+    solved = [solve(*own, pattern, share, taps=matrix.shape[1]) for own in zip(rows, gram, strict=True)]
     result = torch.stack([each.weight for each in solved]).reshape(matrix.shape)
     keep = torch.stack([each.keep for each in solved]).reshape(matrix.shape)
     with torch.no_grad():
@@ -127,20 +112,18 @@ def _solved(
             bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
         weight.copy_(from_matrix(result, layer, weight.shape))
     errors = [each.error for each in solved if each.error is not None]
-    error = sum(errors) / groups if len(errors) == groups else None
-    return Zeroed(keep, error, max(each.damping for each in solved), max(each.raised for each in solved))
+    raised = any(each.raised for each in solved)
+    return keep, sum(errors) / len(solved), max(each.damping for each in solved) if raised else None
 
 
-def visit_all(model: nn.Module, fitting: Fitting, method: Method, visit: Callable[..., None]) -> dict[str, str]:
-    """Visit the layers, with the statistics of their inputs where the importance looks at those.
-
-    Returns why layers were not reached.
-    """
+def visit_all(
+    model: nn.Module, fitting: Mapping[str, nn.Module], method: Method, visit: Callable[..., None]
+) -> dict[str, str]:
+    """Visit the layers, with their inputs' statistics if the importance looks at those; return why some had none."""
     if method.importance == "magnitude":
-        for name, layer, _ in fitting:
+        for name, layer in fitting.items():
             visit(name, layer)
         return {}
     if method.calibration is None:
         raise InputError(f"--importance {method.importance} looks at inputs, and there are none. Give --calib.")
-    names = [name for name, _, _ in fitting]
-    return layer_by_layer(model, names, method.calibration, visit, gram=method.importance == "second-order")
+    return layer_by_layer(model, list(fitting), method.calibration, visit, gram=method.importance == "second-order")

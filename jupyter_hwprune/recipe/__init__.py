@@ -66,17 +66,11 @@ def read_recipe(source: str | Path, progress: Progress, name: str | None = None)
 
 
 def apply_recipe(
-    recipe: RecipeRead,
-    dense: nn.Module,
-    example: Example,
-    calibration: Any,
-    choice: Choice,
-    folder: Path,
-    progress: Progress,
+    recipe: RecipeRead, dense: nn.Module, example: Example, calib: Any, choice: Choice, folder: Path, progress: Progress
 ) -> Applied:
     """Prune a copy of `dense` with SparseML, and describe the result.
 
-    `calibration` is an input like the example, or a list of such inputs in one shape; None takes the example. Raises
+    `calib` is an input like the example, or a list of such inputs in one shape; None takes the example. Raises
     InputError, PruneError, ExportError, and ToolchainError if the environment's process fails.
     """
     own = folder / "recipe"
@@ -85,14 +79,14 @@ def apply_recipe(
         own.mkdir()
         request = _request(dense, own)
         if recipe.calibrated:
-            batches, said = _calibration(dense, example, calibration)
+            batches, said = _calibration(dense, example, calib)
             remarks.append(said)
             program = export_program(dense, batches[0], own, "recipe", "float32")
             torch.save([(each.as_float32().args, each.as_float32().kwargs) for each in batches], own / "batches.pt")
             request |= {"program": str(program.model), "expected": str(program.expected)}
             request["batches"] = str(own / "batches.pt")
         else:
-            if calibration is not None:
+            if calib is not None:
                 remarks.append("The recipe's modifiers look at weights only, so the calibration inputs were not used.")
             torch.save({name: parameter.detach() for name, parameter in dense.named_parameters()}, own / "weights.pt")
     answer = _ask("recipe", recipe.text, own, progress, choice.timeout_s, request)
@@ -124,8 +118,7 @@ def _text_of(source: str | Path) -> tuple[str, str]:
             "file with YAML at its top."
         ) from None
     if path.suffix.lower() == ".md":
-        match = FRONT_MATTER.match(text)
-        if match is None:
+        if (match := FRONT_MATTER.match(text)) is None:
             raise InputError(f"The recipe {source} has no YAML at its top, between two lines of ---.")
         text = match[1]
     return str(source), text
@@ -153,20 +146,16 @@ def _ask(
 
 def _request(dense: nn.Module, folder: Path) -> dict[str, Any]:
     """Describe the model without its class: names and kinds of modules, and which parameters are shared."""
-    modules = {
-        name: (type(module).__name__, next((kind for kind in KINDS if isinstance(module, getattr(nn, kind))), None))
-        for name, module in dense.named_modules()
-    }
-    first: dict[int, str] = {}
-    every = dense.named_parameters(remove_duplicate=False)
+    first: dict[nn.Parameter, str] = {}
     return {
-        "modules": modules,
-        "parameters": {name: first.setdefault(id(parameter), name) for name, parameter in every},
+        "modules": {
+            name: (type(module).__name__, next((kind for kind in KINDS if isinstance(module, getattr(nn, kind))), None))
+            for name, module in dense.named_modules()
+        },
+        "parameters": {n: first.setdefault(p, n) for n, p in dense.named_parameters(remove_duplicate=False)},
         "no_split": json.loads(json.dumps(getattr(dense, "_no_split_modules", None), default=list)),
         "weights": str(folder / "weights.pt"),
-        "program": None,
-        "expected": None,
-        "batches": None,
+        **dict.fromkeys(("program", "expected", "batches")),  # none, where modifiers look at weights only
         "out": str(folder / "out.pt"),
         "answer": [],
     }
@@ -175,14 +164,12 @@ def _request(dense: nn.Module, folder: Path) -> dict[str, Any]:
 def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[Example], str]:
     """Return the calibration inputs, and a remark on them."""
     if given is None:
-        said = f"Calibrated only on the example input ({counted(example.batch, 'row')}); --calib takes more."
-        return [example], said
+        return [example], f"Calibrated only on the example input ({counted(example.batch, 'row')}); --calib takes more."
     batches = [Example.of(each).on_cpu() for each in (given if isinstance(given, list) else [given])]
     if not batches:
         raise InputError("The calibration inputs are an empty list; give an input, or a list of inputs.")
     shapes = [[tuple(tensor.shape) for tensor in each.tensors] for each in batches]
-    odd = next((shape for shape in shapes if shape != shapes[0]), None)
-    if odd is not None:
+    if (odd := next((shape for shape in shapes if shape != shapes[0]), None)) is not None:
         raise InputError(f"The calibration inputs differ in shape: {shapes[0]} and {odd}. Give inputs of one shape.")
     for each in batches:
         require_runs(dense, each)
@@ -190,11 +177,7 @@ def _calibration(dense: nn.Module, example: Example, given: Any) -> tuple[list[E
 
 
 def _filled_in(
-    choice: Choice,
-    params: dict[str, Any],
-    patterns: Mapping[str, ZeroPattern],
-    *,
-    together: bool,
+    choice: Choice, params: dict[str, Any], patterns: Mapping[str, ZeroPattern], *, together: bool
 ) -> Choice:
     """Fill in the recipe's result: the pattern of most zeros, and the sparsity reached."""
     made: Counter[ZeroPattern] = Counter()
@@ -210,18 +193,11 @@ def _elsewhere(pruned: Pruned, params: dict[str, Any], dense: nn.Module) -> list
     """List zeros outside of layers that kernels could skip, and layers without any weight left."""
     layers = {f"{layer.name}.weight".lstrip(".") for layer in pruned.layers}
     others = [name for name, found in params.items() if name not in layers and found["after"] > found["before"]]
-    emptied = [name for name, found in params.items() if found["after"] == found["size"]]
-    shared = [name for name in layers if _readers(dense, name) > 1]
-    said = []
-    if others:
-        said.append(f"The recipe also made zeros outside of Linear layers and convolutions: {', '.join(others[:4])}.")
-    if emptied:
-        said.append(f"The recipe left no weight in {', '.join(emptied[:4])}.")
-    if shared:
-        said.append(f"Shared weights were pruned for all layers that read them: {', '.join(shared[:4])}.")
-    return said
-
-
-def _readers(dense: nn.Module, name: str) -> int:
-    own = dense.get_parameter(name)
-    return sum(parameter is own for _, parameter in dense.named_parameters(remove_duplicate=False))
+    readers = Counter(parameter for _, parameter in dense.named_parameters(remove_duplicate=False))
+    shared = [name for name in layers if readers[dense.get_parameter(name)] > 1]
+    said = {
+        "The recipe also made zeros outside of Linear layers and convolutions:": others,
+        "The recipe left no weight in": [name for name, found in params.items() if found["after"] == found["size"]],
+        "Shared weights were pruned for all layers that read them:": shared,
+    }
+    return [f"{text} {', '.join(names[:4])}." for text, names in said.items() if names]

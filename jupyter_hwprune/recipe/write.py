@@ -14,14 +14,13 @@ SparseML's masks cannot express all of hwprune's patterns. These work (seen with
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 
 from torch import nn
 
 from ..core.errors import InputError, ReportError
 from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
-from ..pruning import weight_name
 from ..pruning.layers import TRANSPOSED, as_matrix
+from ..pruning.masks import block_sums
 from ..report import Layer, Report
 
 MODIFIER = """  - !MagnitudePruningModifier
@@ -37,55 +36,40 @@ MODIFIER = """  - !MagnitudePruningModifier
 
 def recipe_text(model: nn.Module, report: Report) -> str:
     """Return a recipe that gives the dense model the zeros of `model`; raises InputError if no recipe can."""
-    if report.request.recipe is not None:
-        return _own_recipe(report)
+    request = report.request
+    if request.recipe is not None:
+        if report.returned:
+            names = ", ".join(each.name for each in report.returned[:4])
+            raise InputError(
+                f"This run was pruned by a recipe, but some layers got their dense weights back afterwards ({names}); "
+                "the recipe would prune those too. Remove them from the recipe, or run with --keep-all."
+            )
+        return request.recipe.text
     if not report.layers:
         raise InputError("This run left every layer dense, so there are no zeros to write a recipe for.")
     if report.omitted:
         raise ReportError("The report leaves out layers, so a recipe made from it would too.")
     together: dict[tuple[str, str], list[str]] = defaultdict(list)
     for layer in report.layers:
-        module = model.get_submodule(layer.name)
-        mask = _mask(layer, module, parse_pattern(layer.pattern))
-        together[_sparsity(layer, module), mask].append(_param(layer))
-    return "".join(_lines(report, together))
+        module, pattern = model.get_submodule(layer.name), parse_pattern(layer.pattern)
+        alike = together[_sparsity(pattern, module), _mask(layer, module, pattern)]
+        alike.append(f'"{layer.name}.weight"')  # SparseML's name: with a leading dot if the model itself is the layer
+    return (
+        f"# {request.pattern} at {request.sparsity:g}, {request.allocation}: the zeros of a run of jupyter-hwprune.\n"
+        f"# Dense weights {report.fingerprints.dense}; made for SparseML 1.8, in one shot.\nmodifiers:\n"
+    ) + "".join(
+        MODIFIER.format(sparsity=sparsity, params=", ".join(names), mask=mask)
+        for (sparsity, mask), names in together.items()
+    )
 
 
-def _own_recipe(report: Report) -> str:
-    assert report.request.recipe is not None
-    if report.returned:
-        names = ", ".join(each.name for each in report.returned[:4])
-        raise InputError(
-            f"This run was pruned by a recipe, but some layers got their dense weights back afterwards ({names}); the "
-            "recipe would prune those too. Remove them from the recipe, or run with --keep-all."
-        )
-    return report.request.recipe.text
-
-
-def _lines(report: Report, together: dict[tuple[str, str], list[str]]) -> Iterable[str]:
-    request = report.request
-    yield f"# {request.pattern} at {request.sparsity:g}, {request.allocation}: the zeros of a run of jupyter-hwprune.\n"
-    yield f"# Dense weights {report.fingerprints.dense}; made for SparseML 1.8, in one shot.\nmodifiers:\n"
-    for (sparsity, mask), names in together.items():
-        yield MODIFIER.format(sparsity=sparsity, params=", ".join(f'"{name}"' for name in names), mask=mask)
-
-
-def _param(layer: Layer) -> str:
-    """Write a parameter's name as SparseML does: with a leading dot if the model itself is the layer."""
-    return f".{weight_name(layer)}" if not layer.name else weight_name(layer)
-
-
-def _sparsity(layer: Layer, module: nn.Module) -> str:
+def _sparsity(pattern: Pattern, module: nn.Module) -> str:
     """Write the share of zeros so that SparseML's rounding gives exactly their number."""
-    pattern = parse_pattern(layer.pattern)
     if isinstance(pattern, NM):
         return _number(pattern.sparsity)
     weight = module.get_parameter("weight").detach()
     if isinstance(pattern, Block):
-        matrix = as_matrix(weight, module)  # [K, taps, C]
-        outputs, taps, inputs = matrix.shape
-        blocks = matrix.reshape(outputs // pattern.rows, pattern.rows, taps, inputs // pattern.columns, pattern.columns)
-        empty = ~(blocks != 0).any(dim=4).any(dim=1)
+        empty = block_sums((as_matrix(weight, module) != 0).float(), pattern.rows, pattern.columns) == 0
         return _number(int(empty.sum()) / empty.numel())
     return _number(1 - int(weight.count_nonzero()) / weight.numel())
 

@@ -18,8 +18,7 @@ from torch import Tensor
 from ...core.errors import PruneError
 from ...core.pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
-from .hessian import damped, dot, energy, lower_product
-from .least_squares import conjugate_gradients
+from .hessian import conjugate_gradients, damped, dot, energy, lower_product
 from .sweep import sweep
 
 Effort = Literal["quick", "full"]
@@ -81,14 +80,10 @@ def solve(
         lost = dot(dense - pruned, pull)
     if stale or effort == "full":
         lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS, least=WORTH * lost)
+    error = None if effort == "quick" else _error(dense, pruned, hessian, used, lost)
     back = order.argsort()
-    return Solved(
-        pruned.index_select(0, back).t().contiguous().add_(0.0),  # -0.0 to 0.0
-        keep.index_select(0, back).t().contiguous(),
-        used,
-        raised,
-        None if effort == "quick" else _error(dense, pruned, hessian, used, lost),
-    )
+    result, kept = (each.index_select(0, back).t().contiguous() for each in (pruned, keep))
+    return Solved(result.add_(0.0), kept, used, raised, error)  # -0.0 to 0.0
 
 
 def _error(dense: Tensor, pruned: Tensor, hessian: Tensor, damping: float, lost: float) -> float:

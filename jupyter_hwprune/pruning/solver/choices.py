@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ...core.pattern import NM, Block, Unstructured
 from ..masks import keep_n_of_m, keep_top
-from .budget import Budget
 
 MOST_SUBSETS = 128
 SAMPLE = 32  # rows from which a layer's price is taken
+REPRICED = 6  # the price is set anew after each such share of the groups to come
 
 
 def choices_for(pattern: NM | Block | Unstructured, sparsity: float, outputs: int, width: int) -> Choices:
@@ -34,6 +34,7 @@ class Choices(ABC):
     size: int  # columns in a group
     largest_first = False  # whether the groups with the most energy in their inputs are decided first, or last
     again = True  # whether deciding a group anew, with all others held, lowers the error
+    kept: Tensor  # bool, what `choose` kept
 
     @abstractmethod
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:
@@ -43,9 +44,9 @@ class Choices(ABC):
     def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         """Write a group's pruned values [m, K] into `chosen`, its part of `pruned`, from its free ones [m, K]."""
 
-    @abstractmethod
-    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
+    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         """Return the mask [D, K] of the sweep that made `pruned`, and whether it differs, to have the exact count."""
+        return self.kept, False
 
 
 class Subsets(Choices):
@@ -76,9 +77,6 @@ class Subsets(Choices):
         candidates = (self.values[group] @ free).view(-1, size, rows)  # [S, m, K]
         torch.gather(candidates, 0, best.expand(1, size, rows), out=chosen[None])
 
-    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
-        return self.kept, False
-
 
 class Ranked(Choices):
     """Keep the n of m whose removal alone would cost most: for groups with too many subsets to compare."""
@@ -99,9 +97,6 @@ class Ranked(Choices):
         kept = keep_n_of_m(scores.t().contiguous(), self.n, self.size).t()
         self.kept[group * self.size : (group + 1) * self.size] = kept
         chosen.copy_(torch.where(kept, free, 0.0))
-
-    def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
-        return self.kept, False
 
 
 class Weights(Choices):
@@ -160,6 +155,30 @@ class Blocks(Choices):
         groups = pruned.reshape(-1, self.size, pruned.shape[1])
         kept, missed = to_count(self.kept, lambda: self._costs(self.curvature, groups), self.count)
         return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
+
+
+class Budget:
+    """Find the price, the same for all groups, at which a layer keeps `count` of its `total`.
+
+    The groups come in falling order, `expected` [G, sample] of their scores. Those that come differ from them: each
+    group takes up the error of the ones before it. So what is left is priced anew on the way, by what is still to come.
+    """
+
+    def __init__(self, expected: Tensor, count: int, total: int) -> None:
+        self.expected, self.left, self.a_group = expected, count, total // len(expected)
+        self.priced = self.due = len(expected)
+
+    def price(self, group: int, kept: Tensor) -> float:
+        """Return the least score worth keeping in this group; what is not 0 behind it in `kept` [D, K] was kept."""
+        if group < self.due or group == 0:
+            size = len(kept) // len(self.expected)  # rows of each group
+            self.left -= int(kept[(group + 1) * size : self.priced * size].count_nonzero())
+            self.priced, self.due = group + 1, group - group // REPRICED
+            ahead = self.expected[: group + 1].flatten()
+            worth = round(self.left / ((group + 1) * self.a_group) * ahead.numel())
+            least = max(1, ahead.numel() - worth + 1)
+            self.now = float(torch.kthvalue(ahead, least).values) if worth > 0 else torch.inf
+        return self.now
 
 
 def to_count(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:

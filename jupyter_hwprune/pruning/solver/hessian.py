@@ -1,4 +1,4 @@
-"""The Hessian of a layer's error: damped until it is positive definite, factored, and applied."""
+"""The Hessian of a layer's error: damped until it is positive definite, factored, applied, and solved for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ...core.errors import PruneError
 RAISE = 10.0
 LEAST = 1e-6
 MOST = 1.0
-PANEL = 256
+PANEL = 256  # columns at once: torch's own factorization spends half of its time to clear the upper half
+TINY = 1e-30
+CONVERGED = 1e-13
 
 
 def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
@@ -41,10 +43,7 @@ def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
 
 
 def cholesky(matrix: Tensor) -> Tensor | None:
-    """Return the lower factor L of L L^T, or None where the matrix is not positive definite; [D, D].
-
-    In panels, because torch's own spends half of its time to clear the upper half.
-    """
+    """Return the lower factor L of L L^T, or None where the matrix is not positive definite; [D, D]."""
     width = len(matrix)
     left, factor = matrix.clone(), torch.zeros_like(matrix)
     for start in range(0, width, PANEL):
@@ -82,3 +81,35 @@ def lower_product(factor: Tensor, other: Tensor) -> Tensor:
 
 def dot(one: Tensor, other: Tensor) -> float:
     return float(torch.dot(one.flatten(), other.flatten()))
+
+
+def conjugate_gradients(
+    pruned: Tensor, pull: Tensor, keep: Tensor, hessian: Tensor, steps: int, *, least: float = 0.0
+) -> float:
+    """Lower the error tr (W - Q)^T H (W - Q) over the entries kept of `pruned`, in place, and return by how much.
+
+    pruned, keep [D, K], each column (a neuron) by itself; pull = H (W - pruned) [D, K], which is used up.
+    Preconditioned by the diagonal; each step is one product with the Hessian for all neurons, and the last one where
+    it gains less than `least`.
+    """
+    scale = hessian.diagonal().reciprocal()[:, None]  # [D, 1]
+    kept = keep.to(pruned.dtype)
+    residual = pull.mul_(kept)  # [D, K]
+    direction = residual * scale
+    slope = (residual * direction).sum(0)  # [K]
+    first, gone = slope, 0.0
+    for _ in range(steps):
+        ahead = (hessian @ direction).mul_(kept)
+        length = slope / (direction * ahead).sum(0).clamp_min(TINY)
+        gain = float((length * slope).sum(dtype=torch.float64))
+        gone += gain
+        pruned.addcmul_(direction, length)
+        if gain < least:
+            break
+        residual.addcmul_(ahead, length, value=-1)
+        scaled = torch.mul(residual, scale, out=ahead)
+        before, slope = slope, (residual * scaled).sum(0)
+        if bool((slope <= CONVERGED * first).all()):
+            break
+        direction.mul_(slope / before.clamp_min(TINY)).add_(scaled)
+    return gone

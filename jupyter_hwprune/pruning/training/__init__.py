@@ -30,15 +30,12 @@ PruneStep = Callable[[nn.Module, Pattern, float], Pruned]
 
 @dataclass(frozen=True)
 class Subject:
-    """The user's own model, which stays as it is, its name, and its dense copy on the CPU.
-
-    `start` is the model to prune: that copy, or one with reordered channels.
-    """
+    """The user's own model, which stays as it is, its name, and its dense copy on the CPU."""
 
     own: nn.Module
     name: str
     dense: nn.Module
-    start: nn.Module
+    start: nn.Module  # the model to prune: the dense copy, or one with reordered channels
 
 
 def train_along(
@@ -134,7 +131,12 @@ def _finetuned(
     training = copy_modes(subject.own, model).to(device_of(subject.own))
     with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep):
         finetune(training)
-    _require_same_structure(shapes, _shapes(training))
+    found = _shapes(training)
+    if odd := sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)):
+        raise InputError(
+            f"The fine-tune step changed the network's structure ({', '.join(odd[:4])}), but the next pruning step "
+            "needs the same tensors in the same shapes. Undo parametrizations and replaced layers at its end."
+        )
     trained = copy.deepcopy(training).cpu().eval()  # a copy, as the user may still hold references to it
     for name, tensor in (*trained.named_parameters(), *trained.named_buffers()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -142,19 +144,9 @@ def _finetuned(
                 f"The training diverged: after fine-tune step {number}, {name} holds NaN or infinite values. Use a "
                 "lower learning rate, or remove less per step (--schedule cubic with more --steps)."
             )
-    for parameter in trained.parameters():
-        parameter.grad = None
+    trained.zero_grad(set_to_none=True)
     return trained
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-
-
-def _require_same_structure(before: Mapping[str, tuple[int, ...]], after: Mapping[str, tuple[int, ...]]) -> None:
-    if before != after:
-        odd = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        raise InputError(
-            f"The fine-tune step changed the network's structure ({', '.join(odd[:4])}), but the next pruning step "
-            "needs the same tensors in the same shapes. Undo parametrizations and replaced layers at its end."
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,8 +31,7 @@ def held(model: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[None]:
     def zero_again(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                gone = removed.get(parameter)
-                if gone is not None:
+                if (gone := removed.get(parameter)) is not None:
                     _zero(parameter, gone)
                     for value in optimizer.state.get(parameter, {}).values():
                         if isinstance(value, Tensor) and value.shape == gone.shape:
@@ -66,7 +65,12 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
     `before` is a copy of `own`. Raises InputError if the user's code trained `own`, or tried to.
     """
     parameters = {id(parameter) for parameter in own.parameters()}
-    buffers = _buffers(own)  # not from `before`, which has run since and may have changed its own
+    buffers = [  # not from `before`, which has run since and may have changed its own
+        (module, name, buffer, buffer.clone())
+        for module in own.modules()
+        for name, buffer in module._buffers.items()  # noqa: SLF001
+        if buffer is not None
+    ]
     grads = {name: None if p.grad is None else p.grad.clone() for name, p in own.named_parameters()}
     modes = {module: module.training for module in own.modules()}
     stopped: list[str] = []
@@ -98,17 +102,10 @@ def _wrong_model(name: str, how: str) -> InputError:
     )
 
 
-Buffers = list[tuple[nn.Module, str, Tensor, Tensor]]
-
-
-def _buffers(model: nn.Module) -> Buffers:
-    """Return each buffer's module, its name there, the buffer itself, and a copy of its values."""
-    named = ((module, *each) for module in model.modules() for each in module._buffers.items())  # noqa: SLF001
-    return [(module, name, buffer, buffer.clone()) for module, name, buffer in named if buffer is not None]
-
-
-def _give_back(own: nn.Module, before: nn.Module, buffers: Buffers) -> list[str]:
-    """Restore parameters and buffers; return the names of the parameters that had changed."""
+def _give_back(
+    own: nn.Module, before: nn.Module, buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]
+) -> list[str]:
+    """Restore parameters, and buffers (with module, name and values); return the parameters that had changed."""
     changed = []
     originals = dict(before.named_parameters())
     with torch.no_grad():
