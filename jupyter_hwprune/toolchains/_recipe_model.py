@@ -17,12 +17,9 @@ class Model:
     def __init__(self, torch: Any, request: dict[str, Any]) -> None:
         self.torch, self.modules = torch, request["modules"]
         self.left_out: dict[str, str] = {}
-        self.program: Any = None
-        if request["program"] is None:
-            tensors = torch.load(request["weights"], weights_only=True)
-        else:
-            self.program = torch.export.load(request["program"])
-            tensors = dict(self.program.state_dict)
+        self.program: Any = None if request["program"] is None else torch.export.load(request["program"])
+        program = self.program
+        tensors = torch.load(request["weights"], weights_only=True) if program is None else program.state_dict
         self.parameters: dict[str, Any] = {}
         for name, source in request["parameters"].items():  # a tied weight is one parameter under several names
             if source not in self.parameters:
@@ -69,9 +66,8 @@ class Model:
             sizes = (weight.shape[1], weight.shape[0]) if base == "Linear" else tuple(weight.shape)
             own = getattr(nn, base)(*sizes, device="meta", **({"bias": False} if base == "Linear" else {}))
         else:  # a convolution: modifiers only look at its class and its weight
-            own = getattr(nn, base)(
-                weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), bias=False, device="meta"
-            )
+            outputs, inputs, *kernel = weight.shape
+            own = getattr(nn, base)(inputs, outputs, tuple(kernel), bias=False, device="meta")
         own.__class__ = type(str(kind), (type(own),), {})
         return own
 
