@@ -38,7 +38,7 @@ class Model:
 
         class Root(torch.nn.Module):  # type: ignore[name-defined,misc]
             def forward(self, input_ids: Any, attention_mask: Any) -> Any:  # noqa: ARG002 - SparseML's names
-                return model.run(int(input_ids[0]))
+                return model.outputs(model.batches[int(input_ids[0])])
 
         root = Root()
         for name, (kind, base_name) in self.modules.items():
@@ -95,16 +95,12 @@ class Model:
         if request["batches"] is not None:
             self.batches = torch.load(request["batches"], weights_only=True)
         with torch.no_grad(), np.load(request["expected"]) as file:
-            outputs = self._outputs(self.program.example_inputs)
-            for output, key in zip(outputs, file.files):
+            for output, key in zip(self.outputs(self.program.example_inputs), file.files):
                 want = torch.from_numpy(file[key])
                 if float((output - want).abs().max()) > SAME * max(1e-30, float(want.abs().max())):
                     raise RuntimeError("the exported model does not compute what torch computes through its layers")
 
-    def run(self, number: int) -> Any:
-        return self._outputs(self.batches[number])
-
-    def _outputs(self, inputs: Any) -> Any:
+    def outputs(self, inputs: Any) -> Any:
         """Run the program with the tree's weights and its Linear layers in their current state."""
         torch, calls, parameters, root = self.torch, self.calls, self.parameters, self.root
         from torch.utils import _pytree as pytree

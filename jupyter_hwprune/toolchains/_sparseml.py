@@ -12,6 +12,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 from ._recipe_model import Model
@@ -27,7 +28,7 @@ def probe() -> dict[str, Any]:
         importlib.import_module(name)
     import torch
 
-    return {"versions": dict(_versions(), torch=torch.__version__), "devices": {}}
+    return {"versions": {"sparseml": version("sparseml"), "torch": torch.__version__}, "devices": {}}
 
 
 def read_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def apply_recipe(request: dict[str, Any], say: Any) -> dict[str, Any]:
         "left_out": model.left_out,
         "ranked_together": bool(applied.together),
         "remarks": applied.remarks + more_than_asked(params, applied.together),
-        "versions": _versions(),
+        "versions": {"sparseml": version("sparseml")},
     }
 
 
@@ -94,12 +95,6 @@ def _refusing(what: str) -> Iterator[None]:
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}".rstrip(".: ")
         raise RefusedError(f"SparseML {what}: {said}.") from error
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {"sparseml": version("sparseml")}
 
 
 class _Applied:
