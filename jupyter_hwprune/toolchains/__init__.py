@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import threading
 from collections.abc import Iterable
@@ -53,8 +54,8 @@ class Status:
 
     name: str
     available: bool
-    versions: dict[str, str]
-    devices: dict[str, Device]
+    versions: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
     reason: str | None = None
     cure: str | None = None
     absent: dict[str, str] = field(default_factory=dict)
@@ -85,12 +86,10 @@ def toolchain_file(name: str) -> Path | None:
     if name in planned():
         return None
     if "." in name:
-        try:
+        with contextlib.suppress(ImportError):
             spec = importlib.util.find_spec(name)
-        except ImportError:
-            spec = None
-        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-            return Path(spec.origin)
+            if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
+                return Path(spec.origin)
         raise InputError(f"There is no module {name}, so it cannot be the toolchain. Check its name and sys.path.")
     raise InputError(f"There is no toolchain {name!r}. The toolchains are: {', '.join([*shipped(), *planned()])}.")
 
@@ -99,26 +98,25 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
     """Ask a toolchain for its versions and devices, in a process of its own; setting `stop` ends that early."""
     file = toolchain_file(name)
     if file is None:
-        return _missing(
-            name,
-            "jupyter-hwprune has no adapter for it",
-            "write one, in one file, and name its module: --toolchain my_package.my_module",
-        )
-    environment = None
-    if name in environments.names():
-        environment = environments.find(name)
-        obstacle = environments.obstacle(name, environment)
-        if obstacle is not None or environment is None:
-            return _missing(name, f"it needs an environment of its own, and {obstacle}", environments.setup_line(name))
+        cure = "write one, in one file, and name its module: --toolchain my_package.my_module"
+        return Status(name, available=False, reason="jupyter-hwprune has no adapter for it", cure=cure)
+    apart = name in environments.names()
+    environment = environments.find(name) if apart else None
+    if apart and (obstacle := environments.obstacle(name, environment)):
+        reason = f"it needs an environment of its own, and {obstacle}"
+        return Status(name, available=False, reason=reason, cure=environments.setup_line(name))
     result = ask(file, environment.interpreter if environment else None, stop)
     if isinstance(result, Failure):
-        cure = environments.setup_line(name) if environment else manifest_in(file).install
-        return _missing(name, result.reason, cure)
+        cure = environments.setup_line(name) if apart else manifest_in(file).install
+        return Status(name, available=False, reason=result.reason, cure=cure)
     return Status(
         name,
         available=True,
         versions=result["versions"],
-        devices={device: _device(facts) for device, facts in result["devices"].items()},
+        devices={
+            device: Device(facts["kind"], tuple(facts["identities"]), facts["label"])
+            for device, facts in result["devices"].items()
+        },
         absent=result.get("absent", {}),
         remarks=tuple(Remark(**remark) for remark in result.get("remarks", [])),
         environment=environment,
@@ -126,19 +124,11 @@ def probe(name: str, stop: threading.Event | None = None) -> Status:
     )
 
 
-def _device(facts: dict[str, Any]) -> Device:
-    return Device(facts["kind"], tuple(facts["identities"]), facts["label"])
-
-
 def ask(file: Path, python: str | None, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
     """Run the `probe` of a toolchain's file in a worker; `python` is its interpreter, None for the kernel's."""
     with private_folder() as folder:
         request = {"action": "probe", "toolchain": str(file), "answer": ["versions", "devices"]}
         return call(request, folder, lambda *_: None, python=python, threads=1, timeout_s=PROBE_TIMEOUT_S, stop=stop)
-
-
-def _missing(name: str, reason: str, cure: str | None) -> Status:
-    return Status(name, available=False, versions={}, devices={}, reason=reason, cure=cure)
 
 
 def interpreter(name: str) -> str | None:
@@ -151,14 +141,13 @@ def interpreter(name: str) -> str | None:
 
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
     """Probe several toolchains in parallel, each in its own process."""
-    unique = list(dict.fromkeys(names))
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=4) as pool, waiting.get()() as still_wanted:
         try:
-            asked = [pool.submit(probe, name, stop) for name in unique]
-            while wait(asked, POLL_S).not_done:
+            asked = {name: pool.submit(probe, name, stop) for name in dict.fromkeys(names)}
+            while wait(asked.values(), POLL_S).not_done:
                 still_wanted()
-            return {name: each.result() for name, each in zip(unique, asked, strict=True)}
+            return {name: each.result() for name, each in asked.items()}
         finally:
             stop.set()  # an interrupt reaches this thread only; this stops the others
 

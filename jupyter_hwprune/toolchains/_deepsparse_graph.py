@@ -8,18 +8,10 @@ Runtime, with a change of layout around each layer. Names of nodes are kept, so 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
-PRODUCTS = (
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 OLDER_OPSET = 17  # axes of a reduction are an attribute up to here
 LARGE_BYTES = 1 << 30
 
@@ -72,13 +64,9 @@ def _can_be_older(proto: Any) -> bool:
     now = proto.opset_import[0].version
     if len(proto.opset_import) != 1 or now <= OLDER_OPSET:
         return False
-    for node in proto.graph.node:
-        if node.op_type.startswith("Reduce") or node.op_type == "Split":
-            continue
-        since = [onnx.defs.get_schema(node.op_type, version, "").since_version for version in (now, OLDER_OPSET)]
-        if since[0] != since[1]:
-            return False
-    return True
+    schema = onnx.defs.get_schema
+    ops = {node.op_type for node in proto.graph.node if not node.op_type.startswith("Reduce")} - {"Split"}
+    return all(schema(op, now, "").since_version == schema(op, OLDER_OPSET, "").since_version for op in ops)
 
 
 def _reductions_with_attributes(graph: Any, constants: dict[str, Any]) -> bool:
@@ -89,18 +77,21 @@ def _reductions_with_attributes(graph: Any, constants: dict[str, Any]) -> bool:
     if any(len(node.input) > 1 and node.input[1] and node.input[1] not in constants for node in reductions):
         return False
     for node in reductions:
-        kept = [each for each in node.attribute if each.name != "noop_with_empty_axes"]
+        _drop_attribute(node, "noop_with_empty_axes")
         if len(node.input) > 1 and node.input[1]:
-            kept.append(helper.make_attribute("axes", numpy_helper.to_array(constants[node.input[1]]).tolist()))
+            axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+            node.attribute.append(helper.make_attribute("axes", axes))
         del node.input[1:]
-        del node.attribute[:]
-        node.attribute.extend(kept)
     for node in graph.node:
         if node.op_type == "Split":  # without sizes, the older operator splits evenly too
-            kept = [each for each in node.attribute if each.name != "num_outputs"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
+            _drop_attribute(node, "num_outputs")
     return True
+
+
+def _drop_attribute(node: Any, name: str) -> None:
+    kept = [each for each in node.attribute if each.name != name]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _plain_norm(node: Any, graph: Any) -> list[Any]:
@@ -139,10 +130,7 @@ def _plain_norm(node: Any, graph: Any) -> list[Any]:
 def _reorder_gelu(nodes: list[Any], constants: dict[str, Any]) -> None:
     """Turn x * (0.5 * (1 + erf)) into (x * (1 + erf)) * 0.5, in place: GELU is recognised in this order only."""
     maker = {value: node for node in nodes for value in node.output}
-    readers = {}  # type: dict[str, int]
-    for node in nodes:
-        for value in node.input:
-            readers[value] = readers.get(value, 0) + 1
+    readers = Counter(value for node in nodes for value in node.input)
     for node in nodes:
         if node.op_type != "Mul":
             continue
@@ -160,8 +148,5 @@ def _reorder_gelu(nodes: list[Any], constants: dict[str, Any]) -> None:
 
 
 def _adds_to_erf(node: Any, maker: dict[str, Any]) -> bool:
-    return (
-        node is not None
-        and node.op_type == "Add"
-        and any((made := maker.get(value)) is not None and made.op_type == "Erf" for value in node.input)
-    )
+    made = [maker.get(value) for value in node.input] if node is not None and node.op_type == "Add" else []
+    return any(each is not None and each.op_type == "Erf" for each in made)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from typing import Any
 
 MAKERS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
@@ -32,17 +31,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_clock_step_s() -> float:
-    """Return the resolution of a process's CPU time in seconds; it is too coarse for short runs on Windows."""
-    return time.get_clock_info("process_time").resolution
-
-
 def cpu_name() -> str:
     facts = _facts()
     flags = facts.get("flags", "").split()
-    wide = [shown for flag, shown in SHOWN if flag in flags]
+    wide = ", ".join(shown for flag, shown in SHOWN if flag in flags)
     name = facts.get("model name") or platform.processor() or platform.machine()
-    return " ".join([name, *(["({})".format(", ".join(wide))] if wide else [])])
+    return f"{name} ({wide})" if wide else name
 
 
 def _facts() -> dict[str, str]:

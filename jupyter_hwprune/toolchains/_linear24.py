@@ -22,9 +22,7 @@ def dense_plans(dtype: str) -> list[dict[str, Any]]:
 
 
 def sparse_plans(gpu: Any, dtype: str, outputs: int, inputs: int) -> list[dict[str, Any]]:
-    plans = []
-    if gpu.library is not None:
-        plans.append({"way": "cusparselt"})
+    plans = [{"way": "cusparselt"}] if gpu.library is not None else []
     if gpu.capability[0] == 8 and dtype in ("float16", "bfloat16") and outputs % 32 == 0 and inputs % 64 == 0:
         plans.append({"way": "cutlass"})  # core torch has it for compute capability 8.x only
     return plans
@@ -58,9 +56,8 @@ class Algorithms:
                 found = json.load(file)
         except (OSError, ValueError):
             return {}
-        if not isinstance(found, dict):
-            return {}
-        return {k: v for k, v in found.items() if isinstance(v, list) and [type(n) for n in v] == [int, int, int]}
+        items = found.items() if isinstance(found, dict) else ()
+        return {k: v for k, v in items if isinstance(v, list) and [type(n) for n in v] == [int, int, int]}
 
     def _save(self) -> None:
         if self.path is None:
@@ -82,9 +79,7 @@ def quantised(tensor: Any, dtype: str) -> tuple[Any, Any]:
 
     scale = tensor.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST[dtype]
     scaled = tensor.float() / scale
-    if dtype == "int8":
-        return scaled.round().to(torch.int8), scale
-    return scaled.to(torch.float8_e4m3fn), scale
+    return scaled.round().to(torch.int8) if dtype == "int8" else scaled.to(torch.float8_e4m3fn), scale
 
 
 def scaled_back(product: Any, scale: Any, own: Any, bias: Any, dtype_out: Any) -> Any:
@@ -140,23 +135,20 @@ def make(gpu: Any, dtype: str, plan: dict[str, Any], weight: Any, bias: Any) -> 
 
         def _eight_bits(self, rows: Any, dtype_out: Any) -> Any:
             values, scale = operations.quantised(rows, dtype)  # [M, K], [M, 1]
+            stored, multiple = self.stored, ROWS[dtype]
             if plan["way"] == "rowwise":
                 return torch._scaled_mm(
-                    values, self.stored.t(), scale, self.scale, bias=self.bias, out_dtype=dtype_out, use_fast_accum=True
+                    values, stored.t(), scale, self.scale, bias=self.bias, out_dtype=dtype_out, use_fast_accum=True
                 )
             if plan["way"] == "tensorwise":
                 one = torch.ones((), device=rows.device)
-                product = torch._scaled_mm(
-                    values, self.stored.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True
-                )
+                product = torch._scaled_mm(values, stored.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True)
             elif plan["way"] == "dense":
-                short = max(0, ROWS[dtype] - rows.shape[0])
-                product = torch._int_mm(functional.pad(values, (0, 0, 0, short)), self.stored.t())[: rows.shape[0]]
+                short = max(0, multiple - rows.shape[0])
+                product = torch._int_mm(functional.pad(values, (0, 0, 0, short)), stored.t())[: rows.shape[0]]
             else:
                 wide = torch.int32 if dtype == "int8" else torch.bfloat16
-                product = operations.sparse_mm(
-                    self.stored, values, None, self.outputs, wide, self.algorithm, ROWS[dtype]
-                )
+                product = operations.sparse_mm(stored, values, None, self.outputs, wide, self.algorithm, multiple)
             return operations.scaled_back(product, scale, self.scale, self.bias, dtype_out)
 
     return Linear24()
@@ -185,6 +177,12 @@ def _operations(gpu: Any) -> Any:
     import torch
     from torch.nn import functional
 
+    @torch.library.custom_op(
+        "hwprune::sparse_mm",
+        mutates_args=(),
+        schema="(Tensor packed, Tensor rows, Tensor? bias, SymInt outputs, ScalarType? out_dtype, int[] algorithm, "
+        "int multiple) -> Tensor",
+    )
     def sparse_mm(
         packed: Any, rows: Any, bias: Any, outputs: int, out_dtype: Any, algorithm: list[int], multiple: int
     ) -> Any:
@@ -192,6 +190,15 @@ def _operations(gpu: Any) -> Any:
         padded = functional.pad(rows, (0, 0, 0, short)) if short else rows.contiguous()
         return gpu.sparse_mm(packed, padded, bias, out_dtype, list(algorithm))[: rows.shape[0]]
 
+    @sparse_mm.register_fake
+    def _(packed: Any, rows: Any, bias: Any, outputs: int, out_dtype: Any, algorithm: Any, multiple: int) -> Any:
+        return rows.new_empty((rows.shape[0], outputs), dtype=out_dtype or rows.dtype)
+
+    @torch.library.custom_op(
+        "hwprune::cutlass_mm",
+        mutates_args=(),
+        schema="(Tensor packed, Tensor meta, Tensor rows, Tensor? bias, SymInt outputs) -> Tensor",
+    )
     def cutlass_mm(packed: Any, meta: Any, rows: Any, bias: Any, outputs: int) -> Any:
         short = -rows.shape[0] % ROWS["float16"]
         x = functional.pad(rows, (0, 0, 0, short)).t()
@@ -201,26 +208,8 @@ def _operations(gpu: Any) -> Any:
             product = torch._sparse_semi_structured_addmm(bias, packed, meta, x)
         return product.t()[: rows.shape[0]].contiguous()
 
-    sparse = torch.library.custom_op(
-        "hwprune::sparse_mm",
-        sparse_mm,
-        mutates_args=(),
-        schema="(Tensor packed, Tensor rows, Tensor? bias, SymInt outputs, ScalarType? out_dtype, int[] algorithm, "
-        "int multiple) -> Tensor",
-    )
-    cutlass = torch.library.custom_op(
-        "hwprune::cutlass_mm",
-        cutlass_mm,
-        mutates_args=(),
-        schema="(Tensor packed, Tensor meta, Tensor rows, Tensor? bias, SymInt outputs) -> Tensor",
-    )
-    sparse.register_fake(
-        lambda packed, rows, bias, outputs, out_dtype, algorithm, multiple: rows.new_empty(
-            (rows.shape[0], outputs), dtype=out_dtype or rows.dtype
-        )
-    )
-    cutlass.register_fake(lambda packed, meta, rows, bias, outputs: rows.new_empty((rows.shape[0], outputs)))
-    _defined.update(sparse_mm=sparse, cutlass_mm=cutlass, quantised=quantised, scaled_back=scaled_back)
+    cutlass_mm.register_fake(lambda packed, meta, rows, bias, outputs: rows.new_empty((rows.shape[0], outputs)))
+    _defined.update(sparse_mm=sparse_mm, cutlass_mm=cutlass_mm, quantised=quantised, scaled_back=scaled_back)
     if gpu.can_compile:  # one kernel each, as in a compiled model; run eagerly they would take longer than the product
         torch._dynamo.config.suppress_errors = True  # without Triton or a C compiler they run uncompiled
         torch._dynamo.config.recompile_limit = 256  # each shape and dtype has its own

@@ -13,50 +13,47 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 from typing import Any
 
 from ._nvidia import INSTALL_NCU, NO_NCU, NOT_PERMITTED, PERMIT, PRODUCT_KERNELS
 
 CHIPS = {"8.0": "ga100", "8.6": "ga102", "8.7": "ga10b", "8.9": "ad102", "9.0": "gh100"}
 COUNTER = re.compile(r"sm__ops_path_tensor_\w+_sparsity_(on|off)$")
+RANGE = re.compile(r"<default domain>:(.*?):none:none:none:none:none:none")  # in a cell that begins with its number
 QUERY_S, READ_S = 60, 120
 MOST_KERNELS = 2000
 
 CURES = (
+    ("ERR_NVGPUCTRPERM|does not have permission to access NVIDIA GPU Performance Counters", NOT_PERMITTED, PERMIT),
     (
-        re.compile(r"ERR_NVGPUCTRPERM|does not have permission to access NVIDIA GPU Performance Counters"),
-        NOT_PERMITTED,
-        PERMIT,
-    ),
-    (
-        re.compile(r"Cuda driver is not compatible"),
+        "Cuda driver is not compatible",
         "Nsight Compute is newer than the driver",
         "install the Nsight Compute that matches the driver's CUDA version",
     ),
     (
-        re.compile(r"driver resource was unavailable"),
+        "driver resource was unavailable",
         "another program holds the GPU's counters",
         "stop other profilers, and pause DCGM's with `dcgmi profile --pause`",
     ),
     (
-        re.compile(r"Failed to initialize the profiler|Driver could not be loaded"),
+        "Failed to initialize the profiler|Driver could not be loaded",
         "Nsight Compute finds no driver that allows profiling, as in some containers and virtual machines",
         "run it on a machine with direct access to the driver",
     ),
 )
 
 
-def count(command: list[str], folder: str, capability: str | None) -> dict[str, Any]:
+def count(command: list[str], folder: str, capability: str) -> dict[str, Any]:
     """Run `command` under ncu; return what the contract's `count` returns."""
     ncu = shutil.which("ncu")
     if ncu is None:
         return {"reason": NO_NCU, "cure": INSTALL_NCU}
     report, log = (os.path.join(folder, name) for name in ("counted.ncu-rep", "ncu.log"))
     try:
-        names = counters_of_chip(
-            _said([ncu, "--query-metrics", "--chips", CHIPS.get(capability or "", ""), "--csv"], folder, QUERY_S)
-        )
+        query = [ncu, "--query-metrics", "--chips", CHIPS.get(capability, ""), "--csv"]
+        # of Tensor Core operations with sparsity on and off
+        rows = csv.reader(io.StringIO(_said(query, folder, QUERY_S)))
+        names = [row[0] for row in rows if row and COUNTER.match(row[0])]
         if not names:
             return _unavailable(f"this Nsight Compute has no sparsity counters for compute capability {capability}")
         under = [ncu, *COLLECT, "--metrics", ",".join(name + ".sum" for name in names)]
@@ -66,33 +63,28 @@ def count(command: list[str], folder: str, capability: str | None) -> dict[str, 
             under + command, stdin=subprocess.PIPE, stdout=2, env=_environment(folder, TMPDIR=folder)
         ) as process:
             process.wait()
-        said = _text(log)
+        try:
+            with open(log, encoding="utf-8", errors="replace") as file:
+                said = file.read()
+        except OSError:
+            said = ""
         if process.returncode or not os.path.exists(report):
             return _why_not(said)
         table = _said([ncu, "--import", report, "--csv", "--page", "raw", "--print-units", "base"], folder, READ_S)
+        match = re.search(r"Version( \S+)", _said([ncu, "--version"], folder, QUERY_S))
+        version = match[1] if match else ""
     except (OSError, subprocess.SubprocessError) as error:
         return _unavailable(f"Nsight Compute could not be run: {error}")
     found = counters_of_layers(table)
-    return {"device": "hardware counters, " + _version(ncu, folder), "layers": found} if found else _why_not(said)
+    return {"device": f"hardware counters, Nsight Compute{version}", "layers": found} if found else _why_not(said)
 
 
 COLLECT = (
     *("--nvtx", "--profile-from-start", "off", "--target-processes", "all", "--replay-mode", "kernel"),
     *("--cache-control", "none", "--clock-control", "none", "--apply-rules", "no", "--config-file", "off"),
-    *(
-        "--kernel-name-base",
-        "demangled",
-        "--kernel-name",
-        "regex:" + PRODUCT_KERNELS,
-        "--launch-count",
-        str(MOST_KERNELS),
-    ),
+    *("--kernel-name-base", "demangled", "--kernel-name", "regex:" + PRODUCT_KERNELS),
+    *("--launch-count", str(MOST_KERNELS)),
 )
-
-
-def counters_of_chip(table: str) -> list[str]:
-    """Read the counters of Tensor Core operations with sparsity on and off from ncu's list of a chip's metrics."""
-    return [row[0] for row in csv.reader(io.StringIO(table)) if row and COUNTER.match(row[0])]
 
 
 def counters_of_layers(table: str) -> dict[str, list[float]]:
@@ -106,21 +98,14 @@ def counters_of_layers(table: str) -> dict[str, list[float]]:
     for row in rows:
         if len(row) != len(header) or not row[0].isdigit():  # such as the row of units
             continue
-        layer = _innermost(row[i] for i in ranges)
+        layers = RANGE.findall("\n".join(row[i] for i in ranges))
         numbers = {i: _number(row[i]) for i in columns}
-        if layer is None or all(number is None for number in numbers.values()):
+        if not layers or all(number is None for number in numbers.values()):
             continue
-        counts = (sum(numbers[i] or 0.0 for i in columns if columns[i] == way) for way in ("on", "off"))
-        found[layer] = [before + more for before, more in zip(found.get(layer, [0.0, 0.0]), counts)]
+        sums = found.setdefault(layers[-1], [0.0, 0.0])  # the innermost range
+        for i, way in columns.items():
+            sums[("on", "off").index(way)] += numbers[i] or 0.0
     return found
-
-
-def _innermost(cells: Iterable[str]) -> str | None:
-    """Return the name of the last range of the default domain in a cell: `12 "<default domain>:name:none:...:none"`."""
-    names = [
-        name for cell in cells for name in re.findall(r"<default domain>:(.*?):none:none:none:none:none:none", cell)
-    ]
-    return names[-1] if names else None
 
 
 def _number(cell: str) -> float | None:
@@ -145,26 +130,13 @@ def _said(command: list[str], home: str, timeout_s: float) -> str:
     return done.stdout
 
 
-def _version(ncu: str, home: str) -> str:
-    match = re.search(r"Version (\S+)", _said([ncu, "--version"], home, QUERY_S))
-    return f"Nsight Compute {match[1]}" if match else "Nsight Compute"
-
-
 def _environment(home: str, **more: str) -> dict[str, str]:
     return dict(os.environ, HOME=home, LC_ALL="C.UTF-8", **more)
 
 
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def _why_not(said: str) -> dict[str, Any]:
     for sign, reason, cure in CURES:
-        if sign.search(said):
+        if re.search(sign, said):
             return {"reason": reason, "cure": cure}
     errors = [line for line in said.splitlines() if line.startswith(("==ERROR==", "==WARNING=="))]
     return _unavailable("Nsight Compute: {}".format(" ".join(errors)[:300] or "no kernel was counted"))

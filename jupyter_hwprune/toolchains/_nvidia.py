@@ -6,12 +6,14 @@ the hardware: tests put a stand-in in its place and run everything else unchange
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import re
 import shutil
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 SPARSE_KERNELS = re.compile(
@@ -49,10 +51,8 @@ def found() -> dict[str, Any]:
     import torch
 
     if not torch.cuda.is_available():
-        why = f"torch {torch.__version__} is built without CUDA"
-        if torch.version.cuda is not None:
-            why = f"torch {torch.__version__} finds no NVIDIA GPU and driver here"
-        return {"devices": {}, "absent": {"cuda": why}}
+        why = "is built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU and driver here"
+        return {"devices": {}, "absent": {"cuda": f"torch {torch.__version__} {why}"}}
     properties = torch.cuda.get_device_properties(0)
     label = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
     identities = [f"compute capability {properties.major}.{properties.minor}"]
@@ -114,7 +114,7 @@ class Gpu:
             call()
             self.finish()
             times.append((time.perf_counter() - start) * 1e3)
-        return sorted(times)[len(times) // 2]
+        return statistics.median(times)
 
     def graph(self, call: Callable[[], Any]) -> Callable[[], None]:
         """Capture what `call` starts in one CUDA graph and return its replay; raises if it cannot be captured."""
@@ -176,22 +176,14 @@ class Gpu:
 
     def search(self, packed: Any, x: Any, bias: Any, out_dtype: Any) -> list[int]:
         """Let cuSPARSELt time its kernels on this product; returns [alg_id, split_k, split_k_mode]."""
-        return [
-            int(found) for found in self.torch._C._cusparselt.mm_search(packed, x.t(), bias, None, out_dtype, True)[:3]
-        ]
+        found = self.torch._C._cusparselt.mm_search(packed, x.t(), bias, None, out_dtype, True)
+        return [int(each) for each in found[:3]]
 
     def sparse_mm(self, packed: Any, x: Any, bias: Any, out_dtype: Any, algorithm: list[int]) -> Any:
         """Multiply x [M, K], contiguous, by a packed weight [N, K] -> [M, N]; the library does not check either."""
-        alg_id, split_k, split_k_mode = algorithm
+        chosen = dict(zip(("alg_id", "split_k", "split_k_mode"), algorithm))
         return self.torch._cslt_sparse_mm(
-            packed,
-            x.t(),
-            bias=bias,
-            out_dtype=out_dtype,
-            transpose_result=True,
-            alg_id=alg_id,
-            split_k=split_k,
-            split_k_mode=split_k_mode,
+            packed, x.t(), bias=bias, out_dtype=out_dtype, transpose_result=True, **chosen
         )
 
     def push(self, name: str) -> None:
@@ -232,6 +224,23 @@ def kernels_of(events: list[dict[str, Any]]) -> list[tuple[str | None, str, floa
     return found
 
 
+def numbered(named: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return values by (name, number), which tells those of one name apart by their order."""
+    times: collections.Counter[Any] = collections.Counter()
+    found = {}
+    for name, value in named:
+        found[name, times[name]] = value
+        times[name] += 1
+    return found
+
+
+def samples_of(passes: list[dict[Any, float]]) -> dict[Any, list[float]]:
+    """Return the times of each key in all passes of a profiler; what did not run in a pass took no time there."""
+    return {
+        key: [seen.get(key, 0.0) for seen in passes] for key in dict.fromkeys(key for seen in passes for key in seen)
+    }
+
+
 def on_host(tensors: list[Any]) -> list[Any]:
     """Return tensors as numpy arrays, floating-point ones in float32, as numpy has no bfloat16."""
     return [(t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors]
@@ -260,4 +269,5 @@ class Meter:
 
 
 def first_line(error: BaseException) -> str:
-    return "{}: {}".format(type(error).__name__, str(error).strip().split("\n")[0][:200])
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line[:200]}"

@@ -35,9 +35,7 @@ class Rater:
         if key not in self.rated:
             self.rated[key] = self._rate(dense, pruned, x)
         found = self.rated[key]
-        if "refused" in found:
-            return found
-        return dict(found, error=self._error(found["plans"]["sparse"], pruned, x))
+        return found if "refused" in found else dict(found, error=self._error(found["plans"]["sparse"], pruned, x))
 
     def _rate(self, dense: tuple[Any, Any], pruned: tuple[Any, Any], x: Any) -> dict[str, Any]:
         outputs, inputs = pruned[0].shape
@@ -47,35 +45,28 @@ class Rater:
         for plan in _linear24.sparse_plans(self.gpu, self.dtype, outputs, inputs):
             try:
                 own = dict(plan, **self._searched(plan, pruned, x))
+                self._block(own, pruned, x)[0]()
                 ways.append(own)
-                self._block(own, pruned, x, copies=1, calls=1)[0]()
             except Exception as error:  # noqa: BLE001 - a dense kernel runs what the library refuses
-                ways = [way for way in ways if way["way"] != plan["way"]]
-                refused.append("{}: {}".format(plan["way"], _nvidia.first_line(error)))
+                refused.append(f"{plan['way']}: {_nvidia.first_line(error)}")
         if not ways:
             none = "this build of torch has neither cuSPARSELt nor CUTLASS for it"
             return dict(rows, refused="; ".join(refused) or none)
         plan_dense = self._fastest(_linear24.dense_plans(self.dtype), dense, x)
         plan_sparse = self._fastest(ways, pruned, x)
-        once = self._block(plan_dense, dense, x, copies=1, calls=1)[0]
+        once = self._block(plan_dense, dense, x)[0]
         once()
         copies = self._copies(outputs * inputs)
         calls = max(copies, min(MOST_CALLS, int(BLOCK_MS / max(1e-4, self.gpu.milliseconds(once)))))
-        blocks = {
-            "dense": self._block(plan_dense, dense, x, copies, calls),
-            "control": self._block(plan_dense, dense, x, copies, calls),
-            "pruned": self._block(plan_sparse, pruned, x, copies, calls),
-        }
-        graphs = all(graphed for _, graphed, _ in blocks.values())
-        runs = {name: run if graphs else call for name, (run, _, call) in blocks.items()}  # all alike, or none
+        kinds = {"dense": (plan_dense, dense), "control": (plan_dense, dense), "pruned": (plan_sparse, pruned)}
+        blocks = {name: self._block(plan, weights, x, copies, calls) for name, (plan, weights) in kinds.items()}
+        graphs = all(run is not call for run, call in blocks.values())
+        runs = {name: run if graphs else call for name, (run, call) in blocks.items()}  # all alike, or none
         samples: dict[str, list[float]] = {name: [] for name in blocks}
         for number in range(-1, ROUNDS):
-            order = sorted(blocks)
-            random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
-            for name in order:
-                run = runs[name]
-                run()
-                us = self.gpu.milliseconds(run) / calls * 1e3
+            for name in random.Random(number).sample(sorted(blocks), len(blocks)):  # noqa: S311 - no secret
+                runs[name]()
+                us = self.gpu.milliseconds(runs[name]) / calls * 1e3
                 if number >= 0:  # the first round warms up
                     samples[name].append(round(us, 5))
         return dict(rows, samples=samples, plans={"dense": plan_dense, "sparse": plan_sparse}, graphs=graphs)
@@ -95,11 +86,8 @@ class Rater:
         rows = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[0] % multiple)).contiguous()
         wide = {"int8": torch.int32, "float8": torch.bfloat16}.get(self.dtype)
         if wide is not None:
-            rows, weight, bias = (
-                _linear24.quantised(rows, self.dtype)[0],
-                _linear24.quantised(weight, self.dtype)[0],
-                None,
-            )
+            rows, weight = (_linear24.quantised(each, self.dtype)[0] for each in (rows, weight))
+            bias = None
         packed = self.gpu.compress(weight.contiguous())
         return {"algorithm": self.algorithms.find(self.dtype, packed, rows, bias, wide)}
 
@@ -109,7 +97,7 @@ class Rater:
         times = []
         for number, plan in enumerate(plans):
             try:
-                run = self._block(plan, weights, x, copies=1, calls=20)[0]
+                run = self._block(plan, weights, x, calls=20)[0]
                 run()
                 times.append((min(self.gpu.milliseconds(run) for _ in range(5)), number))
             except Exception:  # noqa: BLE001, S112 - the other plan is for GPUs that do not support this one
@@ -117,9 +105,9 @@ class Rater:
         return plans[min(times)[1]] if times else plans[0]
 
     def _block(
-        self, plan: dict[str, Any], weights: tuple[Any, Any], x: Any, copies: int, calls: int
-    ) -> tuple[Callable[[], Any], bool, Callable[[], Any]]:
-        """Return `calls` calls of the layer as one graph if possible, whether it was, and the calls without a graph.
+        self, plan: dict[str, Any], weights: tuple[Any, Any], x: Any, copies: int = 1, calls: int = 1
+    ) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """Return `calls` calls of the layer as one graph if possible, and the calls without a graph.
 
         They cycle through copies of the weight, so that it is never in the cache: in a model it would not be either.
         """
@@ -131,10 +119,10 @@ class Rater:
                     layers[number % copies](x)
 
         try:
-            return self.gpu.graph(call), True, call
+            return self.gpu.graph(call), call
         except Exception:  # noqa: BLE001 - without a graph, launches are timed too, on both sides
             self.gpu.finish()
-            return call, False, call
+            return call, call
 
     def _error(self, plan: dict[str, Any], pruned: tuple[Any, Any], x: Any) -> float:
         """Return the largest difference to the float32 product of the same operands, relative to its largest value."""

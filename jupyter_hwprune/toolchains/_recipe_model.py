@@ -17,12 +17,9 @@ class Model:
     def __init__(self, torch: Any, request: dict[str, Any]) -> None:
         self.torch, self.modules = torch, request["modules"]
         self.left_out: dict[str, str] = {}
-        self.program: Any = None
-        if request["program"] is None:
-            tensors = torch.load(request["weights"], weights_only=True)
-        else:
-            self.program = torch.export.load(request["program"])
-            tensors = dict(self.program.state_dict)
+        self.program: Any = None if request["program"] is None else torch.export.load(request["program"])
+        program = self.program
+        tensors = torch.load(request["weights"], weights_only=True) if program is None else program.state_dict
         self.parameters: dict[str, Any] = {}
         for name, source in request["parameters"].items():  # a tied weight is one parameter under several names
             if source not in self.parameters:
@@ -41,7 +38,7 @@ class Model:
 
         class Root(torch.nn.Module):  # type: ignore[name-defined,misc]
             def forward(self, input_ids: Any, attention_mask: Any) -> Any:  # noqa: ARG002 - SparseML's names
-                return model.run(int(input_ids[0]))
+                return model.outputs(model.batches[int(input_ids[0])])
 
         root = Root()
         for name, (kind, base_name) in self.modules.items():
@@ -69,9 +66,8 @@ class Model:
             sizes = (weight.shape[1], weight.shape[0]) if base == "Linear" else tuple(weight.shape)
             own = getattr(nn, base)(*sizes, device="meta", **({"bias": False} if base == "Linear" else {}))
         else:  # a convolution: modifiers only look at its class and its weight
-            own = getattr(nn, base)(
-                weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), bias=False, device="meta"
-            )
+            outputs, inputs, *kernel = weight.shape
+            own = getattr(nn, base)(inputs, outputs, tuple(kernel), bias=False, device="meta")
         own.__class__ = type(str(kind), (type(own),), {})
         return own
 
@@ -99,16 +95,12 @@ class Model:
         if request["batches"] is not None:
             self.batches = torch.load(request["batches"], weights_only=True)
         with torch.no_grad(), np.load(request["expected"]) as file:
-            outputs = self._outputs(self.program.example_inputs)
-            for output, key in zip(outputs, file.files):
+            for output, key in zip(self.outputs(self.program.example_inputs), file.files):
                 want = torch.from_numpy(file[key])
                 if float((output - want).abs().max()) > SAME * max(1e-30, float(want.abs().max())):
                     raise RuntimeError("the exported model does not compute what torch computes through its layers")
 
-    def run(self, number: int) -> Any:
-        return self._outputs(self.batches[number])
-
-    def _outputs(self, inputs: Any) -> Any:
+    def outputs(self, inputs: Any) -> Any:
         """Run the program with the tree's weights and its Linear layers in their current state."""
         torch, calls, parameters, root = self.torch, self.calls, self.parameters, self.root
         from torch.utils import _pytree as pytree

@@ -30,55 +30,47 @@ def hold_against(params: dict[str, dict[str, Any]], together: list[list[str]]) -
     ranked_together = {name for names in together for name in names}
     short = []
     for name, found in params.items():
-        if found["asked"] is None or name in ranked_together:
+        share, asked = found["after"] / found["size"], found["asked"]
+        if asked is None or name in ranked_together:
             continue
-        if found["after"] / found["size"] < found["asked"] - _grain(found) or not found["after"]:
-            short.append((name, found["after"] / found["size"], found["asked"]))
+        if share < asked - _grain(found) or not share:
+            short.append((name, share, asked))
     for names in together:
         size, after = (sum(params[name][key] for name in names) for key in ("size", "after"))
         asked = sum(params[name]["asked"] * params[name]["size"] for name in names) / size
         if after / size < asked - 0.01:
             short.append((names[0] + " and the others it is ranked with", after / size, asked))
     if short:
+        said = "; ".join(f"{name} has {share:.1%} instead of {asked:.1%}" for name, share, asked in short[:6])
         raise RefusedError(
-            "SparseML ran the recipe and made fewer zeros than it asks for: {}. Leave these layers out of the recipe, "
-            "or ask for a sparsity that they can reach.".format(
-                "; ".join("{} has {:.1%} instead of {:.1%}".format(*each) for each in short[:6])
-            )
+            f"SparseML ran the recipe and made fewer zeros than it asks for: {said}. Leave these layers out of the "
+            "recipe, or ask for a sparsity that they can reach."
         )
 
 
 def _grain(found: dict[str, Any]) -> float:
     """Return how far rounding may miss the share: one block of the mask, or one weight in each row."""
     block = 1
-    if "x" in found["mask"]:
-        rows, columns = (int(side) for side in found["mask"].split("x"))
-        block = rows * columns
+    for side in found["mask"].split("x") if "x" in found["mask"] else ():
+        block *= int(side)
     return float(max(block / found["size"], 1 / max(1, found["columns"]))) + 1e-9
 
 
 def more_than_asked(params: dict[str, dict[str, Any]], together: list[list[str]]) -> list[str]:
     """Name parameters with far more zeros than asked for: SparseGPT drops inputs that are zero in all calibration."""
-    more = [
-        "{} ({:.0%})".format(name, found["after"] / found["size"])
-        for name, found in params.items()
-        if found["asked"] is not None
-        and found["before"] == 0
-        and found["after"] / found["size"] > found["asked"] + 0.1
-        and not any(name in names for names in together)
-    ]
-    return ["More zeros than asked for: {}.".format(", ".join(more[:4]))] if more else []
+    more = []
+    for name, found in params.items():
+        share, alone = found["after"] / found["size"], not any(name in names for names in together)
+        if alone and found["asked"] is not None and not found["before"] and share > found["asked"] + 0.1:
+            more.append(f"{name} ({share:.0%})")
+    return [f"More zeros than asked for: {', '.join(more[:4])}."] if more else []
 
 
 def mask_of(modifier: str, mask: Any) -> str:
     """Write a mask in the notation of hwprune's patterns; n:m is n kept of m there."""
-    if mask == "tensorrt":
-        mask = "2:4"
     if removed_by(modifier, mask) is not None:
-        n, m = (int(part) for part in str(mask).split(":"))
+        n, m = (2, 4) if mask == "tensorrt" else map(int, str(mask).split(":"))
         return f"{m - n if modifier in CALIBRATED else n}:{m}"
     if mask == "block4":
         return "1x4"
-    if isinstance(mask, list):
-        return "x".join(str(side) for side in mask)
-    return "unstructured"
+    return "x".join(map(str, mask)) if isinstance(mask, list) else "unstructured"

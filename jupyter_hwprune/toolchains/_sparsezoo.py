@@ -12,11 +12,11 @@ import tarfile
 from typing import Any
 
 CONNECT_S, READ_S = 10.0, 30.0  # SparseZoo itself would wait for its server for ever
-ANALYSIS = ("ModelAnalysis.yaml()", "sparsezoo.analyze --save")
 
 
 def probe() -> dict[str, Any]:
-    _prepare()
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"  # before the import, which otherwise reports the machine
+    os.environ["NM_VERSION_CHECK"] = "false"
     import onnx
     import sparsezoo.version
 
@@ -30,32 +30,29 @@ def read(request: dict[str, Any], say: Any) -> dict[str, Any]:
     """
     answer = {"versions": probe()["versions"]}
     try:
-        if request["kind"] == "analysis":
-            say("zoo", "reading the analysis")
-            return dict(answer, problem=None, rows=_rows_of_file(request["source"]))
-        return dict(answer, problem=None, **_open(request, say))
+        if request["kind"] != "analysis":
+            return dict(answer, problem=None, **_open(request, say))
+        say("zoo", "reading the analysis")
+        return dict(answer, problem=None, rows=_rows_of_file(request["source"]))
     except Exception as error:  # noqa: BLE001 - a damaged folder or a dead server may raise anything
         return dict(answer, problem=_said(error))
 
 
-def _prepare() -> None:
-    """Set what SparseZoo reads on import, so that it does not report the machine to an analytics service."""
-    os.environ["NM_DISABLE_ANALYTICS"] = "1"
-    os.environ["NM_VERSION_CHECK"] = "false"
-
-
 def _open(request: dict[str, Any], say: Any) -> dict[str, Any]:
     from sparsezoo import Model
+    from sparsezoo.model.utils import is_stub
 
+    source = request["source"]
     if hasattr(tarfile, "data_filter"):  # an archive cannot write outside the folder that it is unpacked into
         tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     if request["kind"] == "stub":
-        say("zoo", "asking SparseZoo's server for " + request["source"])
+        say("zoo", "asking SparseZoo's server for " + source)
         _wait_no_longer()
-        source = _known_stub(request["source"])
+        if not is_stub(source):
+            raise _UnfitError("this is not a stub in a form that SparseZoo knows")
     else:
-        say("zoo", "opening " + request["source"])
-        source = _mirror(request["source"], os.path.join(request["folder"], "zoo"))
+        say("zoo", "opening " + source)
+        source = _mirror(source, os.path.join(request["folder"], "zoo"))
     model = Model(source)
     path, taken = _onnx_file(model)
     outputs = {name: _samples(each) for name, each in (model.sample_outputs or {}).items()}
@@ -68,14 +65,6 @@ def _open(request: dict[str, Any], say: Any) -> dict[str, Any]:
         "recipes": [os.path.realpath(path) for each in model.recipes.recipes for path in _files(each.path)],
         "analysis": _analysis(path),
     }
-
-
-def _known_stub(source: str) -> str:
-    from sparsezoo.model.utils import is_stub
-
-    if not is_stub(source):
-        raise _UnfitError("this is not a stub in a form that SparseZoo knows")
-    return source
 
 
 def _wait_no_longer() -> None:
@@ -108,9 +97,9 @@ def _mirror(folder: str, mirror: str) -> str:
 def _onnx_file(model: Any) -> tuple[str, str]:
     """Find the model's file: the one in deployment, which DeepSparse would open, or the one at the top."""
     if model.deployment is not None:
-        folder = model.deployment.path
-        if os.path.isfile(os.path.join(folder, "model.onnx")):
-            return os.path.join(folder, "model.onnx"), "deployment/model.onnx"
+        path = os.path.join(model.deployment.path, "model.onnx")
+        if os.path.isfile(path):
+            return path, "deployment/model.onnx"
     if model.onnx_model is not None:
         return str(model.onnx_model.path), "model.onnx"
     raise _UnfitError("it holds no model.onnx, no deployment/model.onnx and no archive of them")
@@ -143,7 +132,9 @@ def _rows_of_file(path: str) -> list[dict[str, Any]]:
         data = yaml.safe_load(file)
     nodes = data.get("nodes") if isinstance(data, dict) else None
     if not isinstance(nodes, (list, dict)):
-        raise _UnfitError("it holds no list of nodes, which {} would have written".format(" or ".join(ANALYSIS)))
+        raise _UnfitError(
+            "it holds no list of nodes, which ModelAnalysis.yaml() or sparsezoo.analyze --save would have written"
+        )
     rows = _rows(nodes) if isinstance(nodes, list) else _rows_of_cli(nodes)
     if not rows:
         raise _UnfitError("none of its nodes has a weight")
@@ -156,20 +147,24 @@ def _rows(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for node in nodes:
         for weight in node["parameters"]:
             if weight["alias"] == "weight" and weight["parameter_summary"]["total"]:
-                row = _row(node["name"], node["op_type"], weight["shape"], weight["parameter_summary"], node)
-                rows.append(dict(row, macs=int(node["operation_summary"]["macs"]["total"])))
+                counts = weight["parameter_summary"]["total"], weight["parameter_summary"]["pruned"]
+                macs = int(node["operation_summary"]["macs"]["total"])
+                rows.append(_row(node, node["node_id"], weight["shape"], counts, node["quantized_node"], macs))
     return rows
 
 
-def _row(name: str, op: str, shape: Any, summary: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def _row(
+    node: dict[str, Any], value: Any, shape: list[Any], counts: tuple[Any, Any], quantised: Any, macs: int | None
+) -> dict[str, Any]:
     return {
-        "node": str(name),
-        "op": str(op),
+        "node": str(node["name"]),
+        "op": str(node["op_type"]),
         "shape": [int(side) for side in shape],
-        "weights": int(summary["total"]),
-        "zeros": int(summary["pruned"]),
-        "quantised": bool(node["quantized_node"]),
-        "value": str(node["node_id"]),
+        "weights": int(counts[0]),
+        "zeros": int(counts[1]),
+        "quantised": bool(quantised),
+        "value": str(value),
+        "macs": macs,
     }
 
 
@@ -177,13 +172,12 @@ def _rows_of_cli(nodes: dict[str, Any]) -> list[dict[str, Any]]:
     """Read the nodes that the command line's analysis writes: counts without shapes, and bit widths."""
     rows = []
     for value, node in nodes.items():
-        counts = {each["grouping"]: each for each in node["params"]["sparsity"]}
+        counts = {each["grouping"]: each for each in node["params"]["sparsity"]}["single"]
         bits = {each["grouping"]: each for each in node["params"]["quantization"]}
-        total, zeros = counts["single"]["counts"], counts["single"]["counts_sparse"]
+        total = counts["counts"]
         if total:
-            facts = {"quantized_node": bits["tensor"]["counts_quant"] > 0, "node_id": value}
-            row = _row(node["name"], node["op_type"], [total], {"total": total, "pruned": zeros}, facts)
-            rows.append(dict(row, macs=None))
+            quantised = bits["tensor"]["counts_quant"] > 0
+            rows.append(_row(node, value, [total], (total, counts["counts_sparse"]), quantised, None))
     return rows
 
 

@@ -28,10 +28,6 @@ SPARSITY_LINES = {
 }
 """The wording of 8.x, which has only a list, and of 10.x, which has a number and may leave out the list."""
 
-TIMED = "TensorRT timed its sparse kernels and picked a dense one"
-NOT_ELIGIBLE = "TensorRT does not consider it eligible for sparse math"
-DENSE = "TensorRT runs it with a dense kernel"
-
 
 class Said:
     """Layers that the log names; `complete` if each of its lines names as many as it counts.
@@ -80,46 +76,44 @@ class Told:
     """An engine's layers as the inspector lists them, combined with what the log said during the build."""
 
     def __init__(self, inspected: str, log: list[str]) -> None:
-        self.said = read_sparsity(log)
+        said = read_sparsity(log)
+        self.eligible, self.picked = said["eligible"], said["picked"]
         layers = json.loads(inspected)["Layers"]  # names alone, where it will not tell more
         self.layers = [EngineLayer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
         claimed = {node for layer in self.layers if layer.product for node in layer.names}
         for layer in self.layers:
             layer.settle(claimed)
         sparse = sum(self._named_sparse(layer) for layer in self.layers)
-        picked = self.said["picked"]
         # if the log counts more than we recognise, some sparse tactic has a name that we do not know
-        self.accounted = picked is None or sparse >= picked.count
+        self.accounted = self.picked is None or sparse >= self.picked.count
 
     def _named_sparse(self, layer: EngineLayer) -> bool:
-        picked = self.said["picked"]
-        named = _nvidia.is_sparse(layer.tactic) or (picked is not None and layer.is_among(picked.names))
-        return named and layer.op in WEIGHT_OPS
+        named = self.picked.names if self.picked else []
+        return layer.op in WEIGHT_OPS and (_nvidia.is_sparse(layer.tactic) or layer.is_among(named))
 
     def is_sparse(self, layer: EngineLayer) -> bool | None:
         """Say whether a layer skips zeros; None if neither the log nor its tactic tells."""
         if layer.op not in WEIGHT_OPS or self._named_sparse(layer):
             return layer.op in WEIGHT_OPS
-        picked = self.said["picked"]
-        listed = picked is not None and picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
+        listed = self.picked and self.picked.complete and layer.type != "Myelin"  # 8.x lists nothing within Myelin
         return False if listed or (layer.tactic and self.accounted) else None
 
     def rated(self, layer: str) -> dict[str, Any]:
         """Say whether a sparse kernel was picked for a torch layer (None: unknown), or why none was."""
-        row: dict[str, Any] = {"layer": layer, "rows": None}
         picked = self._runs_sparsely(layer)
         if picked is not False:
-            return dict(row, picked=picked)
-        eligible = self.said["eligible"]
-        if eligible is not None and eligible.names_layer(layer):
-            return dict(row, refused=TIMED)
-        return dict(row, refused=NOT_ELIGIBLE if eligible is not None and eligible.complete else DENSE)
+            return {"layer": layer, "rows": None, "picked": picked}
+        refused = "TensorRT runs it with a dense kernel"
+        if self.eligible and self.eligible.names_layer(layer):
+            refused = "TensorRT timed its sparse kernels and picked a dense one"
+        elif self.eligible and self.eligible.complete:
+            refused = "TensorRT does not consider it eligible for sparse math"
+        return {"layer": layer, "rows": None, "refused": refused}
 
     def _runs_sparsely(self, layer: str) -> bool | None:
         kernels = [own for own in self.layers if own.op in WEIGHT_OPS and any(carries(n, layer) for n in own.names)]
         states = [self.is_sparse(own) for own in kernels]
-        picked = self.said["picked"]
-        if True in states or (picked is not None and picked.names_layer(layer)):
+        if True in states or (self.picked and self.picked.names_layer(layer)):
             return True
         return False if states and None not in states else None
 
@@ -138,7 +132,8 @@ class EngineLayer:
 
     def settle(self, claimed: set[str]) -> None:
         """Find the operator once the products' nodes are known: a copy made for a product is named after it."""
-        ops = [_op(node) for node in self.names if self.product or node not in claimed]
+        nodes = [node for node in self.names if self.product or node not in claimed]
+        ops = [node.rpartition("::")[2].partition("_")[0] for node in nodes]
         products = [op for op in ops if op in WEIGHT_OPS]
         if products:
             self.op = products[0]
@@ -149,17 +144,3 @@ class EngineLayer:
 
     def is_among(self, names: list[str]) -> bool:
         return any(name == self.name or set(self.names) & set(NODE.findall(name)) for name in names)
-
-
-def _op(node: str) -> str:
-    return node.rpartition("::")[2].partition("_")[0]
-
-
-def numbered(named: list[tuple[str, Any]]) -> list[tuple[tuple[str, int], Any]]:
-    """Tell layers of one name apart by their order."""
-    times: dict[str, int] = {}
-    found = []
-    for name, value in named:
-        times[name] = times.get(name, -1) + 1
-        found.append(((name, times[name]), value))
-    return found

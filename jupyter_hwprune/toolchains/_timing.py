@@ -9,9 +9,7 @@ import time
 from typing import Any
 
 
-def profile(
-    toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], settings_of: Any, say: Any
-) -> dict[str, Any]:
+def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], settings_of: Any, say: Any) -> Any:
     """Profile all cases in turn, so that drift of the machine affects all of them equally.
 
     The first round fills caches and arenas and is left out, unless the profiler warms up by itself. If a round takes
@@ -23,9 +21,7 @@ def profile(
         folder = os.path.join(request["folder"], "profile-" + case["name"])
         os.makedirs(folder, exist_ok=True)
         profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings_of(request, case), folder)
-    start = time.perf_counter()
-    rounds = 0
-    limits = request["effort"]
+    start, rounds, limits = time.perf_counter(), 0, request["effort"]
     cold = max(getattr(case, "cold_runs", 1) for case in profiled.values())
     at_least = limits["min_profile_rounds"]
     while rounds < at_least or (rounds < limits["max_rounds"] and time.perf_counter() - start < limits["profile_s"]):
@@ -34,15 +30,14 @@ def profile(
         rounds += 1
         if time.perf_counter() - start > limits["slow_profile_round_s"]:
             at_least = min(at_least, limits["slow_profile_rounds"] + cold)
-        say("profile", _of(rounds, limits))
+        say("profile", f"round {rounds} of at most {limits['max_rounds']}")
     kernels = {name: case.kernels() for name, case in profiled.items()}
     for rows in kernels.values():
         for row in rows:
             times, rest = divmod(len(row["us"]), rounds)  # how often the kernel ran in each round
             if rest:
-                raise RuntimeError("{} has {} samples in {} rounds".format(row["kernel"], len(row["us"]), rounds))
-            by_round = [sum(row["us"][i * times : (i + 1) * times]) for i in range(rounds)]
-            row["us"] = by_round[cold:]
+                raise RuntimeError(f"{row['kernel']} has {len(row['us'])} samples in {rounds} rounds")
+            row["us"] = [sum(row["us"][i * times : (i + 1) * times]) for i in range(cold, rounds)]
     return kernels
 
 
@@ -52,26 +47,16 @@ def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str
     That first call brings the case's own weights back into the caches, so no case gains from the one that ran before.
     """
     say("measure", "warming up")
-    names = list(cases)
-    for name in names:
-        cases[name].run()
-        cases[name].finish()
-    calls = {}
-    for name in names:
-        start = time.perf_counter()
-        cases[name].run()
-        cases[name].finish()
-        seconds = max(time.perf_counter() - start, 1e-7)
-        calls[name] = max(1, min(10000, round(limits["block_s"] / seconds)))
-    samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in names}
+    for case in cases.values():
+        case.run()
+        case.finish()
+    calls = {name: _calls_in(limits["block_s"], case) for name, case in cases.items()}
+    samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in cases}
     gc.collect()
     gc.disable()
-    start = time.perf_counter()
-    rounds = 0
-    while rounds < limits["min_rounds"] or (
-        rounds < limits["max_rounds"] and time.perf_counter() - start < limits["measure_s"]
-    ):
-        for name in _turn(names, rounds):
+    end, rounds = time.perf_counter() + limits["measure_s"], 0
+    while rounds < limits["min_rounds"] or (rounds < limits["max_rounds"] and time.perf_counter() < end):
+        for name in _turn(list(cases), rounds):
             run, finish, count = cases[name].run, cases[name].finish, calls[name]
             run()
             finish()
@@ -83,7 +68,7 @@ def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str
             samples[name]["wall_ms"].append(round(wall / count * 1e3, 7))
             samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
         rounds += 1
-        say("measure", _of(rounds, limits))
+        say("measure", f"round {rounds} of at most {limits['max_rounds']}")
     return samples
 
 
@@ -106,17 +91,13 @@ def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: 
     try:
         for number in range(ENERGY_WINDOWS):
             for name in _turn(list(windows), number):
-                say("energy", "{}, window {}".format(name, number + 1))
-                run, finish = cases[name].run, cases[name].finish
-                start = time.perf_counter()
-                run()
-                finish()
-                calls = max(1, min(10000, int(0.01 / max(1e-7, time.perf_counter() - start))))
+                say("energy", f"{name}, window {number + 1}")
+                calls = _calls_in(0.01, cases[name])
 
-                def block(run: Any = run, finish: Any = finish, calls: int = calls) -> None:
+                def block(case: Any = cases[name], calls: int = calls) -> None:
                     for _ in range(calls):
-                        run()
-                    finish()
+                        case.run()
+                    case.finish()
 
                 spent, seconds, blocks = _window(counter, block, meter["window_s"])
                 windows[name].append({"mj": spent, "s": seconds, "runs": blocks * calls})
@@ -130,6 +111,14 @@ ENERGY_WINDOWS = 2
 
 class MeterError(RuntimeError):
     """The counter did not answer, or stood still."""
+
+
+def _calls_in(seconds: float, case: Any) -> int:
+    """Return how many runs take about so long, from the time of one."""
+    start = time.perf_counter()
+    case.run()
+    case.finish()
+    return max(1, min(10000, round(seconds / max(time.perf_counter() - start, 1e-7))))
 
 
 def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:
@@ -163,12 +152,6 @@ def _read(meter: Any) -> float:
         raise MeterError(str(error) or type(error).__name__) from error
 
 
-def _of(rounds: int, limits: dict[str, Any]) -> str:
-    return "round {} of at most {}".format(rounds, limits["max_rounds"])
-
-
 def _turn(names: list[str], number: int) -> list[str]:
     """Return the cases in a different order for each round, the same orders in every run."""
-    order = list(names)
-    random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
-    return order
+    return random.Random(number).sample(names, len(names))  # noqa: S311 - an order, not a secret

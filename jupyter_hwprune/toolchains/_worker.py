@@ -28,21 +28,9 @@ def main(folder: str, name: str) -> None:
     sys.path.extend(request["path"])
     say = _Progress(os.path.join(folder, request.get("progress", name) + ".progress.jsonl"))
     try:
-        actions = {
-            "probe": _probe,
-            "prove": _prove,
-            "rate": _rate,
-            "count": _count,
-            "counted": _counted,
-            "simulate": _simulate,
-            "read": _read,
-            "recipe": _recipe,
-            "zoo": _zoo,
-            "run": _run,
-        }
-        result = actions[request["action"]](_load(request["toolchain"]), request, say)
+        result = ACTIONS.get(request["action"], _asked)(_load(request["toolchain"]), request, say)
     except Exception as error:  # noqa: BLE001 - a vendor may raise anything; the error is the result
-        result = {"error": "{}: {}".format(type(error).__name__, error)}
+        result = {"error": f"{type(error).__name__}: {error}"}
     path = os.path.join(folder, name + ".result.json")
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file)
@@ -51,12 +39,10 @@ def main(folder: str, name: str) -> None:
 
 def _with_whole_paths(request: dict[str, Any], folder: str) -> dict[str, Any]:
     """Complete the paths of a job, which are relative to its folder."""
-    cases = [
-        dict(case, **{key: os.path.join(folder, case[key]) for key in ("model", "expected")})
-        for case in request.get("cases", [])
-    ]
+    for case in request.get("cases", ()):
+        case.update({key: os.path.join(folder, case[key]) for key in ("model", "expected")})
     inputs = os.path.join(folder, request["inputs"]) if "inputs" in request else None
-    return dict(request, folder=folder, cases=cases, inputs=inputs)
+    return dict(request, folder=folder, inputs=inputs)
 
 
 def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -82,7 +68,7 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     result: dict[str, Any] = {
         "versions": dict(found["versions"], python=platform.python_version(), numpy=np.__version__),
         "machine": _host().machine(),
-        "cpu_clock_step_s": _host().cpu_clock_step_s(),
+        "cpu_clock_step_s": time.get_clock_info("process_time").resolution,  # too coarse for short runs on Windows
         "device": found["devices"].get(request["settings"]["device"]),
     }
     artefacts = {}
@@ -93,34 +79,33 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
     result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
+    if not request["run"] and not request["interpret"]:
+        return result
     running = {}
-    if request["run"]:
-        for case in request["cases"]:
-            say("load", case["name"])
-            settings = _settings(request, case)
-            running[case["name"]] = toolchain.load(artefacts[case["name"]], inputs, settings)
-    if request["run"] or request["interpret"]:
-        result["errors"] = {}
-        for case in request["cases"]:
-            say("check", case["name"])
-            name = case["name"]
-            if request["run"]:
-                outputs = running[name].outputs()
-            else:
-                outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
-            with np.load(case["expected"]) as file:
-                result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
-        wrong = max(max(errors, default=0.0) for errors in result["errors"].values()) > request["tolerance"]
-        if wrong or not running or not request["effort"]:
-            return result
-        timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
-        if request["effort"]["profile"]:
-            result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
-        result["samples"] = timing.measure(running, request["effort"], say)
-        result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
-        if request["meter"] is not None:
-            metered = {name: case for name, case in running.items() if name != request["control"]}
-            result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
+    for case in request["cases"] if request["run"] else ():
+        say("load", case["name"])
+        running[case["name"]] = toolchain.load(artefacts[case["name"]], inputs, _settings(request, case))
+    result["errors"] = {}
+    for case in request["cases"]:
+        name = case["name"]
+        say("check", name)
+        if request["run"]:
+            outputs = running[name].outputs()
+        else:
+            outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
+        with np.load(case["expected"]) as file:
+            result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
+    wrong = max(max(errors, default=0.0) for errors in result["errors"].values()) > request["tolerance"]
+    if wrong or not running or not request["effort"]:
+        return result
+    timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
+    if request["effort"]["profile"]:
+        result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
+    result["samples"] = timing.measure(running, request["effort"], say)
+    result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
+    if request["meter"] is not None:
+        metered = {name: case for name, case in running.items() if name != request["control"]}
+        result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
     return result
 
 
@@ -154,24 +139,17 @@ def _simulate(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[s
     settings, inputs, model = _settings(request), _inputs(request), case["model"]
     simulated = []
     for sparsity in request["sparsities"]:
-        say("simulate", "the dense model" if sparsity is None else "{:.0%} of its weights zero".format(sparsity))
+        say("simulate", "the dense model" if sparsity is None else f"{sparsity:.0%} of its weights zero")
         simulated.append(toolchain.simulate(model, inputs, settings, request["folder"], sparsity))
     return {"simulated": simulated, "machine": _host().machine(), "versions": toolchain.probe()["versions"]}
 
 
-def _read(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Read a recipe with the toolchain, and return what it needs or why it is refused."""
-    return dict(toolchain.read_recipe(request, say))
+ASKED = {"read": "read_recipe", "recipe": "apply_recipe", "zoo": "read"}  # of SparseML twice, and of SparseZoo
 
 
-def _recipe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Apply a recipe to a model with the toolchain."""
-    return dict(toolchain.apply_recipe(request, say))
-
-
-def _zoo(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Read a model folder, a stub or an analysis file with SparseZoo."""
-    return dict(toolchain.read(request, say))
+def _asked(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Pass a request on to the function of the toolchain's file that serves it."""
+    return dict(getattr(toolchain, ASKED[request["action"]])(request, say))
 
 
 def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -185,6 +163,9 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
         running = toolchain.load(artefact, inputs, _settings(request))
         np.savez(case["expected"], *running.outputs())
     return {"versions": toolchain.probe()["versions"]}
+
+
+ACTIONS = {each.__name__[1:]: each for each in (_probe, _prove, _rate, _count, _counted, _simulate, _run)}
 
 
 def _inputs(request: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +183,7 @@ def _written(files: dict[str, str]) -> dict[str, str]:
     """Return a compiler's files; raises RuntimeError if one is missing or empty."""
     lacking = [path for path in files.values() if not os.path.exists(path) or not os.path.getsize(path)]
     if lacking:
-        raise RuntimeError("the compiler did not write {}, or left it empty".format(", ".join(lacking)))
+        raise RuntimeError(f"the compiler did not write {', '.join(lacking)}, or left it empty")
     return dict(files)
 
 
@@ -227,7 +208,7 @@ def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:
     package = types.ModuleType(package_name)
     package.__path__ = [os.path.dirname(path)]
     sys.modules[package_name] = package
-    return importlib.import_module("{}.{}".format(package_name, os.path.splitext(os.path.basename(path))[0]))
+    return importlib.import_module(f"{package_name}.{os.path.splitext(os.path.basename(path))[0]}")
 
 
 def _host() -> Any:

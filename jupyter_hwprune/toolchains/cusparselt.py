@@ -72,18 +72,13 @@ def counted(model: str, inputs: dict[str, Any], settings: Settings) -> None:
     program.gpu.stop_counting()
 
 
-def meter() -> Any:
-    return _nvidia.Meter()
+meter = _nvidia.Meter
 
 
 def rate(models: dict[str, str], inputs: dict[str, Any], settings: Settings, say: Any) -> list[dict[str, Any]]:
-    """Time each layer of settings["layers"] alone on its own input, dense against sparse.
-
-    Each row has the layer, its rows, the plans for compile(), and paired samples in microseconds with the dense layer
-    compiled twice; or the reason why no sparse kernel takes the layer.
-    """
-    dense = _Program(models["dense"], {**settings, "sparse": [], "plans": {}})
-    pruned = _Program(models["pruned"], {**settings, "sparse": [], "plans": {}})
+    """Time each layer of settings["layers"] alone on its own input; "control" is the dense layer compiled again."""
+    plain: Any = {**settings, "sparse": [], "plans": {}}
+    dense, pruned = (_Program(models[name], plain) for name in ("dense", "pruned"))
     rater = _rate24.Rater(dense.gpu, settings)
     found: list[dict[str, Any]] = []
 
@@ -127,23 +122,19 @@ class _Program:
                 continue
             self.layers[node] = layer
             sparse = layer in settings["sparse"]
-            if node.target is not torch.ops.aten.linear.default or not (
-                sparse or (eight and layer in settings["layers"])
-            ):
+            ours = sparse or (eight and layer in settings["layers"])
+            if node.target is not torch.ops.aten.linear.default or not ours:
                 continue
-            plans = settings["plans"].get(layer, {})
-            plan = plans.get("sparse" if sparse else "dense")
+            plan = settings["plans"].get(layer, {}).get("sparse" if sparse else "dense")
             if plan is None:
                 plan = {"way": "cusparselt"} if sparse else _linear24.dense_plans(settings["dtype"])[0]
-            own = _linear24.make(self.gpu, settings["dtype"], plan, *self.weights(layer))
             name = f"hwprune_{len(self.layers)}"
-            self.module.add_submodule(name, own)
+            self.module.add_submodule(name, _linear24.make(self.gpu, settings["dtype"], plan, *self.weights(layer)))
             with graph.inserting_before(node):
                 new = graph.call_module(name, (node.args[0],))
+            self.layers[new] = self.layers.pop(node)
             node.replace_all_uses_with(new)
             graph.erase_node(node)
-            del self.layers[node]
-            self.layers[new] = layer
         self.module.recompile()
 
     def weights(self, layer: str) -> tuple[Any, Any]:
@@ -179,13 +170,9 @@ class _Program:
 
 def _layer_of(node: Any) -> str | None:
     """Return the torch layer whose weight a node reads, from the weight's name in the program."""
-    if node.op != "call_function":
-        return None
-    for value in node.all_input_nodes:
-        module, _, own = str(value.target).rpartition(".") if value.op == "get_attr" else ("", "", "")
-        if own == "weight":
-            return module
-    return None
+    read = node.all_input_nodes if node.op == "call_function" else ()
+    names = (str(value.target).rpartition(".") for value in read if value.op == "get_attr")
+    return next((module for module, _, own in names if own == "weight"), None)
 
 
 KERNEL_BY_KERNEL, GRAPH, COMPILED_GRAPH = "kernel by kernel", "a CUDA graph", "a CUDA graph of torch.compile's code"
@@ -204,23 +191,20 @@ class _Running:
         self.refused: list[str] = []
         self.left: dict[Any, Any] = {}  # by graph: the output tensors that each replay overwrites
         program()
-        eager_ms = program.gpu.wall_milliseconds(program)
-        way, self.run = KERNEL_BY_KERNEL, program  # type: tuple[str, Callable[[], Any]]
-        graphs = graphs and _settled != [KERNEL_BY_KERNEL]
-        graph = self._graph(GRAPH, program) if graphs and _settled != [COMPILED_GRAPH] else None
-        if graph is not None:
-            way, self.run = GRAPH, graph
+        wall_ms = program.gpu.wall_milliseconds
+        eager_ms = wall_ms(program)
+        graph = faster = None
+        if graphs and _settled in ([], [GRAPH]):
+            graph = self._graph(GRAPH, program)
         if graphs and _settled in ([], [COMPILED_GRAPH]):
             compiled = self._compiled()
             faster = compiled and self._graph(COMPILED_GRAPH, compiled)
-            if faster and (
-                graph is None
-                or program.gpu.wall_milliseconds(faster) < COMPILED_PAYS * program.gpu.wall_milliseconds(graph)
-            ):
-                way, self.run = COMPILED_GRAPH, faster
-            elif _settled:  # torch.compile does not take this one
+            if _settled and not faster:  # torch.compile does not take this one
                 graph = self._graph(GRAPH, program)
-                way, self.run = (GRAPH, graph) if graph else (KERNEL_BY_KERNEL, program)
+        if graph and faster and wall_ms(faster) >= COMPILED_PAYS * wall_ms(graph):
+            faster = None
+        self.run: Callable[[], Any] = faster or graph or program
+        way = COMPILED_GRAPH if faster else GRAPH if graph else KERNEL_BY_KERNEL
         _settled[:] = _settled or [way]
         self.left = {call: output for call, output in self.left.items() if call is self.run}  # free the other graph's
         self.facts = {"way": way, "eager_ms": round(eager_ms, 6), "refused": self.refused}
@@ -242,18 +226,17 @@ class _Running:
         program = self.program
         if not program.gpu.can_compile:
             return None
-        try:
-            compiled = program.gpu.compile(program.module)
-            with program.torch.no_grad():
-                compiled(*program.args, **program.kwargs)
-        except Exception as error:  # noqa: BLE001 - it needs Triton and a C compiler, and fails on some models
-            self.refused.append(f"torch.compile: {_nvidia.first_line(error)}")
-            return None
 
         def call() -> Any:
             with program.torch.no_grad():
                 return compiled(*program.args, **program.kwargs)
 
+        try:
+            compiled = program.gpu.compile(program.module)
+            call()
+        except Exception as error:  # noqa: BLE001 - it needs Triton and a C compiler, and fails on some models
+            self.refused.append(f"torch.compile: {_nvidia.first_line(error)}")
+            return None
         return call
 
     def finish(self) -> None:
@@ -262,12 +245,10 @@ class _Running:
     def outputs(self) -> list[Any]:
         """Clear the outputs and run once more, started as in the timing."""
         left = self.left.get(self.run)
-        if left is None:
-            tensors = self._tensors(self.run())
-        else:
+        if left is not None:
             self.program.gpu.clear(self._tensors(left))
-            self.run()
-            tensors = self._tensors(left)
+        output = self.run()
+        tensors = self._tensors(output if left is None else left)
         self.finish()
         return _nvidia.on_host(tensors)
 
@@ -280,38 +261,25 @@ class _Profiled:
 
     def __init__(self, program: _Program, path: str) -> None:
         self.program, self.path = program, path
-        self.passes: list[dict[tuple[str | None, str, int], float]] = []
+        self.passes: list[dict[Any, float]] = []
         for _ in range(3):
             program.layer_by_layer()
 
     def run(self) -> None:
-        seen: dict[tuple[str | None, str, int], float] = {}
-        for layer, kernel, us in _nvidia.kernels_of(self.program.gpu.trace(self.program.layer_by_layer, self.path)):
-            times = sum(1 for key in seen if key[:2] == (layer, kernel))
-            seen[layer, kernel, times] = us
-        self.passes.append(seen)
+        events = self.program.gpu.trace(self.program.layer_by_layer, self.path)
+        self.passes.append(_nvidia.numbered(((layer, name), us) for layer, name, us in _nvidia.kernels_of(events)))
 
     def kernels(self) -> list[Any]:
         if not self.passes[-1]:
             raise RuntimeError("torch's profiler saw no kernel: CUPTI may be in use by another profiler")
-        keys = list(dict.fromkeys(key for seen in self.passes for key in seen))
-        largest = {
-            layer: max(seen.get(key, 0.0) for seen in self.passes for key in keys if key[0] == layer)
-            for layer, _, _ in keys
-        }
-        named = {layer for layer, kernel, _ in keys if _nvidia.is_product(kernel)}
+        found = [(layer, kernel, us) for ((layer, kernel), _), us in _nvidia.samples_of(self.passes).items()]
+        longest: dict[str | None, float] = {}
+        for layer, _, us in found:
+            longest[layer] = max(longest.get(layer, 0.0), *us)
+        named = {layer for layer, kernel, _ in found if _nvidia.is_product(kernel)}
         rows = []
-        for key in keys:
-            layer, kernel, _ = key
-            samples = [seen.get(key, 0.0) for seen in self.passes]  # a kernel that did not run took no time
-            product = _nvidia.is_product(kernel) if layer in named else max(samples) == largest[layer]
-            rows.append(
-                {
-                    "names": [] if layer is None else [layer],
-                    "op": "MatMul" if product else "Elementwise",
-                    "kernel": kernel,
-                    "sparse": _nvidia.is_sparse(kernel),
-                    "us": samples,
-                }
-            )
+        for layer, kernel, us in found:
+            product = _nvidia.is_product(kernel) if layer in named else max(us) == longest[layer]
+            row = {"names": [] if layer is None else [layer], "op": "MatMul" if product else "Elementwise"}
+            rows.append(dict(row, kernel=kernel, sparse=_nvidia.is_sparse(kernel), us=us))
         return rows

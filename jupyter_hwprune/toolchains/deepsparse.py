@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,23 +35,27 @@ def probe() -> dict[str, Any]:
 
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
-            "numpy {} is installed beside DeepSparse, which then silently returns wrong outputs; it needs numpy "
-            "below 2".format(np.__version__)
+            f"numpy {np.__version__} is installed beside DeepSparse, which then silently returns wrong outputs; it "
+            "needs numpy below 2"
         )
     import onnx
 
     engine = _engine()
-    label = "the host's CPU ({}{})".format(engine.AVX_TYPE, ", VNNI" if engine.VNNI else "")
+    label = f"the host's CPU ({engine.AVX_TYPE}{', VNNI' if engine.VNNI else ''})"
     devices = {"CPU": {"kind": "cpu", "label": label}}
     return {"versions": {"deepsparse": engine.version, "onnx": onnx.__version__}, "devices": devices}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Prepared:
-    return _Prepared(model, settings, folder)
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Any:
+    """Write the model in the operators that the engine has kernels for; loading compiles it, and it is not saved."""
+    from ._deepsparse_graph import prepared
+
+    path = prepared(model, folder)
+    return types.SimpleNamespace(path=path, files={"prepared": path} if settings["keep_files"] else {})
 
 
-def load(artefact: _Prepared, inputs: dict[str, Any], settings: Settings) -> _Engine:
-    return _Engine(artefact, inputs, settings)
+def load(artefact: Any, inputs: dict[str, Any], settings: Settings) -> _Engine:
+    return _Engine(artefact.path, inputs, settings["threads"])
 
 
 def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
@@ -66,8 +71,7 @@ def simulate(
     wanted = analysis.iterations(SIMULATE_S)
     if wanted > FEWEST_ITERATIONS:  # each analysis compiles again, which takes longer than the few runs needed
         found = analysis.run(wanted, sparsity)
-    times: list[float] = found["iteration_times"]
-    return times
+    return list(found["iteration_times"])
 
 
 def _engine() -> Any:
@@ -77,21 +81,11 @@ def _engine() -> Any:
     return deepsparse.engine
 
 
-class _Prepared:
-    """A model in the operators that the engine has kernels for; it is compiled when it is loaded, and not saved."""
-
-    def __init__(self, model: str, settings: Settings, folder: str) -> None:
-        from ._deepsparse_graph import prepared
-
-        self.path = prepared(model, folder)
-        self.files = {"prepared": self.path} if settings["keep_files"] else {}
-
-
 class _Engine:
     """A model compiled for its file's batch size: given another, the engine would rewrite the file's shapes."""
 
-    def __init__(self, prepared: _Prepared, inputs: dict[str, Any], settings: Settings) -> None:
-        self.engine = _engine().Engine(prepared.path, batch_size=None, num_cores=settings["threads"])
+    def __init__(self, path: str, inputs: dict[str, Any], threads: int) -> None:
+        self.engine = _engine().Engine(path, batch_size=None, num_cores=threads)
         self.inputs = _in_order(self.engine.input_names, inputs)
 
     def run(self) -> None:
@@ -100,9 +94,8 @@ class _Engine:
     def finish(self) -> None:
         """Do nothing: a run has finished when it returns."""
 
-    def outputs(self) -> list[Any]:
-        outputs: list[Any] = self.engine.run(self.inputs)
-        return outputs
+    def outputs(self) -> Any:
+        return self.engine.run(self.inputs)
 
 
 def _in_order(names: list[str], inputs: dict[str, Any]) -> list[Any]:
@@ -121,14 +114,8 @@ class _Analysis:
         self.mean_ms = 1.0
 
     def run(self, iterations: int, imposed: float | None = None) -> dict[str, Any]:
-        engine = _engine().DebugAnalysisEngine(
-            self.path,
-            batch_size=None,
-            num_cores=self.threads,
-            num_iterations=iterations,
-            num_warmup_iterations=2,
-            imposed_ks=imposed,
-        )
+        runs = {"num_iterations": iterations, "num_warmup_iterations": 2, "imposed_ks": imposed}
+        engine = _engine().DebugAnalysisEngine(self.path, batch_size=None, num_cores=self.threads, **runs)
         found: dict[str, Any] = engine.analyze(_in_order(engine.input_names, self.inputs))
         self.mean_ms = found["average_total_time"]
         return found
@@ -154,13 +141,14 @@ class _Profile:
 
     def kernels(self) -> list[Any]:
         rows = []
-        for infos in zip(*self.found):
+        for infos in zip(*self.found):  # one kernel's in all runs
             if len({info["canonical_name"] for info in infos}) > 1:
                 raise RuntimeError("two compilations of one model gave different kernels")
             rows.append(self._kernel(infos))
         covered = {name for row in rows for name in row["names"]}
         alone = [name for name in self.weights if name not in covered]  # in a subgraph without names of nodes
-        return rows + [_row([name], _op(name), FALLBACK, False, [0.0] * len(self.found), None) for name in alone]
+        nothing = {"kernel": FALLBACK, "sparse": False, "us": [0.0] * len(self.found)}
+        return rows + [dict(nothing, names=[name], op=_op(name)) for name in alone]
 
     def _kernel(self, infos: Any) -> dict[str, Any]:
         info = infos[0]
@@ -172,7 +160,8 @@ class _Profile:
         sparse = self._sparse(kernel, names, utilization)
         if sparse and not kernel.startswith("ks_"):
             kernel += " (sparse, inferred from its utilisation)"
-        return _row(names, (ops or [""])[0], kernel, sparse, us, utilization or None)
+        row = {"names": names, "op": (ops or [""])[0], "kernel": kernel, "sparse": sparse, "us": us}
+        return dict(row, utilization=utilization) if utilization else row
 
     def _sparse(self, kernel: str, names: list[str], utilization: float) -> bool | None:
         """Judge by the name; a pyramid (layers run tile by tile) has none, but above the peak it has skipped work."""
@@ -187,10 +176,3 @@ class _Profile:
 def _op(name: str) -> str:
     match = re.search(r"::([A-Za-z]+)_\d+", name)
     return match.group(1) if match else ""
-
-
-def _row(
-    names: list[str], op: str, kernel: str, sparse: bool | None, us: list[float], utilization: float | None
-) -> dict[str, Any]:
-    row = {"names": names, "op": op, "kernel": kernel, "sparse": sparse, "us": us}  # type: dict[str, Any]
-    return dict(row, utilization=utilization) if utilization is not None else row

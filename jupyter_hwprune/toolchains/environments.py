@@ -84,19 +84,10 @@ def pins_of(name: str) -> Pins:
     header = {match[1]: match[2] for line in lines if (match := re.match(r"# ([a-z-]+): (.+)", line))}
     requirements = [line for line in lines if not line.startswith("#")]
     # an ExportedProgram cannot be read by another version of torch, so its reader gets the kernel's
-    held = [f"{package}=={_version_here(package)}" for package in header.get("kernel", "").split()]
-    return Pins(
-        name,
-        header["about"],
-        header["python"],
-        "\n".join([*requirements, *held]) + "\n",
-        header.get("licence"),
-        header.get("licence-page"),
-    )
-
-
-def _version_here(package: str) -> str:
-    return importlib.metadata.version(package).partition("+")[0]
+    kernels = {package: importlib.metadata.version(package) for package in header.get("kernel", "").split()}
+    requirements += [f"{package}=={version.partition('+')[0]}" for package, version in kernels.items()]
+    text = "\n".join(requirements) + "\n"
+    return Pins(name, header["about"], header["python"], text, header.get("licence"), header.get("licence-page"))
 
 
 def find(name: str) -> Environment | None:

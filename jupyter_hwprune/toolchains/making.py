@@ -11,16 +11,17 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from ..core.errors import InputError, ToolchainError, counted, first_line
 from .environments import Environment, Pins, enter, entry_of, find, obstacle, pins_of, root, sweep
-from .process import Progress
+from .process import Progress, kill_group
 
 Check = Callable[[Path], str | None]
 """Checks an installation with its own interpreter: returns None if it works, or what is wrong."""
@@ -138,7 +139,7 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
     requirements.write_text(pins.text, encoding="utf-8")
     pip = [str(interpreter), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     version = _output([str(interpreter), "-I", "-c", VERSION]) or ""
-    listener = _Installing(progress, _packages(pins, version))
+    listener = _installing(progress, _packages(pins, version))
     _must([*pip, "--progress-bar", "off", "--requirement", str(requirements)], pins, listener)
     progress("setup", "checking the installation")
     wrong = check(interpreter)
@@ -146,17 +147,9 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
         raise ToolchainError(f"{pins.name} was installed but does not work: {wrong}. The environment was removed.")
     packages = json.loads(_output([str(interpreter), "-I", "-c", LIST_PACKAGES]) or "{}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Environment(
-        pins.name,
-        str(folder),
-        str(interpreter),
-        version,
-        pins.key,
-        now,
-        sum(path.lstat().st_size for path in folder.rglob("*")),
-        packages,
-        now if pins.licence is not None else None,
-    )
+    accepted = now if pins.licence is not None else None
+    size = sum(path.lstat().st_size for path in folder.rglob("*"))
+    return Environment(pins.name, str(folder), str(interpreter), version, pins.key, now, size, packages, accepted)
 
 
 def _packages(pins: Pins, version: str) -> int:
@@ -168,20 +161,19 @@ def _packages(pins: Pins, version: str) -> int:
     return sum(each.marker is None or each.marker.evaluate(here) for each in requirements)
 
 
-class _Installing:
-    """Turn pip's output into progress: which package of how many."""
+def _installing(progress: Progress, total: int) -> Callable[[str], None]:
+    """Return a listener that turns pip's output into progress: which package of how many."""
+    numbers = count(1)
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.total, self.seen = progress, total, 0
-
-    def __call__(self, line: str) -> None:
+    def listener(line: str) -> None:
         if match := re.match(r"(?:Collecting|Processing) (?:.*/)?(\w[\w.]*(?:-[a-z]+)*)", line):
-            self.seen += 1
-            self.progress("setup", f"package {self.seen} of {self.total} or more: {match[1]}")
+            progress("setup", f"package {next(numbers)} of {total} or more: {match[1]}")
         elif match := re.match(r"\s*Downloading .*?([^/\s]+) \((.+)\)", line):
-            self.progress("setup", f"downloading {match[1].partition('-')[0]}, {match[2]}")
+            progress("setup", f"downloading {match[1].partition('-')[0]}, {match[2]}")
         elif line.startswith("Installing collected packages"):
-            self.progress("setup", f"installing {counted(line.count(',') + 1, 'package')}")
+            progress("setup", f"installing {counted(line.count(',') + 1, 'package')}")
+
+    return listener
 
 
 def _must(command: list[str], pins: Pins, listener: Callable[[str], None] = lambda _line: None) -> None:
@@ -195,7 +187,6 @@ def _must(command: list[str], pins: Pins, listener: Callable[[str], None] = lamb
 
 def _run(command: list[str], listener: Callable[[str], None]) -> tuple[int, str]:
     """Run a command, pass on its lines, and return its exit code and last output; leaving early kills its group."""
-    environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
     with subprocess.Popen(  # noqa: S603 - uv, or the environment's own pip
         command,
         stdin=subprocess.DEVNULL,
@@ -204,33 +195,34 @@ def _run(command: list[str], listener: Callable[[str], None]) -> tuple[int, str]
         text=True,
         errors="replace",
         cwd=root(),
-        env=environment | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+        env=_environment() | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
         start_new_session=True,
     ) as process:
-        lines: list[str] = []
+        lines: deque[str] = deque(maxlen=21)
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                lines = [*lines[-20:], line.strip()]
+                lines.append(line.strip())
                 listener(line)
         finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+            kill_group(process)
     told = [line for line in lines if line and not line.startswith("WARNING: Location")]
     return process.returncode, " ".join(told)[-WORDS:]
 
 
 def _output(command: list[str]) -> str | None:
     """Return what a short command prints, None if it fails."""
-    environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
     try:
         done = subprocess.run(  # noqa: S603 - uv, or an interpreter
-            command, capture_output=True, text=True, check=False, timeout=60, env=environment, cwd=root()
+            command, capture_output=True, text=True, check=False, timeout=60, env=_environment(), cwd=root()
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in MISLEADING}
 
 
 def _uv() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -60,9 +61,6 @@ class Manifest:
     checks: bool = False
 
 
-NAMES = {field.name for field in fields(Manifest)}
-
-
 def manifest_in(file: Path) -> Manifest:
     """Read a file's MANIFEST; raises InputError, with the cure, if it is missing or wrong."""
     return _read(file, file.stat().st_mtime_ns)
@@ -71,10 +69,11 @@ def manifest_in(file: Path) -> Manifest:
 @functools.lru_cache(maxsize=64)
 def _read(file: Path, _changed: int) -> Manifest:
     literal = _literal(file)
-    unknown = sorted(set(literal) - NAMES)
+    names = [each.name for each in fields(Manifest)]
+    unknown = sorted(set(literal) - set(names))
     if unknown or "install" not in literal or literal.get("takes", "onnx") not in get_args(Form):
         wrong = f"does not know {', '.join(unknown)}" if unknown else "needs an install line, and takes onnx or program"
-        raise InputError(f"The toolchain in {file} has a wrong MANIFEST: it {wrong}. Its names are {', '.join(NAMES)}.")
+        raise InputError(f"The toolchain in {file} has a wrong MANIFEST: it {wrong}. Its names are {', '.join(names)}.")
     meter = literal.get("meter")
     try:
         return Manifest(**{**literal, "meter": None if meter is None else Meter(**meter)})
@@ -85,12 +84,10 @@ def _read(file: Path, _changed: int) -> Manifest:
 def _literal(file: Path) -> dict[str, Any]:
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MANIFEST":
-            try:
+            with contextlib.suppress(ValueError):
                 found = ast.literal_eval(node.value)
-            except ValueError:
-                break
-            if isinstance(found, dict):
-                return found
+                if isinstance(found, dict):
+                    return found
     raise InputError(
         f"{file} is not a toolchain: it has no MANIFEST, a dict of plain values that says what it can do. "
         "jupyter_hwprune/toolchains/contract.py shows one."

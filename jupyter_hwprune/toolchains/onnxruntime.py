@@ -22,11 +22,11 @@ def probe() -> dict[str, Any]:
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Session:
-    optimised = os.path.join(folder, os.path.basename(model).replace(".onnx", ".optimised.onnx"))
-    options = _options(settings)
+    options, files = _options(settings), {}
     if settings["keep_files"]:
-        options.optimized_model_filepath = optimised
-    return _Session(model, options, {"optimised": optimised} if settings["keep_files"] else {})
+        files = {"optimised": os.path.join(folder, os.path.basename(model).replace(".onnx", ".optimised.onnx"))}
+        options.optimized_model_filepath = files["optimised"]
+    return _Session(model, options, files)
 
 
 def load(artefact: _Session, inputs: dict[str, Any], settings: Settings) -> _Running:
@@ -37,7 +37,7 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
     options = _options(settings)
     options.enable_profiling = True
     options.profile_file_prefix = os.path.join(folder, os.path.basename(model) + ".trace")
-    return _Profile(_Running(_Session(model, options, {}).session, inputs))
+    return _Profile(_Session(model, options, {}).session, inputs)
 
 
 def _options(settings: Settings) -> Any:
@@ -64,9 +64,8 @@ class _Running:
     def __init__(self, session: Any, inputs: dict[str, Any]) -> None:
         self.session, self.inputs = session, inputs
 
-    def outputs(self) -> list[Any]:
-        outputs: list[Any] = self.session.run(None, self.inputs)
-        return outputs
+    def outputs(self) -> Any:
+        return self.session.run(None, self.inputs)
 
     def run(self) -> None:
         self.session.run(None, self.inputs)
@@ -75,15 +74,9 @@ class _Running:
         """Do nothing: a run has finished when it returns."""
 
 
-class _Profile:
-    def __init__(self, running: _Running) -> None:
-        self.running = running
-
-    def run(self) -> None:
-        self.running.run()
-
+class _Profile(_Running):
     def kernels(self) -> list[Any]:
-        with open(self.running.session.end_profiling(), encoding="utf-8") as file:
+        with open(self.session.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
         kernels: dict[tuple[str, str], dict[str, Any]] = {}
         for event in events:

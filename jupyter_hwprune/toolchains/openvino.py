@@ -27,15 +27,15 @@ def probe() -> dict[str, Any]:
 def _device(name: str, label: str) -> dict[str, Any]:
     if name == "CPU":
         return {"kind": "cpu", "label": label}
-    kind = {"MYRIAD": "vpu"}.get(name.split(".", maxsplit=1)[0], name.split(".", maxsplit=1)[0].lower())
-    return {"kind": kind, "identities": [label], "label": label}
+    kind = name.partition(".")[0].lower()
+    return {"kind": {"myriad": "vpu"}.get(kind, kind), "identities": [label], "label": label}
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Compiled:
+    import openvino
+
     files: dict[str, str] = {}
     if settings["keep_files"]:
-        import openvino
-
         path = os.path.join(folder, os.path.basename(model).replace(".onnx", ".openvino.xml"))
         openvino.save_model(openvino.Core().read_model(model), path, compress_to_fp16=False)
         files = {"ir": path, "ir_weights": path.replace(".xml", ".bin")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,8 +82,6 @@ def _temporary() -> str:
 
 
 def remove(folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -103,9 +102,8 @@ def call(
     If this function is left early, as on an interrupt, the worker's whole process group is killed at once.
     """
     name = request["action"]
-    result_path, progress_path, log_path = (
-        folder / f"{name}.{end}" for end in ("result.json", "progress.jsonl", "worker.log")
-    )
+    ends = ("result.json", "progress.jsonl", "worker.log")
+    result_path, progress_path, log_path = (folder / f"{name}.{end}" for end in ends)
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
@@ -129,15 +127,10 @@ def call(
 
 
 def _start(command: list[str], folder: Path, log: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    own = _environment(threads)
     try:
         return subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=_environment(threads),
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, env=own, start_new_session=True
         )
     except OSError as error:
         raise ToolchainError(f"No worker process could be started with {command[0]}: {first_line(error)}.") from error
@@ -165,7 +158,7 @@ def _wait(
                 time.sleep(POLL_S)
             return _pass_on(lines, progress, phase), None
         finally:
-            _kill_group(process)
+            kill_group(process)
 
 
 def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None:
@@ -177,17 +170,14 @@ def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None
             return phase
         said = json.loads(line)
         phase = said["phase"]
-        progress(said["phase"], said["detail"])
+        progress(phase, said["detail"])
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return  # its process id may belong to another process by now
-    with contextlib.suppress(ProcessLookupError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """End a process and all that it started, unless it has ended: its id may belong to another process by now."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -199,9 +189,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 def _import_path() -> list[str]:
     """Return the kernel's import path for the worker, without the folder of the user's notebook."""
-    here = Path.cwd()
-    entries = [Path(entry) for entry in sys.path if entry]
-    return [str(entry) for entry in entries if entry.is_dir() and entry != here]
+    return [str(entry) for entry in map(Path, filter(None, sys.path)) if entry.is_dir() and entry != Path.cwd()]
 
 
 def _while(phase: str | None) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _nvidia
-from ._tensorrt_words import EngineLayer, Told, numbered
+from ._tensorrt_words import EngineLayer, Told
 
 if TYPE_CHECKING:
     from .contract import Settings
@@ -26,18 +26,9 @@ MANIFEST = {
     "meter": {"name": "NVML's energy counter", "cure": "pip install nvidia-ml-py, where the GPU has such a counter"},
 }
 
-DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "FP8": "float8_e4m3fn",
-    "INT8": "int8",
-    "UINT8": "uint8",
-    "INT32": "int32",
-    "INT64": "int64",
-    "BOOL": "bool",
-}
-"""TensorRT's data types and torch's, by name: which ones exist depends on the version, and numpy lacks some."""
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8_e4m3fn"}
+"""TensorRT's data types and torch's, by name, where torch's is not the same in small letters, such as INT8. Which ones
+exist depends on the version, and numpy lacks some."""
 
 
 class Gpu(_nvidia.Gpu):
@@ -94,8 +85,7 @@ def rate(models: dict[str, str], inputs: dict[str, Any], settings: Settings, say
     return [told.rated(layer) for layer in settings["layers"]]
 
 
-def meter() -> Any:
-    return _nvidia.Meter()
+meter = _nvidia.Meter
 
 
 @functools.lru_cache(maxsize=1)
@@ -215,7 +205,8 @@ class _Bound:
 
     def _value(self, name: str, inputs: dict[str, Any]) -> Any:
         torch, trt, engine = self.gpu.torch, self.session.trt, self.own.engine
-        dtype = getattr(torch, DTYPES[engine.get_tensor_dtype(name).name])
+        dtype_name = engine.get_tensor_dtype(name).name
+        dtype = getattr(torch, DTYPES.get(dtype_name, dtype_name.lower()))
         on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
         device = "cpu" if on_host else self.gpu.device
         if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
@@ -239,10 +230,8 @@ class _Running(_Bound):
     def __init__(self, engine: _Engine, inputs: dict[str, Any]) -> None:
         super().__init__(engine, inputs)
         self.enqueue()
-        self.facts: dict[str, Any] = {
-            "way": "a CUDA graph",
-            "eager_ms": round(self.gpu.wall_milliseconds(self.enqueue), 6),
-        }
+        eager_ms = round(self.gpu.wall_milliseconds(self.enqueue), 6)
+        self.facts: dict[str, Any] = {"way": "a CUDA graph", "eager_ms": eager_ms}
         self.run: Callable[[], Any] = self.enqueue
         try:
             self.run = self.gpu.graph(self.enqueue)
@@ -265,24 +254,23 @@ class _Profiled(_Bound):
         super().__init__(engine, inputs)
         self.profiler = _profiler(self.session.trt)
         self.context.profiler = self.profiler
-        self.passes: list[dict[tuple[str, int], float]] = []
+        self.passes: list[dict[Any, float]] = []
 
     def run(self) -> None:
         del self.profiler.seen[:]
         self.enqueue()
         self.finish()
-        self.passes.append(dict(numbered(self.profiler.seen)))
+        self.passes.append(_nvidia.numbered(self.profiler.seen))
 
     def kernels(self) -> list[Any]:
-        layers = dict(numbered([(layer.name, layer) for layer in self.own.told.layers]))
+        layers = _nvidia.numbered((layer.name, layer) for layer in self.own.told.layers)
         if not self.passes[-1]:
             raise RuntimeError("TensorRT's profiler reported no layer")
         rows = []
-        for key in dict.fromkeys(key for seen in self.passes for key in seen):
+        for key, ms in _nvidia.samples_of(self.passes).items():
             layer = layers.get(key) or EngineLayer({"Name": key[0]})
-            samples = [seen.get(key, 0.0) * 1e3 for seen in self.passes]  # a layer that did not run took no time
             row = {"names": layer.names, "op": layer.op, "kernel": layer.tactic or layer.type or layer.name}
-            rows.append(dict(row, sparse=self.own.told.is_sparse(layer), us=samples))
+            rows.append(dict(row, sparse=self.own.told.is_sparse(layer), us=[each * 1e3 for each in ms]))
         return rows
 
 
