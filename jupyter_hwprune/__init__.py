@@ -1,6 +1,6 @@
 """Prune a PyTorch model for the chip it will run on, and prove in the notebook what it bought.
 
-Everything public is loaded when it is first used: importing this package takes milliseconds and imports no torch.
+All but the errors is loaded when it is first used: importing this package takes milliseconds and imports no torch.
 """
 
 from __future__ import annotations
@@ -8,16 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .core.errors import ExportError, HwpruneError, InputError, MismatchError, PruneError, ReportError, ToolchainError
+
 if TYPE_CHECKING:
-    from .core.errors import (
-        ExportError,
-        HwpruneError,
-        InputError,
-        MismatchError,
-        PruneError,
-        ReportError,
-        ToolchainError,
-    )
     from .core.ranges import layer_ranges
     from .flow import hwprune
     from .keep.run import Run, Shown, load
@@ -31,41 +24,16 @@ if TYPE_CHECKING:
     from .survey.simulation import simulate
 
 __version__ = "0.1.0"
-__all__ = [
-    "ExportError",
-    "HwpruneError",
-    "InputError",
-    "MismatchError",
-    "PruneError",
-    "Report",
-    "ReportError",
-    "Run",
-    "Shown",
-    "ToolchainError",
-    "doctor",
-    "hwprune",
-    "layer_ranges",
-    "load",
-    "merge",
-    "panel",
-    "setup",
-    "simulate",
-    "targets",
-    "zoo",
-]
+__all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "PruneError", "ReportError", "ToolchainError"]
+__all__ += ["Report", "Run", "Shown"]
+__all__ += ["doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets", "zoo"]
 
 _HOMES = {
-    **dict.fromkeys(
-        ("ExportError", "HwpruneError", "InputError", "MismatchError", "PruneError", "ReportError", "ToolchainError"),
-        "core.errors",
-    ),
+    **dict.fromkeys(("Run", "Shown", "load"), "keep.run"),
     "Report": "report",
-    "Run": "keep.run",
-    "Shown": "keep.run",
     "doctor": "survey.doctor",
     "hwprune": "flow",
     "layer_ranges": "core.ranges",
-    "load": "keep.run",
     "merge": "report.merging",
     "panel": "notebook.panel",
     "setup": "survey.provision",

@@ -10,9 +10,18 @@ from .core.options import OPTIONS, add_to, keywords, parameters
 
 
 def main(words: list[str] | None = None) -> int:
+    from .survey import doctor, matrix, provision
+
     options = _parser().parse_args(words)
+    given = keywords(options, options.command)
     try:
-        print(_answer(options))
+        if options.command == "targets":
+            print(matrix.targets())
+        elif options.command == "doctor":
+            found = doctor.doctor(options.target, **given)
+            print(found.to_json() if options.json else found)
+        else:
+            print(provision.setup(options.name, **given, progress=_Lines()))
     except HwpruneError as error:
         print("\n".join(error._render_traceback_()), file=sys.stderr)
         return 1
@@ -20,17 +29,6 @@ def main(words: list[str] | None = None) -> int:
         print("Interrupted; incomplete files were removed.", file=sys.stderr)
         return 130
     return 0
-
-
-def _answer(options: argparse.Namespace) -> str:
-    from .survey import doctor, matrix, provision
-
-    if options.command == "targets":
-        return str(matrix.targets())
-    if options.command == "doctor":
-        found = doctor.doctor(options.target, **keywords(options, options.command))
-        return found.to_json() if options.json else str(found)
-    return str(provision.setup(options.name, **keywords(options, options.command), progress=_Lines()))
 
 
 class _Lines:

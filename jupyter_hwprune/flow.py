@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,10 @@ from .measure.bench import Bench, Findings
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, recount, reordered
-from .pruning.calibration import Calibration
 from .pruning.method import Method, calibrated
 from .pruning.served import Served
-from .pruning.training import Finetune, PruneStep, Subject, train_along
-from .pruning.training.schedule import Stage, check_schedule, stages
+from .pruning.training import Finetune, Subject, train_along
+from .pruning.training.schedule import check_schedule, stages
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
 from .reporting.compose import Asked, report_of_run
@@ -89,27 +88,19 @@ def hwprune(
     the report's verdict is "not measured".
     """
     check_schedule(schedule, steps, finetune)
-    method: dict[str, Any] = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
-    asked = {"pattern": pattern, "sparsity": sparsity, **method, "finetune": finetune}
-    recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, progress)
-    choice = choose(
-        target,
-        pattern=pattern,
-        sparsity=sparsity,
-        **method,
-        toolchain=toolchain,
-        dtype=dtype,
-        keep_all=keep_all,
-        threads=threads,
-        batch=batch,
-        timeout_s=timeout_s,
-    )
+    method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
+    asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
+    recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
+    asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "threads": threads, "batch": batch}
+    choice = choose(target, **asked, timeout_s=timeout_s)
     with _folder_of_run() as folder:
         progress("prune", str(choice.pattern) if recipe_read is None else recipe_read.name)
         own = copy_of(model).eval()
         choice = choice.for_model_in(_dtype(own))
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
+        dense_score = None if scorer is None else scorer.maybe(own)
         ready = _prepare(own, example, choice, calib, scorer, looks_at_inputs=recipe_read is None)
+        prune = partial(ready.prune, partial(progress, "prune"))
         versions: dict[str, str] = {}
         if recipe_read is not None:
             with _own_torch_state():
@@ -117,13 +108,16 @@ def hwprune(
             pruned, choice, versions = applied.pruned, applied.choice, applied.versions
         elif finetune is not None:
             growing = stages(schedule, choice.pattern, choice.sparsity, steps)
-            pruned = _trained(ready, Subject(model, name, own, ready.start), choice, growing, finetune, progress)
+            pruned = train_along(Subject(model, name, own, ready.start), growing, prune, finetune, progress)
+            if scorer is not None and dense_score is None:
+                dense_score = scorer.maybe(own)  # a cell gives its score only after it has run
+            with _own_torch_state():
+                pruned = recount(ready.start, ready.inputs, pruned, ready.served)
         else:
-            pruned = _prune_step(ready, choice, progress)(ready.start, choice.pattern, choice.sparsity)
-        with _own_torch_state():
-            bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
-            settled, found = _measured(bench, ready, pruned.remarked(*ready.remarks), trained=finetune is not None)
-        scores = None if scorer is None else scorer.both(ready.dense_score, settled.pruned.model)
+            pruned = prune(ready.start, choice.pattern, choice.sparsity)
+        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
+        settled, found = _measured(bench, ready, pruned.remarked(*ready.remarks), trained=finetune is not None)
+        scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
         words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
@@ -131,63 +125,63 @@ def hwprune(
         return Run(finished, report, found.files, folder, structure_of(ready.start, finished, settled.pruned.keep))
 
 
-@dataclass
-class _Ready:
-    """What to prune and measure: `start` is the dense copy, its channels reordered with `permute`.
+def _recipe(
+    source: str | Path, name: str | None, asked: Mapping[str, Any], finetune: Finetune | None, progress: Progress
+) -> RecipeRead:
+    """Read the recipe first, and refuse options that it sets itself."""
+    if finetune is not None:
+        raise InputError(
+            "A recipe prunes in one step, by its own patterns, and takes no fine-tune step. Use --pattern instead."
+        )
+    for option, value in asked.items():
+        if value not in (None, "magnitude", "uniform", (), [], False):
+            raise InputError(f"--{option} is {value}, but the recipe sets that itself. Give one of the two.")
+    return read_recipe(source, progress, name)
 
-    `dense_score` is None without a score, or if a cell computes the score only when it runs.
-    """
+
+@contextlib.contextmanager
+def _own_torch_state() -> Iterator[None]:
+    """Enable gradients and use the CPU, whatever the user's torch mode; restore the random state afterwards."""
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
+        yield
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`."""
 
     start: nn.Module
     inputs: Example
-    calibration: Calibration | None
-    scorer: Scorer | None
-    dense_score: float | None
+    method: Method
+    served: Served | None
     remarks: tuple[str, ...]
 
+    @_own_torch_state()
+    def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
+        """Return a pruned copy of `model`: the start, or one that was trained after the step before."""
+        return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
 
+
+@_own_torch_state()
 def _prepare(
     own: nn.Module, example: Any, choice: Choice, calib: Any, scorer: Scorer | None, *, looks_at_inputs: bool
 ) -> _Ready:
-    dense_score = None if scorer is None else scorer.maybe(own)
-    with _own_torch_state():
-        inputs = _inputs(own, example, choice)
-        start, calibration, remarks = own, None, list[str]()
-        if choice.permute:
-            start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
-            remarks.append(said)
-        if looks_at_inputs:
-            calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
-            remarks += more
-    return _Ready(start, inputs, calibration, scorer, dense_score, tuple(remarks))
+    inputs = Example.of(example).on_cpu()
+    require_runs(own, inputs)
+    if choice.batch is not None:
+        inputs = inputs.rebatched(choice.batch)
+        require_runs(own, inputs)
+    start, calibration, remarks = own, None, list[str]()
+    if choice.permute:
+        start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
+        remarks.append(said)
+    if looks_at_inputs:
+        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
+        remarks += more
+    return _Ready(start, inputs, Method.of(choice, calibration, scorer), Served.of(choice), tuple(remarks))
 
 
-def _prune_step(ready: _Ready, choice: Choice, progress: Progress) -> PruneStep:
-    method, served = Method.of(choice, ready.calibration, ready.scorer), Served.of(choice)
-
-    def prune_step(model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
-        with _own_torch_state():
-            return plan_and_prune(model, ready.inputs, pattern, sparsity, method, served, partial(progress, "prune"))
-
-    return prune_step
-
-
-def _trained(
-    ready: _Ready,
-    subject: Subject,
-    choice: Choice,
-    growing: tuple[Stage, ...],
-    finetune: Finetune,
-    progress: Progress,
-) -> Pruned:
-    """Prune in steps; run the user's fine-tune step after each, in the user's torch state and random numbers."""
-    trained = train_along(subject, growing, _prune_step(ready, choice, progress), finetune, progress)
-    if ready.scorer is not None and ready.dense_score is None:
-        ready.dense_score = ready.scorer.maybe(subject.own)
-    with _own_torch_state():
-        return recount(ready.start, ready.inputs, trained, Served.of(choice))
-
-
+@_own_torch_state()
 def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
     """Give layers that gain nothing their dense weights back and measure; if the whole model is slower, restore all.
 
@@ -202,34 +196,6 @@ def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> 
         settled = give_up(ready.start, settled, comparison)
         found = measure(bench, ready.start, settled, ready.inputs)
     return settled, found
-
-
-def _recipe(source: str | Path, name: str | None, asked: Mapping[str, Any], progress: Progress) -> RecipeRead:
-    """Read the recipe first, and refuse options that it sets itself."""
-    if asked["finetune"] is not None:
-        raise InputError(
-            "A recipe prunes in one step, by its own patterns, and takes no fine-tune step. Use --pattern instead."
-        )
-    for option, value in asked.items():
-        if value not in (None, "magnitude", "uniform", (), [], False):
-            raise InputError(f"--{option} is {value}, but the recipe sets that itself. Give one of the two.")
-    return read_recipe(source, progress, name)
-
-
-def _inputs(dense: nn.Module, example: Any, choice: Choice) -> Example:
-    inputs = Example.of(example).on_cpu()
-    require_runs(dense, inputs)
-    if choice.batch is not None:
-        inputs = inputs.rebatched(choice.batch)
-        require_runs(dense, inputs)
-    return inputs
-
-
-@contextlib.contextmanager
-def _own_torch_state() -> Iterator[None]:
-    """Enable gradients and use the CPU, whatever the user's torch mode; restore the random state afterwards."""
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
-        yield
 
 
 def _dtype(model: nn.Module) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
 from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
-from ..core.target import TARGETS, Judge, Offer, Target, find_target
+from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
 
@@ -21,13 +20,38 @@ WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options that are the same for each target; raises InputError for a wrong one.
+
+    `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing.
+    """
+
+    importance: Importance = "magnitude"
+    allocation: Allocation = "uniform"
+    permute: bool = False
+    keep_all: bool = False
+    threads: int = 1
+    batch: int | None = None
+    timeout_s: float = 1800
+
+    def __post_init__(self) -> None:
+        for name, known in (("importance", Importance), ("allocation", Allocation)):
+            if getattr(self, name) not in get_args(known):
+                raise InputError(f"There is no {name} {getattr(self, name)!r}. It is {_either(get_args(known))}.")
+        _check_whole_number("threads", self.threads)
+        if self.batch is not None:
+            _check_whole_number("batch", self.batch)
+        if isinstance(self.timeout_s, bool) or not isinstance(self.timeout_s, (int, float)) or not self.timeout_s > 0:
+            raise InputError(f"--timeout is {self.timeout_s!r}; it is a number of seconds above 0.")
+
+
 @dataclass(frozen=True)
-class Choice:
+class Choice(Options):
     """The checked options. `dtype` is the data type of the dense and the pruned model, None for the model's own.
 
-    `dense` names the layers to leave unpruned, `permute` reorders input channels so that a pattern loses less, and
-    `keep_all` keeps layers pruned that gain nothing. `way` is the most the judge can do here: run, only compile, or
-    nothing (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice.
+    `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
+    (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice.
     """
 
     target: Target
@@ -35,14 +59,7 @@ class Choice:
     dtype: str | None
     pattern: Pattern
     sparsity: float
-    importance: Importance
-    allocation: Allocation
     dense: tuple[str, ...]
-    permute: bool
-    keep_all: bool
-    threads: int
-    batch: int | None
-    timeout_s: float
     way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...]
@@ -63,18 +80,12 @@ def choose(
     *,
     pattern: str | None = None,
     sparsity: float | None = None,
-    importance: str = "magnitude",
-    allocation: str = "uniform",
     dense: Sequence[str] = (),
-    permute: bool = False,
     toolchain: str | None = None,
     dtype: str | None = None,
-    keep_all: bool = False,
-    threads: int = 1,
-    batch: int | None = None,
-    timeout_s: float = 1800,
+    **others: Any,
 ) -> Choice:
-    """Check the options and choose a toolchain; raises InputError for options that are wrong or do not fit together."""
+    """Check the options, the `others` of which are those of `Options`, and choose a toolchain; raises InputError."""
     for name, value in (("target", target), ("pattern", pattern), ("toolchain", toolchain), ("dtype", dtype)):
         if value is not None and not isinstance(value, str):
             raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
@@ -83,42 +94,21 @@ def choose(
         raise InputError(
             f"--target {target} names the toolchain {named}, but --toolchain is {toolchain}. Give one of them."
         )
-    for name, value, known in (("importance", importance, Importance), ("allocation", allocation, Allocation)):
-        if value not in get_args(known):
-            raise InputError(f"There is no {name} {value!r}. It is {_either(get_args(known))}.")
-    _check_whole_number("threads", threads)
-    if batch is not None:
-        _check_whole_number("batch", batch)
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
-        raise InputError(f"--timeout is {timeout_s!r}; it is a number of seconds above 0.")
+    options = Options(**others)
     given = None if pattern is None else parse_pattern(pattern)
-    if sparsity is not None:
-        _check_sparsity(sparsity, given)
+    _check_sparsity(sparsity, given)
 
     judge, way, obstacle, status, remarks = _judge(row, toolchain or named)
-    if status.cores is not None:
-        _check_whole_number("threads", threads, most=status.cores)
+    _check_whole_number("threads", options.threads, most=status.cores)
     offer = next((each for each in judge.offers if each.pattern == given), judge.offers[0])
     chosen = given or offer.pattern
-    _check_method(chosen, importance, allocation, permute=permute)
-    return Choice(
-        row,
-        judge,
-        _dtype(dtype, judge),
-        chosen,
-        _sparsity(sparsity, chosen, offer),
-        cast("Importance", importance),
-        cast("Allocation", allocation),
-        _names_of(dense),
-        permute,
-        keep_all,
-        threads,
-        batch,
-        timeout_s,
-        way,
-        obstacle,
-        remarks,
-    )
+    _check_method(chosen, options)
+    _check_sparsity(sparsity, chosen)
+    names = (dense,) if isinstance(dense, str) else tuple(dense)
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
+    share = chosen.sparsity if isinstance(chosen, NM) else sparsity or offer.sparsity
+    return Choice(row, judge, _dtype(dtype, judge), chosen, share, names, way, obstacle, remarks, **vars(options))
 
 
 def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
@@ -129,8 +119,9 @@ def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
         raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
-def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute: bool) -> None:
+def _check_method(pattern: Pattern, options: Options) -> None:
     """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
+    importance, allocation = options.importance, options.allocation
     fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
     if importance not in fitting:
         raise InputError(
@@ -147,29 +138,19 @@ def _check_method(pattern: Pattern, importance: str, allocation: str, *, permute
             "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
             "together. Use --allocation sensitivity, or --importance activation."
         )
-    if permute and not isinstance(pattern, (NM, Block)):
+    if options.permute and not isinstance(pattern, (NM, Block)):
         raise InputError(
             f"--permute reorders input channels for n:m groups or blocks, and {pattern} has neither. Remove --permute."
         )
-
-
-def _names_of(dense: Sequence[str]) -> tuple[str, ...]:
-    names = (dense,) if isinstance(dense, str) else tuple(dense)
-    if not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
-    return names
 
 
 def _either(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
+def _check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
+    if sparsity is None:
+        return
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
         raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
@@ -177,13 +158,6 @@ def _check_sparsity(sparsity: float, pattern: Pattern | None) -> None:
             f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
             "Remove --sparsity, or choose another n:m."
         )
-
-
-def _sparsity(asked: float | None, pattern: Pattern, offer: Offer) -> float:
-    if isinstance(pattern, NM):
-        _check_sparsity(pattern.sparsity if asked is None else asked, pattern)
-        return pattern.sparsity
-    return offer.sparsity if asked is None else asked
 
 
 def _dtype(asked: str | None, judge: Judge) -> str | None:
@@ -237,32 +211,23 @@ def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, 
     """Return the most a judge can do for a target on this machine, and why it cannot run models there."""
     if not status.available:
         return None, Evidence("unavailable", reason=status.reason, cure=status.cure)
-    manifest = manifest_of(judge.toolchain)
-    obstacle = _obstacle_to_running(row, judge, status, runs=manifest.runs)
-    if obstacle is None:
-        return "run", None
-    return "compile" if manifest.cross_compiles else None, obstacle
-
-
-def _obstacle_to_running(row: Target, judge: Judge, status: Status, *, runs: bool) -> Evidence | None:
+    manifest, device = manifest_of(judge.toolchain), status.devices.get(judge.device)
     elsewhere = f"run the same line on a machine with {row.chip}"
-    if not runs:
+    if not manifest.runs:
         reason = f"{judge.toolchain} compiles for {row.chip}, but runs nothing"
-        return Evidence("unavailable", reason=reason, cure="time the compiled files on the device itself")
-    device = status.devices.get(judge.device)
-    if device is None:
+        cure = "time the compiled files on the device itself"
+    elif device is None:
         there = ", ".join(status.devices) or "none"
         reason = status.absent.get(judge.device) or f"no device {judge.device} was found here (found: {there})"
-        return Evidence("unavailable", reason=reason, cure=judge.cure or f"{elsewhere} and its driver")
-    if fits(row, device):
-        return None
-    fitting = [other.name for other in TARGETS if other.identities and fits(other, device)]
-    return Evidence(
-        "unavailable",
-        reason=f"the device here is {device.label} ({device.identities[-1]}), but {row.chip} is "
-        f"{' or '.join(row.identities) or row.kind}: times on one say nothing about the other",
-        cure=f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere,
-    )
+        cure = judge.cure or f"{elsewhere} and its driver"
+    elif fits(row, device):
+        return "run", None
+    else:
+        fitting = [other.name for other in TARGETS if other.identities and fits(other, device)]
+        reason = f"the device here is {device.label} ({device.identities[-1]}), but {row.chip} is "
+        reason += f"{' or '.join(row.identities) or row.kind}: times on one say nothing about the other"
+        cure = f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere
+    return "compile" if manifest.cross_compiles else None, Evidence("unavailable", reason=reason, cure=cure)
 
 
 def fits(row: Target, device: Device) -> bool:

@@ -24,10 +24,6 @@ class Scorer:
     like: nn.Module
     optional: bool = False
 
-    @property
-    def name(self) -> str:
-        return str(getattr(self.score, "__name__", self.score))
-
     def maybe(self, own: nn.Module) -> float | None:
         """Return the score of a copy of `own`; raises InputError unless it is a finite number."""
         try:
@@ -52,8 +48,8 @@ class Scorer:
 
     def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
         """Return the scores of the dense and the pruned model; None if either is missing."""
-        after = self.maybe(pruned)
-        return None if dense is None or after is None else Scores(self.name, dense, after)
+        after, name = self.maybe(pruned), str(getattr(self.score, "__name__", self.score))
+        return None if dense is None or after is None else Scores(name, dense, after)
 
 
 def device_of(model: nn.Module) -> torch.device:

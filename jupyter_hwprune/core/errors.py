@@ -22,28 +22,22 @@ class HwpruneError(Exception):
         return textwrap.wrap(f"{type(self).__name__}: {self}", width=100)
 
 
-class InputError(HwpruneError):
-    pass
+class InputError(HwpruneError): ...
 
 
-class PruneError(HwpruneError):
-    pass
+class PruneError(HwpruneError): ...
 
 
-class ExportError(HwpruneError):
-    pass
+class ExportError(HwpruneError): ...
 
 
-class ToolchainError(HwpruneError):
-    pass
+class ToolchainError(HwpruneError): ...
 
 
-class MismatchError(ToolchainError):
-    pass
+class MismatchError(ToolchainError): ...
 
 
-class ReportError(HwpruneError):
-    pass
+class ReportError(HwpruneError): ...
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,28 +49,21 @@ class Example:
         if batch == own:
             return self
 
-        def resize(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor) or leaf.ndim == 0 or leaf.shape[0] != own:
-                return leaf
-            rows = torch.arange(batch, device=leaf.device) % own
-            return leaf.index_select(0, rows)
+        def resize(t: Tensor) -> Tensor:
+            fits = t.ndim > 0 and t.shape[0] == own
+            return t.index_select(0, torch.arange(batch, device=t.device) % own) if fits else t
 
-        args, kwargs = pytree.tree_map(resize, (self.args, self.kwargs))
-        return Example(args, kwargs)
+        return self._with_tensors(resize)
 
     def on_cpu(self) -> Example:
-        args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.detach().cpu(), (self.args, self.kwargs))
-        return Example(args, kwargs)
+        return self._with_tensors(lambda t: t.detach().cpu())
 
     def as_float32(self) -> Example:
         return self.in_dtype(torch.float32)
 
     def in_dtype(self, dtype: torch.dtype) -> Example:
         """Return the example with its floating-point tensors in that dtype."""
-        args, kwargs = pytree.tree_map_only(
-            Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t, (self.args, self.kwargs)
-        )
-        return Example(args, kwargs)
+        return self._with_tensors(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
     def lengthened(self, length: int) -> Example | None:
         """Return the example with sequences of one token extended to `length`; None if it has no such sequence."""
@@ -84,8 +77,10 @@ class Example:
             steps = torch.arange(length).reshape(1, length, *[1] * (t.ndim - 2))
             return t + steps.to(t.dtype) if t.is_floating_point() else (t + steps) % max(2, int(t.max()) + 1)
 
-        args, kwargs = pytree.tree_map_only(Tensor, lengthen, (self.args, self.kwargs))
-        return Example(args, kwargs)
+        return self._with_tensors(lengthen)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Example:
+        return Example(*pytree.tree_map_only(Tensor, change, (self.args, self.kwargs)))
 
     def through(self, model: nn.Module) -> Any:
         return model(*self.args, **self.kwargs)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from .pattern import NOTATIONS
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
@@ -90,7 +92,7 @@ _ROWS = (
     ),
     Option(
         "pattern",
-        "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured",
+        NOTATIONS,
         choices=("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured"),
         open=True,
         label="Pattern",
@@ -185,8 +187,7 @@ DEFAULTS = {name: str(OPTIONS[name].default or "") if name in OPTIONS else "" fo
 
 def parameters(form: str) -> dict[str, str]:
     """Return the parameters of the function behind a form, each with the name of its option."""
-    taken = [row for row in _ROWS if form in row.forms and row.parameter != ""]
-    return {row.parameter or row.name: row.name for row in taken}
+    return {row.parameter or row.name: row.name for row in _ROWS if form in row.forms and row.parameter != ""}
 
 
 def keywords(parsed: Namespace, form: str) -> dict[str, Any]:
@@ -222,12 +223,8 @@ def _said(option: Option, value: Any) -> list[str]:
         return [option.flag] if value else []
     given = [_text(each) for each in (value or () if option.default == () else [value])]
     said = [text for text in given if text not in ("", str(option.default or ""))]
-    return [word for text in said for word in _with_value(option, text)]
-
-
-def _with_value(option: Option, text: str) -> list[str]:
-    """Write --option=value where the value begins with a dash: argparse would take it for an option."""
-    return [f"{option.flag}={shlex.quote(text)}"] if text.startswith("-") else [option.flag, shlex.quote(text)]
+    # in one word where the value begins with a dash: argparse would take it for an option
+    return [f"{option.flag}{'=' if text.startswith('-') else ' '}{shlex.quote(text)}" for text in said]
 
 
 def _text(value: Any) -> str:

@@ -69,10 +69,8 @@ def parse_pattern(text: str) -> Pattern:
     """Parse the notation of the table above; raises InputError with the notations that exist."""
     if text == "unstructured":
         return Unstructured()
-    if text == "channel":
-        return Channel()
-    if match := re.fullmatch(r"channel/([1-9]\d*)", text):
-        return Channel(int(match[1]))
+    if match := re.fullmatch(r"channel(?:/([1-9]\d*))?", text):
+        return Channel(int(match[1] or 1))
     if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text):
         return Block(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):

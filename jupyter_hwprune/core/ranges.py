@@ -41,8 +41,6 @@ def layer_ranges(model: nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as hooks:
         for name, module in model.named_modules():
             if name and not list(module.children()):
-                before = module.register_forward_pre_hook(lambda own, _, name=name: enter(name, own))
-                after = module.register_forward_hook(lambda own, *_: leave(own), always_call=True)
-                hooks.callback(before.remove)
-                hooks.callback(after.remove)
+                hooks.callback(module.register_forward_pre_hook(lambda own, _, name=name: enter(name, own)).remove)
+                hooks.callback(module.register_forward_hook(lambda own, *_: leave(own), always_call=True).remove)
         yield

@@ -10,21 +10,11 @@ from __future__ import annotations
 import importlib
 import platform
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .errors import InputError
 from .pattern import NM, Block, Channel, Pattern, Unstructured
-from .rules import (
-    Rule,
-    SparseKernels,
-    at_least_inputs,
-    at_least_rows,
-    blocks_of,
-    both_multiples,
-    channels_in,
-    no_rule,
-    only,
-    ungrouped,
-)
+from .rules import Rule, SparseKernels, at_least_inputs, at_least_rows, blocks_of, both_multiples, channels_in, only
 
 X86, ARM = "x86_64", "aarch64"
 
@@ -68,81 +58,84 @@ class Target:
 
     name: str
     chip: str
-    maker: str
     kind: str
-    identities: tuple[str, ...]
     judges: tuple[Judge, ...]
     rules: tuple[Rule, ...]
     primary_constraint: str
     validation_metric: str
-    typical_speedup: str | None
     common_mistake: str
     vendor_says: str
     vendor_page: str
+    maker: str = "any maker"
+    identities: tuple[str, ...] = ()
+    typical_speedup: str | None = None
     finding: str | None = None
     alike: tuple[str, ...] = ()
 
 
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
-BLOCK_MISTAKE = "ignoring block alignment: blocks that do not line up with the matrix unit"
-CLIFF_MISTAKE = "over-pruning to an accuracy cliff"
-MATRIX_UNIT = "matrix-unit utilisation"
-BOARD_UTILISATION = "TPU board utilisation %"
-POWER = "power and memory footprint"
-ENERGY = "millijoules per inference, with the average milliwatts"
+UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
-TPU_RULES = (
-    no_rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
-    no_rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
+_cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
+_edge = partial(
+    Target,
+    primary_constraint="power and memory footprint",
+    validation_metric="millijoules per inference, with the average milliwatts",
+    typical_speedup="2-5x",
+    common_mistake="over-pruning to an accuracy cliff",
 )
-TPU_PAGE = "https://cloud.google.com/tpu/docs/performance-guide"
+
+
 TPU_SAYS = "Arrays are tiled in 128 x 8; XLA pads what does not fill a tile, which wastes the core and its memory."
-TPU_FINDING = "The usual 16x16 blocks buy nothing here: at 90 % almost every {0}x{0} tile still holds a block."
+TPU_PAGE = "https://cloud.google.com/tpu/docs/performance-guide"
 
 
 def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_PAGE) -> Target:
+    """Return the row of a TPU with matrix units of side `unit`."""
+    device = name.removeprefix("tpu-")
     return Target(
         name,
         chip,
         maker="Google",
         kind="tpu",
-        identities=(name.removeprefix("tpu-"),),
-        judges=(Judge("xla", name.removeprefix("tpu-"), (Offer(Block(unit, unit), 0.75),)),),
-        rules=(blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"), *TPU_RULES),
-        primary_constraint=MATRIX_UNIT,
-        validation_metric=BOARD_UTILISATION,
+        identities=(device,),
+        judges=(Judge("xla", device, (Offer(Block(unit, unit), 0.75),)),),
+        rules=(
+            blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"),
+            Rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
+            Rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
+        ),
+        primary_constraint="matrix-unit utilisation",
+        validation_metric="TPU board utilisation %",
         typical_speedup="1.3-1.8x",
-        common_mistake=BLOCK_MISTAKE,
+        common_mistake="ignoring block alignment: blocks that do not line up with the matrix unit",
         vendor_says=says,
         vendor_page=page,
-        finding=TPU_FINDING.format(unit),
+        finding="The usual 16x16 blocks buy nothing here: at 90 % almost every "
+        f"{unit}x{unit} tile still holds a block.",
     )
 
 
-TENSORRT_RULE = at_least_inputs(256, "TensorRT: convolutions below 256 channels seldom gain", "convolution")
+TENSORRT_RULE = at_least_inputs(256, "TensorRT: convolutions below 256 channels seldom gain")
 FEW_ROWS = at_least_rows(64, "sparse Tensor Cores seldom pay below 64 rows; a larger --batch gives them work")
-BITS_16 = dict.fromkeys(("float16", "bfloat16"), 16)
-BITS_8 = dict.fromkeys(("int8", "float8"), 32)
+OF_16, OF_8 = 16, 32  # the multiple that both dimensions of a weight have to be, by its bits
+MULTIPLES = {"float16": OF_16, "bfloat16": OF_16, "int8": OF_8, "float8": OF_8}
 CUSPARSELT = SparseKernels(
     # https://docs.nvidia.com/cuda/cusparselt/functions.html (cusparseLtStructuredDescriptorInit), which torch checks in
     # torch.sparse.SparseSemiStructuredTensorCUSPARSELT
     NM(2, 4),
-    rules=(
-        only(("Linear",), "linear layers", "cuSPARSELt multiplies matrices and has no {}"),
-        both_multiples("both weight dimensions in multiples", "cuSPARSELt", BITS_16 | BITS_8),
-    ),
+    rules=(only(("Linear",), "cuSPARSELt multiplies matrices and has no {}"), both_multiples("cuSPARSELt", MULTIPLES)),
     pays=(FEW_ROWS,),
 )
 TENSORRT = SparseKernels(
     # 2:4 along the input channels, no more is documented: "Sparsity" in TensorRT's developer guide
     NM(2, 4),
     rules=(
-        only(("Linear", "Conv1d", "Conv2d"), "linear layers and convolutions", "TensorRT runs no {} sparsely"),
-        ungrouped("ungrouped convolutions", "TensorRT runs no grouped convolution sparsely"),
+        only(("Linear", "Conv1d", "Conv2d"), "TensorRT runs no {} sparsely"),
+        lambda layer: None if layer.groups == 1 else "TensorRT runs no grouped convolution sparsely",
     ),
     pays=(FEW_ROWS,),
 )
-CUSPARSELT_SAYS = "cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores."
 
 
 def _gpu(
@@ -151,7 +144,7 @@ def _gpu(
     capabilities: tuple[str, ...],
     eight_bits: tuple[str, ...],
     rule: Rule,
-    says: str = CUSPARSELT_SAYS,
+    says: str = "cuSPARSELt multiplies with one operand 50 % structured-sparse on sparse Tensor Cores.",
     page: str = "https://docs.nvidia.com/cuda/cusparselt",
 ) -> Target:
     """Return the row of a GPU with sparse Tensor Cores; `eight_bits` are the 8-bit types with sparse products."""
@@ -162,14 +155,12 @@ def _gpu(
         kind="cuda",
         identities=tuple(f"compute capability {each}" for each in capabilities),
         judges=(
-            Judge(
-                "cusparselt", "cuda", (TWO_OF_FOUR,), dtypes=("bfloat16", "float16", *eight_bits), kernels=CUSPARSELT
-            ),
-            Judge("tensorrt", "cuda", (TWO_OF_FOUR, CHANNELS_OF_8), dtypes=("float16", "bfloat16"), kernels=TENSORRT),
+            Judge("cusparselt", "cuda", (TWO_OF_FOUR,), ("bfloat16", "float16", *eight_bits), CUSPARSELT),
+            Judge("tensorrt", "cuda", (TWO_OF_FOUR, CHANNELS_OF_8), ("float16", "bfloat16"), TENSORRT),
         ),
         rules=(
-            no_rule("2:4 along the input channels"),
-            no_rule(f"fp16 and bf16: both weight dimensions multiples of 16; {' and '.join(eight_bits)}: of 32"),
+            Rule(f"{CUSPARSELT.pattern} along the input channels"),
+            Rule(f"fp16 and bf16: both weight dimensions multiples of {OF_16}; {' and '.join(eight_bits)}: of {OF_8}"),
             rule,
             FEW_ROWS,
         ),
@@ -190,34 +181,24 @@ TARGETS: tuple[Target, ...] = (
         "NVIDIA Hopper GPU (H100, H200)",
         ("9.0",),
         ("int8", "float8"),
-        no_rule("few tokens, or K or N below about 2048, are often slower than dense"),
+        Rule("few tokens, or K or N below about 2048, are often slower than dense"),
         "The one sparsity setting is 2:4 for half, bfloat16, int8 and fp8, but 1:2 for float.",
         "https://docs.nvidia.com/cuda/cusparselt/types.html",
     ),
-    Target(
+    _edge(
         "jetson",
         "NVIDIA Jetson Orin (Ampere GPU, two DLA cores)",
         maker="NVIDIA",
         kind="cuda",
         identities=("compute capability 8.7",),
         judges=(
-            Judge(
-                "tensorrt",
-                "cuda",
-                (CHANNELS_OF_8, TWO_OF_FOUR),
-                dtypes=("float16", "bfloat16", "float32"),
-                kernels=TENSORRT,
-            ),
+            Judge("tensorrt", "cuda", (CHANNELS_OF_8, TWO_OF_FOUR), ("float16", "bfloat16", "float32"), TENSORRT),
             Judge("tvm", "cuda", (CHANNELS_OF_8,)),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
-            no_rule("DLA: fp16 or int8, fixed shapes; what it cannot do falls back to the GPU"),
+            Rule("DLA: fp16 or int8, fixed shapes; what it cannot do falls back to the GPU"),
         ),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake=CLIFF_MISTAKE,
         vendor_says="GPU and DLA both run 2:4 weights; 1.24-1.47x was seen on DLA, more in the low-power modes.",
         vendor_page="https://github.com/NVIDIA/Deep-Learning-Accelerator-SW",
     ),
@@ -238,31 +219,25 @@ TARGETS: tuple[Target, ...] = (
         "Two TensorCores a chip, which a program sees as two devices, with 7380 GB/s of memory bandwidth a chip.",
         "https://cloud.google.com/tpu/docs/tpu7x",
     ),
-    Target(
+    _cpu(
         "intel-cpu",
         "Intel x86-64 CPU",
         maker="Intel",
-        kind="cpu",
         identities=(f"{X86} Intel",),
         alike=(X86,),
         judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,))),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
-            no_rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
+            Rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
         ),
-        primary_constraint="memory bandwidth",
         validation_metric="process-CPU milliseconds per inference, with the kernels' names",
-        typical_speedup=None,
-        common_mistake=UNSTRUCTURED_MISTAKE,
         vendor_says="Sparse weights are unpacked on the fly for int8 with AMX only, and off by default.",
         vendor_page="https://docs.openvino.ai/2024/openvino-workflow/running-inference/"
         "inference-devices-and-modes/cpu-device.html",
     ),
-    Target(
+    _cpu(
         "x86-cpu",
         "x86-64 CPU of any maker",
-        maker="any maker",
-        kind="cpu",
         identities=(X86,),
         judges=(
             Judge("deepsparse", "CPU", (Offer(Unstructured(), 0.9),), against=("onnxruntime", "openvino")),
@@ -271,101 +246,75 @@ TARGETS: tuple[Target, ...] = (
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
-            no_rule("unstructured zeros only with DeepSparse: from 80 % in transformers, 90 % in convolutions"),
-            no_rule(
+            Rule("unstructured zeros only with DeepSparse: from 80 % in transformers, 90 % in convolutions"),
+            Rule(
                 "depthwise convolutions stay dense with DeepSparse: in a MobileNet at batch 1 remove channels instead"
             ),
         ),
-        primary_constraint="memory bandwidth",
         validation_metric="process-CPU milliseconds per inference",
-        typical_speedup=None,
-        common_mistake=UNSTRUCTURED_MISTAKE,
         vendor_says="ONNX Runtime's graph optimisations fuse, fold and block the layout; none skips zero weights.",
         vendor_page="https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html",
     ),
-    Target(
+    _edge(
         "arm-cpu",
         "Arm 64-bit CPU (NEON)",
-        maker="any maker",
         kind="cpu",
         identities=(ARM,),
         judges=tuple(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
         rules=(
             channels_in(8),
-            no_rule("XNNPACK's sparse path: 1x1 convolutions two thirds zero, in one narrow form of network"),
+            Rule("XNNPACK's sparse path: 1x1 convolutions two thirds zero, in one narrow form of network"),
         ),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake=CLIFF_MISTAKE,
         vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
         vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
     ),
-    Target(
+    _edge(
         "movidius",
         "Intel Movidius Myriad X VPU (discontinued)",
         maker="Intel",
         kind="vpu",
-        identities=(),
         judges=(Judge("openvino", "MYRIAD", (CHANNELS_OF_8,), cure="prune for its successor: --target intel-npu"),),
-        rules=(channels_in(8), no_rule("fp16; 3x3 convolutions with 2x2 pooling fuse")),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake=CLIFF_MISTAKE,
+        rules=(channels_in(8), Rule("fp16; 3x3 convolutions with 2x2 pooling fuse")),
         vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
         vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
         finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in its own environment would.",
     ),
-    Target(
+    _edge(
         "intel-npu",
         "Intel NPU (Core Ultra)",
         maker="Intel",
         kind="npu",
-        identities=(),
         judges=(Judge("openvino", "NPU", (CHANNELS_OF_8,)),),
-        rules=(channels_in(8), no_rule("fixed shapes; fp16, or int8 through quantised models")),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake=CLIFF_MISTAKE,
+        rules=(channels_in(8), Rule("fixed shapes; fp16, or int8 through quantised models")),
         vendor_says="The NPU computes in fp16 or int8, with a compiler from the driver or, as a preview, the package.",
         vendor_page="https://docs.openvino.ai/2026/openvino-workflow/running-inference/"
         "inference-devices-and-modes/npu-device.html",
     ),
-    Target(
+    _edge(
         "edge-tpu",
         "Google Coral Edge TPU",
         maker="Google",
         kind="edge tpu",
-        identities=(),
         judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,)),),
         rules=(
-            no_rule("full int8; sizes and parameters constant; at most three inner dimensions"),
-            no_rule("all after the first unsupported operation runs on the CPU"),
+            Rule("full int8; sizes and parameters constant; at most three inner dimensions"),
+            Rule("all after the first unsupported operation runs on the CPU"),
         ),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake="kernel sizes or layers that the chip does not support",
+        common_mistake=UNSUPPORTED_MISTAKE,
         vendor_says="Only fully 8-bit-quantised LiteRT models of a fixed set of operations are mapped to the chip.",
         vendor_page="https://coral.ai/docs/edgetpu/models-intro",
     ),
-    Target(
+    _edge(
         "qualcomm-npu",
         "Qualcomm Hexagon NPU (HTP)",
         maker="Qualcomm",
         kind="npu",
-        identities=(),
         judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),)),),
         rules=(
             channels_in(32, "channels in multiples of 32: what lies between is padded"),
-            no_rule("layers of 4-16 channels are slow"),
+            Rule("layers of 4-16 channels are slow"),
         ),
-        primary_constraint=POWER,
-        validation_metric=ENERGY,
-        typical_speedup="2-5x",
-        common_mistake="kernel sizes or layers that the chip does not support",
+        common_mistake=UNSUPPORTED_MISTAKE,
         vendor_says="The matrix engine multiplies dense tensors whose channels are rounded up to a multiple of 32.",
         vendor_page="https://docs.qualcomm.com/doc/80-63442-10/topic/htp_guidelines_low_depth_activations.html",
     ),
@@ -386,11 +335,10 @@ def find_target(text: str) -> tuple[Target, str | None]:
     name = ALIASES.get(name, name)
     if "." in name:
         return _outside(name), toolchain or None
-    for target in TARGETS:
-        if target.name == name:
-            return target, toolchain or None
-    known = ", ".join([target.name for target in TARGETS] + sorted(ALIASES))
-    raise InputError(f"There is no target {text!r}. The targets are: {known}.")
+    rows = {target.name: target for target in TARGETS}
+    if name in rows:
+        return rows[name], toolchain or None
+    raise InputError(f"There is no target {text!r}. The targets are: {', '.join([*rows, *sorted(ALIASES)])}.")
 
 
 def _outside(name: str) -> Target:

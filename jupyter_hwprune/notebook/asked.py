@@ -67,19 +67,14 @@ def form_of(options: Namespace, *, cell: bool) -> str:
                 f"%hwprune takes one model, and here are {len(options.words)}: {' '.join(options.words)}. Put an "
                 "expression with spaces in quotes"
             )
-    elif form == ZOO:
-        _check_zoo(["a model"] * bool(options.words) + refused[::-1])
-    else:
+    elif form != ZOO:
         _check_subcommand(form, len(options.words) - 1, refused)
-    return form
-
-
-def _check_zoo(refused: list[str]) -> None:
-    if refused:
+    elif options.words or refused:
+        surplus = ", ".join(["a model"] * bool(options.words) + refused[::-1])
         raise UsageError(
-            f"--zoo measures a model that is pruned already: remove {', '.join(refused)}. It takes "
-            f"{', '.join(_taken_by(ZOO))}"
+            f"--zoo measures a model that is pruned already: remove {surplus}. It takes {', '.join(_taken_by(ZOO))}"
         )
+    return form
 
 
 def _check_subcommand(form: str, words: int, refused: list[str]) -> None:

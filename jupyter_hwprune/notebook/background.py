@@ -13,8 +13,6 @@ from .turns import Cancelled, Turns
 
 PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that
 
-Outcome = Literal["done", "failed", "cancelled"]
-
 
 class Background:
     """`work` takes turns with the cells, see `turns`; it ends with a `value` or an `error`.
@@ -54,7 +52,7 @@ class Background:
         """Whether it waits for a cell to end."""
         return self._turns.waits
 
-    def outcome(self, timeout_s: float) -> Outcome | None:
+    def outcome(self, timeout_s: float) -> Literal["done", "failed", "cancelled"] | None:
         """Wait that long for the work to end; return how it ended, or None if it still runs.
 
         Cancelled work counts as ended once its worker has ended and its turn is over: its thread may have to wait for a
@@ -64,7 +62,11 @@ class Background:
         if self._cancelled_at is not None:
             if not self._thread.is_alive() or self.waits:
                 return "cancelled"
-            if self._turns.has_turn and time.monotonic() > self._cancelled_at + PATIENCE_S and not self._interrupted:
+            if (
+                self._turns.turn is not None
+                and time.monotonic() > self._cancelled_at + PATIENCE_S
+                and not self._interrupted
+            ):
                 self._interrupt()
             return None
         if self._thread.is_alive():

@@ -42,32 +42,23 @@ def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
 
     judges = [(target.name, judge) for target in TARGETS for judge in target.judges]
     names = [*(target.name for target in TARGETS), *ALIASES]
-    match kind:
-        case "target":
-            return names
-        case "target:toolchain":
-            return names + [f"{name}:{judge.toolchain}" for name, judge in judges]
-        case "toolchain":
-            return sorted({judge.toolchain for _, judge in judges})
-        case "environment":
-            return environments.names()
-        case "dtype":
-            return sorted({dtype for _, judge in judges for dtype in judge.dtypes})
-        case "tensor":
-            return list(tensors(own))
-        case "score":
-            return [name for name, value in own.items() if callable(value) and not name.startswith("_")]
-        case "recipe":
-            return [name for name, value in own.items() if isinstance(value, str) and "\n" in value]
-        case "folder":
-            return _folders(typed)
+    found: dict[Kind, list[str]] = {
+        "target": names,
+        "target:toolchain": names + [f"{name}:{judge.toolchain}" for name, judge in judges],
+        "toolchain": sorted({judge.toolchain for _, judge in judges}),
+        "environment": environments.names(),
+        "dtype": sorted({dtype for _, judge in judges for dtype in judge.dtypes}),
+        "tensor": list(tensors(own)),
+        "score": [name for name, value in own.items() if callable(value) and not name.startswith("_")],
+        "recipe": [name for name, value in own.items() if isinstance(value, str) and "\n" in value],
+    }
+    return _folders(typed) if kind == "folder" else found[kind]
 
 
 def _folders(typed: str) -> list[str]:
     """Return the folders and the analysis files whose paths begin with what was typed."""
-    before, _, begun = typed.rpartition("/")
-    there = sorted(Path(f"{before}/" if "/" in typed else ".").expanduser().glob(f"{glob.escape(begun)}*"))
-    prefix = f"{before}/" if "/" in typed else ""
-    return [f"{prefix}{path.name}/" for path in there if path.is_dir()] + [
-        f"{prefix}{path.name}" for path in there if path.suffix in {".yaml", ".yml"}
-    ]
+    before, slash, begun = typed.rpartition("/")
+    there = sorted(Path(f"{before}{slash}" or ".").expanduser().glob(f"{glob.escape(begun)}*"))
+    names = [f"{path.name}/" for path in there if path.is_dir()]
+    names += [path.name for path in there if path.suffix in {".yaml", ".yml"}]
+    return [f"{before}{slash}{name}" for name in names]

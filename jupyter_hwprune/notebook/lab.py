@@ -174,8 +174,7 @@ def choices() -> Choices:
 
 
 def _offered(judge: Any) -> JudgeOffered:
-    first = judge.offers[0]
-    return JudgeOffered(judge.toolchain, str(first.pattern), first.sparsity)
+    return JudgeOffered(judge.toolchain, str(judge.offers[0].pattern), judge.offers[0].sparsity)
 
 
 def machine() -> Machine:
@@ -187,9 +186,7 @@ def machine() -> Machine:
     here = held_against({status.name: status for status in found.toolchains})
     targets = tuple(
         TargetState(
-            row.target.name,
-            row.usable,
-            tuple(Obstacle(name, o.reason, o.cure) for name, o in row.obstacles.items()),
+            row.target.name, row.usable, tuple(Obstacle(name, o.reason, o.cure) for name, o in row.obstacles.items())
         )
         for row in here.rows
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -14,7 +14,7 @@ from . import completion, lab
 from .asked import arguments, form_of, parse, takes_options
 from .cell import Cell
 from .namespace import find_input, find_model
-from .progress import ProgressLine, without_traceback
+from .progress import ProgressLine
 
 
 @magics_class
@@ -40,30 +40,16 @@ class HwpruneMagics(Magics):
         if options is None:
             return None
         form = form_of(options, cell=cell is not None)
-        found = self._run(options, cell) if form == RUN else self._forms[form](options)
+        own: dict[str, Any] = {"setup": self._setup, "simulate": self._simulate, "merge": self._merge, ZOO: self._zoo}
+        found = self._run(options, cell) if form == RUN else own.get(form, partial(_call, form))(options)
         if options.variable:
             self.shell.user_ns[options.variable] = found
         return None if line.rstrip().endswith(";") else found
 
-    @property
-    def _forms(self) -> dict[str, Callable[[Namespace], Any]]:
-        """Return the function of each form, except the one that prunes."""
-        return {
-            "targets": _targets,
-            "doctor": _doctor,
-            "setup": self._setup,
-            "simulate": self._simulate,
-            "merge": self._merge,
-            "panel": _panel,
-            ZOO: self._zoo,
-        }
-
     def _setup(self, options: Namespace) -> Any:
-        from ..survey.provision import setup
-
         names = options.words[1:]
-        with ProgressLine(self.shell) as progress, without_traceback():
-            found = setup(*names, **keywords(options, "setup"), progress=progress)
+        with ProgressLine(self.shell) as progress:
+            found = _call("setup", options, progress=progress)
             if names:
                 progress.done(f"{names[0]} is {'removed' if options.remove else 'ready'}")
         return found
@@ -73,7 +59,7 @@ class HwpruneMagics(Magics):
 
         name, model = find_model(self.shell.user_ns, options.words[1] if options.words[1:] else None)
         _, example = find_input(self.shell.user_ns, options.input)
-        with ProgressLine(self.shell) as progress, without_traceback():
+        with ProgressLine(self.shell) as progress:
             asked = keywords(options, "simulate") | {"example": example}
             found = simulate(model, **asked, name=name, progress=progress)
             progress.done(f"{name} simulated for {found.target}")
@@ -93,7 +79,7 @@ class HwpruneMagics(Magics):
         from ..modelzoo import zoo
         from ..render import summary
 
-        with ProgressLine(self.shell) as progress, without_traceback():
+        with ProgressLine(self.shell) as progress:
             shown = zoo(**keywords(options, ZOO), progress=progress)
             progress.done(summary(shown.report))
         return shown
@@ -110,7 +96,7 @@ class HwpruneMagics(Magics):
             asked["score"] = cell.as_score() if asked["score"] is None else asked["score"]
         names = contextlib.nullcontext() if cell is None else cell.all_or_nothing()
         try:
-            with ProgressLine(self.shell) as progress, without_traceback(), names:
+            with ProgressLine(self.shell) as progress, names:
                 run = hwprune(**asked, progress=progress)
                 progress.done(summary(run.report))
         except Exception as error:
@@ -120,22 +106,11 @@ class HwpruneMagics(Magics):
         return run
 
 
-def _targets(_: Namespace) -> Any:
-    from ..survey.matrix import targets
+def _call(form: str, options: Namespace, **progress: Any) -> Any:
+    """Call the public function of the form's name."""
+    import jupyter_hwprune
 
-    return targets()
-
-
-def _doctor(options: Namespace) -> Any:
-    from ..survey.doctor import doctor
-
-    return doctor(*options.words[1:], **keywords(options, "doctor"))
-
-
-def _panel(_: Namespace) -> Any:
-    from .panel import panel
-
-    return panel()
+    return getattr(jupyter_hwprune, form)(*options.words[1:], **keywords(options, form), **progress)
 
 
 def load(shell: Any) -> None:

@@ -21,9 +21,8 @@ def models(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name, value in _own(namespace):
-        if not isinstance(value, nn.Module) or next(value.parameters(), None) is None:
-            continue
-        if not any(value is other for other in found.values()):
+        is_model = isinstance(value, nn.Module) and next(value.parameters(), None) is not None
+        if is_model and not any(value is other for other in found.values()):
             found[name] = value
     return found
 
@@ -33,11 +32,8 @@ def tensors(namespace: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     import torch
 
-    return {
-        name: value
-        for name, value in _own(namespace)
-        if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter)
-    }
+    found = {name: value for name, value in _own(namespace) if isinstance(value, torch.Tensor)}
+    return {name: value for name, value in found.items() if not isinstance(value, torch.nn.Parameter)}
 
 
 def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
@@ -70,10 +66,14 @@ def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     """Return the example input and its name: the one named by `text`, a tensor of a usual name, or the only tensor."""
     if text is not None:
         return text, evaluate(namespace, text, "the example input")
+    import torch
+
     own = dict(_own(namespace))
     for name in PREFERRED_INPUTS:
-        if name in own and _could_be_input(own[name]):
-            return name, own[name]
+        value = own.get(name)
+        first = value[0] if isinstance(value, (tuple, list)) and value else value
+        if isinstance(first, (torch.Tensor, dict)):
+            return name, value
     found = tensors(namespace)
     if len(found) == 1:
         return next(iter(found.items()))
@@ -125,13 +125,6 @@ def evaluate(namespace: Mapping[str, Any], text: str, what: str) -> Any:
 
 def _own(namespace: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in list(namespace.items()) if not name.startswith("_")]
-
-
-def _could_be_input(value: Any) -> bool:
-    import torch
-
-    first = value[0] if isinstance(value, (tuple, list)) and value else value
-    return isinstance(first, (torch.Tensor, dict))
 
 
 def _there_are(kind: str, found: Mapping[str, Any]) -> str:

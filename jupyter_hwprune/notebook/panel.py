@@ -6,8 +6,11 @@ the form; running the cell again shows the form as it was filled in.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import threading
 import uuid
+from functools import partial
 from typing import Any
 
 from IPython import get_ipython
@@ -17,12 +20,13 @@ from IPython.display import display, update_display
 from ..core.errors import HwpruneError, InputError, first_line
 from ..core.options import DEFAULTS, magic_line
 from ..survey import matrix
+from ..toolchains.process import Progress
 from . import lab
+from .asked import arguments, parse
 from .background import Background
 from .interrupts import Interrupts, hear_at_once
-from .panel_form import Form
-from .panel_words import alert, instead_of_form, moved, no_report, said
-from .panel_work import Finished, work_of
+from .panel_form import Form, close
+from .panel_words import MOVED, NO_REPORT, RUN_AGAIN, alert, said, static
 
 LOOK_S = 0.1
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -61,11 +65,11 @@ class Panel:
         if self._form is None:
             self._form = self._open()
         else:  # it may stand in another cell
-            self._update(0, moved(self._form.line))
+            self._update(0, static(MOVED, self._form.line))
         self._places = (uuid.uuid4().hex, uuid.uuid4().hex)
         view = {"model_id": self._form.box.model_id, "version_major": 2, "version_minor": 0}
-        display(no_report(self._form.line) | {WIDGET: view}, raw=True, display_id=self._places[0])
-        display(self._report or no_report(self._form.line), raw=True, display_id=self._places[1])
+        display(static(NO_REPORT, self._form.line) | {WIDGET: view}, raw=True, display_id=self._places[0])
+        display(self._report or static(NO_REPORT, self._form.line), raw=True, display_id=self._places[1])
 
     def _open(self) -> Form:
         form = Form(self._filled)
@@ -101,8 +105,8 @@ class Panel:
         if not self._heard_at_once:
             form.say(said(BUSY))
         if self._report is None:
-            self._update(1, no_report(form.line))
-        background = self._background = Background(self._shell.kernel.io_loop, work_of(self._shell, form.line))
+            self._update(1, static(NO_REPORT, form.line))
+        background = self._background = Background(self._shell.kernel.io_loop, partial(_work, self._shell, form.line))
         self._interrupts.start(background.cancel)
         background.start()
         threading.Thread(target=self._watch, args=(form, background), name="hwprune-panel", daemon=True).start()
@@ -117,28 +121,49 @@ class Panel:
             form.show_progress(background.phase, _detail(background), background.elapsed_s)
         self._interrupts.stop()
         if outcome == "done":
-            self._finish(form, background.value)
+            self._finish(form, *background.value)
         elif outcome == "cancelled":
             form.rest(said(CANCELLED.format(background.elapsed_s)))
         else:
             form.rest(alert(_words(background.error)))
         self._background = None
 
-    def _finish(self, form: Form, finished: Finished) -> None:
+    def _finish(self, form: Form, run: Any, shown: dict[str, Any]) -> None:
         variable = self._filled["variable"]
         if variable:
-            self._shell.user_ns[variable] = finished.run
-        self._report = finished.shown
-        self._update(1, finished.shown)
-        self._update(0, instead_of_form(magic_line(self._filled), variable))
+            self._shell.user_ns[variable] = run
+        self._report = shown
+        self._update(1, shown)
+        kept = f" and kept the result as {variable}" if variable else ""
+        self._update(0, static(RUN_AGAIN.format(kept), magic_line(self._filled)))
         self._form = None
-        form.close()
+        close(form.box)
 
     def _update(self, place: int, data: dict[str, Any]) -> None:
         update_display(data, raw=True, display_id=self._places[place])
 
 
 _PANELS: dict[Any, Panel] = {}
+
+
+def _work(shell: Any, line: str, progress: Progress) -> tuple[Any, dict[str, Any]]:
+    """Run the line by the magic's own parser; return the run, and its report in all MIME types.
+
+    The run has its own model and input, which cells may change meanwhile.
+    """
+    from torch import Tensor
+    from torch.utils import _pytree as pytree
+
+    from ..flow import hwprune
+
+    options = parse(line.removeprefix("%hwprune"))
+    assert options is not None
+    asked = arguments(shell.user_ns, options)
+    with contextlib.suppress(Exception):  # any module's own code; `hwprune` refuses one that cannot be copied
+        asked["model"] = copy.deepcopy(asked["model"])
+    asked["example"] = pytree.tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), asked["example"])
+    run = hwprune(**asked, progress=progress)
+    return run, run._repr_mimebundle_()
 
 
 def _filled_here(shell: Any) -> dict[str, str]:

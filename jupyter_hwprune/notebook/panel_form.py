@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from ..choose.choice import cores
 from ..core.options import FIELDS, MODEL, OPTIONS, Option, magic_line
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..survey.matrix import TargetHere, Targets
@@ -32,7 +32,8 @@ class Form:
     def __init__(self, filled: Mapping[str, str]) -> None:
         self._targets: Targets | None = None
         self._offering = False
-        self._fields = _make_fields()
+        model = widgets.Dropdown(description="Model", layout=WIDE, style=LABEL)
+        self._fields = {MODEL: model} | {name: _field(OPTIONS[name]) for name in FIELDS if name != MODEL}
         self._about_target, self._progress, self._message = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._line = widgets.Textarea(description="Same as", layout=WIDE, style=LABEL)
         self.start = widgets.Button(description="Run", button_style="primary", tooltip="Run this line")
@@ -44,10 +45,7 @@ class Form:
             if name not in (MODEL, "target"):
                 self._fields[name].value = int(value) if OPTIONS[name].type is int else value
         self.find(filled[MODEL])
-        for widget in (
-            *self._fields.values(),
-            self._line,
-        ):  # the line is there to be copied; anything typed into it is overwritten
+        for widget in (*self._fields.values(), self._line):  # a line to copy: what is typed there is overwritten
             widget.observe(self._follow, "value")
 
     @property
@@ -93,9 +91,6 @@ class Form:
     def say(self, message: str) -> None:
         _show(self._message, message)
 
-    def close(self) -> None:
-        _close(self.box)
-
     def _enable(self, *, working: bool) -> None:
         for widget in (*self._fields.values(), self.refresh):
             widget.disabled = working
@@ -139,16 +134,12 @@ class Form:
         return box
 
 
-def _make_fields() -> dict[str, Any]:
-    model = widgets.Dropdown(description="Model", layout=WIDE, style=LABEL)
-    return {MODEL: model} | {name: _field(OPTIONS[name]) for name in FIELDS if name != MODEL}
-
-
 def _field(option: Option) -> Any:
     """Make the widget of an option: a list to choose from, a text field with suggestions, or a text field."""
     named = {"description": option.label, "layout": WIDE, "style": LABEL}
     if option.type is int:
-        return widgets.BoundedIntText(min=1, max=cores(), **named)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return widgets.BoundedIntText(min=1, max=cores or 1, **named)
     if option.name == "target":  # which has labels for its values
         return widgets.Dropdown(**named)
     if option.choices and not option.open:
@@ -161,8 +152,7 @@ def _field(option: Option) -> Any:
 def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:
     """Return the judge that a run would use, as far as is known; the target's first for a toolchain not in its row."""
     usable = here.usable if here else ()
-    order = sorted(target.judges, key=lambda judge: (judge.toolchain != toolchain, judge.toolchain not in usable))
-    return order[0]
+    return min(target.judges, key=lambda judge: (judge.toolchain != toolchain, judge.toolchain not in usable))
 
 
 def _target_labels(elsewhere: Collection[str] = ()) -> dict[str, str]:
@@ -174,10 +164,10 @@ def _show(widget: Any, page: str) -> None:
     widget.value, widget.layout.display = page, None if page else "none"
 
 
-def _close(widget: Any) -> None:
+def close(widget: Any) -> None:
     """Close a widget and its parts, but none of the user's own widgets."""
     for child in getattr(widget, "children", ()):
-        _close(child)
+        close(child)
     for part in (widget.layout, getattr(widget, "style", None)):
         if isinstance(part, widgets.Widget):
             part.close()

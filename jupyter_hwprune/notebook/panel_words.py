@@ -9,6 +9,9 @@ from ..survey.matrix import TargetHere
 from .lab import Model
 
 PHASES = ("prune", "export", "compile", "load", "check", "profile", "measure")
+NO_REPORT = "The report will appear here. If there is no form above, run this cell again, or this line:"
+MOVED = "The form has moved to another cell. It stands for this line:"
+RUN_AGAIN = "Run this cell again to see the form. It ran this line{}:"
 NO_MODEL = "There is no model here yet: no torch nn.Module with parameters. Make one in a cell, then press Refresh."
 STYLE = """<style>
 .hwprune-panel { border: 1px solid var(--jp-border-color2, #8886); border-radius: 4px; gap: 10px; margin: 4px 0 10px;
@@ -61,20 +64,7 @@ def _quiet(text: str) -> str:
     return f'<div class="hwprune-quiet">{escape(text)}</div>'
 
 
-def no_report(line: str) -> dict[str, str]:
-    return _static("The report will appear here. If there is no form above, run this cell again, or this line:", line)
-
-
-def instead_of_form(line: str, variable: str) -> dict[str, str]:
-    kept = f" and kept the result as {variable}" if variable else ""
-    return _static(f"Run this cell again to see the form. It ran this line{kept}:", line)
-
-
-def moved(line: str) -> dict[str, str]:
-    return _static("The form has moved to another cell. It stands for this line:", line)
-
-
-def _static(sentence: str, line: str) -> dict[str, str]:
+def static(sentence: str, line: str) -> dict[str, str]:
     """Return static output that any viewer of the saved notebook can show."""
     page = f"<div>{escape(sentence)}<br><code>{escape(line)}</code></div>"
     return {"text/plain": f"hwprune: {sentence}\n{line}", "text/html": page}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from html import escape
 from types import TracebackType
@@ -39,24 +37,18 @@ class Interrupted(KeyboardInterrupt):
         return ["KeyboardInterrupt: stopped; the worker has ended and nothing was changed."]
 
 
-@contextlib.contextmanager
-def without_traceback() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted from None
-
-
 class ProgressLine:
-    """Call it with a phase and a detail, and `done` at the end; otherwise it says in which phase the run stopped."""
+    """Call it with a phase and a detail, and `done` at the end; otherwise it says in which phase the run stopped.
+
+    Raises Interrupted for a KeyboardInterrupt.
+    """
 
     def __init__(self, shell: Any) -> None:
         self._in_notebook = hasattr(shell, "kernel")
         self._handle: Any = None
         self._start = time.monotonic()
         self._next = 0.0
-        self._phase = ""
-        self._detail = ""
+        self._phase = self._detail = ""
         self._said = False
 
     def __enter__(self) -> Self:
@@ -64,37 +56,34 @@ class ProgressLine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is not None and self._said:
-            how = "interrupted" if kind is Interrupted else "stopped"
-            summary = f"{how} in phase {self._phase}"
-            self._say(f"{summary} after {self._elapsed()}", self._progress("stopped", summary))
+            how = "interrupted" if issubclass(kind, KeyboardInterrupt) else "stopped"
+            self._say("stopped", f"{how} in phase {self._phase}", " after {:.0f} s")
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted from None
 
     def __call__(self, phase: str, detail: str) -> None:
         now = time.monotonic()
         if phase != self._phase or now >= self._next:
             self._phase, self._detail, self._next = phase, detail, now + EVERY_S
-            self._say(f"{phase} ({detail}), {self._elapsed()}", self._progress("running"))
+            self._say("running", f"{phase} ({detail})", ", {:.0f} s")
 
     def done(self, summary: str) -> None:
-        self._say(f"{summary} ({self._elapsed()})", self._progress("done", summary))
+        self._say("done", summary, " ({:.0f} s)")
 
-    def _elapsed(self) -> str:
-        return f"{time.monotonic() - self._start:.0f} s"
-
-    def _progress(self, state: Literal["running", "done", "stopped"], summary: str | None = None) -> Progress:
-        return Progress(state, self._phase, self._detail, round(time.monotonic() - self._start, 1), summary)
-
-    def _say(self, words: str, progress: Progress) -> None:
-        self._said = True
-        line = f"hwprune: {words}"
+    def _say(self, state: Literal["running", "done", "stopped"], words: str, time_taken: str) -> None:
+        self._said, elapsed_s = True, time.monotonic() - self._start
+        line = f"hwprune: {words}{time_taken.format(elapsed_s)}"
         if self._in_notebook:
             from IPython.display import display
 
+            summary = None if state == "running" else words
+            progress = Progress(state, self._phase, self._detail, round(elapsed_s, 1), summary)
             data = {"text/plain": line, "text/html": f"<div>{escape(line)}</div>", MIME_TYPE: asdict(progress)}
             if self._handle is None:
                 self._handle = display(data, raw=True, display_id=True)
             else:
                 self._handle.update(data, raw=True)
-        elif progress.state != "running":
+        elif state != "running":
             print(f"\r{line:<{TERMINAL_WIDTH}}", flush=True)
         elif sys.stdout.isatty():
             print(f"\r{line[:TERMINAL_WIDTH]:<{TERMINAL_WIDTH}}", end="", flush=True)

@@ -39,21 +39,16 @@ class Turns:
 
     def __init__(self, loop: Any, cancelled: threading.Event, thread: threading.Thread) -> None:
         self._loop, self._cancelled, self._thread = loop, cancelled, thread
-        self._turn: Turn | None = None
-        self._own: Shared | None = None
+        self.turn: Turn | None = None
+        self._own = contextlib.ExitStack()
         self.waits = False
-
-    @property
-    def has_turn(self) -> bool:
-        return self._turn is not None
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Take turns from here on, with torch in the same modes as in the main thread."""
         try:
             turn = self._take()
-            torch = sys.modules.get("torch")
-            if torch is not None:
+            if torch := sys.modules.get("torch"):
                 torch.set_grad_enabled(turn.gradients)
                 torch.set_default_device(turn.device)
             self.still_wanted()
@@ -74,7 +69,7 @@ class Turns:
     def pause(self) -> None:
         """Give the cells a turn when it is time. Raises Cancelled."""
         self.still_wanted()
-        if self._turn is not None and time.monotonic() > self._turn.until:
+        if self.turn is not None and time.monotonic() > self.turn.until:
             with self.given():
                 time.sleep(CELLS_S)
 
@@ -83,28 +78,26 @@ class Turns:
             raise Cancelled
 
     def _take(self) -> Turn:
-        if self._turn is not None and not self._turn.over.is_set():
-            return self._turn  # the run was cancelled while it gave its turn away
+        if self.turn is not None and not self.turn.over.is_set():
+            return self.turn  # the run was cancelled while it gave its turn away
         turn, self.waits = Turn(), True
         self._loop.add_callback(self._stand_still, turn)
         turn.begun.wait()
         turn.until = time.monotonic() + TURN_S
-        self._turn, self.waits = turn, False
+        self.turn, self.waits = turn, False
         return turn
 
     def _give(self) -> None:
-        if self._turn is not None:
-            self._turn.over.set()
-            self._turn = None
+        if self.turn is not None:
+            self.turn.over.set()
+            self.turn = None
 
     def _stand_still(self, turn: Turn) -> None:
         """Wait in the main thread while the run has its turn."""
-        theirs = Shared.now()
-        torch = sys.modules.get("torch")
-        if torch is not None:
+        theirs = shared_state()
+        if torch := sys.modules.get("torch"):
             turn.gradients, turn.device = torch.is_grad_enabled(), torch.get_default_device()
-        if self._own is not None:
-            self._own.put_back()
+        self._own.close()
         out: Any = Others(sys.stdout, self._thread)
         err: Any = Others(sys.stderr, self._thread)
         try:
@@ -113,8 +106,8 @@ class Turns:
                 while not turn.over.wait(TURN_S) and self._thread.is_alive():
                     pass
         finally:
-            self._own = Shared.now()
-            theirs.put_back()
+            self._own = shared_state()
+            theirs.close()
 
 
 class Others:
@@ -130,34 +123,15 @@ class Others:
         return getattr(self._stream, name)
 
 
-@dataclass(frozen=True)
-class Shared:
-    """State shared by all code of the process: random numbers, a switch of torch; None for a library not loaded."""
-
-    python: Any
-    numpy: Any
-    torch: Any
-    cuda: Any
-    fused_attention: bool
-
-    @classmethod
-    def now(cls) -> Shared:
-        torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-        return cls(
-            random.getstate(),
-            numpy and numpy.random.get_state(),
-            torch and torch.get_rng_state(),
-            torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None,
-            torch is not None and torch.backends.mha.get_fastpath_enabled(),
-        )
-
-    def put_back(self) -> None:
-        random.setstate(self.python)
-        if self.numpy is not None:
-            sys.modules["numpy"].random.set_state(self.numpy)
-        if self.torch is not None:
-            torch = sys.modules["torch"]
-            torch.set_rng_state(self.torch)
-            torch.backends.mha.set_fastpath_enabled(self.fused_attention)
-            if self.cuda is not None:
-                torch.cuda.set_rng_state_all(self.cuda)
+def shared_state() -> contextlib.ExitStack:
+    """Keep the state that all code of the process shares: random numbers, a switch of torch; closing puts it back."""
+    kept = contextlib.ExitStack()
+    kept.callback(random.setstate, random.getstate())
+    if numpy := sys.modules.get("numpy"):
+        kept.callback(numpy.random.set_state, numpy.random.get_state())
+    if torch := sys.modules.get("torch"):
+        kept.callback(torch.set_rng_state, torch.get_rng_state())
+        kept.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        if torch.cuda.is_initialized():
+            kept.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+    return kept
