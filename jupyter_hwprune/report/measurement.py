@@ -1,4 +1,4 @@
-"""What was measured of the whole model: its times or estimate, its energy, its outputs, each with its evidence."""
+"""What was measured of the whole model: its times or estimate, and its energy, each with its evidence."""
 
 from __future__ import annotations
 
@@ -117,14 +117,6 @@ Measurement = Timed | Estimated | Untimed
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """The sizes of the compiled models' files, in bytes."""
-
-    dense_bytes: int
-    pruned_bytes: int
-
-
-@dataclass(frozen=True)
 class Baseline:
     """The dense model with another of the target's toolchains, which a pruned model in a special runtime has to beat.
 
@@ -138,16 +130,6 @@ class Baseline:
     after: Samples | None
     dense_ms: float | None
     speed: Comparison
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """The largest difference from the reference's outputs, relative to their largest magnitude."""
-
-    dense_error: float
-    pruned_error: float
-    tolerance: float
-    reference: str = "torch"
 
 
 @dataclass(frozen=True)

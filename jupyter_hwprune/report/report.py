@@ -10,23 +10,29 @@ from typing import Any
 from ..core.errors import ReportError, first_line
 from . import codec, words
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
-from .measurement import (
-    Baseline,
-    Comparison,
-    Energy,
-    Evidence,
-    Footprint,
-    Measurement,
-    OutputCheck,
-    Timed,
-    Verdict,
-    best_baseline,
-    deciding,
-)
+from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .older import OLDER_VERSION, converted
 
 SCHEMA_VERSION = 5
 MIME_TYPE = "application/vnd.hwprune.report+json"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The sizes of the compiled models' files, in bytes."""
+
+    dense_bytes: int
+    pruned_bytes: int
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """The largest difference from the reference's outputs, relative to their largest magnitude."""
+
+    dense_error: float
+    pruned_error: float
+    tolerance: float
+    reference: str = "torch"
 
 
 @dataclass(frozen=True)
