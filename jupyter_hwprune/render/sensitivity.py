@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -203,12 +203,8 @@ def _shared(names: Sequence[str]) -> int:
     """Return the length of the module prefix that all layers share; a narrow margin has no room for it."""
     if max(map(len, names)) <= NAME_WIDTH:
         return 0
-    same = 0
-    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
-        if len(set(parts)) > 1:
-            break
-        same += len(parts[0]) + 1
-    return same
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return sum(len(part[0]) + 1 for part in takewhile(lambda part: len(set(part)) == 1, parts))
 
 
 def _style(rank: int | None) -> tuple[str, str]:

@@ -50,9 +50,8 @@ def terminal_width() -> int:
 def _wrapped(named: Sequence[tuple[str, str]], most: int) -> Iterator[str]:
     for name, said in named:
         head = f"  {name:<13}" if name else "  "
-        yield from textwrap.wrap(
-            said, most, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
-        )
+        rest = " " * len(head)
+        yield from textwrap.wrap(said, most, initial_indent=head, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def _table(report: Report, said: Words, most: int) -> list[str]:
@@ -70,8 +69,7 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
         lines += _wrapped([("", more)], most)
     if any("-" in row.values() for row in cells):
         lines.append("  - is: not measured")
-    lines += _wrapped([("", note) for note in said.notes], most)
-    return lines
+    return [*lines, *_wrapped([("", note) for note in said.notes], most)]
 
 
 def _columns(rows: list[dict[str, str]], most: int) -> list[str]:
