@@ -208,7 +208,7 @@ def test_an_option_is_not_broken_at_its_hyphens() -> None:
 def test_masks_in_letters_are_the_masks() -> None:
     drawn = layer("encoder", 512, 512)
     assert drawn.picture is not None
-    head, *lines = blocks.mask(drawn).splitlines()
+    head, *lines = blocks.mask(drawn, drawn.picture).splitlines()
     assert head == "encoder, 512 x 512, 50 % kept, valid: yes"
     pairs = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
     rows = [[pairs[letter] for letter in line.split("│")[3]] for line in lines]

@@ -75,7 +75,7 @@ def _public(name: str) -> Any:
 def _own_classes(module: object) -> list[type]:
     """Return a module's own classes in the order of its source."""
     found = [value for value in vars(module).values() if inspect.isclass(value)]
-    own = [cls for cls in found if cls.__module__ == getattr(module, "__name__", None)]
+    own = [cls for cls in found if cls.__module__.startswith(getattr(module, "__name__", ""))]
     return [cls for cls in own if dataclasses.is_dataclass(cls) or issubclass(cls, Exception)]
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..report import MIME_TYPE, Report, words
-from . import html, png, sensitivity
+from . import html, png
 from .fit import fit
 from .text import render as text
 
@@ -25,7 +25,6 @@ def summary(report: Report) -> str:
 
 def mimebundle(report: Report) -> dict[str, Any]:
     """Return every form of the report, at most 256 KB together."""
-    bundle: dict[str, Any] = {}
     for json_bytes in JSON_BYTES:
         bundle = _bundle(fit(report, json_bytes))
         if len(json.dumps(bundle)) <= LIMIT_BYTES:
@@ -35,13 +34,8 @@ def mimebundle(report: Report) -> dict[str, Any]:
 
 def _bundle(small: Report) -> dict[str, Any]:
     picture = png.render(small, PNG_BYTES)
-    scan = small.sensitivity
-    plot = None if scan is None or not scan.curves else sensitivity.picture(scan, html.chosen(small))
-    bundle = {
-        "text/plain": text(small),
-        "text/html": html.render(small, picture, plot),
-        MIME_TYPE: json.loads(small.to_json()),
-    }
+    page, data = html.render(small, picture), json.loads(small.to_json())
+    bundle = {"text/plain": text(small), "text/html": page, MIME_TYPE: data}
     if picture is not None:
         bundle["image/png"] = base64.b64encode(picture).decode("ascii")
     return bundle

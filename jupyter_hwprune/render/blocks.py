@@ -23,10 +23,8 @@ def bar(value: float, longest: float) -> str:
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def mask(layer: Layer) -> str:
-    """Return a layer's density tiles and, beside them, the corner of its mask; the layer has a picture."""
-    picture = layer.picture
-    assert picture is not None
+def mask(layer: Layer, picture: Picture) -> str:
+    """Return a layer's density tiles and, beside them, the corner of its mask."""
     tiles, corner = _tiles(picture), _corner(picture)
     lines = max(len(tiles), len(corner))
     beside = zip(_framed(tiles, lines), _framed(corner, lines), strict=True)
@@ -37,7 +35,7 @@ def mask(layer: Layer) -> str:
 
 def _tiles(picture: Picture) -> list[str]:
     tiles = tiles_of(picture)
-    small = pool(pool(tiles, min(MOST_LINES, tiles.shape[0])).T, min(MOST_TILES, tiles.shape[1])).T
+    small = pool(tiles, min(MOST_LINES, picture.tile_rows), min(MOST_TILES, picture.tile_columns))
     return ["".join(SHADES[step] for step in row) for row in np.ceil(4 * small - 0.01).astype(int)]
 
 

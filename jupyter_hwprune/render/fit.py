@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report import Layer, Picture, Report, Samples, Timed
+from ..report import Layer, Picture, Report, Samples
 from ..report.words import by_weight
 from ..report.words.numbers import middle_cut
 
@@ -76,13 +76,10 @@ def _with(report: Report, layers: list[Layer], said: str) -> Report:
 def _bare(report: Report) -> Report:
     """Keep only the findings on the whole model."""
     none = Samples((), ())
-    measurement = report.measurement
-    if isinstance(measurement, Timed):
-        measurement = replace(measurement, dense=none, control=none, pruned=none)
-    said = "all layers are left out: the report would be too large"
-    return replace(
-        report, layers=(), skipped=(), sensitivity=None, measurement=measurement, omitted=(*report.omitted, said)
-    )
+    bare = replace(report, skipped=(), sensitivity=None)
+    if report.timed is not None:
+        bare = replace(bare, measurement=replace(report.timed, dense=none, control=none, pruned=none))
+    return _with(bare, [], "all layers are left out: the report would be too large")
 
 
 def _shrink(layer: Layer, size: int) -> Layer:
@@ -90,26 +87,24 @@ def _shrink(layer: Layer, size: int) -> Layer:
     if picture is None or max(picture.tile_rows, picture.tile_columns, picture.corner_columns) <= size:
         return layer
     rows, columns = min(size, picture.tile_rows), min(size, picture.tile_columns)
-    pooled = (pool(pool(tiles_of(picture), rows).T, columns).T * 255).round().astype(np.uint8)
+    pooled = (pool(tiles_of(picture), rows, columns) * 255).round().astype(np.uint8)
     corner = corner_of(picture)[:size, :size]
-    return replace(
-        layer,
-        picture=Picture(
-            picture.rows,
-            picture.columns,
-            rows,
-            columns,
-            base64.b64encode(pooled.tobytes()).decode("ascii"),
-            corner.shape[0],
-            corner.shape[1],
-            base64.b64encode(np.packbits(corner, axis=1).tobytes()).decode("ascii"),
-        ),
-    )
+    bits = np.packbits(corner, axis=1)
+    tiles, weights = (base64.b64encode(each.tobytes()).decode("ascii") for each in (pooled, bits))
+    smaller = Picture(picture.rows, picture.columns, rows, columns, tiles, len(corner), corner.shape[1], weights)
+    return replace(layer, picture=smaller)
 
 
-def pool(array: np.ndarray, rows: int) -> np.ndarray:
-    """Average neighbouring rows into `rows` of them. [R, C] -> [rows, C]."""
-    return np.stack([part.mean(axis=0) for part in np.array_split(array, rows)])
+def pictured(report: Report) -> list[tuple[Layer, Picture]]:
+    """Return the layers that have a picture, the most costly first."""
+    return [(layer, layer.picture) for layer in by_weight(report) if layer.picture is not None]
+
+
+def pool(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Average neighbours into fewer rows and columns. [R, C] -> [rows, columns]."""
+    for parts in (rows, columns):
+        array = np.stack([part.mean(axis=0) for part in np.array_split(array, parts)]).T
+    return array
 
 
 def tiles_of(picture: Picture) -> np.ndarray:

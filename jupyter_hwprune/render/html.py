@@ -15,8 +15,9 @@ from ..core.errors import counted
 from ..report import Layer, Report, words
 from ..report.words import Key, Words
 from . import blocks, sensitivity
+from .fit import pictured
+from .tables import FIRST_ROWS, folding_table
 
-FIRST_LAYERS = 12
 MOST_LAYERS = 40  # the others are in the report
 MOST_MASKS = 4  # in letters; the picture has more
 # blue and vermilion of Okabe and Ito's palette: distinct for every kind of colour vision, readable under white text
@@ -26,26 +27,24 @@ LEFT = ' align="left" style="text-align:left"'
 LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 
 
-def render(report: Report, picture: bytes | None, plot: bytes | None = None) -> str:
-    """Return the HTML; `picture` is the PNG of the masks, shown below the table, and `plot` the PNG of the scan."""
+def render(report: Report, picture: bytes | None) -> str:
+    """Return the HTML; `picture` is the PNG of the masks, shown below the table."""
     said = words.words_of(report)
     parts = [_verdict(said), _facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
         parts += [_image(picture, shown), _masks(report)]
-    if plot is not None and report.sensitivity is not None:
+    scan = report.sensitivity
+    if scan is not None and scan.curves:
+        chosen = {layer.name: layer.sparsity for layer in report.layers}
+        plot = sensitivity.picture(scan, chosen)
         shown = _image(plot, f"What pruning each layer alone does to the model, {said.title}")
-        shown += sensitivity.table(report.sensitivity, chosen(report))
+        shown += sensitivity.table(scan, chosen)
         parts.append(f"<details open><summary>how sensitive each layer is</summary>{shown}</details>")
     parts.append(_folded("dense again, since they gained nothing", said.returned, len(report.returned)))
     parts.append(_folded("left dense, and why", said.left_dense, len(report.skipped)))
     parts += [f"<p>{escape(each)}</p>" for each in report.omitted]
     return f'<div style="max-width:1200px">{"".join(parts)}</div>'
-
-
-def chosen(report: Report) -> dict[str, float]:
-    """Return each layer's final sparsity, without layers left dense."""
-    return {layer.name: layer.sparsity for layer in report.layers}
 
 
 def _image(png: bytes, alt: str) -> str:
@@ -77,38 +76,18 @@ def _layers(report: Report, said: Words) -> str:
     head += [names[key] for key in ("valid", "used", "faster", "kernel")]
     longest = max((max(_lengths(layer)) for layer in report.layers), default=0)
     rows = [_layer(layer, cells, longest) for layer, cells in words.rows(report, said.columns)[:MOST_LAYERS]]
-    parts = [_table(head, rows[:FIRST_LAYERS])]
     more = len(report.layers) - len(rows)
-    if len(rows) > FIRST_LAYERS:
-        rest = f"the {len(rows) - FIRST_LAYERS} next layers" if more else "all other layers"
-        parts.append(f"<details><summary>{rest}</summary>{_table(head, rows[FIRST_LAYERS:])}</details>")
+    rest = f"the {len(rows) - FIRST_ROWS} next layers" if more else "all other layers"
     below = [f"{more} more layers, each below these, are in the report's layers."] if more else []
     below += said.notes
-    return "".join(parts) + (f"<p>{escape(' '.join(below))}</p>" if below else "")
-
-
-def _table(columns: Sequence[str], rows: list[str]) -> str:
-    head = "".join(f"<th{LEFT}>{name}</th>" for name in columns)
-    return (
-        '<div style="overflow-x:auto"><table style="white-space:nowrap;font-size:12px">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    table = folding_table([f"<th{LEFT}>{name}</th>" for name in head], rows, rest)
+    return table + (f"<p>{escape(' '.join(below))}</p>" if below else "")
 
 
 def _layer(layer: Layer, said: dict[Key, str], longest: float) -> str:
-    cells = (
-        escape(words.name(layer, 60)),
-        escape(said["weight"]),
-        escape(layer.pattern),
-        said["removed"],
-        _unbroken(said["macs"]),
-        _unbroken(said["time"]),
-        _bars(layer, longest),
-        escape(said["valid"]),
-        said["used"],
-        _unbroken(said["faster"]),
-        escape(said["kernel"][:80]),
-    )
+    cells = [escape(words.name(layer, 60)), escape(said["weight"]), escape(layer.pattern), said["removed"]]
+    cells += [_unbroken(said["macs"]), _unbroken(said["time"]), _bars(layer, longest), escape(said["valid"])]
+    cells += [said["used"], _unbroken(said["faster"]), escape(said["kernel"][:80])]
     return "<tr>" + "".join(f"<td{LEFT}>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -142,9 +121,9 @@ def _lengths(layer: Layer) -> tuple[float, float]:
 
 def _masks(report: Report) -> str:
     """Show the costliest layers' masks in characters, for viewers without pictures."""
-    drawn = [layer for layer in words.by_weight(report) if layer.picture is not None][:MOST_MASKS]
+    drawn = pictured(report)[:MOST_MASKS]
     whose = "the masks" if len(drawn) == len(report.layers) else f"the masks of the {len(drawn)} costliest layers"
-    shown = "\n\n".join(escape(blocks.mask(layer)) for layer in drawn)
+    shown = "\n\n".join(escape(blocks.mask(*each)) for each in drawn)
     return (
         f"<details><summary>{whose} in letters</summary><p>{escape(blocks.LEGEND)}</p>"
         f'<pre style="{LETTERS};font-size:11px">{shown}</pre></details>'

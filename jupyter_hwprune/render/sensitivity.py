@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise, takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import counted
 from ..report.words.numbers import count, middle_cut, share
-from .png import FAINT, INK, PAPER, _compact
+from .png import FAINT, FONT, INK, PAPER, compact, empty_figure
+from .tables import FIRST_ROWS, folding_table
 
 if TYPE_CHECKING:
     from ..report import Curve, Sensitivity
 
 NAMED = 12  # lines with a colour and a name; all others are grey
 GREY_LINES = 30  # more would be a grey field, and a large file
-FIRST_ROWS, MOST_ROWS, MOST_LEVELS = 12, 60, 8  # of the table
+MOST_ROWS, MOST_LEVELS = 60, 8  # of the table
 SIZE_INCH = (8.6, 4.6)
 AXES = (0.085, 0.125, 0.66, 0.70)  # left, bottom, width, height: the names stand to the right
 NAME_WIDTH = 30
@@ -29,7 +31,6 @@ DEEPEST = 6.0  # decades below the largest error are not drawn
 GREY = "#c3c7cc"
 # Okabe and Ito's palette without its yellow, which white paper swallows; dashed the second time round
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-FONT: dict[str, Any] = {"family": "DejaVu Sans", "usetex": False, "parse_math": False}
 LEFT, RIGHT = ' style="text-align:left"', ' style="text-align:right"'
 MEASURES = {"output error": "error of the outputs (mean square, relative)", "score": "drop of the score"}
 
@@ -56,25 +57,21 @@ class Plot:
 
 def picture(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -> bytes:
     """Return a PNG of all layers' curves, the most sensitive named, a dot at each sparsity in `chosen`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     plot = plotted(sensitivity, chosen or {})
-    figure = Figure(figsize=SIZE_INCH, dpi=96, facecolor=PAPER)
-    FigureCanvasAgg(figure)
+    figure = empty_figure(*SIZE_INCH)
     axes = figure.add_axes(AXES, facecolor=PAPER)
     _frame(axes, plot, sensitivity.measure)
-    every = _every(len(plot.lines) - NAMED)
+    rest = max(0, len(plot.lines) - NAMED)
+    every = max(1, -(-rest // GREY_LINES))
     for index, line in enumerate(plot.lines):
         _line(axes, line, plot, curved=line.rank is not None or index % every == 0)
     _names(axes, plot)
-    rest = max(0, len(plot.lines) - NAMED)
     grey = f"{counted(rest, 'less sensitive layer')} in grey" + (f", one line in {every}" if every > 1 else "")
     title = f"Each of {counted(len(plot.lines), 'layer')} pruned alone, all others dense"
     how = [said(sensitivity), grey if rest else "", "●  chosen" if chosen else ""]
     figure.text(0.02, 0.945, title, fontsize=10, color=INK, fontweight="bold", va="center", **FONT)
     figure.text(0.02, 0.89, "; ".join(filter(None, how)), fontsize=7.5, color=INK, va="center", **FONT)
-    return _compact(figure)
+    return compact(figure)
 
 
 def table(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -> str:
@@ -82,21 +79,15 @@ def table(sensitivity: Sensitivity, chosen: Mapping[str, float] | None = None) -
     curves = by_sensitivity(sensitivity)
     common = Counter(round(100 * point.sparsity) for curve in curves for point in curve.points)
     levels = sorted(level for level, _ in common.most_common(MOST_LEVELS))
-    head = "".join(
-        f"<th{style}>{name}</th>"
-        for name, style in [("layer", LEFT), ("weights", RIGHT), *((f"{level} %", RIGHT) for level in levels)]
-    )
-    if chosen:
-        head += f"<th{RIGHT}>chosen</th>"
+    names = ["weights", *(f"{level} %" for level in levels), *(["chosen"] if chosen else [])]
+    head = [f"<th{LEFT}>layer</th>", *(f"<th{RIGHT}>{name}</th>" for name in names)]
     rows = [_row(curve, levels, chosen) for curve in curves[:MOST_ROWS]]
-    parts = [f"<p>{escape(MEASURES[sensitivity.measure])} with one layer pruned alone; {escape(said(sensitivity))}</p>"]
-    parts.append(_rows(head, rows[:FIRST_ROWS]))
-    if len(rows) > FIRST_ROWS:
-        rest = counted(len(rows) - FIRST_ROWS, "less sensitive layer")
-        parts.append(f"<details><summary>{rest}</summary>{_rows(head, rows[FIRST_ROWS:])}</details>")
+    rest = counted(len(rows) - FIRST_ROWS, "less sensitive layer")
+    html = f"<p>{escape(MEASURES[sensitivity.measure])} with one layer pruned alone; {escape(said(sensitivity))}</p>"
+    html += folding_table(head, rows, rest)
     if len(curves) > MOST_ROWS:
-        parts.append(f"<p>{counted(len(curves) - MOST_ROWS, 'layer')} less sensitive than these are not shown.</p>")
-    return "".join(parts)
+        html += f"<p>{counted(len(curves) - MOST_ROWS, 'layer')} less sensitive than these are not shown.</p>"
+    return html
 
 
 def said(sensitivity: Sensitivity) -> str:
@@ -134,9 +125,8 @@ def _reduced(curve: Curve, rank: int | None, chosen: float | None, floor: float 
     points = [(p.sparsity, p.error) for p in curve.points if p.error is not None]
     broken = min((p.sparsity for p in curve.points if p.error is None), default=None)
     points = [(0.0, 0.0), *points] if floor is None else [(x, max(y, floor)) for x, y in points]
-    dot = None
-    if chosen is not None and points:
-        dot = (chosen, _on_line(points, chosen, floor))
+    dot = None if chosen is None or not points else (chosen, _on_line(points, chosen, floor))
+    if dot is not None:
         points = sorted({*points, dot})
     return Line(curve.layer, tuple(x for x, _ in points), tuple(y for _, y in points), dot, broken, rank)
 
@@ -167,24 +157,16 @@ def _frame(axes: Any, plot: Plot, measure: str) -> None:
     axes.set_ylabel(MEASURES[measure], fontsize=8, color=INK, **FONT)
 
 
-def _every(grey: int) -> int:
-    return max(1, -(-grey // GREY_LINES))
-
-
 def _line(axes: Any, line: Line, plot: Plot, *, curved: bool) -> None:
     colour, dashes = _style(line.rank)
-    grey = line.rank is None
-    width, order = (0.6, 1) if grey else (1.6, 3)
+    width, order, size, edge = (0.6, 1, 10, GREY) if line.rank is None else (1.6, 3, 34, PAPER)
+    dot = {"color": colour, "clip_on": False}
     if curved:
         axes.plot(line.x, line.y, color=colour, linewidth=width, linestyle=dashes, zorder=order)
     if line.chosen is not None:
-        size = 10 if grey else 34
-        edge = GREY if grey else PAPER
-        axes.scatter(
-            *line.chosen, s=size, color=colour, edgecolors=edge, linewidths=0.8, zorder=2 if grey else 4, clip_on=False
-        )
+        axes.scatter(*line.chosen, s=size, edgecolors=edge, linewidths=0.8, zorder=order + 1, **dot)
     if line.broken is not None:
-        axes.scatter(line.broken, plot.high, s=26, marker="x", color=colour, linewidths=1.4, zorder=4, clip_on=False)
+        axes.scatter(line.broken, plot.high, s=26, marker="x", linewidths=1.4, zorder=4, **dot)
 
 
 def _names(axes: Any, plot: Plot) -> None:
@@ -194,32 +176,22 @@ def _names(axes: Any, plot: Plot) -> None:
     ends = []
     for line in plot.lines:
         if line.rank is not None:
-            end = span(line.y[-1]) / full if line.broken is None and line.y else 1.0
-            ends.append((end, line))
-    ends.sort(key=lambda end: (end[0], -(end[1].rank or 0)))
+            is_whole = line.broken is None and line.x
+            x, end = (line.x[-1], span(line.y[-1]) / full) if is_whole else (line.broken, 1.0)
+            ends.append((end, -line.rank, x, line))
+    ends.sort(key=itemgetter(0, 1))
     shared = _shared([line.layer for line in plot.lines])
-    for place, (end, line) in zip(_apart([end for end, _ in ends]), ends, strict=True):
+    for place, (end, _, x, line) in zip(_apart([end for end, *_ in ends]), ends, strict=True):
         colour, dashes = _style(line.rank)
-        x = line.x[-1] if line.broken is None and line.x else line.broken
-        axes.plot(
-            [x, 1.02, 1.045],
-            [end, place, place],
-            color=colour,
-            linewidth=0.9,
-            linestyle=dashes,
-            transform=axes.transAxes,
-            clip_on=False,
-            zorder=2,
-        )
+        style = {"color": colour, "linestyle": dashes, "linewidth": 0.9, "clip_on": False, "zorder": 2}
+        axes.plot([x, 1.02, 1.045], [end, place, place], transform=axes.transAxes, **style)
         name = middle_cut(line.layer[shared:], NAME_WIDTH)
         axes.text(1.052, place, name, fontsize=7, color=INK, va="center", transform=axes.transAxes, **FONT)
 
 
 def _apart(wanted: Sequence[float]) -> list[float]:
     """Move positions, in rising order, up until they are GAP apart, then down to stay below the top."""
-    places: list[float] = []
-    for want in wanted:
-        places.append(max(want, places[-1] + GAP) if places else max(want, 0.0))
+    places = list(accumulate(wanted, lambda below, want: max(want, below + GAP)))
     top = 1.02
     for index in range(len(places) - 1, -1, -1):
         places[index] = min(places[index], top)
@@ -231,12 +203,8 @@ def _shared(names: Sequence[str]) -> int:
     """Return the length of the module prefix that all layers share; a narrow margin has no room for it."""
     if max(map(len, names)) <= NAME_WIDTH:
         return 0
-    same = 0
-    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
-        if len(set(parts)) > 1:
-            break
-        same += len(parts[0]) + 1
-    return same
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return sum(len(part[0]) + 1 for part in takewhile(lambda part: len(set(part)) == 1, parts))
 
 
 def _style(rank: int | None) -> tuple[str, str]:
@@ -246,22 +214,10 @@ def _style(rank: int | None) -> tuple[str, str]:
 
 
 def _row(curve: Curve, levels: Sequence[int], chosen: Mapping[str, float] | None) -> str:
-    errors = {round(100 * point.sparsity): point.error for point in curve.points}
-    cells = [
-        f"<td{LEFT}>{escape(middle_cut(curve.layer, 60))}</td>",
-        f"<td{RIGHT}>{count(curve.weights)}</td>",
-    ]
-    for level in levels:
-        said_here = "" if level not in errors else "not finite" if errors[level] is None else f"{errors[level]:.2g}"
-        cells.append(f"<td{RIGHT}>{said_here}</td>")
+    errors = {round(100 * p.sparsity): "not finite" if p.error is None else f"{p.error:.2g}" for p in curve.points}
+    cells = [count(curve.weights), *(errors.get(level, "") for level in levels)]
     if chosen:
         at = chosen.get(curve.layer)
-        cells.append(f"<td{RIGHT}><b>{'dense' if at is None else share(at)}</b></td>")
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _rows(head: str, rows: Sequence[str]) -> str:
-    return (
-        '<div style="overflow-x:auto"><table style="white-space:nowrap;font-size:12px">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        cells.append(f"<b>{'dense' if at is None else share(at)}</b>")
+    numbers = "".join(f"<td{RIGHT}>{cell}</td>" for cell in cells)
+    return f"<tr><td{LEFT}>{escape(middle_cut(curve.layer, 60))}</td>{numbers}</tr>"

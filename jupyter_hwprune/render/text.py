@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 
 from ..report import Report, words
 from ..report.words import Key, Words
@@ -25,15 +26,12 @@ def render(report: Report, width: int | None = None) -> str:
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
     lines = [*textwrap.wrap(f"hwprune: {said.title}", most), "", *textwrap.wrap(verdict, most), ""]
-    for fact in said.facts:
-        lines += _wrapped(fact.name, fact.said, most)
-    lines += [line for each in report.reasons for line in _wrapped("why", each, most)]
-    lines += ["", *_table(report, said, most)]
-    for again in said.returned[:8]:
-        lines += _wrapped("dense again", again, most)
-    for left in said.left_dense[:8]:
-        lines += _wrapped("left dense", left, most)
-    lines += [line for each in report.omitted for line in _wrapped("", each, most)]
+    lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
+    lines += _wrapped([("why", each) for each in report.reasons], most)
+    lines += ["", *_table(report, said, most), ""]
+    lines += _wrapped([("dense again", each) for each in said.returned[:8]], most)
+    lines += _wrapped([("left dense", each) for each in said.left_dense[:8]], most)
+    lines += _wrapped([("", each) for each in report.omitted], most)
     return "\n".join(lines)
 
 
@@ -49,10 +47,11 @@ def terminal_width() -> int:
     return min(WIDTH, max(own, NARROWEST)) if own else WIDTH
 
 
-def _wrapped(name: str, said: str, most: int) -> list[str]:
-    head = f"  {name:<13}" if name else "  "
-    indent = " " * len(head)
-    return textwrap.wrap(said, most, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+def _wrapped(named: Sequence[tuple[str, str]], most: int) -> Iterator[str]:
+    for name, said in named:
+        head = f"  {name:<13}" if name else "  "
+        rest = " " * len(head)
+        yield from textwrap.wrap(said, most, initial_indent=head, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def _table(report: Report, said: Words, most: int) -> list[str]:
@@ -67,12 +66,10 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
     lines = [line if len(line) <= most else line[: most - 1] + "…" for line in _columns([heads, *cells], most)]
     if len(rows) > LAYERS:
         more = f"and {len(rows) - LAYERS} more layers, each below these; `.report.layers` holds all of them"
-        lines += _wrapped("", more, most)
+        lines += _wrapped([("", more)], most)
     if any("-" in row.values() for row in cells):
         lines.append("  - is: not measured")
-    for note in said.notes:
-        lines += _wrapped("", note, most)
-    return [*lines, ""]
+    return [*lines, *_wrapped([("", note) for note in said.notes], most)]
 
 
 def _columns(rows: list[dict[str, str]], most: int) -> list[str]:

@@ -41,19 +41,13 @@ def _converter() -> Any:
     )
     for kind in (bool, int, float, str):  # by default, cattrs would accept int("3") and str(None)
         converter.register_structure_hook(kind, _exactly)
-    lists = converter.get_structure_hook
 
-    def only_from_lists(kind: Any) -> Any:
-        inner = lists(get_args(kind)[0])
+    def only_from_lists(value: Any, kind: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise TypeError(f"{str(value)[:40]!r} is not a list")
+        return tuple(converter.structure(each, get_args(kind)[0]) for each in value)
 
-        def structure(value: Any, _: Any) -> tuple[Any, ...]:
-            if not isinstance(value, list):
-                raise TypeError(f"{str(value)[:40]!r} is not a list")
-            return tuple(inner(each, get_args(kind)[0]) for each in value)
-
-        return structure
-
-    converter.register_structure_hook_factory(_is_tuple, only_from_lists)
+    converter.register_structure_hook_func(_is_tuple, only_from_lists)
     return converter
 
 

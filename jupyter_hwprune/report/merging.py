@@ -32,40 +32,32 @@ def merge(one: Report, other: Report) -> Report:
             f"These reports are of different models: the weights differ ({timed.fingerprints.dense} and "
             f"{rest.fingerprints.dense}). Save the model's state_dict here and load it there, then run the line again."
         )
-    known = {} if _pruned_otherwise(timed, rest) else {layer.name: layer for layer in rest.layers}
     is_same = timed.fingerprints.pruned == rest.fingerprints.pruned
+    removed_others = not (is_same or timed.returned or rest.returned)  # not only made other layers dense again
+    known = {} if removed_others else {layer.name: layer for layer in rest.layers}
+    remarks = _remarks(timed, rest, is_same=is_same, removed_others=removed_others)
     return replace(
         timed,
         request=replace(timed.request, model=rest.request.model, input=rest.request.input),
         layers=tuple(_filled(layer, known.get(layer.name)) for layer in timed.layers),
         scores=timed.scores or (rest.scores if is_same else None),
-        reasons=(
-            *timed.reasons,
-            *_remarks(timed, rest),
-            f"Joined from a run of {rest.created} and one of {timed.created}.",
-        ),
+        reasons=(*timed.reasons, *remarks, f"Joined from a run of {rest.created} and one of {timed.created}."),
     )
 
 
-def _pruned_otherwise(timed: Report, rest: Report) -> bool:
-    """Say whether the two runs removed different weights, not counting layers that one of them made dense again."""
-    return timed.fingerprints.pruned != rest.fingerprints.pruned and not timed.returned and not rest.returned
-
-
-def _remarks(timed: Report, rest: Report) -> Iterator[str]:
+def _remarks(timed: Report, rest: Report, *, is_same: bool, removed_others: bool) -> Iterator[str]:
     """Say which parts of the other report are left out, and why."""
     if rest.measurement.kind == "estimated":
         ratio = f"{rest.measurement.ratio:.2f}x"
         yield f"The other report's estimate ({ratio}) is left out: estimates and times cannot be compared."
-    differs = timed.fingerprints.pruned != rest.fingerprints.pruned
-    if _pruned_otherwise(timed, rest):
+    if removed_others:
         yield (
             "The two runs removed different weights of the same model, although the request was the same "
             f"({timed.fingerprints.pruned} and {rest.fingerprints.pruned}). Different calibration inputs, training or "
             "versions of torch can cause that. This report shows the timed model; to time the other one, save its "
             "pruned weights and load them there."
         )
-    if differs and timed.scores is None and rest.scores is not None:
+    if not is_same and timed.scores is None and rest.scores is not None:
         dense = len(timed.returned) + len(rest.returned)
         why = f": {counted(dense, 'layer')} went back to dense in one of the two runs" if dense else ""
         yield (

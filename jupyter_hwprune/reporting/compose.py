@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,27 +39,15 @@ def report_of_run(
     versions: dict[str, str],
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
-    request = request_of(
-        choice,
-        asked.model,
-        batch,
-        importance=choice.importance if asked.recipe is None else "recipe",
-        allocation=choice.allocation,
-        dense=choice.dense,
-        permute=choice.permute,
-        calib=asked.calib,
-        keep_all=choice.keep_all,
-        input=asked.input,
-        recipe=None if asked.recipe is None else Recipe(asked.recipe.name, asked.recipe.text),
-        schedule=asked.schedule,
-        steps=asked.steps,
-    )
+    inputs = {"input": asked.input, "calib": asked.calib}
+    request = request_of(choice, asked.model, batch, **inputs, schedule=asked.schedule, steps=asked.steps)
+    if asked.recipe is not None:
+        request = replace(request, importance="recipe", recipe=Recipe(asked.recipe.name, asked.recipe.text))
     return compose(
         choice,
         request,
         findings,
         totals=pruned.totals,
-        layers=findings.layers,
         skipped=pruned.skipped,
         returned=pruned.returned,
         scores=scores,
@@ -71,8 +59,8 @@ def report_of_run(
 
 
 def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
-    """Return the request with all defaults filled in; `asked` are the fields that `Choice` does not hold."""
-    return Request(
+    """Return the request with all defaults filled in; `asked` are the fields that `Choice` does not hold, or others."""
+    own = Request(
         model=model,
         target=choice.target.name,
         toolchain=choice.judge.toolchain,
@@ -80,28 +68,26 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         dtype=choice.dtype or "",
         pattern=str(choice.pattern),
         sparsity=choice.sparsity,
+        importance=choice.importance,
+        allocation=choice.allocation,
         threads=choice.threads,
         batch=batch,
         on_host=choice.target.kind == "cpu",
         takes_dtype=bool(choice.judge.dtypes),
-        **asked,
+        keep_all=choice.keep_all,
+        dense=choice.dense,
+        permute=choice.permute,
     )
+    return replace(own, **asked)
 
 
 def compose(choice: Choice, request: Request, findings: Findings, **found: Any) -> Report:
-    """Return the report; `found` are the fields that come from neither the target nor the findings."""
+    """Return the report of these findings; `found` are its other fields, and those that differ from the findings'."""
+    shared = {field.name: getattr(findings, field.name) for field in fields(Report) if hasattr(findings, field.name)}
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=request,
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
-        other_kernels=findings.other_kernels,
-        measurement=findings.measurement,
-        energy=findings.energy,
-        counters=findings.counters,
-        check=findings.check,
-        footprint=findings.footprint,
-        machine=findings.machine,
-        baselines=findings.baselines,
-        **found,
+        **shared | found,
     )

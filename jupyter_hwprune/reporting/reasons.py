@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from ..choose.choice import Choice
 from ..core.errors import counted
@@ -12,6 +13,7 @@ from ..measure.bench import Findings
 from ..measure.rating import served
 from ..pruning import Pruned
 from ..report import Layer, Returned, Scores, Totals, best_baseline, deciding
+from ..report.words.facts import some
 
 LAUNCH_BOUND = 1.3
 CLIFF = 0.9  # of the dense score
@@ -36,106 +38,90 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
 
 def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
     """Explain the kernels of a model that arrived already pruned; there is no other pattern to advise."""
-    return (
-        *_kernels(choice, found),
-        *_dense_among_sparse(choice, found),
-        *choice.remarks,
-    )
+    return (*_kernels(choice, found), *_dense_among_sparse(choice, found), *choice.remarks)
 
 
 def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
     """Warn if the score fell below the accuracy cliff."""
     if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
         return ()
-    said = f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
+    cure = " without training. Train the pruned copy with its zeros held, or remove less."
     if trained:
-        return (f"{said}, even after training. Train longer, prune in more --steps, or remove less.",)
-    return (f"{said} without training. Train the pruned copy with its zeros held, or remove less.",)
+        cure = ", even after training. Train longer, prune in more --steps, or remove less."
+    return (f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}{cure}",)
 
 
-def _kernels(choice: Choice, found: Findings) -> list[str]:
+def _kernels(choice: Choice, found: Findings) -> Iterator[str]:
     """Say whether the kernels that ran profit from the zeros."""
-    seen = [layer for layer in found.layers if layer.used is not None]
-    if isinstance(choice.pattern, Channel) or not seen:
-        return []
-    dense = [layer for layer in seen if not layer.used]
-    toolchain = choice.judge.toolchain
-    of_all = (
-        f"all {len(seen)}" if len(seen) == len(found.layers) else f"the {len(seen)} of {len(found.layers)} reported"
-    )
-    if len(dense) == len(seen):
-        said = f"{toolchain} ran dense kernels for {of_all} pruned layers"
-        return [f"{said}: they multiply every zero, so {choice.pattern} saves no time."]
-    said = f"{toolchain} ran a sparse kernel for {len(seen) - len(dense)} of {len(found.layers)} pruned layers"
-    untold = len(found.layers) - len(seen)
-    if untold:
-        return [f"{said}; for {untold} more, kernel names and utilisation do not show it."]
-    return [f"{said}."]
+    told = [layer.used for layer in found.layers if layer.used is not None]
+    if isinstance(choice.pattern, Channel) or not told:
+        return
+    layers, toolchain, untold = len(found.layers), choice.judge.toolchain, len(found.layers) - len(told)
+    if not any(told):
+        which = f"the {len(told)} of {layers} reported" if untold else f"all {layers}"
+        said = f"{toolchain} ran dense kernels for {which} pruned layers"
+        yield f"{said}: they multiply every zero, so {choice.pattern} saves no time."
+        return
+    more = f"; for {untold} more, kernel names and utilisation do not show it" if untold else ""
+    yield f"{toolchain} ran a sparse kernel for {sum(told)} of {layers} pruned layers{more}."
 
 
-def _dense_among_sparse(choice: Choice, found: Findings) -> list[str]:
+def _dense_among_sparse(choice: Choice, found: Findings) -> Iterator[str]:
     """Name the layers that ran a dense kernel while others ran a sparse one."""
     offered = {offer.pattern for offer in choice.judge.offers}
-    if choice.pattern not in offered or not any(layer.used for layer in found.layers):
-        return []
-    kernels: dict[str, list[str]] = {}
-    for layer in found.layers:
-        if layer.used is False:
-            kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
-    return [f"Still dense: {_named(names)}, with {kernel}." for kernel, names in kernels.items()]
+    if choice.pattern in offered and any(layer.used for layer in found.layers):
+        kernels: dict[str, list[str]] = {}
+        for layer in found.layers:
+            if layer.used is False:
+                kernels.setdefault(layer.pruned_kernel or "", []).append(layer.name)
+        yield from (f"Still dense: {some(names)}, with {kernel}." for kernel, names in kernels.items())
 
 
-def _slower_sparse(choice: Choice, found: Findings) -> list[str]:
+def _slower_sparse(choice: Choice, found: Findings) -> Iterator[str]:
     """Name the layers that a sparse kernel made slower."""
-    if isinstance(choice.pattern, Channel):
-        return []
     slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
-    return [f"Slower with the sparse kernel than with the dense one: {_named(slower)}."] if slower else []
+    if slower and not isinstance(choice.pattern, Channel):
+        yield f"Slower with the sparse kernel than with the dense one: {some(slower)}."
 
 
-def _advice(choice: Choice, found: Findings) -> list[str]:
+def _advice(choice: Choice, found: Findings) -> Iterator[str]:
     """Advise whole channels if single zeros, which need a special runtime, do not pay or are unlikely to."""
     if not choice.judge.against or not isinstance(choice.pattern, Unstructured):
-        return []
-    decided = deciding(found.measurement, found.baselines)
+        return
     rival = best_baseline(found.baselines)
     instead = next(judge for judge in choice.target.judges if judge.toolchain in choice.judge.against)
     toolchain = rival.toolchain if rival is not None else instead.toolchain
     line = f"--target {choice.target.name}:{toolchain} --pattern {instead.offers[0].pattern}"
-    if decided.verdict in {"slower", "no measurable gain"}:
-        return [
-            f"Not advised for this model at this batch: remove whole channels instead ({line}), or enlarge --batch."
-        ]
-    depthwise = [layer for layer in found.layers if len(layer.shape) > 2 and layer.shape[1] == 1]
-    if len(depthwise) * MANY_DEPTHWISE < len(found.layers):
-        return []
-    said = f"{counted(len(depthwise), 'layer')} of {len(found.layers)} are depthwise, which {choice.judge.toolchain}"
-    return [f"{said} runs dense: such networks gain least from zeros. Compare whole channels: {line}."]
+    depthwise = sum(len(layer.shape) > 2 and layer.shape[1] == 1 for layer in found.layers)
+    if deciding(found.measurement, found.baselines).verdict in {"slower", "no measurable gain"}:
+        yield f"Not advised for this model at this batch: remove whole channels instead ({line}), or enlarge --batch."
+    elif depthwise * MANY_DEPTHWISE >= len(found.layers):
+        said = f"{counted(depthwise, 'layer')} of {len(found.layers)} are depthwise, which {choice.judge.toolchain}"
+        yield f"{said} runs dense: such networks gain least from zeros. Compare whole channels: {line}."
 
 
-def _returned(choice: Choice, pruned: Pruned) -> list[str]:
+def _returned(choice: Choice, pruned: Pruned) -> Iterator[str]:
     """Name the layers that gained nothing and are dense again."""
-    if not pruned.returned:
-        return []
-    of = len(pruned.returned) + len(pruned.layers)
-    names = _named([layer.name for layer in pruned.returned])
-    said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
-    return [f"{said} and got dense weights back: {names}."]
+    if pruned.returned:
+        of = len(pruned.returned) + len(pruned.layers)
+        said = f"{counted(len(pruned.returned), 'layer')} of {of} gained nothing by {choice.pattern}"
+        yield f"{said} and got dense weights back: {some([layer.name for layer in pruned.returned])}."
 
 
-def _counters(found: Findings) -> list[str]:
+def _counters(found: Findings) -> Iterator[str]:
     """Compare the kernels' names with the hardware counters."""
     both = [layer for layer in found.layers if layer.used is not None and layer.counters is not None]
-    wrong = [layer.name for layer in both if layer.used != (layer.counters is not None and layer.counters.sparse > 0)]
+    wrong = [layer.name for layer in both if layer.counters and layer.used != (layer.counters.sparse > 0)]
     if wrong:
-        return [f"The hardware counters contradict the kernels' names in {_named(wrong)}: trust the counters."]
-    return [f"The hardware counters agree with the kernels' names in all {len(both)} layers."] if both else []
+        yield f"The hardware counters contradict the kernels' names in {some(wrong)}: trust the counters."
+    elif both:
+        yield f"The hardware counters agree with the kernels' names in all {len(both)} layers."
 
 
-def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
+def _seldom_pays(choice: Choice, pruned: Pruned) -> Iterator[str]:
     """Warn of layers whose sparse kernels seldom gain; this is known before measuring."""
     if choice.judge.kernels is None:
-        return []
+        return
     names = served(pruned.layers, choice)
     rows = {each.name: each.macs and each.macs // math.prod(each.shape) for each in pruned.layers}
     layers: list[Layer | Returned] = [each for each in pruned.layers if each.name in names]
@@ -144,57 +130,52 @@ def _seldom_pays(choice: Choice, pruned: Pruned) -> list[str]:
         LayerFacts.of_weight(each.kind, each.shape).given(rows=each.rows or rows.get(each.name), pattern=choice.pattern)
         for each in layers
     ]
-    said = []
     for rule in choice.judge.kernels.pays:
         broken = [each for each in facts if not rule.holds(each)]
         if broken:
-            of = f"{counted(len(broken), 'layer')} of {len(facts)}"
             smallest = min(broken, key=lambda each: each.rows or 0)
-            said.append(f"{of} multiply {rule.broken(smallest)}: {rule.says}.")
-    return said
+            of = f"{counted(len(broken), 'layer')} of {len(facts)}"
+            yield f"{of} multiply {rule.broken(smallest)}: {rule.says}."
 
 
-def _launches(found: Findings) -> list[str]:
+def _launches(found: Findings) -> Iterator[str]:
     """Give the cost of launching kernels one by one from Python, which can hide the gain of a kernel."""
     timed = found.timed
     launch = timed and timed.pruned_launch
-    if not timed or not launch or launch.eager_ms is None or launch.eager_ms < LAUNCH_BOUND * timed.pruned_ms:
-        return []
-    times = launch.eager_ms / timed.pruned_ms
-    said = f"Launched kernel by kernel, the model takes {times:.1f}x as long, and launches hide the kernels' gain"
-    return [f"{said}. Launch it as it was timed here, by {launch.way}."]
+    if timed and launch and launch.eager_ms is not None and launch.eager_ms >= LAUNCH_BOUND * timed.pruned_ms:
+        times = launch.eager_ms / timed.pruned_ms
+        said = f"Launched kernel by kernel, the model takes {times:.1f}x as long, and launches hide the kernels' gain"
+        yield f"{said}. Launch it as it was timed here, by {launch.way}."
 
 
-def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> list[str]:
+def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> Iterator[str]:
     """Compare the measured gain with the arithmetic that removed channels save."""
     speedup = found.timed and found.timed.comparison.speedup
-    if not isinstance(choice.pattern, Channel) or speedup is None or not (totals.macs and totals.pruned_macs):
-        return []
-    said = [f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."]
-    slower = [layer for layer in found.layers if layer.speed.verdict == "slower"]
-    if slower:
-        said.append(f"{counted(len(slower), 'layer')} came out slower, {_named([layer.name for layer in slower])}.")
-    return said
+    if isinstance(choice.pattern, Channel) and speedup is not None and totals.macs and totals.pruned_macs:
+        yield f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."
+        slower = [layer.name for layer in found.layers if layer.speed.verdict == "slower"]
+        if slower:
+            yield f"{counted(len(slower), 'layer')} came out slower, {some(slower)}."
 
 
-def _rules(choice: Choice, found: Findings) -> list[str]:
+def _rules(choice: Choice, found: Findings) -> Iterator[str]:
     """Check the pattern and the pruned layers against the target's rules."""
     target, pattern = choice.target, choice.pattern
     offered = [offer.pattern for offer in choice.judge.offers]
     if isinstance(pattern, Unstructured) and pattern not in offered:
-        return [f"On {target.chip}, {choice.judge.toolchain} skips no single weights; use --pattern {offered[0]}."]
+        yield f"On {target.chip}, {choice.judge.toolchain} skips no single weights; use --pattern {offered[0]}."
+        return
     if isinstance(pattern, (NM, Block)) and all(isinstance(each, Channel) for each in offered):
-        return [f"{target.chip} gains nothing from {pattern}; remove whole channels: --pattern {offered[0]}."]
-    said = [target.finding] if isinstance(pattern, Block) and target.finding is not None else []
+        yield f"{target.chip} gains nothing from {pattern}; remove whole channels: --pattern {offered[0]}."
+        return
+    if isinstance(pattern, Block) and target.finding is not None:
+        yield target.finding
     for rule in target.rules:
         broken = [layer.name for layer in found.layers if _breaks(rule, layer, pattern)]
         if broken:
             verb = "breaks" if len(broken) == 1 else "break"
             cure = f"; use --pattern {offered[0]}" if pattern not in offered else ""
-            said.append(
-                f"{counted(len(broken), 'layer')} {verb} a rule of this chip, {_named(broken)}: {rule.says}{cure}."
-            )
-    return said
+            yield f"{counted(len(broken), 'layer')} {verb} a rule of this chip, {some(broken)}: {rule.says}{cure}."
 
 
 def _breaks(rule: Rule, layer: Layer, pattern: Pattern) -> bool:
@@ -203,8 +184,3 @@ def _breaks(rule: Rule, layer: Layer, pattern: Pattern) -> bool:
     if isinstance(pattern, Channel) and before.outputs == after.outputs:
         return False
     return not rule.holds(after.given(rows=layer.rows, pattern=pattern))
-
-
-def _named(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

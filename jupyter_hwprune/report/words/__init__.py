@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .. import Report
 
 __all__ = [
-    "Column",
-    "Fact",
     "Key",
     "Words",
     "by_weight",

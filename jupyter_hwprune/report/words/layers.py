@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from .numbers import UNKNOWN, count, microseconds, middle_cut, share, sizes, three_digits
+from .numbers import UNKNOWN, change, count, microseconds, middle_cut, share, sizes, three_digits
 from .verdict import speed
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def columns(report: Report) -> Iterator[Column]:
         ("macs", "MACs", lambda layer: f"{count(layer.macs)} → {count(layer.pruned_macs)}"),
         ("time", _time_head(report), _estimate if report.measurement.kind == "estimated" else _times),
         ("valid", "valid", valid),
-        ("used", "used", lambda layer: _yes_no(layer.used)),
+        ("used", "used", lambda layer: UNKNOWN if layer.used is None else "yes" if layer.used else "no"),
         ("faster", "faster", lambda layer: speed(layer.speed)),
         ("kernel", "kernel", kernels),
         ("alone", "alone", _alone),
-        ("served", "served by", _served),
+        ("served", "served by", lambda layer: "" if layer.served_by is None else served_by(layer.served_by)),
         ("counters", "counters", _counters),
         ("compressed", "compressed", _compressed),
         ("error", "layer error", lambda layer: "" if layer.error is None else f"{three_digits(100 * layer.error)} %"),
@@ -55,8 +55,10 @@ def columns(report: Report) -> Iterator[Column]:
 
 def notes(report: Report) -> Iterator[str]:
     """Explain what the columns do not show."""
-    if (others := other_kernels(report)) is not None:
-        yield f"Kernels of no pruned layer: {others}."
+    others = report.other_kernels
+    if others is not None and (others.dense_us, others.pruned_us) != (None, None):
+        times = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in (others.dense_us, others.pruned_us))
+        yield f"Kernels of no pruned layer: {' → '.join(times)}."
     if any(layer.utilization is not None for layer in report.layers):
         yield UTILIZATION
 
@@ -80,10 +82,6 @@ def _estimate(layer: Layer) -> str:
     return "none" if layer.estimate is None else f"{count(layer.estimate.dense)} → {count(layer.estimate.pruned)}"
 
 
-def _yes_no(value: bool | None) -> str:
-    return UNKNOWN if value is None else "yes" if value else "no"
-
-
 def name(layer: Layer | Skipped | Returned, width: int) -> str:
     """Return the layer's name cut to a width; if the model itself is the layer and has no name, its kind."""
     return middle_cut(layer.name or layer.kind, width)
@@ -94,16 +92,13 @@ def valid(layer: Layer) -> str:
 
 
 def shapes(layer: Layer) -> str:
-    before, after = ("x".join(map(str, shape)) for shape in (layer.shape, layer.pruned_shape))
-    return before if before == after else f"{before} → {after}"
+    return change(*("x".join(map(str, shape)) for shape in (layer.shape, layer.pruned_shape)))
 
 
 def kernels(layer: Layer) -> str:
-    if layer.kernel is None and layer.pruned_kernel is None:
-        return UNKNOWN
-    dense, pruned = (None, None) if layer.utilization is None else (layer.utilization.dense, layer.utilization.pruned)
-    before, after = _with_utilization(layer.kernel, dense), _with_utilization(layer.pruned_kernel, pruned)
-    return before if before == after else f"{before} → {after}"
+    reached = layer.utilization
+    dense, pruned = (None, None) if reached is None else (reached.dense, reached.pruned)
+    return change(_with_utilization(layer.kernel, dense), _with_utilization(layer.pruned_kernel, pruned))
 
 
 def _with_utilization(kernel: str | None, utilization: float | None) -> str:
@@ -119,8 +114,8 @@ def _alone(layer: Layer) -> str:
     return speed(layer.alone) + ("" if layer.rows is None else f" on {layer.rows} rows")
 
 
-def _served(layer: Layer) -> str:
-    return "" if layer.served_by is None else " and ".join(layer.served_by) or "none"
+def served_by(toolchains: tuple[str, ...]) -> str:
+    return " and ".join(toolchains) or "none"
 
 
 def _counters(layer: Layer) -> str:
@@ -133,24 +128,13 @@ def _compressed(layer: Layer) -> str:
     return "" if size is None else sizes(size.dense_bytes, size.compressed_bytes)
 
 
-def other_kernels(report: Report) -> str | None:
-    """Return the time of the kernels that belong to no pruned layer; None if none was profiled."""
-    if report.other_kernels is None:
-        return None
-    times = (report.other_kernels.dense_us, report.other_kernels.pruned_us)
-    if times == (None, None):
-        return None
-    dense, pruned = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in times)
-    return f"{dense} → {pruned}"
-
-
 def by_weight(report: Report) -> list[Layer]:
     """Return the layers, the most costly first: by time or estimate, or by MACs if some layer has neither."""
     timed = all(layer.dense_us is not None for layer in report.layers)
     estimated = all(layer.estimate is not None for layer in report.layers)
 
     def cost(layer: Layer) -> float:
-        estimate = layer.estimate.dense if estimated and layer.estimate is not None else None
+        estimate = layer.estimate and layer.estimate.dense
         return (layer.dense_us if timed else estimate if estimated else layer.macs) or 0
 
     return sorted(report.layers, key=cost, reverse=True)

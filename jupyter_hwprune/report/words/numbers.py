@@ -32,6 +32,11 @@ def sizes(before: int, after: int) -> str:
     return f"{' → '.join(told)}{_gone(before, after)}"
 
 
+def change(before: str, after: str) -> str:
+    """Show both only if they differ."""
+    return before if before == after else f"{before} → {after}"
+
+
 def _gone(before: float, after: float) -> str:
     return f" (-{share(1 - after / before)})" if before and after < before else ""
 

@@ -32,11 +32,9 @@ def headline(report: Report) -> str:
         return f"estimated {measurement.ratio:.2f}x by {estimator(report)}, {measurement.unit}"
     if comparison.speedup is None:
         return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
-    said = f"{comparison.verdict.upper()} {comparison.speedup:.2f}x"
     rival = report.rival
-    if rival is not None and comparison is rival.speed:
-        said += f" against dense with {rival.toolchain}"
-    return said
+    against = f" against dense with {rival.toolchain}" if rival is not None and comparison is rival.speed else ""
+    return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x{against}"
 
 
 def estimator(report: Report) -> str:
@@ -47,16 +45,12 @@ def estimator(report: Report) -> str:
 def interval(comparison: Comparison) -> str | None:
     if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
         return None
-    return (
-        f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, noise floor {100 * comparison.noise_floor:.1f} %"
-    )
+    floor = f"noise floor {100 * comparison.noise_floor:.1f} %"
+    return f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, {floor}"
 
 
 def speed(comparison: Comparison) -> str:
     if comparison.speedup is None:
         return UNKNOWN
-    return (
-        "within noise"
-        if comparison.verdict == "no measurable gain"
-        else f"{comparison.verdict} {comparison.speedup:.2f}x"
-    )
+    is_noise = comparison.verdict == "no measurable gain"
+    return "within noise" if is_noise else f"{comparison.verdict} {comparison.speedup:.2f}x"

@@ -1,0 +1,173 @@
+"""What was measured of the whole model: its times or estimate, and its energy, each with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
+EvidenceKind = Literal["measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The source of a number.
+
+    `measured` names the device it was measured on; `unavailable` gives the reason and the cure. `simulated kernels` ran
+    on the named device, with weights made sparse at random.
+    """
+
+    kind: EvidenceKind
+    device: str | None = None
+    reason: str | None = None
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Raw samples, one per round: the mean time of a call in that round's block of calls."""
+
+    wall_ms: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many times faster the pruned side is, with the bootstrap 95 % interval.
+
+    `noise_floor` is the difference between two compilations of the same dense model (0.02 is 2 %). A verdict other than
+    "no measurable gain" needs an interval beyond it.
+    """
+
+    speedup: float | None
+    low: float | None
+    high: float | None
+    noise_floor: float | None
+    verdict: Verdict
+
+    def __post_init__(self) -> None:
+        if (self.speedup is None) != (self.verdict == "not measured"):
+            raise ValueError(f"the verdict {self.verdict!r} does not go with a speed-up of {self.speedup}")
+
+
+NOT_COMPARED = Comparison(None, None, None, None, "not measured")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one model's kernels were launched, and the time of a run if Python launches them one by one."""
+
+    way: str
+    eager_ms: float | None
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
+
+    Only accelerators have launches.
+    """
+
+    evidence: Evidence
+    clock: Literal["cpu", "wall"]
+    dense: Samples
+    control: Samples
+    pruned: Samples
+    dense_ms: float
+    pruned_ms: float
+    comparison: Comparison
+    dense_launch: Launch | None = None
+    pruned_launch: Launch | None = None
+    kind: Literal["timed"] = "timed"
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
+
+    `evidence.device` names the compiler and the chip it compiled for.
+    """
+
+    evidence: Evidence
+    unit: Literal["cycles", "ms"]
+    dense: float
+    pruned: float
+    kind: Literal["estimated"] = "estimated"
+
+    def __post_init__(self) -> None:
+        if not (self.dense > 0 and self.pruned > 0):
+            raise ValueError(f"an estimate is above 0, and these are {self.dense} and {self.pruned} {self.unit}")
+
+    @property
+    def ratio(self) -> float:
+        """The dense cost divided by the pruned cost."""
+        return self.dense / self.pruned
+
+
+@dataclass(frozen=True)
+class Untimed:
+    """Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason."""
+
+    evidence: Evidence
+    kind: Literal["untimed"] = "untimed"
+
+
+Measurement = Timed | Estimated | Untimed
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The dense model with another of the target's toolchains, which a pruned model in a special runtime has to beat.
+
+    It ran in separate processes `before` and `after` the candidates, on the same clock. `speed` compares the pruned
+    model with it; its noise floor is the difference between the two times.
+    """
+
+    toolchain: str
+    evidence: Evidence
+    before: Samples | None
+    after: Samples | None
+    dense_ms: float | None
+    speed: Comparison
+
+
+@dataclass(frozen=True)
+class EnergyOf:
+    """One model's energy per run (a whole batch), in total and above idle, and its average power."""
+
+    total_mj: float
+    above_idle_mj: float
+    average_mw: float
+    windows_mj: tuple[float, ...]  # per run, for each window; their spread is the error
+    window_s: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The device's own energy counter over windows of seconds, dense and pruned in turn."""
+
+    evidence: Evidence
+    idle_mw: float | None
+    dense: EnergyOf | None
+    pruned: EnergyOf | None
+
+
+def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
+    """Return the fastest baseline; None if none was timed."""
+    timed = [each for each in baselines if each.dense_ms is not None and each.speed.speedup is not None]
+    return min(timed, key=lambda each: each.dense_ms or 0.0, default=None)
+
+
+def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
+    """Return the comparison that decides the verdict: with the toolchain's own dense model, or a faster baseline.
+
+    A runtime that is only needed for sparsity has to beat the ones that users already have.
+    """
+    if not isinstance(measurement, Timed):
+        return NOT_COMPARED
+    own, rival = measurement.comparison, best_baseline(baselines)
+    if rival is None or own.speedup is None or own.verdict == "slower" or rival.speed.verdict == "faster":
+        return own
+    return rival.speed

@@ -1,0 +1,190 @@
+"""The report itself: what was asked for, what was found, and how both are written and read as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ReportError, first_line
+from . import codec, words
+from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
+from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
+from .older import OLDER_VERSION, converted
+
+SCHEMA_VERSION = 5
+MIME_TYPE = "application/vnd.hwprune.report+json"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The sizes of the compiled models' files, in bytes."""
+
+    dense_bytes: int
+    pruned_bytes: int
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """The largest difference from the reference's outputs, relative to their largest magnitude."""
+
+    dense_error: float
+    pruned_error: float
+    tolerance: float
+    reference: str = "torch"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The user's score of the dense and of the pruned model, higher is better."""
+
+    expression: str
+    dense: float
+    pruned: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The SparseML recipe that pruned the model: the name used for it, and its text."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """The user's request, with every default filled in; `calib` is None if the example was used for calibration.
+
+    `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
+    type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
+    followed by the fine-tune step if there is one.
+    """
+
+    model: str
+    target: str
+    toolchain: str
+    device: str
+    dtype: str
+    pattern: str
+    sparsity: float
+    importance: str
+    allocation: str
+    threads: int
+    batch: int
+    on_host: bool = True
+    takes_dtype: bool = False
+    keep_all: bool = False
+    dense: tuple[str, ...] = ()
+    permute: bool = False
+    input: str | None = None
+    calib: str | None = None
+    recipe: Recipe | None = None
+    schedule: str = "one-shot"
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Hashes of the dense and the pruned weights, to match reports of the same pruning from two machines."""
+
+    dense: str
+    pruned: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    cpu: str
+    architecture: str
+    cores: int
+    system: str
+    load_1min: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    created: str
+    request: Request
+    chip: str
+    typical_speedup: str | None
+    totals: Totals
+    layers: tuple[Layer, ...]
+    skipped: tuple[Skipped, ...]
+    returned: tuple[Returned, ...]
+    other_kernels: OtherKernels | None
+    measurement: Measurement
+    energy: Energy | None
+    counters: Evidence | None  # the source of the layers' hardware counters
+    check: OutputCheck | None
+    scores: Scores | None
+    reasons: tuple[str, ...]
+    machine: Machine | None
+    versions: dict[str, str]
+    fingerprints: Fingerprints
+    baselines: tuple[Baseline, ...] = ()
+    sensitivity: Sensitivity | None = None
+    footprint: Footprint | None = None
+    omitted: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def timed(self) -> Timed | None:
+        return self.measurement if isinstance(self.measurement, Timed) else None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.deciding.verdict
+
+    @property
+    def deciding(self) -> Comparison:
+        return deciding(self.measurement, self.baselines)
+
+    @property
+    def rival(self) -> Baseline | None:
+        return best_baseline(self.baselines)
+
+    def to_json(self) -> str:
+        """Return the report as JSON, with its words for viewers; `from_json` ignores the words."""
+        data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}
+        return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON; raises ReportError if the file cannot be written."""
+        try:
+            Path(path).write_text(self.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"The report cannot be written to {path}: {first_line(error)}.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read a file that `save` wrote; raises ReportError if it is missing, damaged, or of another version."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReportError(f"There is no report to read in {path}: {first_line(error)}.") from error
+        return cls.from_json(text)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read text that `to_json` wrote; raises ReportError if it is damaged or of another schema version."""
+        try:
+            data = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ReportError(f"This is not a report: it is not JSON ({first_line(error)}).") from None
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version == OLDER_VERSION:
+            data = converted(data) | {"schema_version": SCHEMA_VERSION}
+        elif version != SCHEMA_VERSION:
+            raise ReportError(
+                f"This report has schema version {str(version)[:20]}; this package reads versions "
+                f"{OLDER_VERSION} and {SCHEMA_VERSION}. "
+                "Install the jupyter-hwprune that wrote it, or make the report again."
+            )
+        data.pop("words", None)
+        report: Report = codec.structure(data, cls)
+        return report
+
+
+def to_data(report: Report) -> dict[str, Any]:
+    """Return the report as plain dicts, lists, strings and numbers."""
+    return codec.unstructure(report)
