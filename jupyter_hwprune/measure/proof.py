@@ -12,7 +12,8 @@ from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.example import Example
 from ..core.pattern import Channel
-from ..export.cases import Case, write_case
+from ..export import write_case
+from ..export.cases import Case
 from ..pruning import fingerprint
 from ..report import Untimed
 from ..toolchains import manifest_of

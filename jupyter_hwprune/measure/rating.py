@@ -14,7 +14,8 @@ from torch import nn
 from ..choose.choice import Choice
 from ..core.errors import MismatchError, counted
 from ..core.example import Example
-from ..export.cases import Case, write_case
+from ..export import write_case
+from ..export.cases import Case
 from ..pruning import Pruned, restore
 from ..report import NOT_COMPARED, Comparison, Layer, Returned
 from ..toolchains import manifest_of

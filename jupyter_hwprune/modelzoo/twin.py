@@ -80,10 +80,9 @@ def write_twins(
 
     owners = {each.value: each.layer for each in weights if each.matrix is not None}
     named = copy.deepcopy(proto)
-    layers, upstream, values = name_nodes(
+    names = name_nodes(
         named.graph, lambda node, _: (owners.get(node.output[0]), node.output[0] in owners), lambda _: None
     )
-    nodes = {number: node.name for number, node in enumerate(named.graph.node)}
     np.savez(folder / "inputs.npz", *inputs.values())
     files = {name: folder / f"{name}.onnx" for name in ("pruned", "dense")}
     save(named, files["pruned"])
@@ -94,9 +93,8 @@ def write_twins(
             filled = _filled(numpy_helper.to_array(initializer), zeros[initializer.name], random)
             initializer.CopyFrom(numpy_helper.from_array(filled, initializer.name))
     save(named, files["dense"])
-    given = (folder / "inputs.npz", tuple(inputs))
     return {
-        name: Exported(path, *given, folder / f"{name}.expected.npz", layers, upstream, values, nodes)
+        name: Exported(path, folder / "inputs.npz", folder / f"{name}.expected.npz", tuple(inputs), *names)
         for name, path in files.items()
     }
 

@@ -14,7 +14,7 @@ from ..choose.choice import Choice, choose
 from ..core.errors import InputError, counted
 from ..core.example import Example, require_runs
 from ..core.target import TARGETS, find_target
-from ..export.cases import write_case
+from ..export import write_case
 from ..measure.bench import failed
 from ..measure.job import HERE, CaseOfJob, Job
 from ..measure.judge import compare

@@ -50,7 +50,7 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
 
     from ..choose.choice import choose
     from ..core.example import Example
-    from ..export.cases import write_case
+    from ..export import write_case
     from ..measure.bench import tolerance_of
     from ..measure.job import HERE, CaseOfJob, prove_job
 
