@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,13 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     own, example, outputs = in_dtype(own, example, base)
     np.savez(expected, *[output.numpy() for output in outputs])
     np.savez(inputs)
-    own.forward = _returning_tensors(own.forward)
+    forward = own.forward
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:  # the worker does not know the libraries' output classes
+        return tensors_of(forward(*args, **kwargs))
+
+    own.forward = plain
     try:
         with quiet():
             torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
@@ -45,16 +50,6 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
             "torch.export takes it (no branches on tensor values, no fixed dtype)."
         ) from error
     return Case(path, inputs, expected, ())
-
-
-def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a model return a plain list: the worker does not know the libraries' output classes."""
-
-    @functools.wraps(forward)
-    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:
-        return tensors_of(forward(*args, **kwargs))
-
-    return plain
 
 
 def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
