@@ -101,12 +101,12 @@ def write_twins(
 
 def prints_of(cases: Mapping[str, Exported]) -> Fingerprints:
     """Return a hash of each model's file, which holds its weights and operations."""
-    return Fingerprints(*(hashlib.sha256(_bytes(cases[name].model)).hexdigest()[:16] for name in ("dense", "pruned")))
+    return Fingerprints(*(_print_of(cases[name].model) for name in ("dense", "pruned")))
 
 
-def _bytes(path: Path) -> bytes:
+def _print_of(path: Path) -> str:
     large = path.with_name(f"{path.name}.data")
-    return path.read_bytes() + (large.read_bytes() if large.exists() else b"")
+    return hashlib.sha256(path.read_bytes() + (large.read_bytes() if large.exists() else b"")).hexdigest()[:16]
 
 
 def _filled(array: np.ndarray, zero: Any, random: np.random.Generator) -> np.ndarray:
