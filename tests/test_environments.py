@@ -73,9 +73,10 @@ def test_a_licence_that_restricts_use_is_shown_first_and_nothing_is_made(home: P
     assert environments.find("deepsparse") is None
 
 
-def test_a_name_without_an_environment_is_refused_with_those_that_have_one(home: Path) -> None:
-    with pytest.raises(InputError, match=r"'openvino' has no environment.*deepsparse, sparseml, sparsezoo"):
-        setup("openvino")
+@pytest.mark.parametrize("name", ["openvino", "nonsense"])
+def test_a_name_without_an_environment_is_refused_with_those_that_have_one(name: str, home: Path) -> None:
+    with pytest.raises(InputError, match=rf"'{name}' has no environment.*deepsparse, sparseml, sparsezoo"):
+        setup(name)
 
 
 def test_an_environment_is_made_listed_found_again_and_removed(tiny: Path) -> None:

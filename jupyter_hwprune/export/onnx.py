@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ast
 import copy
-import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,17 @@ from torch import Tensor, nn
 from ..core.errors import ExportError, first_line
 from ..core.example import Example
 from ..core.quiet import quiet
-from .program import in_dtype, torch_dtype
+from .cases import Case
+from .program import DTYPES, in_dtype
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Case):
     """An ONNX file, its inputs and torch's outputs as .npz files, and the torch layer of each node."""
 
-    model: Path
-    inputs: Path
-    input_names: tuple[str, ...]
-    expected: Path
     layers: dict[str, str]  # node that holds a weight -> its torch layer
     upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
     values: dict[str, str]  # torch module without children -> the value that is its output
@@ -59,7 +55,23 @@ class Exported:
 
         Returns it with the layers' names, in the order of its outputs.
         """
-        return _with_layer_outputs(self, model, example)
+        import onnx
+
+        made: dict[str, Tensor] = {}
+        own = copy.deepcopy(model).eval()
+        for name, module in own.named_modules():
+            if name in self.values:
+                module.register_forward_hook(lambda _, __, output, name=name: made.update({name: output}))
+        example.outputs(own)
+        names = [name for name in self.values if isinstance(made.get(name), Tensor)]
+        proto = onnx.load(str(self.model))
+        del proto.graph.output[:]
+        proto.graph.output.extend(onnx.ValueInfoProto(name=self.values[name]) for name in names)
+        path = self.model.with_name(f"{self.model.stem}.layers.onnx")
+        save(onnx.shape_inference.infer_shapes(proto), path)
+        expected = path.with_suffix(".expected.npz")
+        np.savez(expected, *[made[name].numpy() for name in names])
+        return replace(self, model=path, expected=expected), names
 
     def _known(self, name: str) -> str | None:
         """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`."""
@@ -77,21 +89,17 @@ def export_onnx(
     """
     own = copy.deepcopy(model).eval()
     own.requires_grad_(requires_grad=False)
-    outputs = None
-    if dtype is not None:
-        own, example, outputs = in_dtype(own, example, torch_dtype(dtype))
-    last_is_dict = bool(example.args) and isinstance(example.args[-1], dict)
-    args = (*example.args, {}) if last_is_dict else example.args  # else a last dict becomes keyword arguments
+    if dtype is None:
+        outputs = example.outputs(own)
+    else:
+        own, example, outputs = in_dtype(own, example, DTYPES[dtype])
+    args = example.args
+    if args and isinstance(args[-1], dict):  # would become keyword arguments
+        args = (*args, {})
     try:
         with quiet():
             program = torch.onnx.export(
-                own,
-                args,
-                kwargs=example.kwargs or None,
-                opset_version=opset,
-                dynamo=True,
-                verbose=False,
-                optimize=True,
+                own, args, kwargs=example.kwargs or None, opset_version=opset, dynamo=True, verbose=False, optimize=True
             )
     except Exception as error:
         raise ExportError(
@@ -103,18 +111,18 @@ def export_onnx(
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
 
     def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
-        owner = _weight_owner(node, leaves)
-        owner = _scope(node, leaves) if owner is None else owner
-        return owner, node.op_type in WEIGHT_OPS and any(value in weights for value in node.input)
+        """Take the layer whose weight the node reads, by the weight's name; else the layer that it was traced in."""
+        read = (value.rpartition(".") for value in node.input)
+        owner = next((module for module, _, own in read if own == "weight" and module in leaves), None)
+        multiplies = node.op_type in WEIGHT_OPS and not weights.isdisjoint(node.input)
+        return _scope(node, leaves) if owner is None else owner, multiplies
 
-    layers, upstream, values = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
-    nodes = {number: node.name for number, node in enumerate(proto.graph.node)}
+    names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
     save(proto, path)
     input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
-    outputs = example.outputs(own) if outputs is None else outputs
-    np.savez(expected, *[t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in outputs])
-    return Exported(path, inputs, input_names, expected, layers, upstream, values, nodes)
+    np.savez(expected, *map(_numpy, outputs))
+    return Exported(path, inputs, expected, input_names, *names)
 
 
 def _cause(error: BaseException) -> str:
@@ -125,11 +133,9 @@ def _cause(error: BaseException) -> str:
 
 
 def name_nodes(
-    graph: Any,
-    layer_of: Callable[[Any, set[str]], tuple[str | None, bool]],
-    scope_of: Callable[[Any], str | None],
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Rename nodes and the values they make, in place; return `layers`, `upstream` and `values` of `Exported`.
+    graph: Any, layer_of: Callable[[Any, set[str]], tuple[str | None, bool]], scope_of: Callable[[Any], str | None]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]:
+    """Rename nodes and the values they make, in place; return the four maps of `Exported`.
 
     `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node multiplies
     by that layer's weight. `scope_of` returns the layer whose output the node makes.
@@ -163,24 +169,13 @@ def name_nodes(
             values[scope] = node.output[0]
     for value in (*graph.output, *graph.value_info):
         value.name = renamed.get(value.name, value.name)
-    return layers, upstream, values
-
-
-def _weight_owner(node: Any, leaves: set[str]) -> str | None:
-    """Return the torch layer whose weight the node reads, by the weight's name."""
-    for value in node.input:
-        module, _, own = value.rpartition(".")
-        if own == "weight" and module in leaves:
-            return str(module)
-    return None
+    return layers, upstream, values, {number: name for name, number in order.items()}
 
 
 def _scope(node: Any, leaves: set[str]) -> str | None:
     """Return the innermost torch layer that the exporter recorded for the node."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            return max((scope for scope in ast.literal_eval(entry.value) if scope in leaves), key=len, default=None)
-    return None
+    recorded = next((each.value for each in node.metadata_props if each.key == "pkg.torch.onnx.name_scopes"), "()")
+    return max((scope for scope in ast.literal_eval(recorded) if scope in leaves), key=len, default=None)
 
 
 def save(proto: Any, path: Path) -> None:
@@ -202,27 +197,10 @@ def _save_inputs(graph: Any, example: Example, path: Path, *, narrow: bool) -> t
         raise ExportError(
             "The example is bfloat16, which the CPU runtimes do not take. Use model.float() and x.float()."
         )
-    # numpy has no bfloat16: save float32, which holds the same values; the runtime knows the type of its inputs
-    np.savez(path, *[(t.float() if t.dtype == torch.bfloat16 else t).detach().numpy() for t in tensors])
+    np.savez(path, *map(_numpy, tensors))  # the runtime knows the types of its inputs
     return names
 
 
-def _with_layer_outputs(exported: Exported, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
-    import onnx
-
-    made: dict[str, Tensor] = {}
-    own = copy.deepcopy(model).eval()
-    for name, module in own.named_modules():
-        if name in exported.values:
-            module.register_forward_hook(lambda _, __, output, name=name: made.update({name: output}))
-    example.outputs(own)
-    names = [name for name in exported.values if isinstance(made.get(name), Tensor)]
-    proto = onnx.load(str(exported.model))
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=exported.values[name]) for name in names)
-    inferred = onnx.shape_inference.infer_shapes(proto)
-    path = exported.model.with_name(f"{exported.model.stem}.layers.onnx")
-    save(inferred, path)
-    expected = path.with_suffix(".expected.npz")
-    np.savez(expected, *[made[name].numpy() for name in names])
-    return dataclasses.replace(exported, model=path, expected=expected), names
+def _numpy(tensor: Tensor) -> np.ndarray:
+    """Return a tensor's values; bfloat16, which numpy lacks, as float32, which holds the same values."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +17,28 @@ from torch import Tensor, nn
 from ..core.errors import ExportError, first_line
 from ..core.example import Example, tensors_of
 from ..core.quiet import quiet
+from .cases import Case
 
-RUNS_IN = {"int8": torch.bfloat16, "float8": torch.bfloat16}  # everything except the products
-OWN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class Program:
-    """An ExportedProgram file, which holds its inputs, and torch's float32 outputs for them as .npz."""
-
-    model: Path
-    inputs: Path
-    expected: Path
-    input_names: tuple[str, ...] = ()
-
-    def layers_of(self, names: list[str], op: str) -> list[str]:  # noqa: ARG002 - kernels come named after layers
-        return names
-
-    def with_layer_outputs(self, model: nn.Module, example: Example) -> None:
-        """Return None: a program is compiled whole."""
+DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32")}
+DTYPES |= dict.fromkeys(("int8", "float8"), torch.bfloat16)
+"""The dtype of everything except the products: 8-bit models are 16-bit models with 8-bit products."""
 
 
-def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Program:
+def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Case:
     """Write `name`.pt2, and the outputs of the float32 model on the CPU. Raises ExportError, OSError."""
     own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".pt2", ".inputs.npz", ".expected.npz"))
-    base = torch_dtype(dtype)
+    base = DTYPES[dtype]
     own, example, outputs = in_dtype(own, example, base)
     np.savez(expected, *[output.numpy() for output in outputs])
     np.savez(inputs)
-    own.forward = _returning_tensors(own.forward)
+    forward = own.forward
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:  # the worker does not know the libraries' output classes
+        return tensors_of(forward(*args, **kwargs))
+
+    own.forward = plain
     try:
         with quiet():
             torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
@@ -59,25 +49,10 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
             f"torch cannot export this model in {base}: {first_line(error)}. Rewrite that part of its forward so that "
             "torch.export takes it (no branches on tensor values, no fixed dtype)."
         ) from error
-    return Program(path, inputs, expected)
-
-
-def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a model return a plain list: the worker does not know the libraries' output classes."""
-
-    @functools.wraps(forward)
-    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:
-        return tensors_of(forward(*args, **kwargs))
-
-    return plain
+    return Case(path, inputs, expected, ())
 
 
 def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
     """Convert the caller's copy of a model, and its example; also return the outputs of the float32 model."""
     outputs = example.as_float32().outputs(own.float())
     return own.to(dtype), example.in_dtype(dtype), outputs
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the dtype of everything except the products: 8-bit models are 16-bit models with 8-bit products."""
-    return RUNS_IN.get(name) or OWN[name]

@@ -44,20 +44,14 @@ class Run(Shown):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        report: Report,
-        artifacts: Mapping[str, Path],
-        folder: Path,
-        structure: Structure | None = None,
+        self, model: nn.Module, report: Report, artifacts: Mapping[str, Path], folder: Path, structure: Structure | None
     ) -> None:
-        self.model = model
-        self._structure = structure
         super().__init__(report)
+        self.model, self._structure = model, structure
         self.artifacts = dict(artifacts)
-        kept = set(self.artifacts.values())
+        kept = {path.name for path in self.artifacts.values()}
         for path in folder.iterdir():
-            if path not in kept and path.name not in {f"{k.name}.data" for k in kept}:
+            if kept.isdisjoint((path.name, path.name.removesuffix(".data"))):
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
 

@@ -17,6 +17,7 @@ from ..core.target import Judge
 from ..export.cases import Case
 from ..report import NOT_COMPARED, Baseline, Evidence, Samples
 from ..toolchains.process import Failure, Progress
+from .findings import samples_of
 from .job import HERE, CaseOfJob, prove_job
 from .judge import Clock, compare, median_ms, on_clock
 
@@ -38,14 +39,14 @@ class Baselines:
         if self.choices:
             self.case = CaseOfJob("dense", write(self.choices[0], "baseline"))
 
-    def time(self, effort: Effort, tolerance: float) -> Passes:
+    def time(self, effort: Effort) -> Passes:
         """Time each toolchain in its own process."""
         shorter = replace(effort, measure_s=min(MEASURE_S, effort.measure_s), profile=False)
         found: Passes = {}
         for choice in self.choices:
             name = choice.judge.toolchain
             self.progress("baseline", f"the dense model with {name}")
-            job = prove_job(choice, self.folder, [self.case], tolerance, effort=shorter)
+            job = prove_job(choice, self.folder, [self.case], effort=shorter)
             found[name] = HERE.run(job, lambda *_: None)
         return found
 
@@ -58,21 +59,13 @@ def against(before: Passes, after: Passes, pruned: Samples, clock: Clock) -> tup
 def _against(name: str, passes: Sequence[dict[str, Any] | Failure], pruned: Samples, clock: Clock) -> Baseline:
     samples = []
     for result in passes:
-        if isinstance(result, Failure):
-            return _unavailable(name, result.reason)
-        if "samples" not in result:
-            return _unavailable(name, "its output for the dense model is wrong")
-        each = result["samples"]["dense"]
-        samples.append(Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"])))
+        if isinstance(result, Failure) or "samples" not in result:
+            reason = result.reason if isinstance(result, Failure) else "its output for the dense model is wrong"
+            evidence = Evidence("unavailable", reason=f"{name}: {reason}", cure="see `%hwprune doctor`")
+            return Baseline(name, evidence, None, None, None, NOT_COMPARED)
+        samples.append(samples_of(result, "dense"))
+        device = f"{result['machine']['cpu']}, {name} {result['versions'].get(name, '')}"
     faster, slower = sorted(samples, key=lambda each: median_ms(each, clock))
     rounds = min(len(each.cpu_ms) for each in (faster, slower, pruned))
     speed = compare(*(on_clock(each, clock)[:rounds] for each in (faster, slower, pruned)))
-    result = passes[0]
-    assert not isinstance(result, Failure)
-    evidence = Evidence("measured", device=f"{result['machine']['cpu']}, {name} {result['versions'].get(name, '')}")
-    return Baseline(name, evidence, samples[0], samples[1], median_ms(faster, clock), speed)
-
-
-def _unavailable(name: str, reason: str) -> Baseline:
-    evidence = Evidence("unavailable", reason=f"{name}: {reason}", cure="see `%hwprune doctor`")
-    return Baseline(name, evidence, None, None, None, NOT_COMPARED)
+    return Baseline(name, Evidence("measured", device=device), samples[0], samples[1], median_ms(faster, clock), speed)

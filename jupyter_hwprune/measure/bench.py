@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..core.errors import MismatchError
 from ..export.cases import Case
 from ..report import (
     Baseline,
+    Counters,
     Energy,
     Evidence,
     Footprint,
@@ -31,16 +33,12 @@ from ..report import (
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
-from .findings import counters_of, energy_of, estimate_of, footprint_of, samples_of, timed_of
-from .job import HERE, CaseOfJob, Job, Place, prove_job
+from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
+from .job import CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import layers_with_costs, layers_with_kernels
 
-TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
-"""The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
-the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
-DENSE, CONTROL = "dense", "control"
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,9 @@ class Candidate:
         """Return what makes another candidate the same: its weights, and which of its layers run sparsely."""
         return self.fingerprint, self.sparse, self.graphs
 
+    def of_job(self, name: str) -> CaseOfJob:
+        return CaseOfJob(name, self.case, self.layers_run, self.sparse, self.plans, keep_files=True)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -89,33 +90,27 @@ class Findings:
         return self.measurement if isinstance(self.measurement, Timed) else None
 
 
+@dataclass(eq=False)
 class Bench:
     """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected."""
 
-    def __init__(
-        self,
-        write_dense: WriteDense,
-        choice: Choice,
-        folder: Path,
-        progress: Progress,
-        *,
-        effort: Effort = FULL,
-        reference: str = "torch",
-        place: Place = HERE,
-    ) -> None:
-        self.choice, self.folder, self.progress = choice, folder, progress
-        self.effort, self.reference, self.place = effort, reference, place
-        self._write_dense = write_dense
-        self._dense: Case | None = None
-        self._baselines: dict[tuple[str, ...], Baselines] = {}
-        self._known: dict[Any, Findings] = {}
+    write_dense: WriteDense
+    choice: Choice
+    folder: Path
+    progress: Progress
+    effort: Effort = FULL
+    reference: str = "torch"
+    place: Place = HERE
+    _known: dict[Any, Findings] = field(default_factory=dict, init=False)
 
-    @property
+    @cached_property
     def dense(self) -> Case:
         """The dense model, written for the judge on first use."""
-        if self._dense is None:
-            self._dense = self._write_dense(self.choice, "dense")
-        return self._dense
+        return self.write_dense(self.choice, "dense")
+
+    @cached_property
+    def _baselines(self) -> Baselines:
+        return Baselines(self.write_dense, self.choice, self.choice.judge.against, self.folder, self.progress)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Findings]:
         """Return the judge's findings for each candidate, or why there are none; several are timed in turn.
@@ -135,101 +130,66 @@ class Bench:
         return [found.get(id(each)) or self._known[each.key] for each in candidates]
 
     def _together(self, candidates: Sequence[Candidate]) -> list[Findings]:
-        tolerance = tolerance_of(self.choice)
-        names = [f"pruned-{i}" if i else "pruned" for i in range(len(candidates))]
-        baselines = self._baselines_of(candidates)
-        before = baselines.time(self.effort, tolerance)
-        job = self._job(dict(zip(names, candidates, strict=True)), tolerance)
-        result = self.place.run(job, self.progress)
+        named = {f"pruned-{i}" if i else "pruned": each for i, each in enumerate(candidates)}
+        # every runtime gains from fewer channels, so a toolchain's own dense model is the one to beat
+        sparse = self.choice.way == "run" and not all(each.channels for each in candidates)
+        before = self._baselines.time(self.effort) if sparse else {}
+        result = self.place.run(self._job(named), self.progress)
         if isinstance(result, Failure):
             return [Findings(Untimed(failed(self.choice, result)), each.layers) for each in candidates]
-        mismatches = self._mismatches(result, names, candidates, tolerance)
-        if mismatches:
-            right = [each for name, each in zip(names, candidates, strict=True) if name not in mismatches]
+        wrong = self._mismatches(result, named)
+        if wrong:
+            right = [each for name, each in named.items() if name not in wrong]
             others = iter(self._together(right) if right else [])
-            wrong = {name: Evidence("unavailable", reason=said) for name, said in mismatches.items()}
-            return [
-                Findings(Untimed(wrong[name]), each.layers) if name in wrong else next(others)
-                for name, each in zip(names, candidates, strict=True)
-            ]
-        after = baselines.time(self.effort, tolerance)
-        return [
-            self._findings(name, each, result, (before, after), tolerance)
-            for name, each in zip(names, candidates, strict=True)
-        ]
+            return [wrong.get(name) or next(others) for name in named]
+        passes = before, self._baselines.time(self.effort) if sparse else {}
+        return [self._findings(name, each, result, passes) for name, each in named.items()]
 
-    def _baselines_of(self, candidates: Sequence[Candidate]) -> Baselines:
-        # every runtime gains from fewer channels, so a toolchain's own dense model is the one to beat
-        sparse = self.choice.way == "run" and any(not each.channels for each in candidates)
-        names = self.choice.judge.against if sparse else ()
-        if names not in self._baselines:
-            made = Baselines(self._write_dense, self.choice, names, self.folder, self.progress)
-            self._baselines[names] = made
-        return self._baselines[names]
-
-    def _job(self, candidates: Mapping[str, Candidate], tolerance: float) -> Job:
+    def _job(self, candidates: Mapping[str, Candidate]) -> Job:
         runs = self.choice.way == "run"
-        manifest = manifest_of(self.choice.judge.toolchain)
         layers = tuple(dict.fromkeys(name for each in candidates.values() for name in each.layers_run))
         plans = {layer: plan for each in candidates.values() for layer, plan in each.plans.items()}
-        dense = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs)]
+        cases = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs)]
         if runs:  # timing noise: the difference between two compilations of one model
-            dense.append(replace(dense[0], name=CONTROL))
-        pruned = [
-            CaseOfJob(name, each.case, each.layers_run, each.sparse, each.plans, keep_files=True)
-            for name, each in candidates.items()
-        ]
-        return prove_job(
-            self.choice,
-            self.folder,
-            [*dense, *pruned],
-            tolerance,
-            runs=runs,
-            interpret=manifest.checks and not runs,
-            effort=self.effort,
-            graphs=all(each.graphs for each in candidates.values()),
-            control=CONTROL,
-            meter=manifest.meter if runs and self.effort.profile else None,
-        )
+            cases.append(replace(cases[0], name=CONTROL))
+        cases += [each.of_job(name) for name, each in candidates.items()]
+        graphs = all(each.graphs for each in candidates.values())
+        return prove_job(self.choice, self.folder, cases, effort=self.effort, runs=runs, graphs=graphs)
 
-    def _mismatches(
-        self, result: dict[str, Any], names: Sequence[str], candidates: Sequence[Candidate], tolerance: float
-    ) -> dict[str, str]:
-        """Describe each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
-        errors = {name: max(each, default=0.0) for name, each in result.get("errors", {}).items()}
-        by_name = dict(zip(names, candidates, strict=True))
-        wrong = [name for name, error in errors.items() if error > tolerance]
-        said = {}
-        for name in wrong:
-            one = by_name.get(name, candidates[0])
-            said[name] = (
-                f"{self.choice.judge.toolchain} and {self.reference} disagree on the "
-                f"{'pruned' if name in by_name else 'dense'} model: the output is off by {errors[name]:.1e} of its "
-                f"largest value (tolerance {tolerance:g}), {one.first_wrong('pruned' if name in by_name else 'dense')}"
-                ". Nothing was timed. Try another --toolchain, and report this to the maker of this one."
+    def _mismatches(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Findings]:
+        """Find each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
+        found, tolerance = {}, tolerance_of(self.choice)
+        for name, error in errors_of(result).items():
+            if error <= tolerance:
+                continue
+            model = "pruned" if name in candidates else "dense"
+            one = candidates.get(name) or next(iter(candidates.values()))
+            said = (
+                f"{self.choice.judge.toolchain} and {self.reference} disagree on the {model} model: the output is off "
+                f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {one.first_wrong(model)}. Nothing was "
+                "timed. Try another --toolchain, and report this to the maker of this one."
             )
-            if name not in by_name or len(candidates) == 1:
-                raise MismatchError(said[name])
-        return said
+            if model == "dense" or len(candidates) == 1:
+                raise MismatchError(said)
+            found[name] = Findings(Untimed(Evidence("unavailable", reason=said)), one.layers)
+        return found
 
-    def _findings(
-        self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], tolerance: float
-    ) -> Findings:
-        choice, toolchain = self.choice, self.choice.judge.toolchain
+    def _findings(self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any]) -> Findings:
+        choice, manifest = self.choice, manifest_of(self.choice.judge.toolchain)
         cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
         files = {one.case.model.suffix[1:]: one.case.model}
         files |= {kind: Path(path) for kind, path in result["files"][name].items()}
         findings = Findings(
             Untimed(self._compiled(result)),
             one.layers,
-            check=self._check(name, result, tolerance),
+            check=check_of(result, name, tolerance_of(choice), self.reference),
             footprint=footprint_of(result["bytes"], name),
             machine=Machine(**result["machine"]),
             versions=result["versions"],
             files=files,
         )
         if choice.way == "compile":
-            estimate = estimate_of(result["estimates"], name, self._compiled(result, manifest_of(toolchain).estimates))
+            estimate = estimate_of(result["estimates"], name, self._compiled(result, manifest.estimates))
             if estimate is None:
                 return findings
             layers = layers_with_costs(one.layers, result["estimates"], cases, name)
@@ -239,8 +199,11 @@ class Bench:
         layers, other = one.layers, None
         if "kernels" in result:
             layers, other = layers_with_kernels(one.layers, result["kernels"], cases, name, channels=one.channels)
-        counted, counters = self._counted(name, one)
-        meter = manifest_of(toolchain).meter
+        counted, counters = None, dict[str, Counters]()
+        if one.sparse and self.effort.profile and manifest.counts:
+            job = Job("count", choice, self.folder, (one.of_job(name),))
+            counted, counters = counters_of(self.place.run(job, self.progress))
+        meter = manifest.meter
         return replace(
             findings,
             measurement=timed,
@@ -248,37 +211,17 @@ class Bench:
             other_kernels=other,
             energy=None if meter is None else energy_of(result.get("energy"), name, label, meter),
             counters=counted,
-            baselines=against(*passes, samples_of(result, name), timed.clock),
+            baselines=against(*passes, timed.pruned, timed.clock),
         )
-
-    def _check(self, name: str, result: dict[str, Any], tolerance: float) -> OutputCheck | None:
-        if "errors" not in result:
-            return None
-        errors = {case: max(each, default=0.0) for case, each in result["errors"].items()}
-        dense = max(error for case, error in errors.items() if case in {DENSE, CONTROL})
-        return OutputCheck(dense, errors[name], tolerance, self.reference)
 
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
-        by = " ".join(
-            filter(None, [model or judge.toolchain, result["versions"].get(judge.toolchain.rpartition(".")[2])])
-        )
+        version = result["versions"].get(judge.toolchain.rpartition(".")[2])
+        by = " ".join(filter(None, [model or judge.toolchain, version]))
         device = f"{by} for {self.choice.target.chip}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
-
-    def _counted(self, name: str, one: Candidate) -> tuple[Evidence | None, dict[str, Any]]:
-        """Read the hardware counters if layers run sparsely and the toolchain has counters."""
-        if not one.sparse or not self.effort.profile or not manifest_of(self.choice.judge.toolchain).counts:
-            return None, {}
-        case = CaseOfJob(name, one.case, one.layers_run, one.sparse, one.plans)
-        return counters_of(self.place.run(Job("count", self.choice, self.folder, (case,)), self.progress))
-
-
-def tolerance_of(choice: Choice) -> float:
-    """Return how far a compiled model's output may be from torch's, relative to the largest value."""
-    return TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import Counters, Energy, EnergyOf, Estimated, Evidence, Footprint, Launch, Samples, Timed
+from ..report import Counters, Energy, EnergyOf, Estimated, Evidence, Footprint, Launch, OutputCheck, Samples, Timed
 from ..toolchains.manifest import Meter
 from ..toolchains.process import Failure
+from .job import CONTROL, DENSE
 from .judge import clock_for, compare, median_ms, on_clock
 
 
@@ -17,11 +18,22 @@ def samples_of(result: Mapping[str, Any], name: str) -> Samples:
     return Samples(tuple(each["wall_ms"]), tuple(each["cpu_ms"]))
 
 
+def errors_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the largest error of each case's outputs; none if they were not checked."""
+    return {case: max(errors, default=0.0) for case, errors in result.get("errors", {}).items()}
+
+
+def check_of(result: Mapping[str, Any], name: str, tolerance: float, reference: str) -> OutputCheck | None:
+    errors = errors_of(result)
+    dense = max((errors[case] for case in (DENSE, CONTROL) if case in errors), default=None)
+    return None if dense is None else OutputCheck(dense, errors[name], tolerance, reference)
+
+
 def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> Timed:
     """Compare dense with the case called `name`, on the clock that suits the device and the machine."""
     on_host = result["device"]["kind"] == "cpu"
     clock = clock_for(threads, on_host=on_host, cpu_clock_step_s=result["cpu_clock_step_s"])
-    dense, control, pruned = (samples_of(result, case) for case in ("dense", "control", name))
+    dense, control, pruned = (samples_of(result, case) for case in (DENSE, CONTROL, name))
     return Timed(
         Evidence("measured", device=result["machine"]["cpu"] if on_host else label),
         clock,
@@ -30,26 +42,25 @@ def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> 
         pruned,
         median_ms(dense, clock),
         median_ms(pruned, clock),
-        compare(on_clock(dense, clock), on_clock(control, clock), on_clock(pruned, clock)),
-        dense_launch=_launch(result["facts"]["dense"]),
+        compare(*(on_clock(each, clock) for each in (dense, control, pruned))),
+        dense_launch=_launch(result["facts"][DENSE]),
         pruned_launch=_launch(result["facts"][name]),
     )
 
 
 def estimate_of(estimates: Mapping[str, Any], name: str, evidence: Evidence) -> Estimated | None:
-    dense, pruned = estimates["dense"], estimates[name]
+    dense, pruned = estimates[DENSE], estimates[name]
     if dense is None or pruned is None:
         return None
     return Estimated(evidence, dense["unit"], dense["total"], pruned["total"])
 
 
 def footprint_of(sizes: Mapping[str, int | None], name: str) -> Footprint | None:
-    dense, pruned = sizes["dense"], sizes[name]
+    dense, pruned = sizes[DENSE], sizes[name]
     return None if dense is None or pruned is None else Footprint(dense, pruned)
 
 
 def counters_of(result: dict[str, Any] | Failure) -> tuple[Evidence, dict[str, Counters]]:
-    """Return the evidence for the counters, and each layer's counters."""
     if isinstance(result, Failure):
         return Evidence("unavailable", reason=result.reason, cure="`%hwprune doctor` checks the toolchain"), {}
     found = result["counted"]
@@ -63,10 +74,9 @@ def energy_of(found: Mapping[str, Any] | None, name: str, label: str, meter: Met
     if found is None:
         return None
     if "unavailable" in found:
-        evidence = Evidence("unavailable", reason=found["unavailable"], cure=meter.cure)
-        return Energy(evidence, None, None, None)
-    idle_mw, windows = found["idle_mw"], found["windows"]
-    dense, pruned = (_energy_of(windows[case], idle_mw) for case in ("dense", name))
+        return Energy(Evidence("unavailable", reason=found["unavailable"], cure=meter.cure), None, None, None)
+    idle_mw = found["idle_mw"]
+    dense, pruned = (_energy_of(found["windows"][case], idle_mw) for case in (DENSE, name))
     return Energy(Evidence("measured", device=f"{label}, {meter.name}"), idle_mw, dense, pruned)
 
 

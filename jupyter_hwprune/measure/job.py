@@ -13,11 +13,14 @@ from typing import Any, Literal, Protocol
 from ..choose.choice import Choice
 from ..choose.effort import Effort
 from ..export.cases import Case
-from ..toolchains import interpreter, toolchain_file
+from ..toolchains import interpreter, manifest_of, toolchain_file
 from ..toolchains.contract import Settings
-from ..toolchains.manifest import Meter
 from ..toolchains.process import CACHE, Failure, Progress, call
 
+TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
+"""The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
+the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
+DENSE, CONTROL = "dense", "control"
 Action = Literal["rate", "prove", "count", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
@@ -53,7 +56,18 @@ class Job:
 
     def request(self) -> dict[str, Any]:
         """Return the description as a dict for JSON."""
-        first = self.cases[0].case
+        first, choice = self.cases[0].case, self.choice
+        settings: Settings = {
+            "threads": choice.threads,
+            "device": choice.judge.device,
+            "dtype": choice.dtype or "",
+            "layers": [],
+            "sparse": [],
+            "plans": {},
+            "graphs": self.graphs,
+            "keep_files": False,
+            "cache": "",
+        }
         return {
             "action": self.action,
             "inputs": self._path(first.inputs),
@@ -70,7 +84,7 @@ class Job:
                 }
                 for each in self.cases
             ],
-            "settings": self._settings(),
+            "settings": settings,
             "answer": ANSWERS[self.action],
             **self.more,
         }
@@ -78,47 +92,36 @@ class Job:
     def _path(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def _settings(self) -> Settings:
-        choice = self.choice
-        return {
-            "threads": choice.threads,
-            "device": choice.judge.device,
-            "dtype": choice.dtype or "",
-            "layers": [],
-            "sparse": [],
-            "plans": {},
-            "graphs": self.graphs,
-            "keep_files": False,
-            "cache": "",
-        }
-
 
 def prove_job(
     choice: Choice,
     folder: Path,
     cases: Sequence[CaseOfJob],
-    tolerance: float,
     *,
-    runs: bool = True,
-    interpret: bool = False,
     effort: Effort | None = None,
+    runs: bool = True,
     graphs: bool = True,
-    control: str | None = None,
-    meter: Meter | None = None,
 ) -> Job:
     """Return the job that compiles and checks cases, and with an `effort` profiles and times them.
 
-    Without `runs` nothing is loaded on a device. The case called `control` is not metered.
+    Without `runs` nothing is loaded on a device. The control is not metered.
     """
+    manifest = manifest_of(choice.judge.toolchain)
+    meter = manifest.meter if runs and effort and effort.profile else None
     more = {
         "run": runs,
-        "interpret": interpret,
-        "tolerance": tolerance,
+        "interpret": manifest.checks and not runs,
+        "tolerance": tolerance_of(choice),
         "effort": effort and asdict(effort),
-        "control": control,
+        "control": CONTROL,
         "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
     }
     return Job("prove", choice, folder, tuple(cases), graphs, more)
+
+
+def tolerance_of(choice: Choice) -> float:
+    """Return how far a compiled model's output may be from torch's, relative to the largest value."""
+    return TOLERANCES.get(choice.dtype or "float32", TOLERANCES["float32"])
 
 
 class Place(Protocol):
@@ -133,8 +136,7 @@ class Here:
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
         name, choice = job.choice.judge.toolchain, job.choice
-        request = job.request()
-        request["toolchain"] = str(toolchain_file(name))
+        request = job.request() | {"toolchain": str(toolchain_file(name))}
         request["settings"]["cache"] = str(CACHE / f"{name}.json")
         return call(
             request, job.folder, progress, python=interpreter(name), threads=choice.threads, timeout_s=choice.timeout_s

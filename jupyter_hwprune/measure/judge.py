@@ -50,19 +50,14 @@ def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[f
     floor = max(abs(a_low), abs(a_high), np.log1p(SMALLEST_GAIN))
     verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
     medians = np.median(samples, axis=1)
-    return Comparison(
-        speedup=_rounded(medians[0] / medians[2]),
-        low=_rounded(np.exp(low)),
-        high=_rounded(np.exp(high)),
-        noise_floor=_rounded(np.expm1(floor)),
-        verdict=verdict,
-    )
+    ratio = medians[0] / medians[2]
+    return Comparison(rounded(ratio), rounded(np.exp(low)), rounded(np.exp(high)), rounded(np.expm1(floor)), verdict)
 
 
 def median_ms(samples: Samples, clock: Clock) -> float:
-    return _rounded(np.median(on_clock(samples, clock)))
+    return rounded(np.median(on_clock(samples, clock)))
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Keep five significant digits: the rest is noise, and a report has little room."""
     return float(f"{value:.5g}")

@@ -10,7 +10,7 @@ from typing import Any
 from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
 from ..report import NOT_COMPARED, Layer, LayerEstimate, OtherKernels, Utilization
-from .judge import compare
+from .judge import compare, rounded
 
 
 @dataclass
@@ -49,8 +49,7 @@ def layers_with_kernels(
                 evidence="measured" if dense or pruned else None,
             )
         )
-    dense_us, pruned_us = (_others(by_case[case], names) for case in ("dense", name))
-    return tuple(filled), OtherKernels(dense_us, pruned_us)
+    return tuple(filled), OtherKernels(*(_others(by_case[case], names) for case in ("dense", name)))
 
 
 def layers_with_costs(
@@ -58,14 +57,9 @@ def layers_with_costs(
 ) -> tuple[Layer, ...]:
     """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
     dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+    both = {name: LayerEstimate(cost, pruned[name]) for name, cost in dense.items() if name in pruned}
     return tuple(
-        replace(
-            layer,
-            estimate=LayerEstimate(dense[layer.name], pruned[layer.name]),
-            evidence="compiler-estimate",
-        )
-        if layer.name in dense and layer.name in pruned
-        else layer
+        replace(layer, estimate=both[layer.name], evidence="compiler-estimate") if layer.name in both else layer
         for layer in layers
     )
 
@@ -109,13 +103,12 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
 
 
 def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
-    before, after = (
-        None if each is None or each.utilization is None else float(f"{each.utilization:.3g}")
-        for each in (dense, pruned)
-    )
-    return None if before is None and after is None else Utilization(before, after)
+    shares = [each and each.utilization for each in (dense, pruned)]
+    if shares == [None, None]:
+        return None
+    return Utilization(*(None if share is None else float(f"{share:.3g}") for share in shares))
 
 
 def _median(values: list[float]) -> float | None:
     """Return the median; None without values, or if it is below the resolution of the profiler's clock."""
-    return float(f"{statistics.median(values):.5g}") or None if values else None
+    return rounded(statistics.median(values)) or None if values else None

@@ -12,13 +12,14 @@ from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.example import Example
 from ..core.pattern import Channel
-from ..export.cases import Case, write_case
+from ..export import write_case
+from ..export.cases import Case
 from ..pruning import fingerprint
 from ..report import Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
-from .bench import Bench, Candidate, Findings, tolerance_of
-from .job import CaseOfJob, prove_job
+from .bench import Bench, Candidate, Findings
+from .job import CaseOfJob, prove_job, tolerance_of
 from .rating import Settled, served
 
 
@@ -50,9 +51,7 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
     """
     choice, pruned = bench.choice, settled.pruned
     sparse = served(pruned.layers, choice)
-    case = settled.written
-    if case is None:
-        case = write_case(pruned.model, example, choice, bench.folder, name, bench.progress)
+    case = settled.written or write_case(pruned.model, example, choice, bench.folder, name, bench.progress)
     models = {"dense": (bench.dense, dense), "pruned": (case, pruned.model)}
     return Candidate(
         case,
@@ -80,7 +79,7 @@ def _first_wrong(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], exa
             return "although each layer's product alone is right: the dtype may be too narrow for this model"
         return "and the layer where that begins is not known"
     own, names = traced
-    job = prove_job(choice, bench.folder, [CaseOfJob("layers", own)], tolerance)
+    job = prove_job(choice, bench.folder, [CaseOfJob("layers", own)])
     result = bench.place.run(job, bench.progress)
     errors = [] if isinstance(result, Failure) else result["errors"]["layers"]
     if len(errors) != len(names):

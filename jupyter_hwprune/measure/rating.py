@@ -14,7 +14,8 @@ from torch import nn
 from ..choose.choice import Choice
 from ..core.errors import MismatchError, counted
 from ..core.example import Example
-from ..export.cases import Case, write_case
+from ..export import write_case
+from ..export.cases import Case
 from ..pruning import Pruned, restore
 from ..report import NOT_COMPARED, Comparison, Layer, Returned
 from ..toolchains import manifest_of
@@ -65,9 +66,8 @@ def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Examp
     returned = [back for layer in timed if (back := _returned(layer, rows.get(layer.name), choice))]
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     graphs = all(row.get("graphs", True) for row in rows.values())
-    if returned:
-        return Settled(restore(dense, pruned, returned), choice, plans, rated, graphs)
-    return Settled(pruned, choice, plans, rated, graphs, case)
+    pruned = restore(dense, pruned, returned) if returned else pruned
+    return Settled(pruned, choice, plans, rated, graphs, written=None if returned else case)
 
 
 def _require_right_products(rows: dict[str, dict[str, Any]], toolchain: str) -> None:
@@ -93,10 +93,12 @@ def served(layers: Sequence[Layer], choice: Choice) -> tuple[str, ...]:
 def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     """Make every layer dense again because the whole model was slower, and record the measurement in a remark."""
     pruned = settled.pruned
-    gone = [
-        Returned(layer.name, layer.kind, layer.shape, _not_in_all(layer), layer.rows, layer.alone or NOT_COMPARED)
-        for layer in pruned.layers
-    ]
+    gone = []
+    for layer in pruned.layers:
+        alone = layer.alone or NOT_COMPARED
+        by_itself = "faster by itself" if alone.verdict == "faster" else "not timed by itself"
+        reason = f"{by_itself}, but the whole model came out slower with it"
+        gone.append(Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, alone))
     said = (
         f"With {counted(len(gone), 'layer')} sparse the whole model was {slower.verdict}: {slower.speedup}x, 95 % "
         f"interval {slower.low} to {slower.high}. This report shows the model with all of them dense again."
@@ -110,8 +112,10 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
 
     A layer that has no sparse kernel, or gains nothing by it, gets a dense kernel, which multiplies the zeros.
     """
-    toolchain = settled.choice.judge.toolchain
     losers = {layer.name for layer in settled.pruned.returned}
+    if not losers:
+        return settled
+    toolchain = settled.choice.judge.toolchain
     rated = {layer.name: layer for layer in settled.pruned.layers}
     layers = tuple(
         replace(layer, served_by=tuple(name for name in layer.served_by or () if name != toolchain))
@@ -119,24 +123,17 @@ def keep_trained(settled: Settled, trained: Pruned) -> Settled:
         else rated.get(layer.name, layer)
         for layer in trained.layers
     )
-    if not losers:
-        return settled
     why = "; ".join(f"{each.name}: {each.reason}" for each in settled.pruned.returned[:4])
     said = f"Layers that gain nothing keep the zeros they were trained with, and run {toolchain}'s dense kernel: {why}."
     return replace(settled, pruned=replace(trained, layers=layers).remarked(said))
 
 
-def _not_in_all(layer: Layer) -> str:
-    by_itself = "faster by itself" if layer.alone and layer.alone.verdict == "faster" else "not timed by itself"
-    return f"{by_itself}, but the whole model came out slower with it"
-
-
 def _rated(layer: Layer, row: dict[str, Any] | None) -> Layer:
     """Add the layer's own timing to it."""
-    samples = row and row.get("samples")
-    if not row or not samples:
+    if not row or not row.get("samples"):
         return layer
-    return replace(layer, rows=row["rows"], alone=compare(samples["dense"], samples["control"], samples["pruned"]))
+    speed = compare(*(row["samples"][case] for case in ("dense", "control", "pruned")))
+    return replace(layer, rows=row["rows"], alone=speed)
 
 
 def _returned(layer: Layer, row: dict[str, Any] | None, choice: Choice) -> Returned | None:

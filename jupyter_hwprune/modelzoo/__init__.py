@@ -10,7 +10,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from ..core.pattern import parse_pattern
 from ..core.target import REFERENCE
 from ..keep.run import Shown
 from ..measure.bench import Bench, Candidate, Findings
-from ..report import Evidence, Fingerprints, Layer, Report, Skipped, Totals, Untimed
+from ..report import Evidence, Fingerprints, Layer, Report, Totals, Untimed
 from ..reporting.compose import compose, request_of
 from ..reporting.reasons import explain_written
 from ..toolchains import HERE, environments, manifest_of
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
-from .counts import counted_there, other_counts
+from .counts import counted_there, macs_of, other_counts, quantised
 from .reference import expect
 from .samples import inputs_for, ports_of, read_samples
 from .twin import fix_shapes, load, opset, prints_of, write_twins
@@ -40,19 +40,6 @@ NO_WEIGHTS = Evidence(
     reason="an analysis file has counts and no weights, so there is nothing to compile",
     cure="give the folder of the model itself: --zoo FOLDER",
 )
-
-
-@dataclass(frozen=True)
-class Known:
-    """The parts of a report that do not come from the request."""
-
-    layers: tuple[Layer, ...]
-    skipped: tuple[Skipped, ...]
-    totals: Totals
-    findings: Findings
-    reasons: tuple[str, ...]
-    prints: Fingerprints
-    versions: dict[str, str]
 
 
 def zoo(
@@ -116,13 +103,13 @@ def _read(kind: str, source: str, folder: Path, progress: Progress, timeout_s: f
     }
     python = str(environments.interpreter_of("sparsezoo"))
     found = call(request, folder, progress, python=python, threads=1, timeout_s=timeout_s)
+    if not isinstance(found, Failure) and found["problem"] is None:
+        return found
     problem = found.reason if isinstance(found, Failure) else found["problem"]
-    if isinstance(found, Failure) or problem is not None:
-        if kind == "stub":
-            raise ToolchainError(f"SparseZoo could not get the stub {source}: {problem}. {GET_IT}.")
-        what = "analysis file" if kind == "analysis" else "model folder"
-        raise InputError(f"{source} cannot be read as SparseZoo's {what}: {problem}. {NEEDS}.")
-    return found
+    if kind == "stub":
+        raise ToolchainError(f"SparseZoo could not get the stub {source}: {problem}. {GET_IT}.")
+    what = "analysis file" if kind == "analysis" else "model folder"
+    raise InputError(f"{source} cannot be read as SparseZoo's {what}: {problem}. {NEEDS}.")
 
 
 def _measured(
@@ -147,49 +134,47 @@ def _measured(
     if choice.way is None and choice.obstacle is not None:
         findings = Findings(Untimed(choice.obstacle), layers)
     else:
-        reference, said = expect(cases, found["outputs"], inputs, choice, folder, progress)
+        reference, said = expect(cases, found["outputs"], inputs, choice, progress)
         remarks.append(said)
         bench = Bench(lambda *_: cases["dense"], choice, folder, progress, effort=effort, reference=reference)
         (findings,) = bench.measure([Candidate(cases["pruned"], layers, prints.pruned, channels=False)])
-    reasons = (*explain_written(choice, findings), *remarks)
-    totals = _totals(proto, weights)
-    known = Known(findings.layers, skipped, totals, findings, reasons, prints, found["versions"])
-    return _report(name, choice, inputs.batch, known)
+    return _report(
+        name,
+        choice,
+        inputs.batch,
+        findings,
+        found["versions"],
+        totals=_totals(proto, weights),
+        skipped=skipped,
+        reasons=(*explain_written(choice, findings), *remarks),
+        fingerprints=prints,
+    )
 
 
 def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weight], version: int) -> Choice:
     """Fill in the model's pattern, sparsity and dtype; add an obstacle if its ONNX version is too new."""
     patterns = {layer.pattern for layer in layers}
     pattern = parse_pattern(patterns.pop() if len(patterns) == 1 else "unstructured")
-    own = {layer.name for layer in layers}
+    names = {layer.name for layer in layers}
+    own = [each for each in weights if each.layer in names]
+    zeros = sum(each.zeros for each in own)
     sizes: Counter[str] = Counter()
-    zeros = 0
-    for each in weights:
-        if each.layer in own:
-            sizes[each.dtype] += math.prod(each.shape)
-            zeros += each.zeros
+    for each in own:
+        sizes[each.dtype] += math.prod(each.shape)
     dtype = sizes.most_common(1)[0][0].removeprefix("u")
     choice = replace(choice, pattern=pattern, sparsity=round(zeros / sizes.total(), 4)).for_model_in(dtype)
     toolchain = choice.judge.toolchain
     takes = manifest_of(toolchain).opset if choice.way else None
-    if takes is not None and version > takes:
-        too_new = Evidence(
-            "unavailable",
-            reason=f"the file uses ONNX operators of version {version}, but {toolchain} takes at most {takes}",
-            cure=f"export the model with opset_version={takes}, or choose --target "
-            f"{choice.target.name}:{REFERENCE.toolchain}",
-        )
-        return replace(choice, way=None, obstacle=too_new)
-    return choice
+    if takes is None or version <= takes:
+        return choice
+    reason = f"the file uses ONNX operators of version {version}, but {toolchain} takes at most {takes}"
+    other = f"--target {choice.target.name}:{REFERENCE.toolchain}"
+    cure = f"export the model with opset_version={takes}, or choose {other}"
+    return replace(choice, way=None, obstacle=Evidence("unavailable", reason=reason, cure=cure))
 
 
 def _origins(found: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
-    said = []
-    quantised = sum(each.dtype in INTEGERS for each in weights)
-    if quantised:
-        said.append(
-            f"{quantised} of {counted(len(weights), 'layer')} are quantised: their zeros are their zero points."
-        )
+    said = quantised([each.dtype in INTEGERS for each in weights], ": their zeros are their zero points")
     if found["recipes"]:
         recipe = found["recipes"][0]
         line = f"%hwprune --recipe {shlex.quote(recipe)}"
@@ -201,11 +186,7 @@ def _totals(proto: Any, weights: Sequence[Weight]) -> Totals:
     sizes = {each.name: math.prod(each.dims) for each in proto.graph.initializer}
     zeros = {each.initializer: each.zeros for each in weights}  # a weight that two layers share counts once
     total = sum(sizes.values())
-    left = total - sum(zeros.values())
-    known = [(each.macs, each.sparsity) for each in weights if each.macs is not None]
-    if len(known) < len(weights):
-        return Totals(total, left, None, None)
-    return Totals(total, left, sum(macs for macs, _ in known), sum(round(macs * (1 - gone)) for macs, gone in known))
+    return Totals(total, total - sum(zeros.values()), *macs_of([(each.macs, each.sparsity) for each in weights]))
 
 
 def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
@@ -213,23 +194,14 @@ def _not_measured(name: str, found: dict[str, Any], choice: Choice) -> Report:
     layers, skipped, totals, reasons = counted_there(found["rows"])
     sparsity = round(1 - totals.pruned_weights / totals.weights, 4)
     choice = replace(choice, pattern=parse_pattern("unstructured"), sparsity=sparsity)
-    known = Known(
-        layers, skipped, totals, Findings(Untimed(NO_WEIGHTS), layers), reasons, Fingerprints("", ""), found["versions"]
-    )
-    return _report(name, choice, choice.batch or 1, known)
+    findings, own = Findings(Untimed(NO_WEIGHTS), layers), {"totals": totals, "skipped": skipped, "reasons": reasons}
+    prints = Fingerprints("", "")
+    return _report(name, choice, choice.batch or 1, findings, found["versions"], **own, fingerprints=prints)
 
 
-def _report(name: str, choice: Choice, batch: int, known: Known) -> Report:
-    return compose(
-        choice,
-        request_of(choice, name, batch, importance="as it came", allocation="as it came"),
-        known.findings,
-        totals=known.totals,
-        layers=known.layers,
-        skipped=known.skipped,
-        returned=(),
-        scores=None,
-        reasons=known.reasons,
-        versions=known.findings.versions | known.versions,
-        fingerprints=known.prints,
-    )
+def _report(
+    name: str, choice: Choice, batch: int, findings: Findings, versions: dict[str, str], **found: Any
+) -> Report:
+    request = request_of(choice, name, batch, importance="as it came", allocation="as it came")
+    found |= {"layers": findings.layers, "returned": (), "scores": None, "versions": findings.versions | versions}
+    return compose(choice, request, findings, **found)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import counted
 from ..report import Layer, Skipped, Totals
-from .weights import FEWEST, Weight
+from .weights import FEWEST, Weight, layer_of
 
 
 def other_counts(analysis: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
@@ -31,43 +31,31 @@ def counted_there(
 ) -> tuple[tuple[Layer, ...], tuple[Skipped, ...], Totals, tuple[str, ...]]:
     """Describe the layers of an analysis without a model, by its counts."""
     layers, skipped = [], []
-    pruned_macs: list[int | None] = []
-    for row in rows:
-        shape, share = tuple(row["shape"]), row["zeros"] / row["weights"]
-        left = None if row["macs"] is None else round(row["macs"] * (1 - share))
-        pruned_macs.append(left)
+    shares = [row["zeros"] / row["weights"] for row in rows]
+    for row, share in zip(rows, shares, strict=True):
+        own = (row["node"], row["op"], tuple(row["shape"]))
         if share < FEWEST:
-            skipped.append(Skipped(row["node"], row["op"], shape, "it came dense"))
-            continue
-        layers.append(
-            Layer(
-                row["node"],
-                row["op"],
-                shape,
-                pruned_shape=shape,
-                pattern="unstructured",
-                sparsity=round(share, 6),
-                macs=row["macs"],
-                pruned_macs=left,
-                valid=True,  # zeros anywhere satisfy the unstructured pattern
-                valid_groups=1.0,
-                picture=None,
-            )
-        )
+            skipped.append(Skipped(*own, "it came dense"))
+        else:
+            layers.append(layer_of(*own, "unstructured", share, row["macs"], None))
     weights, zeros = (sum(row[key] for row in rows) for key in ("weights", "zeros"))
-    totals = Totals(weights, weights - zeros, _sum(row["macs"] for row in rows), _sum(pruned_macs))
-    reasons = ["The counts are SparseZoo's own: they count single zeros and do not show a pattern."]
-    quantised = sum(row["quantised"] for row in rows)
-    if quantised:
-        reasons.append(f"{quantised} of {counted(len(rows), 'layer')} are quantised.")
-    return tuple(layers), tuple(skipped), totals, tuple(reasons)
+    macs = zip((row["macs"] for row in rows), shares, strict=True)
+    totals = Totals(weights, weights - zeros, *macs_of(macs))
+    said = ["The counts are SparseZoo's own: they count single zeros and do not show a pattern."]
+    said += quantised([row["quantised"] for row in rows])
+    return tuple(layers), tuple(skipped), totals, tuple(said)
 
 
-def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum; None if any number is unknown."""
-    total = 0
-    for number in numbers:
-        if number is None:
-            return None
-        total += number
-    return total
+def macs_of(products: Iterable[tuple[int | None, float]]) -> tuple[int | None, int | None]:
+    """Sum the multiply-accumulates of products, all and without zeros, of (all, share of zeros); None if unknown."""
+    dense = pruned = 0
+    for macs, share in products:
+        if macs is None:
+            return None, None
+        dense, pruned = dense + macs, pruned + round(macs * (1 - share))
+    return dense, pruned
+
+
+def quantised(layers: Sequence[bool], more: str = "") -> list[str]:
+    """Say how many layers are quantised, if any is."""
+    return [f"{sum(layers)} of {counted(len(layers), 'layer')} are quantised{more}."] if any(layers) else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from ..choose.choice import Choice
 from ..core.errors import ToolchainError
 from ..core.target import REFERENCE
 from ..export.onnx import Exported
-from ..measure.bench import tolerance_of
-from ..measure.job import HERE, CaseOfJob, Job
+from ..measure.job import HERE, CaseOfJob, Job, tolerance_of
 from ..toolchains.process import Failure, Progress
 from .samples import Inputs, read_samples, stack
 
@@ -21,18 +19,13 @@ OURS, THEIRS = REFERENCE.toolchain, "the folder's sample outputs"
 
 
 def expect(
-    cases: Mapping[str, Exported],
-    samples: Mapping[str, Sequence[str]],
-    inputs: Inputs,
-    choice: Choice,
-    folder: Path,
-    progress: Progress,
+    cases: Mapping[str, Exported], samples: Mapping[str, list[str]], inputs: Inputs, choice: Choice, progress: Progress
 ) -> tuple[str, str]:
     """Write the expected outputs of the cases; return where they come from, and why.
 
     Raises ToolchainError if the reference runtime cannot run the model.
     """
-    own = replace(choice, judge=REFERENCE)
+    own, folder = replace(choice, judge=REFERENCE), cases["pruned"].model.parent
     result = HERE.run(Job("run", own, folder, tuple(CaseOfJob(*each) for each in cases.items())), progress)
     if isinstance(result, Failure):
         raise ToolchainError(
@@ -63,11 +56,13 @@ def _stacked(paths: Sequence[str], computed: Sequence[np.ndarray], rows: int) ->
     samples = [list(sample.values()) for sample in read_samples(paths)]
     if any(len(sample) != len(computed) for sample in samples):
         return None
-    joined = [
-        stack([sample[i] for sample in samples], own.ndim, rows) if own.ndim else None for i, own in enumerate(computed)
-    ]
-    fitting = [each for each, own in zip(joined, computed, strict=True) if each is not None and each.shape == own.shape]
-    return fitting if len(fitting) == len(computed) else None
+    joined = []
+    for i, own in enumerate(computed):
+        each = stack([sample[i] for sample in samples], own.ndim, rows) if own.ndim else None
+        if each is None or each.shape != own.shape:
+            return None
+        joined.append(each)
+    return joined
 
 
 def _relative_error(given: np.ndarray, computed: np.ndarray) -> float:

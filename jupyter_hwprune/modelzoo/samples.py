@@ -22,6 +22,9 @@ class Port:
     dtype: np.dtype[Any]
     sides: tuple[int | None, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name} is {'x'.join(str(side or '?') for side in self.sides)}"
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -68,14 +71,11 @@ def inputs_for(ports: Sequence[Port], samples: Sequence[Sample], batch: int | No
     for position, port in enumerate(ports):
         own = [_of_port(sample, port, position, len(ports)) for sample in samples]
         stacked = stack(own, len(port.sides), rows) if port.sides else own[0]
-        if stacked is None or any(
-            want not in (None, side) for want, side in zip(port.sides, stacked.shape, strict=True)
-        ):
-            want = "x".join(str(side or "?") for side in port.sides)
+        if stacked is None or any(want not in (None, n) for want, n in zip(port.sides, stacked.shape, strict=True)):
             raise InputError(
-                f"The samples of this folder do not fit its model: the input {port.name} is {want}, but its first "
-                f"sample is {'x'.join(map(str, own[0].shape))}. Remove the folder sample-inputs, or give its own "
-                "model; without samples the inputs are random."
+                f"The samples of this folder do not fit its model: the input {port}, but its first sample is "
+                f"{'x'.join(map(str, own[0].shape))}. Remove the folder sample-inputs, or give its own model; without "
+                "samples the inputs are random."
             )
         arrays[port.name] = stacked.astype(port.dtype)
     return Inputs(arrays, rows, (f"The inputs are the folder's own samples, {min(len(samples), rows)} of them.",))
@@ -123,8 +123,7 @@ def _random(ports: Sequence[Port], rows: int) -> Inputs:
     for port in ports:
         shape = [side or (1 if place else rows) for place, side in enumerate(port.sides)]
         if None in port.sides[1:]:
-            shown = "x".join(str(side or "?") for side in port.sides)
-            remarks.append(f"The input {port.name} is {shown}: its open dimensions after the first were set to 1.")
+            remarks.append(f"The input {port}: its open dimensions after the first were set to 1.")
         whole = random.integers(0, 256 if port.dtype == np.uint8 else 2, shape)
         drawn = np.asarray(random.standard_normal(shape) if port.dtype.kind == "f" else whole)
         arrays[port.name] = drawn.astype(port.dtype)

@@ -80,10 +80,9 @@ def write_twins(
 
     owners = {each.value: each.layer for each in weights if each.matrix is not None}
     named = copy.deepcopy(proto)
-    layers, upstream, values = name_nodes(
+    names = name_nodes(
         named.graph, lambda node, _: (owners.get(node.output[0]), node.output[0] in owners), lambda _: None
     )
-    nodes = {number: node.name for number, node in enumerate(named.graph.node)}
     np.savez(folder / "inputs.npz", *inputs.values())
     files = {name: folder / f"{name}.onnx" for name in ("pruned", "dense")}
     save(named, files["pruned"])
@@ -94,21 +93,20 @@ def write_twins(
             filled = _filled(numpy_helper.to_array(initializer), zeros[initializer.name], random)
             initializer.CopyFrom(numpy_helper.from_array(filled, initializer.name))
     save(named, files["dense"])
-    given = (folder / "inputs.npz", tuple(inputs))
     return {
-        name: Exported(path, *given, folder / f"{name}.expected.npz", layers, upstream, values, nodes)
+        name: Exported(path, folder / "inputs.npz", folder / f"{name}.expected.npz", tuple(inputs), *names)
         for name, path in files.items()
     }
 
 
 def prints_of(cases: Mapping[str, Exported]) -> Fingerprints:
     """Return a hash of each model's file, which holds its weights and operations."""
-    return Fingerprints(*(hashlib.sha256(_bytes(cases[name].model)).hexdigest()[:16] for name in ("dense", "pruned")))
+    return Fingerprints(*(_print_of(cases[name].model) for name in ("dense", "pruned")))
 
 
-def _bytes(path: Path) -> bytes:
+def _print_of(path: Path) -> str:
     large = path.with_name(f"{path.name}.data")
-    return path.read_bytes() + (large.read_bytes() if large.exists() else b"")
+    return hashlib.sha256(path.read_bytes() + (large.read_bytes() if large.exists() else b"")).hexdigest()[:16]
 
 
 def _filled(array: np.ndarray, zero: Any, random: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..core.pattern import NM, Block, Pattern, Unstructured
 from ..pruning.layers import matrix_of
 from ..pruning.picture import draw
 from ..pruning.weights import valid_share
-from ..report import Layer, Skipped
+from ..report import Layer, Picture, Skipped
 
 FEWEST = 0.01  # a smaller share of zeros does not come from pruning
 # the inputs of a product that may be its weight; if quantised, its zero point is two inputs further
@@ -29,6 +29,7 @@ SLOTS = {
     "QLinearConv": (3,),
     "QLinearMatMul": (3, 0),
 }
+Shapes = Mapping[str, tuple[int, ...]]
 FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "uint8")
 
 
@@ -59,7 +60,7 @@ class Weight:
         return 0.0 if self.matrix is None else self.zeros / self.matrix.numel()
 
 
-def weights_of(proto: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Weight]:
+def weights_of(proto: Any, shapes: Shapes) -> list[Weight]:
     """Find every product by a constant, in the order of execution."""
     from onnx import numpy_helper
 
@@ -78,7 +79,7 @@ def weights_of(proto: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Weight
                     arrays[source] = numpy_helper.to_array(constants[source])
                 layer = _name(node, source, names)
                 names.add(layer)
-                found.append(_weight(layer, node, slot, chain, arrays[source], constants, shapes))
+                found.append(_weight(layer, chain, arrays[source], constants, shapes))
                 break
     return found
 
@@ -102,25 +103,16 @@ def _name(node: Any, source: str, taken: set[str]) -> str:
 
 
 def _weight(
-    layer: str,
-    node: Any,
-    slot: int,
-    chain: list[tuple[Any, int]],
-    array: np.ndarray,
-    constants: Mapping[str, Any],
-    shapes: Mapping[str, tuple[int, ...]],
+    layer: str, chain: list[tuple[Any, int]], array: np.ndarray, constants: Mapping[str, Any], shapes: Shapes
 ) -> Weight:
-    from onnx import helper
-
-    dtype, last = str(array.dtype), chain[-1][0]
+    (node, slot), (last, place), dtype = chain[0], chain[-1], str(array.dtype)
     reason = None if dtype in (*FLOATS, *INTEGERS) else f"its weights are {dtype}, which are not searched for zeros"
-    zero = _zero_point(*chain[-1], array, constants)
+    zero = _zero_point(last, place, array, constants)
     keep = array != zero
     for each, _ in reversed(chain[1:]):
         if each.op_type == "Transpose":
-            axes = {one.name: helper.get_attribute_value(one) for one in each.attribute}.get("perm")
-            keep = np.transpose(keep, axes)
-    settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+            keep = np.transpose(keep, _attributes(each).get("perm"))
+    settings = _attributes(node)
     if "Conv" not in node.op_type and keep.ndim != 2:
         reason = f"its weight has {keep.ndim} dimensions, so it is not a single matrix"
     matrix, macs = None, None
@@ -130,13 +122,13 @@ def _weight(
         groups = settings.get("group", 1) if node.op_type == "ConvTranspose" else None
         matrix = matrix_of(torch.from_numpy(np.ascontiguousarray(keep)), groups)
         macs = _macs(node, keep, shapes)
-    source = last.input[chain[-1][1]]
-    return Weight(layer, node.output[0], node.op_type, source, array.shape, dtype, zero, matrix, macs, reason)
+    names = (layer, node.output[0], node.op_type, last.input[place])
+    return Weight(*names, array.shape, dtype, zero, matrix, macs, reason)
 
 
 def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str, Any]) -> Any:
     """Return the value that means zero in a weight: 0, or a zero point for the whole tensor or for each channel."""
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     place = slot + 2
     quantised = node.op_type == "DequantizeLinear" or (node.op_type in SLOTS and array.dtype.kind in "iu")
@@ -145,12 +137,17 @@ def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str,
     point = numpy_helper.to_array(constants[node.input[place]])
     if point.size == 1:
         return array.dtype.type(point.item())
-    axis = 0 if "Conv" in node.op_type else array.ndim - 1
-    axis = {each.name: helper.get_attribute_value(each) for each in node.attribute}.get("axis", axis)
+    axis = _attributes(node).get("axis", 0 if "Conv" in node.op_type else array.ndim - 1)
     return point.reshape([-1 if i == axis % array.ndim else 1 for i in range(array.ndim)])
 
 
-def _macs(node: Any, keep: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+
+
+def _macs(node: Any, keep: np.ndarray, shapes: Shapes) -> int | None:
     """Count multiply-accumulates: a row of the weight makes one output value, or spreads one input value."""
     shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0])
     return None if shape is None else math.prod(shape) * math.prod(keep.shape[1:])
@@ -175,23 +172,20 @@ def describe(weights: Sequence[Weight]) -> tuple[tuple[Layer, ...], tuple[Skippe
     """Return the layers with zeros in their weights, and those without."""
     layers, skipped = [], []
     for each in weights:
+        own = (each.layer, each.op, each.shape)
         if each.matrix is None or each.sparsity < FEWEST:
-            reason = each.reason or f"{each.sparsity:.1%} of its weights are zero: it came dense".replace("%", " %")
-            skipped.append(Skipped(each.layer, each.op, each.shape, reason))
-            continue
-        layers.append(
-            Layer(
-                each.layer,
-                each.op,
-                each.shape,
-                pruned_shape=each.shape,
-                pattern=str(pattern_of(each.matrix)),
-                sparsity=round(each.sparsity, 6),
-                macs=each.macs,
-                pruned_macs=None if each.macs is None else round(each.macs * (1 - each.sparsity)),
-                valid=True,  # the pattern was read from these very weights
-                valid_groups=1.0,
-                picture=draw(each.matrix.flatten(1)),
-            )
-        )
+            reason = each.reason or f"{100 * each.sparsity:.1f} % of its weights are zero: it came dense"
+            skipped.append(Skipped(*own, reason))
+        else:
+            pattern, picture = str(pattern_of(each.matrix)), draw(each.matrix.flatten(1))
+            layers.append(layer_of(*own, pattern, each.sparsity, each.macs, picture))
     return tuple(layers), tuple(skipped)
+
+
+def layer_of(
+    name: str, op: str, shape: tuple[int, ...], pattern: str, sparsity: float, macs: int | None, picture: Picture | None
+) -> Layer:
+    """Describe a layer that came with zeros, by the pattern that these zeros have."""
+    left = None if macs is None else round(macs * (1 - sparsity))
+    weights = (name, op, shape, shape, pattern, round(sparsity, 6), macs, left)
+    return Layer(*weights, valid=True, valid_groups=1.0, picture=picture)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from html import escape
-from typing import Any, Literal
+from typing import Literal
 
 from ..core.target import TARGETS, Target, find_target
-from ..render.tables import INDENT, html_table, wrapped
+from ..render.tables import INDENT, wrapped
 from ..toolchains import Status, planned, probe_all, shipped
 from .matrix import about
 from .meters import MeterHere, meters
-from .provision import EnvironmentHere, about_environment, setup, state_of
+from .provision import EnvironmentHere, about_environment, setup
+from .shown import Row, TextAndHtml, facts_html, listed, listed_html
 from .smoke import Smoke, try_out
 
 
 @dataclass(frozen=True)
-class Doctor:
+class Doctor(TextAndHtml):
     """Each toolchain's state and the targets it serves, the other environments, and the energy meters.
 
     `smoke` has, by toolchain, the result of compiling a small model; None if that was not asked for. `target` is the
@@ -42,10 +42,24 @@ class Doctor:
         return json.dumps(data, indent=1)
 
     def __str__(self) -> str:
-        return doctor_text(self)
+        lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+        if self.target is not None:
+            lines += [line for name, said in about(self.target) for line in wrapped(said, f"{name:<14} ", INDENT)]
+            lines.append("")
+        return "\n".join([*lines, *listed(self._rows())])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": doctor_html(self)}
+    def _html(self) -> str:
+        chip = facts_html("of the chip", about(self.target)) if self.target else ""
+        return chip + listed_html(("toolchain", "state", "what it says"), self._rows())
+
+    def _rows(self) -> list[Row]:
+        """Describe the toolchains, the other environments, and the meters."""
+        rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in self.toolchains]
+        rows += map(about_environment, self.environments)
+        for meter in self.meters:
+            cure = [f"cure: {meter.cure}"] if meter.cure else []
+            rows.append((meter.name, "meter" if meter.found else "no meter", [meter.said, *cure]))
+        return rows
 
 
 def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
@@ -66,39 +80,6 @@ def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     return Doctor(statuses, serves, tuple(others), meters(), tried, row)
 
 
-def doctor_text(found: Doctor) -> str:
-    lines = ["hwprune doctor: what each toolchain says of itself here", ""]
-    for name, said in about(found.target) if found.target else ():
-        lines += wrapped(said, f"{name:<14} ", INDENT)
-    lines += [""] if found.target else []
-    for name, state, symptoms in _doctor_rows(found):
-        lines.append(f"{name:<14} {state}")
-        for said in symptoms:
-            lines += wrapped(said, INDENT, INDENT + "  ")
-    return "\n".join(lines)
-
-
-def doctor_html(found: Doctor) -> str:
-    rows = [
-        (f"<b>{escape(name)}</b>", escape(state), "<br>".join(map(escape, symptoms)))
-        for name, state, symptoms in _doctor_rows(found)
-    ]
-    matrix = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in (about(found.target) if found.target else ())]
-    chip = html_table(("of the chip", ""), matrix) if matrix else ""
-    return chip + html_table(("toolchain", "state", "what it says"), rows)
-
-
-def _doctor_rows(found: Doctor) -> list[tuple[str, str, list[str]]]:
-    """Return (name, state, what to say of it) of the toolchains, of the other environments, and of the meters."""
-    rows: list[tuple[str, str, list[str]]] = []
-    rows += [(status.name, found.state_of(status), _symptoms(found, status)) for status in found.toolchains]
-    rows += [(row.name, state_of(row), about_environment(row)) for row in found.environments]
-    for meter in found.meters:
-        cure = [f"cure: {meter.cure}"] if meter.cure else []
-        rows.append((meter.name, "meter" if meter.found else "no meter", [meter.said, *cure]))
-    return rows
-
-
 def _symptoms(found: Doctor, status: Status) -> list[str]:
     said = [f"serves {', '.join(found.serves[status.name]) or 'no target of this package'}"]
     if status.available:
@@ -107,9 +88,8 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
             said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
         said += [f"why: {reason}" for reason in status.absent.values()]
         said += map(str, status.remarks)
-        said.append(
-            "devices: " + (", ".join(f"{name} ({device.label})" for name, device in status.devices.items()) or "none")
-        )
+        devices = ", ".join(f"{name} ({device.label})" for name, device in status.devices.items())
+        said.append(f"devices: {devices or 'none'}")
     else:
         said += [f"why: {status.reason}", f"cure: {status.cure or 'none known'}"]
     tried = (found.smoke or {}).get(status.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from ..choose.choice import Way, what_it_can
 from ..core.target import TARGETS, Target
@@ -13,8 +13,14 @@ from ..render.tables import html_table, wrapped
 from ..render.text import terminal_width
 from ..report import Evidence
 from ..toolchains import Status, manifest_of, probe_all
+from .shown import TextAndHtml, aligned, bold, facts_html
 
 Able = Literal["timed", "estimated", "compiled"]
+LEGEND = (
+    "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
+    "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
+    "`%hwprune doctor TARGET` says what is missing, and the command that mends it.",
+)
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,28 @@ class TargetHere:
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(TextAndHtml):
     rows: tuple[TargetHere, ...]
 
     def __str__(self) -> str:
-        return targets_text(self)
+        """Return a line a chip, grouped by maker: what to prune for it, and what can be done here."""
+        said = aligned([(row.target.name, _offers(row), _here(row), row.target.chip) for row in self.rows])
+        of = {row.target.name: line for row, line in zip(self.rows, said, strict=True)}
+        lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
+        for maker, group in _by_maker(self.rows).items():
+            own = (f"  {of[row.target.name]}"[: terminal_width() - 1].rstrip() for row in group)
+            lines += ["", maker, *own]
+        return "\n".join([*lines, "", *(line for said in LEGEND for line in wrapped(said, "", ""))])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": targets_html(self)}
+    def _html(self) -> str:
+        rows: list[tuple[str, ...]] = []
+        for maker, group in _by_maker(self.rows).items():
+            rows.append((f"<i>{escape(maker)}</i>", "", "", ""))
+            for row in group:
+                offers, here = (escape(said).replace(" ", "&nbsp;") for said in (_offers(row), _here(row)))
+                chip = f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>"
+                rows.append((bold(row.target.name), offers, here, chip))
+        return html_table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
 
 
 def targets(rows: Sequence[Target] = TARGETS) -> Targets:
@@ -67,60 +87,22 @@ def _able(toolchain: str, way: Way) -> Able:
     return "estimated" if manifest_of(toolchain).estimates else "compiled"
 
 
-def targets_text(survey: Targets) -> str:
-    """Return a line a chip, grouped by maker: what to prune for it, and what can be done here."""
-    rows = [(row.target.name, _offers(row), _here(row), row.target.chip) for row in survey.rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
-    of = dict(zip((row.target.name for row in survey.rows), rows, strict=True))
-    for maker, group in _by_maker(survey.rows).items():
-        lines += ["", maker]
-        for cells in (of[row.target.name] for row in group):
-            columns = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=True)]
-            lines.append(f"  {'  '.join(columns)}  {cells[3]}"[: terminal_width() - 1].rstrip())
-    lines += ["", *(line for said in LEGEND for line in wrapped(said, "", ""))]
-    return "\n".join(lines)
-
-
-LEGEND = (
-    "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
-    "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
-    "`%hwprune doctor TARGET` says what is missing, and the command that mends it.",
-)
-
-
-def targets_html(survey: Targets) -> str:
-    rows: list[tuple[str, ...]] = []
-    for maker, group in _by_maker(survey.rows).items():
-        rows.append((f"<i>{escape(maker)}</i>", "", "", ""))
-        rows += [
-            (
-                f"<b>{escape(row.target.name)}</b>",
-                escape(_offers(row)).replace(" ", "&nbsp;"),
-                escape(_here(row)).replace(" ", "&nbsp;"),
-                f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>",
-            )
-            for row in group
-        ]
-    return html_table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
-
-
 def _by_maker(rows: Sequence[TargetHere]) -> dict[str, list[TargetHere]]:
     """Gather the rows of each maker, makers in the order of their first chip."""
     found: dict[str, list[TargetHere]] = {}
     for row in rows:
-        found.setdefault(row.target.maker.capitalize() if " " in row.target.maker else row.target.maker, []).append(row)
+        maker = row.target.maker
+        found.setdefault(maker.capitalize() if " " in maker else maker, []).append(row)
     return found
 
 
 def _offers(row: TargetHere) -> str:
-    offered = dict.fromkeys(str(offer.pattern) for judge in row.target.judges for offer in judge.offers)
-    return ", ".join(offered)
+    return ", ".join(dict.fromkeys(str(offer.pattern) for judge in row.target.judges for offer in judge.offers))
 
 
 def _here(row: TargetHere) -> str:
     """Say the most that can be done for a target here, and by which toolchains."""
-    for able in ("timed", "estimated", "compiled"):
+    for able in get_args(Able):
         names = [name for name, own in row.able.items() if own == able]
         if names:
             return f"{able} ({', '.join(names)})"
@@ -128,10 +110,12 @@ def _here(row: TargetHere) -> str:
 
 
 def _details(row: TargetHere) -> str:
-    cells = [(f"<b>{escape(name)}</b>", escape(said)) for name, said in about(row.target)]
-    if row.obstacles:
-        cells.append(("<b>missing here</b>", escape(" ".join(_why(row)))))
-    return html_table(("", ""), cells)
+    """Show all facts of a chip, and what hinders the toolchains here, those with the same reason together."""
+    names: dict[Evidence, list[str]] = {}
+    for name, obstacle in row.obstacles.items():
+        names.setdefault(obstacle, []).append(name)
+    why = [f"{', '.join(those)}: {o.reason}; cure: {o.cure or 'none known'}." for o, those in names.items()]
+    return facts_html("", [*about(row.target), *([("missing here", " ".join(why))] if why else [])])
 
 
 def about(target: Target) -> list[tuple[str, str]]:
@@ -150,11 +134,3 @@ def about(target: Target) -> list[tuple[str, str]]:
         ("its vendor", f"{target.vendor_says} {target.vendor_page}"),
     ]
     return [*about, ("found", target.finding)] if target.finding else about
-
-
-def _why(row: TargetHere) -> list[str]:
-    """Say what hinders the toolchains, those with the same reason together."""
-    names: dict[Evidence, list[str]] = {}
-    for name, obstacle in row.obstacles.items():
-        names.setdefault(obstacle, []).append(name)
-    return [f"{', '.join(those)}: {o.reason}; cure: {o.cure or 'none known'}." for o, those in names.items()]

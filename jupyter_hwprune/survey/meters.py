@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM = Path("/sys/class")
+SENSORS = ("power", "energy")
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,17 @@ def meters(system: Path = SYSTEM) -> tuple[MeterHere, ...]:
     GPU counters are reported by their toolchains. `system` is the folder of the system's device classes.
     """
     return (
-        _meter("RAPL", "energy counters of the CPU", sorted(system.glob("powercap/*-rapl*/energy_uj"))),
-        _meter(
-            "hwmon",
-            "power sensors",
-            sorted([*system.glob("hwmon/*/power*_input"), *system.glob("hwmon/*/energy*_input")]),
-        ),
+        _meter("RAPL", "energy counters of the CPU", system.glob("powercap/*-rapl*/energy_uj")),
+        _meter("hwmon", "power sensors", (path for kind in SENSORS for path in system.glob(f"hwmon/*/{kind}*_input"))),
     )
 
 
-def _meter(name: str, about: str, files: list[Path]) -> MeterHere:
+def _meter(name: str, about: str, paths: Iterable[Path]) -> MeterHere:
+    files = sorted(paths)
     if not files:
         return MeterHere(name, found=False, said=f"no {about} here; virtual machines seldom have any")
     readable = [path for path in files if os.access(path, os.R_OK)]
     if readable:
         return MeterHere(name, found=True, said=f"{about}: {', '.join(map(str, readable[:4]))}")
-    return MeterHere(
-        name,
-        found=False,
-        said=f"{about} are there, but only root may read them",
-        cure=f"sudo chmod a+r {files[0].parent.parent}/*/{files[0].name}",
-    )
+    cure = f"sudo chmod a+r {files[0].parent.parent}/*/{files[0].name}"
+    return MeterHere(name, found=False, said=f"{about} are there, but only root may read them", cure=cure)

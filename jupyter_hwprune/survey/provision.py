@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import InputError
-from ..render.tables import INDENT, html_table, wrapped
 from ..toolchains import HERE, ask, environments
 from ..toolchains.environments import Environment
 from ..toolchains.making import make, remove
 from ..toolchains.process import Failure, Progress
+from .shown import Row, TextAndHtml, listed, listed_html
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,17 @@ class EnvironmentHere:
 
 
 @dataclass(frozen=True)
-class Environments:
+class Environments(TextAndHtml):
     folder: str
     rows: tuple[EnvironmentHere, ...]
 
     def __str__(self) -> str:
-        return environments_text(self)
+        lines = listed(map(about_environment, self.rows))
+        return "\n".join([f"hwprune setup: environments of their own, in {self.folder}", "", *lines])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": environments_html(self)}
+    def _html(self) -> str:
+        head = ("environment", "state", f"in {escape(self.folder)}")
+        return listed_html(head, map(about_environment, self.rows))
 
 
 def setup(
@@ -59,19 +60,15 @@ def setup(
         if not remove(name, progress):
             raise InputError(f"There is no environment of {name} to remove in {environments.root()}.")
     else:
-        make(name, _check_of(name), progress, accept_licence=accept_licence, python=python)
+        make(name, partial(_fault_of, name), progress, accept_licence=accept_licence, python=python)
     return _listing([name])
 
 
-def _check_of(name: str) -> Callable[[Path], str | None]:
-    """Return a check of an environment: the toolchain's file must be able to report its versions in it."""
+def _fault_of(name: str, interpreter: Path) -> str | None:
+    """Check an environment: the toolchain's file must be able to report its versions in it."""
     file = next(path for path in (HERE / f"{name}.py", HERE / f"_{name}.py") if path.exists())
-
-    def check(interpreter: Path) -> str | None:
-        result = ask(file, str(interpreter))
-        return result.reason if isinstance(result, Failure) else None
-
-    return check
+    result = ask(file, str(interpreter))
+    return result.reason if isinstance(result, Failure) else None
 
 
 def _listing(names: list[str]) -> Environments:
@@ -84,32 +81,7 @@ def _listing(names: list[str]) -> Environments:
     return Environments(str(environments.root()), tuple(rows))
 
 
-def environments_text(found: Environments) -> str:
-    lines = [f"hwprune setup: environments of their own, in {found.folder}", ""]
-    for row in found.rows:
-        lines.append(f"{row.name:<14} {state_of(row)}")
-        for said in about_environment(row):
-            lines += wrapped(said, INDENT, INDENT + "  ")
-    return "\n".join(lines)
-
-
-def environments_html(found: Environments) -> str:
-    rows = [
-        (
-            f"<b>{escape(row.name)}</b>",
-            state_of(row),
-            "<br>".join(map(escape, about_environment(row))),
-        )
-        for row in found.rows
-    ]
-    return html_table(("environment", "state", f"in {escape(found.folder)}"), rows)
-
-
-def state_of(row: EnvironmentHere) -> str:
-    return "ready" if row.obstacle is None else "missing"
-
-
-def about_environment(row: EnvironmentHere) -> list[str]:
+def about_environment(row: EnvironmentHere) -> Row:
     said = [row.about]
     there = row.environment
     if there is not None:
@@ -121,4 +93,4 @@ def about_environment(row: EnvironmentHere) -> list[str]:
         said.append(f"remove it with: %hwprune setup {row.name} --remove")
     if row.obstacle is not None:
         said += [f"why: {row.obstacle}", f"cure: {row.cure}"]
-    return said
+    return row.name, "ready" if row.obstacle is None else "missing", said

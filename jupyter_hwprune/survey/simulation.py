@@ -14,16 +14,17 @@ from ..choose.choice import Choice, choose
 from ..core.errors import InputError, counted
 from ..core.example import Example, require_runs
 from ..core.target import TARGETS, find_target
-from ..export.cases import write_case
+from ..export import write_case
 from ..measure.bench import failed
 from ..measure.job import HERE, CaseOfJob, Job
-from ..measure.judge import compare
+from ..measure.judge import compare, rounded
 from ..pruning import copy_of
 from ..render.tables import html_table, wrapped
 from ..report import Comparison, Evidence, words
 from ..report.words.numbers import milliseconds, share
 from ..toolchains import manifest_of, planned
 from ..toolchains.process import Failure, Progress, private_folder
+from .shown import TextAndHtml, aligned
 
 SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 
@@ -39,7 +40,7 @@ class Simulated:
 
 
 @dataclass(frozen=True)
-class Simulation:
+class Simulation(TextAndHtml):
     """The times of a toolchain's sparse kernels, simulated; `caution` says what a simulation leaves out."""
 
     model: str
@@ -52,10 +53,26 @@ class Simulation:
     caution: str
 
     def __str__(self) -> str:
-        return simulation_text(self)
+        lines = [f"hwprune simulate: {self.model} for {self.target}, {self.toolchain}", ""]
+        lines += [f"  {row}" for row in aligned(self._table())]
+        return "\n".join([*lines, *(line for said in self._notes() for line in wrapped(said, "  ", "  "))])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": simulation_html(self)}
+    def _html(self) -> str:
+        head, *rows = self._table() or [("zeros", "time")]
+        notes = "".join(f"<p>{escape(said)}</p>" for said in self._notes())
+        return f"<p><b>{escape(self.model)} for {escape(self.target)}</b></p>{html_table(head, rows)}{notes}"
+
+    def _table(self) -> list[tuple[str, ...]]:
+        if self.dense_ms is None:
+            return []
+        rows = [(share(row.sparsity), milliseconds(row.ms), words.speed(row.speed)) for row in self.rows]
+        return [("zeros", "time", "against dense"), ("none", milliseconds(self.dense_ms), ""), *rows]
+
+    def _notes(self) -> list[str]:
+        if self.dense_ms is None:
+            return [f"not measured: {self.evidence.reason}", f"cure: {self.evidence.cure or 'none known'}"]
+        where = f"{self.evidence.kind} on {self.evidence.device}, {counted(self.threads, 'thread')}"
+        return [f"{where}, wall time.", f"These are {self.caution}."]
 
 
 def simulate(
@@ -87,15 +104,17 @@ def simulate(
     require_runs(dense, inputs)
     inputs = inputs if batch is None else inputs.rebatched(batch)
     found = _run(dense, inputs, choice, sparsities, progress) if choice.obstacle is None else choice.obstacle
+    of = (name, choice.target.name, able, threads)
     if isinstance(found, Evidence):
-        return Simulation(name, choice.target.name, able, threads, found, None, (), caution)
-    dense_ms, control, *rest = (tuple(each) for each in found["simulated"])
-    rows = [
-        Simulated(sparsity, _median(ms), ms, compare(*_alike(dense_ms, control, ms)))
-        for sparsity, ms in zip(sparsities, rest, strict=True)
-    ]
+        return Simulation(*of, found, None, (), caution)
+    dense_ms, control, *rest = map(tuple, found["simulated"])
+    rows = []
+    for sparsity, ms in zip(sparsities, rest, strict=True):
+        rounds = min(map(len, (dense_ms, control, ms)))
+        speed = compare(dense_ms[:rounds], control[:rounds], ms[:rounds])
+        rows.append(Simulated(sparsity, _median(ms), ms, speed))
     evidence = Evidence("simulated kernels", device=f"{found['machine']['cpu']}, {able} {found['versions'][able]}")
-    return Simulation(name, choice.target.name, able, threads, evidence, _median(dense_ms), tuple(rows), caution)
+    return Simulation(*of, evidence, _median(dense_ms), tuple(rows), caution)
 
 
 def _able(target: str, named: str | None) -> str:
@@ -103,16 +122,16 @@ def _able(target: str, named: str | None) -> str:
     row, within = find_target(target)
     own = named or within
     names = [own] if own else [judge.toolchain for judge in row.judges]
-    for name in names:
-        if name not in planned() and manifest_of(name).simulates:
-            return name
-    able = [
-        f"--target {target.name}:{judge.toolchain}"
-        for target in TARGETS
-        for judge in target.judges
-        if judge.toolchain not in planned() and manifest_of(judge.toolchain).simulates
-    ]
-    raise InputError(f"None of {', '.join(names)} can simulate sparsity. Use {' or '.join(able)}.")
+    found = next(filter(_simulates, names), None)
+    if found is None:
+        pairs = ((each.name, judge.toolchain) for each in TARGETS for judge in each.judges)
+        able = [f"--target {name}:{toolchain}" for name, toolchain in pairs if _simulates(toolchain)]
+        raise InputError(f"None of {', '.join(names)} can simulate sparsity. Use {' or '.join(able)}.")
+    return found
+
+
+def _simulates(toolchain: str) -> bool:
+    return toolchain not in planned() and bool(manifest_of(toolchain).simulates)
 
 
 def _run(
@@ -125,40 +144,5 @@ def _run(
     return failed(choice, result) if isinstance(result, Failure) else result
 
 
-def _alike(*samples: tuple[float, ...]) -> list[tuple[float, ...]]:
-    rounds = min(map(len, samples))
-    return [each[:rounds] for each in samples]
-
-
 def _median(values: Sequence[float]) -> float | None:
-    return float(f"{statistics.median(values):.5g}") if values else None
-
-
-def simulation_text(found: Simulation) -> str:
-    lines = [f"hwprune simulate: {found.model} for {found.target}, {found.toolchain}", ""]
-    rows = _simulated(found)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    for said in _about_simulation(found):
-        lines += wrapped(said, "  ", "  ")
-    return "\n".join(lines)
-
-
-def simulation_html(found: Simulation) -> str:
-    head, *rows = _simulated(found) or [("zeros", "time")]
-    notes = "".join(f"<p>{escape(said)}</p>" for said in _about_simulation(found))
-    return f"<p><b>{escape(found.model)} for {escape(found.target)}</b></p>{html_table(head, rows)}{notes}"
-
-
-def _simulated(found: Simulation) -> list[tuple[str, ...]]:
-    if found.dense_ms is None:
-        return []
-    rows = [(share(row.sparsity), milliseconds(row.ms), words.speed(row.speed)) for row in found.rows]
-    return [("zeros", "time", "against dense"), ("none", milliseconds(found.dense_ms), ""), *rows]
-
-
-def _about_simulation(found: Simulation) -> list[str]:
-    if found.dense_ms is None:
-        return [f"not measured: {found.evidence.reason}", f"cure: {found.evidence.cure or 'none known'}"]
-    where = f"{found.evidence.kind} on {found.evidence.device}, {counted(found.threads, 'thread')}"
-    return [f"{where}, wall time.", f"These are {found.caution}."]
+    return rounded(statistics.median(values)) if values else None

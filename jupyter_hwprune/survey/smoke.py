@@ -27,21 +27,16 @@ class Smoke:
 
 def try_out(status: Status) -> Smoke | None:
     """Try a toolchain on the first device that it found and a target lists; None if there is no such device."""
-    serving = [
-        (target.name, judge)
-        for target in TARGETS
-        for judge in target.judges
-        if judge.toolchain == status.name and judge.device in status.devices
-    ]
-    if not serving:
+    pairs = ((target.name, judge) for target in TARGETS for judge in target.judges if judge.toolchain == status.name)
+    target, device = next(((name, judge.device) for name, judge in pairs if judge.device in status.devices), ("", ""))
+    if not target:
         return None
-    target, judge = serving[0]
     start = time.monotonic()
     try:
         worked, said = _compiled(target, status.name)
     except HwpruneError as error:
         worked, said = False, str(error)
-    return Smoke(status.name, worked, judge.device, round(time.monotonic() - start, 2), said)
+    return Smoke(status.name, worked, device, round(time.monotonic() - start, 2), said)
 
 
 def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
@@ -50,9 +45,8 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
 
     from ..choose.choice import choose
     from ..core.example import Example
-    from ..export.cases import write_case
-    from ..measure.bench import tolerance_of
-    from ..measure.job import HERE, CaseOfJob, prove_job
+    from ..export import write_case
+    from ..measure.job import HERE, CaseOfJob, prove_job, tolerance_of
 
     choice = choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S).for_model_in("float32")
     tolerance = tolerance_of(choice)
@@ -60,7 +54,7 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
         model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).eval()
         example = Example.of(torch.randn(WIDTH, WIDTH))
         case = CaseOfJob("dense", write_case(model, example, choice, folder, "dense", lambda *_: None))
-        result = HERE.run(prove_job(choice, folder, [case], tolerance), lambda *_: None)
+        result = HERE.run(prove_job(choice, folder, [case]), lambda *_: None)
     if isinstance(result, Failure):
         return False, result.reason
     error = max(result["errors"]["dense"])

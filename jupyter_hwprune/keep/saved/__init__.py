@@ -13,13 +13,15 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...core.errors import InputError, ReportError, first_line
@@ -31,6 +33,7 @@ from .structure import Structure, cut, misfits, named_tensors, shared_names
 FORMAT, VERSION = "jupyter-hwprune run", 1
 CONTENTS, WEIGHTS, MASKS = "contents.json", "weights.safetensors", "masks.safetensors"
 LARGEST_CONTENTS_BYTES = 1 << 28
+FAILURES = (OSError, SafetensorError)
 ROUNDING = 1e-6  # of the sparsities in a report
 
 
@@ -65,13 +68,14 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         aside.mkdir()
-        _write(aside, WEIGHTS, _state(model))
-        _write(aside, MASKS, _masks(model, report))
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _state(model).items()}
+        save_file(state, aside / WEIGHTS, metadata={"format": "pt"})
+        save_file(_masks(model, report), aside / MASKS, metadata={"format": "pt"})
         (aside / CONTENTS).write_text(_contents_text(aside, report, structure), encoding="utf-8")
         for name in (WEIGHTS, MASKS):  # safetensors makes them readable by this user only
             (aside / name).chmod((aside / CONTENTS).stat().st_mode)
         _move(aside, target)
-    except _failures() as error:
+    except FAILURES as error:
         raise InputError(
             f"The run cannot be saved in {folder}: {first_line(error)}. Nothing was left there; choose a folder that "
             "can be written, on a disk with room for the model."
@@ -97,12 +101,9 @@ def _require_as_reported(model: nn.Module, report: Report, structure: Structure)
     """Refuse a model that was changed so that the report is no longer true."""
     own = dict(named_tensors(model))
     odd = [name for name, dims in structure.tensors.items() if name not in own or own[name].shape != dims.pruned_shape]
-    if not odd:
-        odd = [
-            name
-            for name, layer in _zeroed(report).items()
-            if 1 - int(own[name].count_nonzero()) / own[name].numel() < layer.sparsity - ROUNDING
-        ]
+    for name, layer in _zeroed(report).items() if not odd else ():
+        if 1 - int(own[name].count_nonzero()) / own[name].numel() < layer.sparsity - ROUNDING:
+            odd.append(name)
     if odd:
         raise InputError(
             f"The report no longer describes the model ({', '.join(odd[:4])}): its zeros or shapes have changed, "
@@ -112,9 +113,9 @@ def _require_as_reported(model: nn.Module, report: Report, structure: Structure)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model's state, each once, under its first name."""
     shared, persistent = shared_names(model), model.state_dict().keys()
-    named = ((name, tensor) for name, tensor in named_tensors(model) if name in persistent and name not in shared)
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
+    return {name: tensor for name, tensor in named_tensors(model) if name in persistent and name not in shared}
 
 
 def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
@@ -125,12 +126,6 @@ def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
 
 def _zeroed(report: Report) -> dict[str, Layer]:
     return {weight_name(layer): layer for layer in report.layers if layer.shape == layer.pruned_shape}
-
-
-def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    save_file(dict(tensors), folder / name, metadata={"format": "pt"})
 
 
 def _contents_text(folder: Path, report: Report, structure: Structure) -> str:
@@ -222,10 +217,8 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
         )
     cut(model, contents.structure)
     if with_saved_weights:
-        shared = shared_names(model)
         with _opened(folder, WEIGHTS, contents) as file:
-            persistent = {name for name in model.state_dict() if name not in shared}
-            own = {name: tensor for name, tensor in named_tensors(model) if name in persistent}
+            own = _state(model)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             if shapes != {name: tuple(tensor.shape) for name, tensor in own.items()}:
                 raise _damaged(folder, WEIGHTS, "its tensors are not those of contents.json")
@@ -235,18 +228,16 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
     with _opened(folder, MASKS, contents) as file, torch.no_grad():
         weights = dict(model.named_parameters())
         for name in file.keys():  # noqa: SIM118 - it is no dict
-            bits = file.get_tensor(name)
-            if name not in weights or bits.dtype != torch.uint8 or bits.shape != (-(-weights[name].numel() // 8),):
+            bits, weight = file.get_tensor(name), weights.get(name)
+            if weight is None or bits.dtype != torch.uint8 or bits.shape != (-(-weight.numel() // 8),):
                 raise _damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
-            keep = np.unpackbits(bits.numpy(), count=weights[name].numel()).astype(bool)
-            weights[name].masked_fill_(~torch.from_numpy(keep).reshape(weights[name].shape), 0)
+            keep = np.unpackbits(bits.numpy(), count=weight.numel()).astype(bool)
+            weight.masked_fill_(~torch.from_numpy(keep).reshape(weight.shape), 0)
 
 
 @contextlib.contextmanager
 def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
     """Open a file of tensors after checking its size and its checksum against contents.json."""
-    from safetensors import safe_open
-
     path = Path(folder).expanduser() / name
     try:
         written = contents.files.get(name)
@@ -258,11 +249,5 @@ def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
             raise _damaged(folder, name, "its content is not what its checksum says")
         with safe_open(path, framework="pt") as file:
             yield file
-    except _failures() as error:
+    except FAILURES as error:
         raise _damaged(folder, name, f"it cannot be read ({first_line(error)})") from None
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from safetensors import SafetensorError
-
-    return (OSError, SafetensorError)

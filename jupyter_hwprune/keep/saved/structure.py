@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +25,7 @@ class Dims:
         if len(self.kept) != len(self.shape):
             raise ValueError(f"a tensor of {len(self.shape)} dimensions has kept positions for {len(self.kept)}")
         for size, kept in zip(self.shape, self.kept, strict=True):
-            if kept is None:
-                continue
-            if not kept or kept[0] < 0 or kept[-1] >= size or any(a >= b for a, b in pairwise(kept)):
+            if kept is not None and (not kept or any(a >= b for a, b in pairwise((-1, *kept, size)))):
                 raise ValueError(f"kept positions out of {size} must be at least one, in range, and ascending")
 
     @property
@@ -66,22 +66,21 @@ def structure_of(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]
     tensors = {}
     for name, tensor in named_tensors(dense):
         if name in keep:
-            dims = _grid(keep[name])
-            if dims is None:
+            tensors[name] = _grid(keep[name])
+            if int(keep[name].sum()) != math.prod(tensors[name].pruned_shape):
                 return None
-            tensors[name] = dims
         elif name in persistent:
             tensors[name] = Dims(tuple(tensor.shape))
     return Structure(tensors, tuple(_changed(dense, pruned, keep)), shared_names(dense))
 
 
-def _grid(mask: Tensor) -> Dims | None:
+def _grid(mask: Tensor) -> Dims:
+    """Return the smallest grid that holds all kept positions of a mask."""
     kept = []
     for dim, size in enumerate(mask.shape):
         positions = mask.movedim(dim, 0).reshape(size, -1).any(dim=1).nonzero().flatten().tolist()
         kept.append(None if len(positions) == size else tuple(positions))
-    full = Dims(tuple(mask.shape), tuple(kept))
-    return full if full.of(mask).all() and full.of(mask).numel() == int(mask.sum()) else None
+    return Dims(tuple(mask.shape), tuple(kept))
 
 
 def _changed(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Iterator[Attribute]:
@@ -97,12 +96,9 @@ def _changed(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) ->
                 yield Attribute(name, attribute, before, after)
 
 
-def _counts(value: object) -> tuple[int, ...] | None:
-    if type(value) is int:
-        return (value,)
-    if isinstance(value, (tuple, list)) and all(type(each) is int for each in value):
-        return tuple(value)
-    return None
+def _counts(value: Any) -> tuple[int, ...] | None:
+    counts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    return counts if all(type(each) is int for each in counts) else None
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -146,12 +142,13 @@ def cut(model: nn.Module, structure: Structure) -> None:
         dims = structure.tensors.get(name)
         if dims is None or dims.kept is None:
             continue
-        if (id(original), dims) not in made:
+        key = id(original), dims
+        if key not in made:
             small = dims.of(original.detach())
             is_parameter = isinstance(original, nn.Parameter)
-            made[id(original), dims] = nn.Parameter(small, original.requires_grad) if is_parameter else small
+            made[key] = nn.Parameter(small, original.requires_grad) if is_parameter else small
         parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, made[id(original), dims])
+        setattr(model.get_submodule(parent), own, made[key])
     for each in structure.attributes:
         module = model.get_submodule(each.module)
         value = vars(module)[each.name]
