@@ -3,8 +3,6 @@
 All but the errors is loaded when it is first used: importing this package takes milliseconds and imports no torch.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

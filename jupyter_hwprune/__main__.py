@@ -1,7 +1,5 @@
 """The commands for a shell, without a notebook: `python -m jupyter_hwprune targets`, `doctor` and `setup`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

@@ -1,7 +1,5 @@
 """The product on one screen: choose, prune, export, measure with the target's own compiler, report."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """How long a measurement takes: its fewest and most rounds, and the seconds for them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ..core.errors import InputError

@@ -1,7 +1,5 @@
 """Compute the user's score on copies, so that it cannot change the model."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -9,8 +9,6 @@ HwpruneError
 └── ReportError         a stored report cannot be read
 """
 
-from __future__ import annotations
-
 import textwrap
 
 

@@ -9,8 +9,6 @@
 | `channel/8`    | the same, so that the channels left are a multiple of 8                       |
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Silence for other people's libraries: what they log, warn of, print and set is not the user's."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

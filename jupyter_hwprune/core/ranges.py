@@ -1,7 +1,5 @@
 """Mark a model's layers as named ranges for profilers: Nsight Systems, Nsight Compute, torch's own."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -5,8 +5,6 @@ A new chip is a new row. `judges` are in order of preference, each with its offe
 it fail. A device fits a row by its kind and one of its `identities`, under the name that its toolchain reports.
 """
 
-from __future__ import annotations
-
 import importlib
 import platform
 from dataclasses import dataclass, replace

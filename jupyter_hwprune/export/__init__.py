@@ -1,7 +1,5 @@
 """Export a torch model to files for a toolchain: ONNX, or an ExportedProgram, both with the layers' names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn

@@ -3,8 +3,6 @@
 A node reads its weight by the torch layer's name, so kernels can be matched to layers.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 from pathlib import Path

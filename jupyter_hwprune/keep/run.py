@@ -1,7 +1,5 @@
 """The result of a call: the pruned model, the report, and the compiler's files."""
 
-from __future__ import annotations
-
 import copy
 import weakref
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Each toolchain runs in its own process, so its rounds cannot alternate with the 
 before and after the candidates instead; the difference of the two times is the noise that a gain has to exceed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path

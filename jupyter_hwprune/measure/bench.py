@@ -4,8 +4,6 @@ The dense model and all candidates of a call are compiled, checked, profiled and
 process. A bench keeps its findings by the candidate's fingerprint, so the same weights are measured only once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Turn a worker's answer into parts of a report: times, estimates, energy, counters, each with its evidence."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 The description names files relative to the folder and holds nothing about this machine, so another machine can run it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -5,8 +5,6 @@ the drift of the machine cancels in a bootstrap over rounds (Efron 1979) of the 
 dense model again, so any difference between the two is noise: memory layout, chance, load.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

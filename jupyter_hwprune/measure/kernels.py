@@ -1,7 +1,5 @@
 """Match the kernels of a profile, or the parts of a cost estimate, to the torch layers that they compute."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

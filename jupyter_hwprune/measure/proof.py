@@ -1,7 +1,5 @@
 """Measure what pruning gains with the target's own toolchain: write the models and send them to a bench."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path

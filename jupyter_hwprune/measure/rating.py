@@ -3,8 +3,6 @@
 A layer that gains nothing by its zeros gets its dense weights back: it would lose accuracy and save no time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -4,8 +4,6 @@ There is no torch model. The folder's ONNX file is the pruned model, and its den
 filled in. Both are measured like any other pair of models.
 """
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections import Counter

@@ -1,7 +1,5 @@
 """Read the counts of SparseZoo's analysis: compare them with ours, or use them alone if there is no model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Write the expected outputs of both models: the folder's samples if they fit, else the reference runtime's outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

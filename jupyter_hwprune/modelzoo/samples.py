@@ -1,7 +1,5 @@
 """Choose the inputs to measure an ONNX model on: a folder's samples, or random inputs of the right shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

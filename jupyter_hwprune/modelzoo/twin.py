@@ -5,8 +5,6 @@ compared with the other weights, so activations keep their size through all laye
 slows down (denormal numbers).
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence

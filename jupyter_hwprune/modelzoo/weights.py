@@ -1,7 +1,5 @@
 """Find the weights of an ONNX graph, count their zeros, and detect the zeros' pattern."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

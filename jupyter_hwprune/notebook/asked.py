@@ -1,7 +1,5 @@
 """Parse a line of the magic as a shell would, check it against its form, and turn it into arguments."""
 
-from __future__ import annotations
-
 import keyword
 import shlex
 from argparse import Namespace

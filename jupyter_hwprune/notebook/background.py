@@ -1,7 +1,5 @@
 """Work in a thread of its own; any thread can read its progress or cancel it."""
 
-from __future__ import annotations
-
 import ctypes
 import threading
 import time

@@ -1,7 +1,5 @@
 """The body of a `%%hwprune` cell: the cell is the fine-tune step, and its last expression is the score."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Tab completion for `%hwprune`: options, their values, and the namespace's models and tensors."""
 
-from __future__ import annotations
-
 import glob
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Let a cancel reach a run in the background while the kernel's main thread is busy with a cell."""
 
-from __future__ import annotations
-
 import functools
 import signal
 import threading

@@ -6,8 +6,6 @@ the subshell, even a silent and empty one, would end in IPython's `post_execute`
 figures, also those that a running cell is still drawing.
 """
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`%hwprune`: parse, call, return. `flow` does the work, and each form has a plain Python function."""
 
-from __future__ import annotations
-
 import contextlib
 from argparse import Namespace
 from functools import partial

@@ -1,7 +1,5 @@
 """Find or evaluate the model, the input and the score in the user's namespace, without changing it."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from collections.abc import Callable, Mapping

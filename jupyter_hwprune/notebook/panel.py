@@ -4,8 +4,6 @@ A widget does not work in a saved notebook. So the report is static output of th
 the form; running the cell again shows the form as it was filled in.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import threading

@@ -1,7 +1,5 @@
 """The panel's form: its widgets and their values. It knows nothing about runs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The panel's texts as HTML; everything that comes from the user or a toolchain is escaped."""
 
-from __future__ import annotations
-
 from html import escape
 
 from ..core.target import Judge, Target

@@ -1,7 +1,5 @@
 """One line that updates itself, in a notebook and in a terminal."""
 
-from __future__ import annotations
-
 import sys
 import time
 from dataclasses import asdict, dataclass

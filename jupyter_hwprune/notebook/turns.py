@@ -6,8 +6,6 @@ thread waits while a run prunes or exports, and the state of the user's random n
 worker process runs, none of this is needed, and cells run beside it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import sys

@@ -1,7 +1,5 @@
 """Distribute the sparsity over layers by a scan, with the smallest total error."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterator, Sequence

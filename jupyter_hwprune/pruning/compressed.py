@@ -3,8 +3,6 @@
 torch's compressor keeps two of four of any weight; only decompressing shows whether the weight held the pattern.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.sparse._semi_structured_conversions import (

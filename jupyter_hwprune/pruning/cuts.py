@@ -1,7 +1,5 @@
 """Describe the effect of a channel cut on each layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor, nn

@@ -8,8 +8,6 @@ Both use random weights for the check. The model's own weights may hide a fault:
 initialisation, hides anything before it.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterable, Mapping

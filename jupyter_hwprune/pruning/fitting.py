@@ -1,7 +1,5 @@
 """Which layers can hold zeros in a pattern, and why the others cannot."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from torch import nn

@@ -1,7 +1,5 @@
 """Score how much each weight matters; higher is kept. `channels` and `taylor` score channels."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """Find layers with prunable weights, and view each weight as a matrix of output by input channels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Multiply-accumulates of each prunable layer, counted while the example runs through the model."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from functools import partial
 from typing import Any

@@ -3,8 +3,6 @@
 Of equal scores, the first position is kept; so the same scores give the same mask on every machine.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 

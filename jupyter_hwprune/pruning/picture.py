@@ -1,7 +1,5 @@
 """Reduce a keep mask to a small picture: density tiles, and a corner of the mask itself."""
 
-from __future__ import annotations
-
 import base64
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A plan of the weights to remove: for each layer its pattern and its share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 

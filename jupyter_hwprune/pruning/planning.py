@@ -1,7 +1,5 @@
 """Make plans by a method's allocation: the same share of every layer, all layers ranked together, or by a scan."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

@@ -4,8 +4,6 @@ A model is cut into elements: modules that each depend only on the element befor
 the blocks of a transformer. This is tested by running the model, not read from its code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The scan: prune each layer alone at several sparsities, all others dense, and measure the model's error."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence

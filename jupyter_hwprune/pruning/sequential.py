@@ -4,8 +4,6 @@ One Gram matrix is alive at a time. A pass ends at the layer it is for, and begi
 the model can be cut into blocks: `replay` keeps what the block before gave, once for every calibration row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial

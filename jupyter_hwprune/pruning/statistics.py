@@ -4,8 +4,6 @@ The columns are those of the layer's weight as `layers.as_matrix` reads it: [K, 
 the input of one output value: for a convolution, the window under one output position.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast

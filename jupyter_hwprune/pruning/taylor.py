@@ -6,8 +6,6 @@ sample is the Fisher information of a gate on the unit (Theis et al. 2018, arXiv
 channels in Liu et al. 2021, arXiv:2108.00708).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

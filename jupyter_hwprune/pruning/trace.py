@@ -1,7 +1,5 @@
 """Trace the order in which a model runs its layers, and which modules call them."""
 
-from __future__ import annotations
-
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

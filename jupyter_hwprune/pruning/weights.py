@@ -1,7 +1,5 @@
 """Zero weights by a plan, and describe each layer; describe zeros that another tool has made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Which weights of each layer go, and what the others become: by magnitude, by activation, or by second order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

@@ -3,8 +3,6 @@
 SparseML prunes in one shot; the zeros are counted afterwards, to check that they are the ones the recipe asks for.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -11,8 +11,6 @@ SparseML's masks cannot express all of hwprune's patterns. These work (seen with
 | channel      | none                  | a recipe zeroes weights and leaves the network as it is                 |
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from torch import nn

@@ -1,7 +1,5 @@
 """Render a report as text, script-free HTML, a PNG, and our own MIME type for the lab extension."""
 
-from __future__ import annotations
-
 import base64
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """Draw bars and masks in block characters, for viewers that drop styles and pictures, such as GitHub's."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..report import Layer, Picture

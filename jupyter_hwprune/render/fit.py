@@ -1,7 +1,5 @@
 """Make a report small enough for a notebook: with smaller pictures, then with fewer layers; list what is left out."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator

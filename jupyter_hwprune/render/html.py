@@ -4,8 +4,6 @@ Styles stand on the elements: notebooks strip style sheets from outputs they do 
 and the pictures: bars are letters, and the masks stand below in letters as well. Every word comes escaped.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

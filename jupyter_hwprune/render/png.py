@@ -1,7 +1,5 @@
 """Draw the masks as a picture: each layer's density tiles, next to a magnified corner of its mask."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from typing import Any

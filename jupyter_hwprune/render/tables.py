@@ -1,7 +1,5 @@
 """Wrap text for a terminal, and make rows an HTML table without scripts."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 

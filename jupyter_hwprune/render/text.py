@@ -1,7 +1,5 @@
 """Render a report for a terminal: without colours, safe in a plain log, and as wide as the terminal."""
 
-from __future__ import annotations
-
 import os
 import sys
 import textwrap

@@ -4,8 +4,6 @@ Every number has an `Evidence`; a number that was not measured is `None`, never 
 Names of times end in their unit: `_ms` for a batch through the whole model, `_us` for one layer.
 """
 
-from __future__ import annotations
-
 # every public name of these files is one of this package
 from .layers import *  # noqa: F403
 from .measurement import *  # noqa: F403

@@ -1,7 +1,5 @@
 """Convert frozen dataclasses to plain data and back; a value of the wrong type is an error and is not converted."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any, get_args, get_origin

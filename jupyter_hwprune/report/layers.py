@@ -1,7 +1,5 @@
 """What is known of the single layers: the pruned ones, those left dense, and a scan of how sensitive each is."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from typing import ClassVar, Literal

@@ -1,7 +1,5 @@
 """What was measured of the whole model: its times or estimate, and its energy, each with its evidence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

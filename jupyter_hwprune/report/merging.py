@@ -1,7 +1,5 @@
 """Merge two reports of one pruning: one pruned and scored here, the other timed on the machine with the chip."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

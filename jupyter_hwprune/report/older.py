@@ -1,7 +1,5 @@
 """Read reports of version 4, which had one kind of measurement."""
 
-from __future__ import annotations
-
 from typing import Any
 
 OLDER_VERSION = 4

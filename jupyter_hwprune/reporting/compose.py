@@ -1,7 +1,5 @@
 """Build a report from the request, the pruned layers and the judge's findings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any

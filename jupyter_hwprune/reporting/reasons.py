@@ -1,7 +1,5 @@
 """Explain the verdict in plain sentences, each based on a number in the report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What each toolchain, environment and meter is like on this machine, and how to fix what is missing."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Literal

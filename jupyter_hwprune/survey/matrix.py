@@ -1,7 +1,5 @@
 """The strategy matrix with what can be done on this machine for each chip."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape

@@ -1,7 +1,5 @@
 """Find the energy meters that a program may read on this machine, by their files; nothing is started."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Make, list and remove the environments of toolchains that cannot share the kernel's."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from html import escape

@@ -1,7 +1,5 @@
 """Show what a survey found: as text in a terminal, as HTML tables in a notebook, with the same words in both."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -1,7 +1,5 @@
 """Time a dense model with random zeros imposed by the vendor's own runtime, before anything is pruned."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Compile a small model with a toolchain, run it on a device, and compare its output with torch's."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """List the toolchains, read what each can do, and probe which of them work here and for which devices."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import threading

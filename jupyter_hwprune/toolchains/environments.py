@@ -5,8 +5,6 @@ the Python versions it takes and, if its licence restricts use, what that says. 
 in the data folder. The entry is written last, in one move, so an incomplete folder is never used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json

@@ -5,8 +5,6 @@ user's own indexes and wheel folders are configured for pip, and its cache keeps
 gets a new folder, so a process that outlives a killed attempt cannot write into a later one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

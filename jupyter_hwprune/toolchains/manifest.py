@@ -1,7 +1,5 @@
 """The literal MANIFEST of a toolchain's file, which says what it can do; it is read without running the file."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import functools

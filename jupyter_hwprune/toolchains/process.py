@@ -1,7 +1,5 @@
 """Start a worker process, listen to its progress, and end it: with a result, a failure, or by force."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

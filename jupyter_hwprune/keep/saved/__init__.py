@@ -7,8 +7,6 @@
 | contents.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

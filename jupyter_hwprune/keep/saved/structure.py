@@ -1,7 +1,5 @@
 """Describe which positions a pruned network lacks, as plain data, and make the same cut in another network."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

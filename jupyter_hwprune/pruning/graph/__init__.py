@@ -4,8 +4,6 @@ Every index of every axis in the graph has a label (`labels`), each operator's r
 what is joined and not pinned is a unit that can go (`sets`). No kind of module is known here but by what it computes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor, nn

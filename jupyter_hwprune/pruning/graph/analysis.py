@@ -1,7 +1,5 @@
 """The labels of every tensor of a graph: each node's rule in turn, then what the whole graph asks of them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any

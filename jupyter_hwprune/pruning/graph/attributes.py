@@ -4,8 +4,6 @@ The graph says which sizes shrink inside each module. An attribute that equals s
 the same value that stays; the variants are ordered by likelihood, and the proof says which one is right.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The cut: every tensor sliced in every dimension that shrinks, and modules told of their new sizes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """From a model and an example to its sets of channels, with the reasons for what stays whole."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection
 

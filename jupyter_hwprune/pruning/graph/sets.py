@@ -1,7 +1,5 @@
 """What a model's channels are: sets of like units, each unit with every place of every tensor that goes with it."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

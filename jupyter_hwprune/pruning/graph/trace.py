@@ -1,7 +1,5 @@
 """The graph of one run of a model, in ATen operators that are each exact, with every tensor's name."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

@@ -5,8 +5,6 @@ assignment, and given the places, the best blocks to keep are the highest: in tu
 stand in several matrices at once, in the rows of one and in the columns of another, and moves in all of them together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ without column i would retain with column j is exact for all pairs at once: with
 left in a row, and t the n-th, it is sum(s + max(t, w)), and sum(max(t, w)) = (sum(t) + sum(w) + |t - w|) / 2.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import torch

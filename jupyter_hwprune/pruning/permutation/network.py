@@ -4,8 +4,6 @@ What the model computes stays the same, for no layer cares in which order its in
 believed: a set of channels after whose move the outputs differ goes back.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

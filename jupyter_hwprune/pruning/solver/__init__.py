@@ -7,8 +7,6 @@ mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about eight ti
 matrix, in float32.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

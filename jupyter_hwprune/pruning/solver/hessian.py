@@ -1,7 +1,5 @@
 """The Hessian of a layer's error: damped until it is positive definite, factored, applied, and solved for."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """One pass over a layer's groups of columns, each decided with what the error of the others asks of it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

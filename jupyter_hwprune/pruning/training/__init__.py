@@ -4,8 +4,6 @@ Every step gets a new copy, and removed weights stay removed: zeros are held whi
 put back as zeros before the next cut, so that every share counts from the dense model's channels.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """While the user's code trains, keep removed weights at zero and the user's own model as it was."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Schedules: how the sparsity grows from one pruning step to the next."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 

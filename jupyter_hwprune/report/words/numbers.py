@@ -1,7 +1,5 @@
 """Format numbers; an unknown number is "not measured", never 0."""
 
-from __future__ import annotations
-
 import math
 
 UNKNOWN = "not measured"

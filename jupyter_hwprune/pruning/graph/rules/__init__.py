@@ -1,7 +1,5 @@
 """What each operator does to the labels of its inputs: exact for those named here, and for no others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from . import contractions, elementwise, joins, norms, parts, recurrent, shapes, spatial

@@ -1,7 +1,5 @@
 """Products summed over axes: matrices, convolutions, attention, einsum, embeddings."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

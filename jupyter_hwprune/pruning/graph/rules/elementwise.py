@@ -1,7 +1,5 @@
 """Operators that work element by element, reductions, and tensors made from nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Tensors laid end to end, stacked or padded: what stands beside channels that stay, stays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

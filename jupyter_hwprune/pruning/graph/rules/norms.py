@@ -1,7 +1,5 @@
 """Normalisations: over channels, they count those that are there; the masked reference has to do the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Parts of a tensor: slices, pieces, and what is read by number."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import accumulate
 

@@ -1,7 +1,5 @@
 """LSTM, GRU and plain RNN: a hidden unit is its row in every gate, its column in `weight_hh`, and what reads it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..labels import Array, Factor, Value, on_axis

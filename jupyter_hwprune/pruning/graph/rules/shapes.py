@@ -1,7 +1,5 @@
 """Views, permutations, repeats: they act on the arrays of labels as they do on the tensors."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """One node of the graph as its rule sees it: arguments by the names of the operator's schema, and output shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

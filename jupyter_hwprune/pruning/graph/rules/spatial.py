@@ -1,7 +1,5 @@
 """Pooling and resizing: they work over the last axes, and channels pass."""
 
-from __future__ import annotations
-
 import re
 
 from ..labels import Value
