@@ -8,27 +8,39 @@ QUIET := --quiet --disable-pip-version-check
 
 NODE_READY := labextension/node_modules/.package-lock.json
 
-.PHONY: demo test check labextension chromium lab docs screenshots wheel binder-check bench setup clean
+.PHONY: demo test check ready lint lint-typescript environments labextension chromium lab docs screenshots wheel
+.PHONY: binder-check bench setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
 
-# DeepSparse, SparseML and SparseZoo in environments of their own, by the project's own command; for tests, which
-# DeepSparse's licence allows
-test: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
-test: setup labextension chromium
-	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
-	$(BIN)/python -m jupyter_hwprune setup sparseml
-	$(BIN)/python -m jupyter_hwprune setup sparsezoo
+# what waits for downloads runs beside what computes
+test environments: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
+test:
+	$(MAKE) --jobs 3 ready
 	$(MAKE) check
 
+ready: environments labextension chromium
+
 check:
+	$(MAKE) --jobs 2 lint lint-typescript
+	$(BIN)/pytest -n 2 --dist loadscope --ignore tests/browser
+	$(BIN)/pytest -n 2 --dist loadscope tests/browser
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-typescript:
 	npm --prefix labextension run check
-	$(BIN)/pytest -n 2 --dist loadscope --ignore tests/browser
-	$(BIN)/pytest -n 2 --dist loadscope tests/browser
+
+# DeepSparse, SparseML and SparseZoo in environments of their own, by the project's own command; for tests, which
+# DeepSparse's licence allows
+environments: setup
+	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup sparseml
+	$(BIN)/python -m jupyter_hwprune setup sparsezoo
 
 labextension: $(NODE_READY)
 	npm --prefix labextension run build

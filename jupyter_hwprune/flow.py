@@ -16,6 +16,7 @@ from .choose.effort import FULL, Effort
 from .choose.scoring import Score, Scorer, device_of
 from .core.errors import InputError
 from .core.example import Example, require_runs
+from .core.interrupts import heard, unbroken
 from .core.pattern import Pattern
 from .keep.run import Run
 from .keep.saved.structure import structure_of
@@ -33,6 +34,7 @@ from .reporting.compose import Asked, report_of_run
 from .toolchains.process import Progress, new_folder, remove
 
 
+@heard()
 def hwprune(
     model: nn.Module,
     example: Any,
@@ -211,5 +213,6 @@ def _folder_of_run() -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        remove(folder)
+        with unbroken():
+            remove(folder)
         raise

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..core.errors import InputError, first_line
+from ..core.interrupts import users_code
 from ..report import Scores
 
 Score = Callable[[nn.Module], float]
@@ -25,7 +26,8 @@ class Scorer:
     def maybe(self, own: nn.Module) -> float | None:
         """Return the score of a copy of `own`; raises InputError unless it is a finite number."""
         try:
-            value = self.score(copy.deepcopy(own).to(device_of(self.like)))
+            with users_code():
+                value = self.score(copy.deepcopy(own).to(device_of(self.like)))
             if value is None and self.optional:
                 return None
             value = float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ..core.interrupts import AGAIN_S
 from ..toolchains.process import Progress, waiting
 from .turns import Cancelled, Turns
 
-PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that
+PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that, or to hear an interrupt
 
 
 class Background:
@@ -25,7 +26,7 @@ class Background:
         self._turns = Turns(loop, self._cancelled, self._thread)
         self._start = time.monotonic()
         self._cancelled_at: float | None = None
-        self._interrupted = False
+        self._next_interrupt: float = 0.0
         self.phase, self.detail = "prune", ""
         self.value: Any = None
         self.error: BaseException | None = None
@@ -34,7 +35,9 @@ class Background:
         self._thread.start()
 
     def cancel(self) -> None:
-        self._cancelled_at = self._cancelled_at or time.monotonic()
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+            self._next_interrupt = self._cancelled_at + PATIENCE_S
         self._cancelled.set()
 
     @property
@@ -60,11 +63,7 @@ class Background:
         if self._cancelled_at is not None:
             if not self._thread.is_alive() or self.waits:
                 return "cancelled"
-            if (
-                self._turns.turn is not None
-                and time.monotonic() > self._cancelled_at + PATIENCE_S
-                and not self._interrupted
-            ):
+            if self._turns.turn is not None and time.monotonic() > self._next_interrupt:
                 self._interrupt()
             return None
         if self._thread.is_alive():
@@ -74,9 +73,10 @@ class Background:
     def _interrupt(self) -> None:
         """Raise Cancelled wherever the thread is, in torch or in the user's code, as Ctrl-C does in the main thread.
 
-        Not while a worker runs: the thread checks often then, and cleaning up after an interrupt needs a turn.
+        Not while a worker runs: the thread checks often then, and cleaning up after an interrupt needs a turn. Again
+        where it went unheard: Python drops what is raised in a finaliser or in a callback of C code.
         """
-        self._interrupted = True
+        self._next_interrupt = time.monotonic() + AGAIN_S
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(Cancelled))
 
     def _run(self) -> None:

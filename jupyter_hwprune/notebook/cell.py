@@ -10,6 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ..core.errors import InputError
+from ..core.interrupts import unbroken
 
 NUMBER = "End the cell with an expression that gives one number, higher is better, such as accuracy({name})"
 
@@ -101,7 +102,8 @@ class Cell:
         try:
             yield
         except BaseException:
-            for name in set(namespace) - set(before):
-                del namespace[name]
-            namespace.update(before)
+            with unbroken():
+                for name in set(namespace) - set(before):
+                    del namespace[name]
+                namespace.update(before)
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from ..core.interrupts import heard
 from ..core.options import RUN, ZOO, keywords
 from . import completion, lab
 from .asked import arguments, form_of, parse, takes_options
@@ -20,6 +21,7 @@ class HwpruneMagics(Magics):
     @no_var_expand
     @line_cell_magic
     @takes_options
+    @heard()
     def hwprune(self, line: str, cell: str | None = None) -> Any:
         """Prune a copy of a model for a chip, and measure with the chip's own compiler what that gains.
 

@@ -7,6 +7,8 @@ from html import escape
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from ..core.interrupts import unbroken
+
 MIME_TYPE = "application/vnd.hwprune.progress+json"
 EVERY_S = 0.2
 TERMINAL_WIDTH = 100
@@ -55,7 +57,8 @@ class ProgressLine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is not None and self._said:
             how = "interrupted" if issubclass(kind, KeyboardInterrupt) else "stopped"
-            self._say("stopped", f"{how} in phase {self._phase}", " after {:.0f} s")
+            with unbroken():
+                self._say("stopped", f"{how} in phase {self._phase}", " after {:.0f} s")
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted from None
 

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from ..core.errors import InputError, ToolchainError, counted, first_line
+from ..core.interrupts import unbroken
 from .environments import Environment, Pins, enter, entry_of, find, obstacle, pins_of, root, sweep
 from .process import Progress, kill_group
 
@@ -61,7 +62,8 @@ def make(
         try:
             environment = _fill(folder, base, pins, check, progress)
         except BaseException:
-            sweep(name, keep=old)
+            with unbroken():
+                sweep(name, keep=old)
             raise
         enter(environment)
         sweep(name, keep=folder)

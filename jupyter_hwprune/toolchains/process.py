@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TextIO
 import platformdirs
 
 from ..core.errors import InputError, ToolchainError, first_line
+from ..core.interrupts import unbroken
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""
@@ -51,7 +52,8 @@ def private_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        remove(folder)
+        with unbroken():
+            remove(folder)
 
 
 def new_folder() -> Path:
@@ -156,7 +158,8 @@ def _wait(
                 time.sleep(POLL_S)
             return _pass_on(lines, progress, phase), None
         finally:
-            kill_group(process)
+            with unbroken():
+                kill_group(process)
 
 
 def _pass_on(lines: TextIO, progress: Progress, phase: str | None) -> str | None:

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...core.errors import InputError, ReportError, first_line
+from ...core.interrupts import unbroken
 from ...pruning import weight_name
 from ...report import Layer, Report, codec, to_data
 from ...toolchains.process import remove
@@ -154,7 +155,8 @@ def _move(aside: Path, target: Path) -> None:
     try:
         aside.rename(target)
     except BaseException:
-        earlier.rename(target)
+        with unbroken():
+            earlier.rename(target)
         raise
     remove(earlier)
 

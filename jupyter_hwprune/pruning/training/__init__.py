@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...choose.scoring import device_of
 from ...core.errors import InputError, PruneError
+from ...core.interrupts import users_code
 from ...core.pattern import Channel, Pattern
 from ...toolchains.process import Progress
 from .. import Pruned, copy_modes, weight_name
@@ -127,7 +128,7 @@ def _finetuned(
     """Run the fine-tune step on `model`, on the device and in the modes of the user's; return a copy of the result."""
     shapes = _shapes(model)
     training = copy_modes(subject.own, model).to(device_of(subject.own))
-    with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep):
+    with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep), users_code():
         finetune(training)
     found = _shapes(training)
     if odd := sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)):
