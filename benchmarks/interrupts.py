@@ -58,7 +58,7 @@ def main() -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
         "python": platform.python_version(),
-        "packages": installed("torch", "onnxruntime", "openvino", "ipykernel"),
+        "packages": {name: installed(name) for name in ("torch", "onnxruntime", "openvino", "ipykernel")},
         "whole_run_s": [round(each, 2) for each in whole],
         "presses": options.presses,
         "twice": sum(each["twice"] for each in presses),
