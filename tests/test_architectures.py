@@ -32,6 +32,7 @@ def test_half_of_the_channels_go_and_the_rest_computes_what_it_did(name: str) ->
     entry = ARCHITECTURES[name]
     model, example = entry.build().eval(), Example.of(entry.example())
     unsettle(model)
+    example.outputs(model)  # some libraries add hooks of their own in the first run
     before = fingerprint(model)
     channels = Channels.of(model, example)
     surgery = remove_channels(channels, plan_channels(channels, Channel(), 0.5))
@@ -62,4 +63,4 @@ def test_what_cannot_be_cut_is_refused_by_name_and_with_the_cure(name: str) -> N
 
 
 def test_most_of_the_zoo_can_be_cut() -> None:
-    assert len(CUT) >= 50
+    assert len(CUT) >= 170

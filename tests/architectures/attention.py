@@ -282,9 +282,7 @@ ATTENTION = {
     "tied_embeddings": Entry(lambda: Language(Block(SeparateQkv()), tied=True), ids(), 0.5, plain=False),
     "cross_attention": Entry(CrossAttention, lambda: (ids()(), images()()), 0.6, plain=False),
     "swin_windows": Entry(Swin, images(), 0.5, plain=False),
-    "multihead_attention_alone": Entry(
-        AloneMha, series(), refused="nn.MultiheadAttention attention.*separate q, k and v"
-    ),
-    "torch_transformer_encoder": Entry(TorchEncoder, series(), 0.2),
-    "torch_transformer_decoder": Entry(TorchDecoder, lambda: (ids()(), torch.randn(2, 5, 32)), 0.12),
+    "multihead_attention_alone": Entry(AloneMha, series(), 0.4),
+    "torch_transformer_encoder": Entry(TorchEncoder, series(), 0.7),
+    "torch_transformer_decoder": Entry(TorchDecoder, lambda: (ids()(), torch.randn(2, 5, 32)), 0.4),
 }

@@ -8,17 +8,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+OF_ONE = ("Batch", "Instance", "Parametri")  # norms of each channel by itself, and modules with a weight norm
+COMPUTED = ("inv_freq", "weight_u", "weight_v", "_mask")  # vectors whose values follow from others
+
 
 class OverKept(nn.Module):
-    """A normalisation of the smaller model in its place in the dense one."""
+    """A normalisation of the smaller model in its place in the dense one; None keeps what is not zero."""
 
-    def __init__(self, small: nn.Module, kept: Tensor, dim: int) -> None:
+    def __init__(self, small: nn.Module, kept: Tensor | None, dim: int) -> None:
         super().__init__()
         self.small, self.kept, self.dim = small, kept, dim
+        self.weight = getattr(small, "weight", None)  # whose dtype some models ask for
+        self.eps = float("nan")  # torch's fused encoder layers, which would pass this by, ask for equal ones
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.small(x.index_select(self.dim, self.kept))
-        return torch.zeros_like(x).index_copy(self.dim, self.kept, y)
+        kept = x.flatten(0, -2).any(0).nonzero().flatten() if self.kept is None else self.kept
+        y = self.small(x.index_select(self.dim, kept))
+        return torch.zeros_like(x).index_copy(self.dim, kept, y)
 
 
 def masked(dense: nn.Module, small: nn.Module, keep: Mapping[str, Tensor]) -> nn.Module:
@@ -27,15 +33,24 @@ def masked(dense: nn.Module, small: nn.Module, keep: Mapping[str, Tensor]) -> nn
     with torch.no_grad():
         for name, tensor in reference.named_parameters():
             if name in keep:  # of a weight norm, the scale of a row is its zero: nothing by nothing is no number
-                mask = keep[name].any(0) if name.endswith("original1") else keep[name]
-                tensor.mul_(mask)
+                tensor.mul_(keep[name].any(0) if _scaled_by_row(reference, name) else keep[name])
     for name, module in list(reference.named_modules()):
         kind = type(module).__name__
-        if "Norm" in kind and "Batch" not in kind and "Parametri" not in kind and f"{name}.weight" in keep:
+        if "Norm" in kind and not any(word in kind for word in OF_ONE) and f"{name}.weight" in keep:
             kept = keep[f"{name}.weight"].nonzero().flatten()
-            stand_in = OverKept(small.get_submodule(name), kept, 1 if kind in {"GroupNorm", "LayerNorm2d"} else -1)
-            reference.set_submodule(name, stand_in)
+            first = kind in {"GroupNorm", "LayerNorm2d"} or getattr(module, "data_format", "") == "channels_first"
+            reference.set_submodule(name, OverKept(small.get_submodule(name), kept, 1 if first else -1))
+        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and not module.elementwise_affine:
+            reference.set_submodule(name, OverKept(small.get_submodule(name), None, -1))
     return reference
+
+
+def _scaled_by_row(model: nn.Module, name: str) -> bool:
+    """Whether the parameter is the direction of a weight norm that has a scale for each of its rows."""
+    scales = {"original1": "original0", "weight_v": "weight_g"}
+    home, _, own = name.rpartition(".")
+    scale = getattr(model.get_submodule(home), scales.get(own, ""), None)
+    return isinstance(scale, Tensor) and scale.shape[0] > 1
 
 
 def unsettle(model: nn.Module) -> None:
@@ -45,6 +60,6 @@ def unsettle(model: nn.Module) -> None:
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 2)
             elif tensor.is_floating_point() and tensor.ndim == 1 and ".original" not in name and "._" not in name:
-                if name.endswith("inv_freq"):
+                if name.endswith(COMPUTED):
                     continue
                 tensor.add_(torch.randn(tensor.shape) * 0.2)
