@@ -8,8 +8,8 @@ QUIET := --quiet --disable-pip-version-check
 
 NODE_READY := labextension/node_modules/.package-lock.json
 
-.PHONY: demo test check ready lint lint-typescript environments labextension chromium lab docs screenshots wheel
-.PHONY: binder-check bench setup clean
+.PHONY: demo test check numeric ready lint lint-typescript environments labextension chromium lab docs screenshots
+.PHONY: wheel binder-check bench setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
@@ -41,6 +41,15 @@ environments: setup
 	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup sparseml
 	$(BIN)/python -m jupyter_hwprune setup sparsezoo
+
+# the tests with numbers in them, in the instruction sets of other chips: a bound must hold for the arithmetic on any
+NUMERIC := calibration solver importance masks permutation graph architectures taylor plan
+numeric: setup
+	for set in ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
+		ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE; do \
+		echo $$set; \
+		env $$set $(BIN)/pytest -q -n 2 --dist loadscope $(NUMERIC:%=tests/test_%.py) || exit 1; \
+	done
 
 labextension: $(NODE_READY)
 	npm --prefix labextension run build

@@ -37,7 +37,7 @@ RETURNED = (
 )
 PARTS_OF_A_ROW = (
     "jupyter_hwprune.core.target.Offer",
-    *(f"jupyter_hwprune.core.pattern.{name}" for name in ("Channel", "NM", "Block", "Unstructured")),
+    *(f"jupyter_hwprune.core.pattern.{name}" for name in ("Channel", "NM", "Block", "Unstructured", "Depth")),
     *(f"jupyter_hwprune.core.rules.{name}" for name in ("Rule", "SparseKernels", "LayerFacts")),
 )
 
