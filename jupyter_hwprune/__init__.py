@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .keep.run import Run, Shown, load
     from .modelzoo import zoo
     from .notebook.panel import panel
+    from .pruning.attention import MultiheadAttention
     from .report import Report
     from .report.merging import merge
     from .survey.doctor import doctor
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "PruneError", "ReportError", "ToolchainError"]
-__all__ += ["Report", "Run", "Shown"]
+__all__ += ["MultiheadAttention", "Report", "Run", "Shown"]
 __all__ += ["doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets", "zoo"]
 
 _HOMES = {
     **dict.fromkeys(("Run", "Shown", "load"), "keep.run"),
+    "MultiheadAttention": "pruning.attention",
     "Report": "report",
     "doctor": "survey.doctor",
     "hwprune": "flow",

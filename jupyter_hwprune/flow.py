@@ -1,7 +1,6 @@
 """The product on one screen: choose, prune, export, measure with the target's own compiler, report."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,27 +13,34 @@ from torch import nn
 from .choose.choice import Choice, choose
 from .choose.effort import FULL, Effort
 from .choose.scoring import Score, Scorer, device_of
-from .core.errors import InputError
+from .core.door import one_door
+from .core.errors import InputError, NothingFitsError, PruneError
 from .core.example import Example, require_runs
 from .core.interrupts import heard, unbroken
-from .core.pattern import Pattern
+from .core.outputs import remark_on_left_out
+from .core.pattern import Depth, Pattern
 from .keep.run import Run
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench, Findings
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
-from .pruning import Pruned, copy_modes, copy_of, fingerprint, plan_and_prune, recount, reordered
+from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
 from .pruning.method import Method, calibrated
 from .pruning.served import Served
+from .pruning.suiting import dtype_of, line_that_fits, suited
+from .pruning.taking import take
 from .pruning.training import Finetune, Subject, train_along
 from .pruning.training.schedule import check_schedule, stages
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
+from .report.words.line import expression_of
 from .reporting.compose import Asked, report_of_run
-from .toolchains.process import Progress, new_folder, remove
+from .toolchains.folders import remove
+from .toolchains.process import Progress, new_folder
 
 
 @heard()
+@one_door
 def hwprune(
     model: nn.Module,
     example: Any,
@@ -93,13 +99,20 @@ def hwprune(
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
     asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "threads": threads, "batch": batch}
     choice = choose(target, **asked, timeout_s=timeout_s)
+    if steps > 1 and isinstance(choice.pattern, Depth):
+        raise InputError(
+            f"--steps is {steps}, but the pattern depth removes its blocks in one step. Remove --schedule."
+        )
     with _folder_of_run() as folder:
         progress("prune", str(choice.pattern) if recipe_read is None else recipe_read.name)
-        own = copy_of(model).eval()
-        choice = choice.for_model_in(_dtype(own))
+        taken = take(model)
+        own = taken.model.eval()
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
         dense_score = None if scorer is None else scorer.maybe(own)
-        ready = _prepare(own, example, choice, calib, scorer, looks_at_inputs=recipe_read is None)
+        line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
+        line |= {"steps": steps, "eval": expression_of(score), "timeout": timeout_s, "cell": finetune is not None}
+        ready = _prepare(own, example, choice, calib, scorer, line, looks_at_inputs=recipe_read is None)
+        choice = ready.choice
         prune = partial(ready.prune, partial(progress, "prune"))
         versions: dict[str, str] = {}
         if recipe_read is not None:
@@ -116,13 +129,15 @@ def hwprune(
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
-        settled, found = _measured(bench, ready, pruned.remarked(*ready.remarks), trained=finetune is not None)
+        pruned = pruned.remarked(*taken.remarks, *ready.remarks)
+        settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
         words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
-        finished = copy_modes(model, settled.pruned.model).to(device_of(model))
-        return Run(finished, report, found.files, folder, structure_of(ready.start, finished, settled.pruned.keep))
+        finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
+        structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
+        return Run(finished, report, found.files, folder, structure)
 
 
 def _recipe(
@@ -152,33 +167,55 @@ class _Ready:
 
     start: nn.Module
     inputs: Example
+    choice: Choice
     method: Method
     served: Served | None
     remarks: tuple[str, ...]
+    line: Mapping[str, Any]
 
     @_own_torch_state()
     def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
-        """Return a pruned copy of `model`: the start, or one that was trained after the step before."""
-        return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
+        """Return a pruned copy of `model`: the start, or one that was trained after the step before.
+
+        Raises PruneError where nothing fits, with a line that does.
+        """
+        try:
+            return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
+        except NothingFitsError as error:
+            if sparsity < self.choice.sparsity:
+                raise  # an early step of several, which may be too small a share
+            fitting = line_that_fits(self.choice, self.start, self.inputs, self.line)
+            if fitting is None:
+                raise
+            raise PruneError(f"{error.said} This line fits: {fitting}") from None
 
 
 @_own_torch_state()
 def _prepare(
-    own: nn.Module, example: Any, choice: Choice, calib: Any, scorer: Scorer | None, *, looks_at_inputs: bool
+    own: nn.Module,
+    example: Any,
+    choice: Choice,
+    calib: Any,
+    scorer: Scorer | None,
+    line: Mapping[str, Any],
+    *,
+    looks_at_inputs: bool,
 ) -> _Ready:
     inputs = Example.of(example).on_cpu()
-    require_runs(own, inputs)
+    left_out = remark_on_left_out(require_runs(own, inputs))
     if choice.batch is not None:
         inputs = inputs.rebatched(choice.batch)
         require_runs(own, inputs)
-    start, calibration, remarks = own, None, list[str]()
+    choice = suited(choice, own, inputs) if looks_at_inputs else choice.for_model_in(dtype_of(own))
+    start, calibration, remarks = own, None, [left_out] if left_out else []
     if choice.permute:
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
     if looks_at_inputs:
         calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
         remarks += more
-    return _Ready(start, inputs, Method.of(choice, calibration, scorer), Served.of(choice), tuple(remarks))
+    method = Method.of(choice, calibration, scorer)
+    return _Ready(start, inputs, choice, method, Served.of(choice), tuple(remarks), line)
 
 
 @_own_torch_state()
@@ -196,14 +233,6 @@ def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> 
         settled = give_up(ready.start, settled, comparison)
         found = measure(bench, ready.start, settled, ready.inputs)
     return settled, found
-
-
-def _dtype(model: nn.Module) -> str:
-    """Return the dtype of most of the model's weights."""
-    sizes: Counter[str] = Counter()
-    for parameter in model.parameters():
-        sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
-    return sizes.most_common(1)[0][0] if sizes else "float32"
 
 
 @contextlib.contextmanager

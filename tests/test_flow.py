@@ -107,14 +107,6 @@ def test_a_transformer_with_a_score() -> None:
     assert run.model.get_parameter("up.weight").any()  # it was asked of a copy
 
 
-def test_half_precision_models_are_pruned_or_refused_but_never_wrong(image: torch.Tensor) -> None:
-    model = cnn().bfloat16()
-    mark = fingerprint(model)
-    with pytest.raises(ExportError, match="bfloat16"):
-        hwprune(model, image.bfloat16(), target="cpu", toolchain="onnxruntime")
-    assert fingerprint(model) == mark
-
-
 @pytest.mark.parametrize("row", TARGETS, ids=lambda row: row.name)
 def test_every_target_prunes_and_measures_or_says_what_is_missing(row: Any) -> None:
     model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512))

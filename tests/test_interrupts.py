@@ -64,7 +64,7 @@ def test_python_loses_an_interrupt_in_a_callback_and_we_do_not() -> None:
 
 
 def test_an_interrupt_that_a_library_catches_comes_again() -> None:
-    caught = []
+    caught: list[int] = []
 
     @heard()
     def run() -> None:

@@ -469,3 +469,19 @@ def test_masks_are_the_same_however_the_work_is_portioned() -> None:
     want = torch.zeros(scores.numel() // 4, 4, dtype=torch.bool).scatter_(1, order[:, :2], value=True)
     assert torch.equal(keep, want.reshape(scores.shape))
     assert keep[0, :8].tolist() == [True, True, False, False] * 2
+
+
+def test_a_product_with_its_inputs_first_runs_sparse_too(x: torch.Tensor) -> None:
+    class Like(nn.Module):
+        """As transformers' Conv1D: the weight is [inputs, outputs]."""
+
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+
+    net = nn.Sequential(Like(256, 512), nn.ReLU(), nn.Linear(512, 256))
+    report = hwprune(net, x, target="hopper", toolchain=STAND_IN, effort=SHORT).report
+    assert {layer.name: (layer.used, layer.valid) for layer in report.layers} == {"0": (True, True), "2": (True, True)}

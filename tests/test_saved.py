@@ -39,7 +39,7 @@ FRESH = """
 import json, sys
 import torch
 from jupyter_hwprune import load
-from jupyter_hwprune.core.example import tensors_of
+from jupyter_hwprune.core.outputs import tensors_of
 from tests.networks import ZOO
 found = []
 for folder, name in json.load(sys.stdin):
@@ -373,6 +373,27 @@ def kept_positions(change: Callable[[list[Any]], Any]) -> Callable[[Path], None]
     return apply
 
 
+def impossible(of: str, shape: list[int]) -> Callable[[Path], None]:
+    """Write a shape that no tensor has, in a list of contents whose checksum fits."""
+
+    def change(content: Any) -> None:
+        if of == "tensors":
+            content["structure"]["tensors"]["0.0.weight"].update(shape=shape, kept=None)
+        elif of == "layers":
+            content["report"]["layers"][0]["shape"] = shape
+        else:
+            content["report"]["skipped"].append({"name": "0", "kind": "Conv2d", "shape": shape, "reason": ""})
+
+    return lambda folder: change_content(folder, change, resealed=True)
+
+
+def count_of_groups(count: int) -> Callable[[Path], None]:
+    added = {"module": "0.0", "name": "groups", "dense": [1], "pruned": [count]}
+    return lambda folder: change_content(
+        folder, lambda content: content["structure"]["attributes"].append(added), resealed=True
+    )
+
+
 FORGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "beyond the end": (kept_positions(lambda kept: kept[0].append(32)), "kept positions out of 32"),
     "before the start": (kept_positions(lambda kept: kept[0].insert(0, -1)), "kept positions out of 32"),
@@ -392,6 +413,12 @@ FORGED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: change_content(f, lambda c: c["report"].update(totals=3), resealed=True),
         "This report is damaged",
     ),
+    **{
+        f"{shape} as the shape of {of}": (impossible(of, shape), "no tensor has the shape")
+        for of in ("tensors", "layers", "skipped")
+        for shape in ([-5, 3, 3, 3], [10**30, 3, 3, 3], [2**40, 2**40])
+    },
+    **{f"{count} groups": (count_of_groups(count), "was 1, and no cut makes") for count in (-5, 0, 2, 10**30)},
     "no word of the weights": (
         lambda f: change_content(f, lambda c: c["files"].pop(WEIGHTS), resealed=True),
         "it says nothing of weights",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
+from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
@@ -15,8 +15,11 @@ from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 Way = Literal["run", "compile"]
+WAYS: tuple[Way | None, ...] = ("run", "compile", None)  # the best first
 CHANNEL_IMPORTANCE = ("magnitude", "taylor")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
+HALVES = ("float16", "bfloat16")
+BLOCKS_AT_FIRST = 0.25  # the share of blocks that goes where none is asked for
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
 
@@ -47,11 +50,25 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Able:
+    """A toolchain of the target, the most it can do here, and why it cannot do more.
+
+    `remarks` tell the user about the choice if this one is taken.
+    """
+
+    judge: Judge
+    way: Way | None
+    obstacle: Evidence | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Choice(Options):
     """The checked options. `dtype` is the data type of the dense and the pruned model, None for the model's own.
 
     `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
-    (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice.
+    (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice. `others` are the target's other
+    toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain.
     """
 
     target: Target
@@ -63,12 +80,24 @@ class Choice(Options):
     way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...]
+    others: tuple[Able, ...] = ()
+
+    def with_each_toolchain(self) -> tuple[Choice, ...]:
+        """Return this choice, and the same with each of the others that runs the dtype, if one was asked for."""
+        fitting = (each for each in self.others if self.dtype is None or self.dtype in each.judge.dtypes)
+        return (self, *(replace(self, **vars(each), others=()) for each in fitting))
 
     def for_model_in(self, dtype: str) -> Choice:
         """Fill in a missing dtype: the model's own if the judge runs it, else the judge's default."""
         if self.dtype is not None:
             return self
         usual = self.judge.dtypes
+        if self.way and not usual and dtype in HALVES and not manifest_of(self.judge.toolchain).converts:
+            said = (
+                f"The model is in {dtype}. {self.judge.toolchain} computes in float32, so both models were exported, "
+                f"checked and timed in float32; the pruned model that is returned stays in {dtype}."
+            )
+            return replace(self, dtype="float32", remarks=(*self.remarks, said))
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
         said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
@@ -98,17 +127,27 @@ def choose(
     given = None if pattern is None else parse_pattern(pattern)
     _check_sparsity(sparsity, given)
 
-    judge, way, obstacle, status, remarks = _judge(row, toolchain or named)
-    _check_whole_number("threads", options.threads, most=status.cores)
-    offer = next((each for each in judge.offers if each.pattern == given), judge.offers[0])
-    chosen = given or offer.pattern
-    _check_method(chosen, options)
+    able, cores = _judges(row, toolchain or named)
+    judge = able[0].judge
+    _check_whole_number("threads", options.threads, most=cores)
+    chosen = given or judge.offers[0].pattern
+    check_method(chosen, options)
     _check_sparsity(sparsity, chosen)
     names = (dense,) if isinstance(dense, str) else tuple(dense)
     if not all(isinstance(name, str) and name for name in names):
         raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
-    share = chosen.sparsity if isinstance(chosen, NM) else sparsity or offer.sparsity
-    return Choice(row, judge, _dtype(dtype, judge), chosen, share, names, way, obstacle, remarks, **vars(options))
+    share = sparsity or usual_share(judge, chosen)
+    found = (judge, _dtype(dtype, judge), chosen, share, names, able[0].way, able[0].obstacle, able[0].remarks)
+    return Choice(row, *found, others=tuple(able[1:]), **vars(options))
+
+
+def usual_share(judge: Judge, pattern: Pattern) -> float:
+    """Return the share that a pattern removes where none is asked for."""
+    if isinstance(pattern, NM):
+        return pattern.sparsity
+    if isinstance(pattern, Depth):
+        return BLOCKS_AT_FIRST
+    return next((each for each in judge.offers if each.pattern == pattern), judge.offers[0]).sparsity
 
 
 def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
@@ -119,9 +158,14 @@ def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
         raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
-def _check_method(pattern: Pattern, options: Options) -> None:
+def check_method(pattern: Pattern, options: Options) -> None:
     """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
     importance, allocation = options.importance, options.allocation
+    if isinstance(pattern, Depth) and importance != "magnitude":
+        raise InputError(
+            f"--importance {importance} ranks weights or channels, and the pattern depth removes blocks by what the "
+            "output loses without each. Remove --importance; --allocation sensitivity:score ranks by your score."
+        )
     fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
     if importance not in fitting:
         raise InputError(
@@ -171,29 +215,27 @@ def _dtype(asked: str | None, judge: Judge) -> str | None:
     return name
 
 
-def _judge(row: Target, named: str | None) -> tuple[Judge, Way | None, Evidence | None, Status, tuple[str, ...]]:
-    """Choose the named toolchain, or the target's first that runs here, or else the first that compiles.
+def _judges(row: Target, named: str | None) -> tuple[list[Able], int | None]:
+    """Order the target's toolchains: first those that run here, then those that compile, each as the row prefers them.
 
-    Returns it with what it can do here, why it cannot do more, its status, and remarks on toolchains passed over.
+    With one `named`, there is that one alone. Returns them with the number of cores that the first one may use.
     """
     judges = row.judges if named is None else (_named_judge(row, named),)
     statuses = probe_all(judge.toolchain for judge in judges)
-    found = [what_it_can(row, judge, statuses[judge.toolchain]) for judge in judges]
-    ways = [way for way, _ in found]
-    index = next((ways.index(way) for way in ("run", "compile") if way in ways), 0)
-    judge, (way, obstacle) = judges[index], found[index]
-    remarks = [
-        f"{passed.toolchain} is preferred for {row.name} and was passed over: {why.reason}"
-        for passed, (_, why) in zip(judges[:index], found[:index], strict=True)
-        if why is not None
-    ]
-    status = statuses[judge.toolchain]
-    device = status.devices.get(judge.device)
-    if way == "run" and device is not None and not set(row.identities) & set(device.identities) and row.identities:
-        remarks.append(
-            f"Measured on {device.label}, not on a CPU by {row.maker}: it runs the same instructions on another chip."
-        )
-    return judge, way, obstacle, status, tuple(remarks)
+    found = [Able(judge, *what_it_can(row, judge, statuses[judge.toolchain])) for judge in judges]
+    told = [replace(own, remarks=tuple(_told(row, own, found[:i], statuses))) for i, own in enumerate(found)]
+    told.sort(key=lambda each: WAYS.index(each.way))  # stable
+    return told, statuses[told[0].judge.toolchain].cores
+
+
+def _told(row: Target, own: Able, before: Sequence[Able], statuses: Mapping[str, Status]) -> Iterator[str]:
+    """Name the toolchains passed over for this one, and say if it measures a chip of another maker."""
+    for each in before:
+        if each.obstacle is not None and WAYS.index(each.way) > WAYS.index(own.way):
+            yield f"{each.judge.toolchain} is preferred for {row.name} and was passed over: {each.obstacle.reason}"
+    device = statuses[own.judge.toolchain].devices.get(own.judge.device)
+    if own.way == "run" and device is not None and row.identities and not {*row.identities} & {*device.identities}:
+        yield f"Measured on {device.label}, not on a CPU by {row.maker}: it runs the same instructions on another chip."
 
 
 def _named_judge(row: Target, named: str) -> Judge:

@@ -1,6 +1,5 @@
 """Compute the user's score on copies, so that it cannot change the model."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..core.copying import copied
 from ..core.errors import InputError, first_line
 from ..core.interrupts import users_code
 from ..report import Scores
@@ -26,8 +26,8 @@ class Scorer:
     def maybe(self, own: nn.Module) -> float | None:
         """Return the score of a copy of `own`; raises InputError unless it is a finite number."""
         try:
-            with users_code():
-                value = self.score(copy.deepcopy(own).to(device_of(self.like)))
+            with users_code(), torch.no_grad():  # a score takes no gradients, and torch warns of numbers that carry one
+                value = self.score(copied(own).to(device_of(self.like)))
             if value is None and self.optional:
                 return None
             value = float(value.detach() if isinstance(value, torch.Tensor) else value)

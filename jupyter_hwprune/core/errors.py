@@ -3,6 +3,7 @@
 HwpruneError
 ├── InputError          an argument or option is wrong, or does not fit the others
 ├── PruneError          the model could not be pruned correctly
+│   └── NothingFitsError  the pattern fits nothing in the model
 ├── ExportError         torch could not export the model
 ├── ToolchainError      the worker process could not be started
 │   └── MismatchError   a compiled model's outputs are not torch's
@@ -17,13 +18,21 @@ class HwpruneError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines IPython prints instead of a traceback (its documented hook for exceptions)."""
-        return textwrap.wrap(f"{type(self).__name__}: {self}", width=100)
+        return textwrap.wrap(f"{type(self).__name__}: {self}", width=100, break_on_hyphens=False)
 
 
 class InputError(HwpruneError): ...
 
 
 class PruneError(HwpruneError): ...
+
+
+class NothingFitsError(PruneError):
+    """`said` is the message without its last sentence, the cure, for a caller that knows a better one."""
+
+    def __init__(self, said: str, cure: str) -> None:
+        super().__init__(f"{said} {cure}")
+        self.said = said
 
 
 class ExportError(HwpruneError): ...

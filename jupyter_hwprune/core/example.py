@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .errors import InputError, first_line
+from .outputs import require_dense_tensors, tensors_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,25 @@ class Example:
         return self._with_tensors(resize)
 
     def on_cpu(self) -> Example:
+        """Return the example on the CPU; raises InputError for a tensor without values."""
+        without = next((t for t in self.tensors if t.is_meta), None)
+        if without is not None:
+            raise InputError(
+                f"The example input of shape {tuple(without.shape)} is on the meta device, which holds no values. Give "
+                "a real tensor of that shape, such as torch.randn(...) or a batch of your data."
+            )
         return self._with_tensors(lambda t: t.detach().cpu())
+
+    def fresh(self) -> Example:
+        """Return the example with copies of its tensors, for a pass that may write to its inputs."""
+        copies: dict[int, Tensor] = {}  # one tensor that is given twice stays one
+
+        def copy(t: Tensor) -> Tensor:
+            if id(t) not in copies:
+                copies[id(t)] = t.clone()
+            return copies[id(t)]
+
+        return self._with_tensors(copy)
 
     def as_float32(self) -> Example:
         return self.in_dtype(torch.float32)
@@ -83,7 +102,9 @@ class Example:
         return Example(*pytree.tree_map_only(Tensor, change, (self.args, self.kwargs)))
 
     def through(self, model: nn.Module) -> Any:
-        return model(*self.args, **self.kwargs)
+        """Run the model once, on copies of the tensors: a forward may change its inputs in place."""
+        own = self.fresh()
+        return model(*own.args, **own.kwargs)
 
     def outputs(self, model: nn.Module) -> list[Tensor]:
         """Run the model without gradients and return its output tensors, flattened in a fixed order."""
@@ -91,28 +112,22 @@ class Example:
             return tensors_of(self.through(model))
 
 
-def tensors_of(output: Any) -> list[Tensor]:
-    """Flatten a model's output; dict-like outputs of model libraries become plain dicts, which pytree handles."""
-    leaves = pytree.tree_leaves(dict(output) if isinstance(output, Mapping) else output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-
-
-def require_runs(model: nn.Module, example: Example) -> list[Tensor]:
-    """Run the example through the model once; raises InputError if that fails."""
+def require_runs(model: nn.Module, example: Example) -> Any:
+    """Run the example through the model once and return its output; raises InputError if that fails."""
     if not example.tensors:
         raise InputError("The example input holds no tensor; give the model's input, e.g. --input x.")
     shapes = ", ".join(str(tuple(t.shape)) for t in example.tensors)
     try:
-        outputs = example.outputs(model)
+        with torch.no_grad():
+            output = example.through(model)
     except Exception as error:
         raise InputError(
             f"The model does not run on the example input of shape {shapes}: {first_line(error)}. "
             "Give an input that the model takes, e.g. --input x."
         ) from error
-    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+    outputs = require_dense_tensors(output)
+    if not all(bool(torch.isfinite(each).all()) for each in outputs):
         raise InputError("The model's own output on the example holds NaN or infinite values; nothing can be compared.")
     if example.batch == 0:
         raise InputError(f"The example input of shape {shapes} has no rows; give at least one.")
-    if not outputs:
-        raise InputError("The model returns no tensor, so there is nothing to check a compiled model against.")
-    return outputs
+    return output

@@ -93,7 +93,7 @@ _ROWS = (
     Option(
         "pattern",
         NOTATIONS,
-        choices=("2:4", "16x16", "128x128", "channel", "channel/8", "unstructured"),
+        choices=("2:4", "16x16", "128x128", "channel", "channel/8", "depth", "unstructured"),
         open=True,
         label="Pattern",
     ),
@@ -126,7 +126,8 @@ _ROWS = (
     Option("recipe", "a SparseML recipe to prune by: a file, or a variable that holds its text", completes="recipe"),
     Option(
         "toolchain",
-        "the toolchain that compiles and measures (default: the target's first that works here)",
+        "the toolchain that compiles and measures (default: the target's first that works here and has kernels for the "
+        "model's layers)",
         completes="toolchain",
         forms=COMPILES,
         label="Toolchain",

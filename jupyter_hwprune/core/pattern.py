@@ -7,6 +7,8 @@
 | `unstructured` | single weights                                                              |
 | `channel`      | whole output channels (filters, neurons), and the weights that read them      |
 | `channel/8`    | the same, so that the channels left are a multiple of 8                       |
+| `depth`        | whole residual blocks: decoder layers, encoder layers, bottlenecks            |
+| `depth+channel/8` | the same, and then the same share of the channels that are left            |
 """
 
 import re
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from .errors import InputError
 
 LARGEST_GROUP = 1024
-NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, unstructured"
+NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8, unstructured"
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,28 @@ class Channel:
         return "channel" if self.multiple == 1 else f"channel/{self.multiple}"
 
 
-Pattern = NM | Block | Unstructured | Channel
+@dataclass(frozen=True)
+class Depth:
+    """Whole residual blocks, with the layers in them, and `then` the same share of the channels that are left."""
+
+    then: Channel | None = None
+
+    def __str__(self) -> str:
+        return "depth" if self.then is None else f"depth+{self.then}"
+
+
+Pattern = NM | Block | Unstructured | Channel | Depth
 
 
 def parse_pattern(text: str) -> Pattern:
     """Parse the notation of the table above; raises InputError with the notations that exist."""
     if text == "unstructured":
         return Unstructured()
-    if match := re.fullmatch(r"channel(?:/([1-9]\d*))?", text):
-        return Channel(int(match[1] or 1))
+    if text == "depth":
+        return Depth()
+    if match := re.fullmatch(r"(depth\+)?channel(?:/([1-9]\d*))?", text):
+        channels = Channel(int(match[2] or 1))
+        return Depth(channels) if match[1] else channels
     if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text):
         return Block(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):

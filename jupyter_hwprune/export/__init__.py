@@ -10,7 +10,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Progress, guarded_folder
 from .cases import Case
 from .onnx import export_onnx
-from .program import export_program
+from .program import export_program, is_narrow
 
 
 def write_case(model: nn.Module, example: Example, choice: Choice, folder: Path, name: str, progress: Progress) -> Case:
@@ -20,4 +20,5 @@ def write_case(model: nn.Module, example: Example, choice: Choice, folder: Path,
     with guarded_folder():
         if manifest.takes == "program":
             return export_program(model, example, folder, name, choice.dtype or "float32")
-        return export_onnx(model, example, folder, name, choice.dtype if manifest.converts else None, manifest.opset)
+        dtype = choice.dtype if manifest.converts else "float32" if is_narrow(model) else None
+        return export_onnx(model, example, folder, name, dtype, manifest.opset)

@@ -7,7 +7,6 @@ Every node and its output value are called `layer::Op_i`. A runtime names a fuse
 from __future__ import annotations
 
 import ast
-import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,11 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.copying import copied
 from ..core.errors import ExportError, first_line
 from ..core.example import Example
+from ..core.outputs import return_only_tensors
 from ..core.quiet import quiet
+from ..pruning.layers import rows_of
 from .cases import Case
-from .program import DTYPES, in_dtype
+from .program import DTYPES, in_dtype, is_narrow
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -58,7 +60,9 @@ class Exported(Case):
         import onnx
 
         made: dict[str, Tensor] = {}
-        own = copy.deepcopy(model).eval()
+        own = copied(model).eval()
+        if is_narrow(own):
+            own, example = own.float(), example.as_float32()
         for name, module in own.named_modules():
             if name in self.values:
                 module.register_forward_hook(lambda _, __, output, name=name: made.update({name: output}))
@@ -87,12 +91,13 @@ def export_onnx(
     With `dtype` both are converted to it, and the outputs are those of the float32 model. `opset` is the version of
     ONNX's operators, None for the exporter's own.
     """
-    own = copy.deepcopy(model).eval()
+    own = copied(model).eval()
     own.requires_grad_(requires_grad=False)
     if dtype is None:
         outputs = example.outputs(own)
     else:
         own, example, outputs = in_dtype(own, example, DTYPES[dtype])
+    return_only_tensors(own)
     args = example.args
     if args and isinstance(args[-1], dict):  # would become keyword arguments
         args = (*args, {})
@@ -108,6 +113,7 @@ def export_onnx(
         ) from error
     assert program is not None
     proto = program.model_proto
+    rows = {parameter: row for path, module in own.named_modules() for parameter, row in rows_of(path, module).items()}
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
 
     def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
@@ -115,6 +121,8 @@ def export_onnx(
         read = (value.rpartition(".") for value in node.input)
         owner = next((module for module, _, own in read if own == "weight" and module in leaves), None)
         multiplies = node.op_type in WEIGHT_OPS and not weights.isdisjoint(node.input)
+        if owner is None and multiplies:  # by a parameter in a module's own code
+            owner = next((rows[value] for value in node.input if value in rows), None)
         return _scope(node, leaves) if owner is None else owner, multiplies
 
     names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))

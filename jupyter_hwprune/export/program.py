@@ -3,17 +3,16 @@
 A node reads its weight by the torch layer's name, so kernels can be matched to layers.
 """
 
-import copy
-import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.copying import copied
 from ..core.errors import ExportError, first_line
-from ..core.example import Example, tensors_of
+from ..core.example import Example
+from ..core.outputs import return_only_tensors
 from ..core.quiet import quiet
 from .cases import Case
 
@@ -24,19 +23,13 @@ DTYPES |= dict.fromkeys(("int8", "float8"), torch.bfloat16)
 
 def export_program(model: nn.Module, example: Example, folder: Path, name: str, dtype: str) -> Case:
     """Write `name`.pt2, and the outputs of the float32 model on the CPU. Raises ExportError, OSError."""
-    own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    own = copied(model).eval().requires_grad_(requires_grad=False)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".pt2", ".inputs.npz", ".expected.npz"))
     base = DTYPES[dtype]
     own, example, outputs = in_dtype(own, example, base)
     np.savez(expected, *[output.numpy() for output in outputs])
     np.savez(inputs)
-    forward = own.forward
-
-    @functools.wraps(forward)
-    def plain(*args: Any, **kwargs: Any) -> list[Tensor]:  # the worker does not know the libraries' output classes
-        return tensors_of(forward(*args, **kwargs))
-
-    own.forward = plain
+    return_only_tensors(own)  # the worker does not know the libraries' output classes
     try:
         with quiet():
             torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
@@ -50,7 +43,19 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     return Case(path, inputs, expected, ())
 
 
+def is_narrow(model: nn.Module) -> bool:
+    """Say whether all weights of a model are in 16 bits, in which no runtime on a CPU computes."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    return bool(dtypes) and dtypes <= {torch.float16, torch.bfloat16}
+
+
 def in_dtype(own: nn.Module, example: Example, dtype: torch.dtype) -> tuple[nn.Module, Example, list[Tensor]]:
     """Convert the caller's copy of a model, and its example; also return the outputs of the float32 model."""
-    outputs = example.as_float32().outputs(own.float())
+    try:
+        outputs = example.as_float32().outputs(own.float())
+    except Exception as error:
+        raise ExportError(
+            f"The model does not run in float32, with which the compiled model is compared: {first_line(error)}. Leave "
+            "out the fixed dtype in its forward, such as .half() or .bfloat16()."
+        ) from error
     return own.to(dtype), example.in_dtype(dtype), outputs

@@ -1,8 +1,8 @@
 """The result of a call: the pruned model, the report, and the compiler's files."""
 
-import copy
 import weakref
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +11,14 @@ from torch import nn
 from ..choose.scoring import device_of
 from ..core.errors import InputError, first_line
 from ..pruning import copy_modes
+from ..pruning.taking import take
+from ..pruning.training.holding import held
 from ..recipe.write import recipe_text
 from ..render import mimebundle, summary, text
 from ..report import Report
-from ..toolchains.process import new_folder, remove
-from .saved import read, rebuild, save
+from ..toolchains.folders import LOCK, remove
+from ..toolchains.process import new_folder
+from .saved import read, rebuild, save, zeros_of
 from .saved.structure import Structure
 
 
@@ -47,11 +50,20 @@ class Run(Shown):
         super().__init__(report)
         self.model, self._structure = model, structure
         self.artifacts = dict(artifacts)
-        kept = {path.name for path in self.artifacts.values()}
+        kept = {LOCK, *(path.name for path in self.artifacts.values())}
         for path in folder.iterdir():
             if kept.isdisjoint((path.name, path.name.removesuffix(".data"))):
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Hold the zeros of `model` while a training loop of your own runs: `with run.hold(): train(run.model)`.
+
+        With any torch optimiser, made before or inside: gradients of removed weights are zero, and after each step the
+        weights are, and so is what momentum and weight decay remember of them. Removed channels need no holding. Train
+        `model` itself, not a copy of it. Raises InputError if zeros of the report are gone already.
+        """
+        return held(self.model, zeros_of(self.model, self.report))
 
     def save(self, folder: str | Path) -> None:
         """Write the model's weights, masks and report to a folder, without code; `load` reads it.
@@ -92,6 +104,12 @@ def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] 
             f"The run in {folder} reordered its channels for its own weights (--permute), so its masks do not fit "
             "other weights. Prune this model with the same line instead."
         )
-    own = copy.deepcopy(model).cpu()
+    own = take(model, finite=False).model
     rebuild(folder, contents, own, with_saved_weights=weights == "saved")
-    return Run(copy_modes(model, own).to(device_of(model)), report, {}, new_folder(), contents.structure)
+    return Run(
+        copy_modes(model, own, contents.structure.blocks).to(device_of(model)),
+        report,
+        {},
+        new_folder(),
+        contents.structure,
+    )

@@ -54,6 +54,7 @@ class Candidate:
     channels: bool
     layers_run: tuple[str, ...] = ()
     sparse: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)  # modules -> their names in the pruned model, if others
     plans: Mapping[str, Any] = field(default_factory=dict)
     graphs: bool = True
     first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
@@ -190,13 +191,15 @@ class Bench:
             estimate = estimate_of(result["estimates"], name, self._compiled(result, manifest.estimates))
             if estimate is None:
                 return findings
-            layers = layers_with_costs(one.layers, result["estimates"], cases, name)
+            layers = layers_with_costs(one.layers, result["estimates"], cases, name, renamed=one.renamed)
             return replace(findings, measurement=estimate, layers=layers)
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)
         layers, other = one.layers, None
         if "kernels" in result:
-            layers, other = layers_with_kernels(one.layers, result["kernels"], cases, name, channels=one.channels)
+            layers, other = layers_with_kernels(
+                one.layers, result["kernels"], cases, name, channels=one.channels, renamed=one.renamed
+            )
         counted, counters = None, dict[str, Counters]()
         if one.sparse and self.effort.profile and manifest.counts:
             job = Job("count", choice, self.folder, (one.of_job(name),))

@@ -23,17 +23,25 @@ class _LayerTime:
 
 
 def layers_with_kernels(
-    layers: tuple[Layer, ...], kernels: Mapping[str, Any], cases: Mapping[str, Case], name: str, *, channels: bool
+    layers: tuple[Layer, ...],
+    kernels: Mapping[str, Any],
+    cases: Mapping[str, Case],
+    name: str,
+    *,
+    channels: bool,
+    renamed: Mapping[str, str],
 ) -> tuple[tuple[Layer, ...], OtherKernels]:
     """Return each layer with its kernels and times in the dense case and in the one called `name`.
 
-    Also returns the time of all kernels that belong to no pruned layer.
+    Also returns the time of all kernels that belong to no pruned layer. `renamed` has the names that modules bear in
+    the case called `name`; it is empty where none was renamed, and lacks those that are gone.
     """
     names = {layer.name for layer in layers}
     by_case = {case: _by_layer(kernels[case], cases[case]) for case in ("dense", "control", name)}
     filled = []
     for layer in layers:
-        dense, control, pruned = (by_layer.get(layer.name) for by_layer in by_case.values())
+        dense, control = (by_case[case].get(layer.name) for case in ("dense", "control"))
+        pruned = by_case[name].get(own) if (own := _name_of(layer.name, renamed)) is not None else None
         filled.append(
             replace(
                 layer,
@@ -47,15 +55,29 @@ def layers_with_kernels(
                 evidence="measured" if dense or pruned else None,
             )
         )
-    return tuple(filled), OtherKernels(*(_others(by_case[case], names) for case in ("dense", name)))
+    return tuple(filled), OtherKernels(
+        _others(by_case["dense"], names),
+        _others(by_case[name], {own for each in names if (own := _name_of(each, renamed)) is not None}),
+    )
+
+
+def _name_of(layer: str, renamed: Mapping[str, str]) -> str | None:
+    """Return the layer's name in the pruned model; None if it is gone there."""
+    return renamed.get(layer) if renamed else layer
 
 
 def layers_with_costs(
-    layers: tuple[Layer, ...], estimates: Mapping[str, Any], cases: Mapping[str, Case], name: str
+    layers: tuple[Layer, ...],
+    estimates: Mapping[str, Any],
+    cases: Mapping[str, Case],
+    name: str,
+    *,
+    renamed: Mapping[str, str],
 ) -> tuple[Layer, ...]:
     """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
     dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
-    both = {name: LayerEstimate(cost, pruned[name]) for name, cost in dense.items() if name in pruned}
+    names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
+    both = {each: LayerEstimate(dense[each], pruned[own]) for each, own in names.items() if own is not None}
     return tuple(
         replace(layer, estimate=both[layer.name], evidence="compiler-estimate") if layer.name in both else layer
         for layer in layers

@@ -9,7 +9,7 @@ from torch import nn
 from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.example import Example
-from ..core.pattern import Channel
+from ..core.pattern import Channel, Depth
 from ..export import write_case
 from ..export.cases import Case
 from ..pruning import fingerprint
@@ -55,9 +55,10 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
         case,
         pruned.layers,
         fingerprint(pruned.model),
-        isinstance(choice.pattern, Channel),
+        isinstance(choice.pattern, (Channel, Depth)),
         layers_run=settled.rated or sparse,
         sparse=sparse,
+        renamed=pruned.renamed,
         plans=settled.plans,
         graphs=settled.graphs,
         first_wrong=partial(_first_wrong, bench, models, example),

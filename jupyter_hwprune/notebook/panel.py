@@ -5,7 +5,6 @@ the form; running the cell again shows the form as it was filled in.
 """
 
 import contextlib
-import copy
 import threading
 import uuid
 from functools import partial
@@ -152,13 +151,14 @@ def _work(shell: Any, line: str, progress: Progress) -> tuple[Any, dict[str, Any
     from torch import Tensor
     from torch.utils import _pytree as pytree
 
+    from ..core.copying import copied
     from ..flow import hwprune
 
     options = parse(line.removeprefix("%hwprune"))
     assert options is not None
     asked = arguments(shell.user_ns, options)
     with contextlib.suppress(Exception):  # any module's own code; `hwprune` refuses one that cannot be copied
-        asked["model"] = copy.deepcopy(asked["model"])
+        asked["model"] = copied(asked["model"])
     asked["example"] = pytree.tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), asked["example"])
     run = hwprune(**asked, progress=progress)
     return run, run._repr_mimebundle_()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,19 +9,28 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import InputError, PruneError, counted, first_line
+from ..core.copying import copied
+from ..core.errors import PruneError, counted
 from ..core.example import Example
-from ..core.pattern import NM, Block, Channel, Pattern
+from ..core.pattern import NM, Block, Channel, Depth, Pattern
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
-from .channels import Channels, remove_channels
+from .allocation import leave_dense
+from .channels import Channels
+from .configuration import configure, refuse_saving
 from .cuts import describe_cut
+from .depth import Removed, names_left, shorten
+from .depth.both import joined
+from .depth.rows import describe_blocks
 from .fitting import ZeroPattern, zero_pattern
+from .layers import layers_with_weights, weight_name
 from .macs import count_macs
 from .method import MAGNITUDE, Method, Tell
 from .permutation import permute_for
 from .plan import Plan
 from .planning import plan_channels, plan_zeros
+from .reading import read_weights
 from .served import Served
+from .uniform import remove_alike
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
@@ -38,30 +46,11 @@ class Pruned:
     sensitivity: Sensitivity | None = None
     remarks: tuple[str, ...] = ()  # that tell the user about this result
     keep: Mapping[str, Tensor] = field(default_factory=dict)  # dense masks of what shrank, where channels were removed
+    blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
+    renamed: Mapping[str, str] = field(default_factory=dict)  # dense names of modules -> their names without blocks
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))
-
-
-def copy_of(model: nn.Module) -> nn.Module:
-    """Return a deep copy on the CPU; raises InputError if the model cannot be copied, or holds NaN weights."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
-    tensors = (*model.parameters(), *model.buffers())
-    if any(isinstance(each, (nn.UninitializedParameter, nn.UninitializedBuffer)) for each in tensors):
-        raise InputError("The model has lazy layers that never ran; run it once on an input, so that they get weights.")
-    try:
-        own = copy.deepcopy(model).cpu()
-    except Exception as error:
-        raise InputError(
-            f"The model cannot be copied ({first_line(error)}), and the user's own is never changed."
-        ) from error
-    for name, parameter in own.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise InputError(
-                f"The weight {name} holds NaN or infinite values; no pruning can rank those. Replace them first."
-            )
-    return own
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -75,10 +64,13 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def copy_modes(source: nn.Module, pruned: nn.Module) -> nn.Module:
-    """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`."""
-    for module, original in zip(pruned.modules(), source.modules(), strict=True):
-        module.training = original.training
+def copy_modes(source: nn.Module, pruned: nn.Module, blocks: Sequence[Removed] = ()) -> nn.Module:
+    """Put each module of `pruned` into training or evaluation mode as its original is, and return `pruned`.
+
+    `blocks` of the source are gone in `pruned`.
+    """
+    for module, name in zip(pruned.modules(), names_left(source, blocks), strict=True):
+        module.training = source.get_submodule(name).training
     return pruned
 
 
@@ -88,7 +80,7 @@ def reordered(dense: nn.Module, example: Example, pattern: Pattern, sparsity: fl
     Raises PruneError if the model's graph cannot be read.
     """
     assert isinstance(pattern, (NM, Block))
-    model = copy.deepcopy(dense)
+    model = copied(dense)
     permuted = permute_for(model, example, pattern, sparsity=sparsity)
     moved = [each for each in permuted if each.reason is None]
     if not moved:
@@ -114,8 +106,15 @@ def plan_and_prune(
 
     With `served`, a layer that its toolchain has no sparse kernel for stays dense. Raises as `prune` does.
     """
+    if isinstance(pattern, Depth):
+        shorter = _without_blocks(dense, example, sparsity, method, progress)
+        if pattern.then is None:
+            return shorter
+        named = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
+        rest = replace(method, dense=tuple(shorter.renamed[name] for name in named if name in shorter.renamed))
+        return joined(shorter, plan_and_prune(shorter.model, example, pattern.then, sparsity, rest))
     if not isinstance(pattern, Channel):
-        plan = plan_zeros(dense, pattern, sparsity, method, served, progress)
+        plan = plan_zeros(dense, pattern, sparsity, method, served, progress, read_weights(dense, example))
         return prune(dense, example, plan, method, served, progress)
     channels = Channels.by(method, dense, example)
     plan = plan_channels(channels, pattern, sparsity, method, progress)
@@ -137,21 +136,43 @@ def prune(
     read. Raises PruneError if the plan does not fit the model or removes nothing, or if a channel cut cannot be proven
     right.
     """
-    macs = count_macs(dense, example)
+    weights = read_weights(dense, example)
+    macs = count_macs(dense, example, weights)
     if any(isinstance(pattern, Channel) for pattern in plan.patterns):
-        surgery = remove_channels(channels or Channels.by(method, dense, example), plan)
-        macs_left = count_macs(surgery.model, example)
-        layers, skipped = describe_cut(dense, surgery, macs, macs_left)
-        pruned = replace(_described(dense, surgery.model, layers, skipped, macs, macs_left), keep=surgery.keep)
+        surgery, said = remove_alike(channels or Channels.by(method, dense, example), plan, example)
+        left = read_weights(surgery.model, example)
+        macs_left = count_macs(surgery.model, example, left)
+        layers, skipped = describe_cut(dense, weights, surgery, macs, macs_left)
+        described = _described(dense, surgery.model, layers, skipped, macs, macs_left)
+        pruned = replace(described, keep=surgery.keep).remarked(*surgery.remarks, *said)
     else:
-        model = copy.deepcopy(dense)
-        layers, skipped, raised = zero_weights(model, plan, method, macs, served, progress)
+        model = copied(dense)
+        layers, skipped, raised = zero_weights(model, weights, plan, method, macs, served, progress)
         pruned = _described(dense, model, layers, skipped, macs).remarked(*_damped(raised))
     if not layers:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
         raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
     _require_finite(pruned.model, example, f"Remove less than {max(part.share for part in plan.parts.values()):.0%}.")
     return replace(pruned, sensitivity=plan.sensitivity)
+
+
+def _without_blocks(dense: nn.Module, example: Example, sparsity: float, method: Method, progress: Tell) -> Pruned:
+    shortened = shorten(dense, example, sparsity, method, progress)
+    macs, macs_left = count_macs(dense, example), count_macs(shortened.model, example)
+    layers, skipped = describe_blocks(dense, shortened, macs)
+    _require_finite(shortened.model, example, f"Remove less than {sparsity:.0%}.")
+    weights, left = (sum(p.numel() for p in model.parameters()) for model in (dense, shortened.model))
+    totals = Totals(weights, left, sum(macs.values()), sum(macs_left.values()))
+    lost = "; ".join(f"{each.name}: {shortened.loss(each.name)}" for each in shortened.removed[:8])
+    renamed = zip(names_left(dense, shortened.removed), dict(shortened.model.named_modules()), strict=True)
+    found = Pruned(
+        shortened.model, tuple(layers), tuple(skipped), totals, blocks=shortened.removed, renamed=dict(renamed)
+    )
+    of = len(shortened.removed) + len(shortened.reasons)
+    found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are gone. Without each alone: {lost}.")
+    if configure(shortened.model, shortened.model, example) is None:
+        refuse_saving(shortened.model)
+    return found
 
 
 def _described(
@@ -192,13 +213,14 @@ def adopt(
 
     Raises PruneError if no layer with kernels has zeros, or if zeros do not hold the given pattern.
     """
-    model = copy.deepcopy(dense)
+    model = copied(dense)
     with torch.no_grad():
         for name, weight in weights.items():
             own = model.get_parameter(name)
             own.copy_(torch.where(weight == 0, 0.0, weight).to(own.dtype))  # 0.0, never -0.0
-    macs = count_macs(dense, example)
-    layers, skipped = describe_zeros(dense, model, patterns, reasons, macs, served)
+    described = read_weights(dense, example)
+    macs = count_macs(dense, example, described)
+    layers, skipped = describe_zeros(dense, model, described, patterns, reasons, macs, served)
     if not layers:
         named = ", ".join(weights) or "none"
         raise PruneError(
@@ -210,13 +232,14 @@ def adopt(
 
 
 def recount(dense: nn.Module, example: Example, pruned: Pruned, served: Served | None = None) -> Pruned:
-    """Describe `pruned` again after its weights were trained; with removed channels, nothing can have changed."""
-    if pruned.keep:
+    """Describe `pruned` again after its weights were trained; where something was removed, nothing can have changed."""
+    if pruned.keep or pruned.blocks:
         return pruned
-    patterns = {weight_name(layer): zero_pattern(layer.pattern) for layer in pruned.layers}
+    patterns = {weight_name(dense, layer.name): zero_pattern(layer.pattern) for layer in pruned.layers}
     reasons = {layer.name: layer.reason for layer in pruned.skipped}
-    macs = count_macs(dense, example)
-    layers, skipped = describe_zeros(dense, pruned.model, patterns, reasons, macs, served)
+    weights = read_weights(dense, example)
+    macs = count_macs(dense, example, weights)
+    layers, skipped = describe_zeros(dense, pruned.model, weights, patterns, reasons, macs, served)
     found = _described(dense, pruned.model, layers, skipped, macs)
     return replace(pruned, layers=found.layers, skipped=found.skipped, totals=found.totals)
 
@@ -228,11 +251,14 @@ def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
 
 def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
     """Give the layers `returned` their dense weights back; for models where pruning only zeroed weights."""
-    model = copy.deepcopy(pruned.model)
+    model = copied(pruned.model)
     names = {layer.name for layer in returned}
     gone = [layer for layer in pruned.layers if layer.name in names]
     with torch.no_grad():
         for layer in gone:
+            if weight_name(dense, layer.name) == layer.name:
+                model.get_parameter(layer.name).copy_(dense.get_parameter(layer.name))
+                continue
             own, before = (of.get_submodule(layer.name).parameters(recurse=False) for of in (model, dense))
             for parameter, original in zip(own, before, strict=True):
                 parameter.copy_(original)  # the bias too, which may have made up for weights that are back
@@ -243,11 +269,6 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
     return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned))
-
-
-def weight_name(layer: Layer) -> str:
-    """Return the name of the layer's weight among the parameters; if the model itself is the layer, it has no name."""
-    return f"{layer.name}.weight".lstrip(".")
 
 
 def _weights_left(dense: nn.Module, model: nn.Module) -> int:

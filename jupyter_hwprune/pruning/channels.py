@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import PruneError
+from ..core.copying import copied
+from ..core.errors import NothingFitsError, PruneError, counted
 from ..core.example import Example
 from ..core.pattern import Channel
-from .equivalence import Reference, longer_where_short
+from .allocation import leave_dense
+from .attention import give_back_whole, replaced_in, with_own_attention
+from .equivalence import TOLERANCE, Reference, longer_where_short, relative_difference
 from .graph import ChannelSet, Coupled, analyse
 from .graph.attributes import find_attributes, variants
 from .graph.cut import slice_model
+from .graph.ties import sizes_given
+from .layers import layers_with_weights
 from .method import Method
 from .plan import Plan
 from .taylor import taylor
@@ -29,47 +33,59 @@ Score = Callable[[Coupled], Mapping[str, Tensor]]
 class Channels:
     """The sets of channels that a model can lose, with a score for each unit.
 
-    Read once for a model, because it takes an export. `plain` is the model in float32 and `example` its input, long
-    enough to show a wrong cut; `scores` are [U] by the names of sets.
+    Read once for a model, because it takes an export. `ready` computes what `dense` does, with attention whose heads
+    can go; `plain` is that in float32, and `example` its input, long enough to show a wrong cut. `scores` are [U] by
+    the names of sets.
     """
 
     dense: nn.Module
+    ready: nn.Module
     plain: nn.Module
     example: Example
     coupled: Coupled
     scores: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, dense: nn.Module, example: Example, score: Score | None = None) -> Channels:
+    def of(cls, dense: nn.Module, example: Example, score: Score | None = None, kept: Collection[str] = ()) -> Channels:
         """Read the channels from the model's graph, and score them, by default by magnitude.
 
+        The modules `kept` stay of torch's own class, if they are attention.
         Raises PruneError when the graph cannot be read.
         """
         example.outputs(dense)  # without gradients, before which torch copies no weight that an old hook computes
         example = longer_where_short(dense, example)
+        ready = with_own_attention(dense, kept)
+        if ready is not dense and not _alike(dense, ready, example):
+            ready = dense
         narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
-        plain = copy.deepcopy(dense).float() if narrow else dense
+        plain = copied(ready).float() if narrow else ready
         coupled = analyse(plain, example.as_float32())
-        return cls(dense, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
+        return cls(dense, ready, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
 
     @classmethod
     def by(cls, method: Method, dense: nn.Module, example: Example) -> Channels:
         """Read the channels, and score them by the method."""
+        kept = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
         if method.importance != "taylor":
-            return cls.of(dense, example)
+            return cls.of(dense, example, kept=kept)
         calibration = method.calibration
         assert calibration is not None
-        return cls.of(dense, example, lambda coupled: taylor(dense, coupled, calibration.batches, calibration.labels))
+
+        def score(coupled: Coupled) -> Mapping[str, Tensor]:
+            return taylor(dense, coupled, calibration.batches, calibration.labels)
+
+        return cls.of(dense, example, score, kept)
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """The smaller model, the dense masks `keep` of what shrank in it, and why layers stayed whole."""
+    """The smaller model, the dense masks `keep` of what shrank in it, why layers stayed whole, and what to tell."""
 
     model: nn.Module
     pattern: Channel
     keep: dict[str, Tensor]
     reasons: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 def remove_channels(channels: Channels, plan: Plan) -> Surgery:
@@ -82,25 +98,21 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
     reasons = channels.coupled.reasons | dict(plan.reasons)
     keep = _choose(channels, plan, reasons)
     if not keep:
-        raise PruneError(nothing_removable(pattern, reasons))
+        raise nothing_removable(pattern, reasons)
     reference = Reference(channels.plain, channels.coupled, channels.example)
     outcome = _attempt(channels, reference, keep)
-    if isinstance(outcome, str):
+    sets = {each.name: each for each in channels.coupled.sets}
+    while isinstance(outcome, str):  # again where those that are left are each right, and wrong together
         faults = _culprits(channels, reference, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
-        makers = {each.name: each.makers for each in channels.coupled.sets}
         for name, why in faults.items():
-            reasons |= dict.fromkeys(makers[name], f"removing its channels cannot be proven right: {why}")
+            said = f"removing its channels cannot be proven right: {why}{_of_written_sizes(channels, sets[name])}"
+            reasons |= dict.fromkeys(sets[name].makers, said)
         if not keep:
-            raise PruneError(nothing_removable(pattern, reasons))
+            raise nothing_removable(pattern, reasons)
         outcome = _attempt(channels, reference, keep)
-        if isinstance(outcome, str):
-            raise PruneError(
-                f"Channels removed from {', '.join(keep)} together change what the model computes: "
-                f"{outcome}. Use a pattern that keeps the shapes, such as --pattern unstructured."
-            )
     model, masks = outcome
-    return Surgery(model, pattern, masks, reasons)
+    return Surgery(model, pattern, masks, reasons, tuple(_replaced(model)))
 
 
 def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
@@ -121,12 +133,12 @@ def units_left(channels: ChannelSet, wanted: float, pattern: Channel) -> int:
     return min(channels.units, groups * max(step, round(wanted / groups / step) * step))
 
 
-def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> str:
+def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> NothingFitsError:
     """Say that no channel can go, and why."""
-    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:4])
-    return (
-        f"No channel of this model can be removed with the pattern {pattern}. {shown or 'It has no layer to prune'}. "
-        "Try a smaller multiple (--pattern channel), or a pattern that keeps the shapes (--pattern unstructured)."
+    shown = "; ".join(f"{name or 'the model itself'}: {reason}" for name, reason in list(reasons.items())[:4])
+    return NothingFitsError(
+        f"No channel of this model can be removed with the pattern {pattern}. {shown or 'It has no layer to prune'}.",
+        "Try a smaller multiple (--pattern channel), or a pattern that keeps the shapes (--pattern unstructured).",
     )
 
 
@@ -134,10 +146,39 @@ def _attempt(
     channels: Channels, reference: Reference, keep: Mapping[str, Tensor]
 ) -> tuple[nn.Module, dict[str, Tensor]] | str:
     """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
-    small, masks = slice_model(channels.dense, channels.coupled, keep)
-    found = find_attributes(channels.dense, channels.coupled, keep)
+    small, masks = slice_model(channels.ready, channels.coupled, keep)
+    give_back_whole(small, channels.dense, masks)
+    found = find_attributes(channels.ready, channels.coupled, keep)
     outcome = reference.first_equal(variants(small, found), keep)
     return outcome if isinstance(outcome, str) else (outcome, masks)
+
+
+def _of_written_sizes(channels: Channels, own: ChannelSet) -> str:
+    given = sizes_given(channels.coupled, own)
+    if not given:
+        return ""
+    return (
+        f"; {' and '.join(given)}, and a number written in the code does not follow a cut, as a size does that is read "
+        "from a tensor's shape or kept as an attribute of the module"
+    )
+
+
+def _alike(dense: nn.Module, ready: nn.Module, example: Example) -> bool:
+    try:
+        outputs = [example.as_float32().outputs(copied(model).float().eval()) for model in (dense, ready)]
+        return relative_difference(*outputs) < TOLERANCE
+    except Exception:  # noqa: BLE001 - a call that torch's class takes and ours does not
+        return False
+
+
+def _replaced(model: nn.Module) -> Iterator[str]:
+    if names := replaced_in(model):
+        shown = ", ".join([*names[:4], *(["..."] if len(names) > 4 else [])])
+        yield (
+            "torch's nn.MultiheadAttention allows no other width than heads of equal parts of what it reads, so "
+            f"{counted(len(names), 'module')} became jupyter_hwprune.MultiheadAttention in the pruned copy, which "
+            f"computes the same with what is left: {shown}. To keep one as it is, name it with --dense."
+        )
 
 
 def _culprits(channels: Channels, reference: Reference, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:

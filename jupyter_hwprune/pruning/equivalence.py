@@ -8,7 +8,6 @@ Both use random weights for the check. The model's own weights may hide a fault:
 initialisation, hides anything before it.
 """
 
-import copy
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,8 +18,10 @@ from torch.fx import Interpreter
 from torch.fx.node import Target
 from torch.utils import _pytree as pytree
 
+from ..core.copying import copied
 from ..core.errors import first_line
-from ..core.example import Example, tensors_of
+from ..core.example import Example
+from ..core.outputs import tensors_of
 from .graph import Coupled
 from .graph.attributes import alive_labels
 from .graph.cut import kept_along
@@ -36,7 +37,7 @@ class Reference:
 
     def __init__(self, dense: nn.Module, coupled: Coupled, example: Example) -> None:
         self.coupled, self.example = coupled, example.as_float32()
-        self.weights = _draw_weights(dense)
+        self.weights = draw_weights(dense)
 
     def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | str:
         """Return the first model that equals the dense one without some units, or what is wrong with the first one."""
@@ -64,11 +65,12 @@ class Reference:
                 values = values.index_select(dim, kept.nonzero().flatten())
             if id(tensor) not in memo:
                 memo[id(tensor)] = nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values.clone()
-        return copy.deepcopy(small, memo).eval()
+        return copied(small, memo).eval()
 
     def _expected(self, keep: Mapping[str, Tensor], along: Along) -> list[Tensor]:
         trace = self.coupled.analysis.trace
-        leaves = pytree.tree_leaves((self.example.args, self.example.kwargs))
+        own = self.example.fresh()  # the graph may write to its inputs
+        leaves = pytree.tree_leaves((own.args, own.kwargs))
         held = [leaf for leaf in leaves if not trace.only_tensors or isinstance(leaf, Tensor)]
         given = trace.constants | dict(zip(trace.inputs, held, strict=True))
         for place, name in trace.names.items():
@@ -137,7 +139,7 @@ def _scattered(y: Tensor, x: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     return y
 
 
-def _draw_weights(dense: nn.Module) -> dict[str, Tensor]:
+def draw_weights(dense: nn.Module) -> dict[str, Tensor]:
     """Give each tensor random values of a size that carries activations through; tables of the code's own stay."""
     generator = torch.Generator().manual_seed(0)
     drawn: dict[int, Tensor] = {}
@@ -154,7 +156,7 @@ def _draw_weights(dense: nn.Module) -> dict[str, Tensor]:
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     if tensor.ndim >= 2:
-        spread = math.sqrt(2 * tensor.shape[0] / tensor.numel())
+        spread = math.sqrt(2 * tensor.shape[0] / max(1, tensor.numel()))
         return torch.empty(tensor.shape).normal_(0, spread, generator=generator)
     if name.endswith(("bias", "running_mean")):
         return torch.randn(tensor.shape, generator=generator) * 0.3
@@ -167,7 +169,7 @@ def longer_where_short(dense: nn.Module, example: Example) -> Example:
     if longer is None:
         return example
     try:
-        longer.outputs(copy.deepcopy(dense).eval())
+        longer.outputs(copied(dense).eval())
     except Exception:  # noqa: BLE001 - the second axis was no sequence after all, or its length is fixed
         return example
     return longer

@@ -1,11 +1,11 @@
 """Which layers can hold zeros in a pattern, and why the others cannot."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
 from ..core.pattern import NM, Block, Unstructured, parse_pattern
-from .layers import PRUNABLE, as_matrix, layers_with_weights, own_weight, reason_not_prunable
+from .layers import Weight, own_weight
 from .served import Served
 
 ZeroPattern = NM | Block | Unstructured
@@ -13,38 +13,42 @@ ASKED = "it was asked to stay dense (--dense)"
 
 
 def find_fitting(
-    model: nn.Module, patterns: dict[str, ZeroPattern], left_dense: Collection[str] = (), served: Served | None = None
-) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    model: nn.Module,
+    weights: Sequence[Weight],
+    patterns: dict[str, ZeroPattern],
+    left_dense: Collection[str] = (),
+    served: Served | None = None,
+) -> tuple[dict[str, Weight], dict[str, str]]:
     """Return by name the layers that can hold their pattern in `patterns`, and the reason for every other layer.
 
     A weight that several layers share is the first one's, and stays whole where a layer that needs it dense reads it:
     one of `left_dense`, or an embedding. With `served`, so does a layer that its toolchain has no sparse kernel for.
     """
-    fitting: dict[str, nn.Module] = {}
+    fitting: dict[str, Weight] = {}
     reasons: dict[str, str] = {}
+    able = {each.name for each in weights if each.reason is None}
     seen = {  # weights that a layer which stays dense reads too
         id(own): f"{name}, which stays dense"
         for name, module in model.named_modules()
-        if (own := own_weight(module)) is not None and (name in left_dense or not isinstance(module, PRUNABLE))
+        if (own := own_weight(module)) is not None and (name in left_dense or name not in able)
     }
     unnamed: list[tuple[str, nn.Parameter]] = []
-    for name, module in layers_with_weights(model):
-        reason = ASKED if name in left_dense else reason_not_prunable(module)
+    for each in weights:
+        name, reason = each.name, ASKED if each.name in left_dense else each.reason
         if reason is None:
-            weight = module.get_parameter("weight")
+            weight = each.of(model)
             if id(weight) in seen:
                 reason = f"it shares its weight with {seen[id(weight)]}"
             elif name in patterns:
                 seen[id(weight)] = f"{name}, where it is pruned"
-                outputs, _, inputs = as_matrix(weight, module).shape
-                reason = misfit(outputs, inputs, patterns[name])
+                reason = misfit(*each.channels, patterns[name])
                 if reason is None and served is not None and served.takes(patterns[name]):
-                    reason = served.reason_not_served(module)
+                    reason = served.reason_not_served(each)
             else:
                 unnamed.append((name, weight))
                 continue
         if reason is None:
-            fitting[name] = module
+            fitting[name] = each
         else:
             reasons[name] = reason
     for name, weight in unnamed:

@@ -11,6 +11,7 @@ from torch import nn
 from ..choose.choice import Allocation, Choice, Importance
 from ..core.errors import InputError, counted
 from ..core.example import Example
+from ..core.pattern import Depth
 from .calibration import Calibration
 
 Tell = Callable[[str], None]  # is told what is being pruned or scanned
@@ -40,11 +41,12 @@ def calibrated(
     """Return the inputs that the importance or the scan needs, if any, and remarks on them."""
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
-    if choice.importance == "magnitude" and not choice.allocation.startswith("sensitivity"):
+    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
+    if choice.importance == "magnitude" and not looks:
         if calib is not None:
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "sensitivity, --pattern depth, or a --recipe with SparseGPT or Wanda. Here nothing does."
             )
         return None, ()
     found = Calibration.of(example if calib is None else calib, dense, example)

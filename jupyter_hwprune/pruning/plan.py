@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Pattern
+from ..core.pattern import NM, Depth, Pattern
 from ..report import Sensitivity
 
 
@@ -21,6 +21,8 @@ class Part:
                 f"A plan takes {self.share:.0%} of a layer by {self.pattern}, which always removes "
                 f"{self.pattern.sparsity:.0%}. Give that share, or another pattern."
             )
+        if isinstance(self.pattern, Depth):
+            raise InputError("A plan takes weights or channels of layers; blocks go by hwprune(..., pattern='depth').")
         if not 0 <= self.share < 1:
             raise InputError(f"A plan takes the share {self.share} of a layer; give a number from 0 to below 1.")
 

@@ -1,22 +1,23 @@
 """Make plans by a method's allocation: the same share of every layer, all layers ranked together, or by a scan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import PruneError
+from ..core.errors import NothingFitsError
 from ..core.pattern import NM, Block, Channel
 from ..report import Sensitivity
 from .allocation import allocate, leave_dense
 from .channels import Channels, nothing_removable, units_left
 from .fitting import ASKED, ZeroPattern, find_fitting
 from .graph import ChannelSet
-from .layers import layers_with_weights
+from .layers import Weight, layers_with_weights
 from .masks import block_sums, keep_top
 from .method import MAGNITUDE, Method, Tell
 from .plan import Part, Plan, uniform
+from .reading import read_weights
 from .sensitivity import scan
 from .served import Served
 from .statistics import Statistics
@@ -30,31 +31,38 @@ def plan_zeros(
     method: Method = MAGNITUDE,
     served: Served | None = None,
     progress: Tell = lambda _pass: None,
+    weights: Sequence[Weight] | None = None,
 ) -> Plan:
     """Plan zeros for every layer that can hold the pattern; with `served`, that its toolchain runs sparsely.
+
+    `weights` are those of `model`, read with an example; without, the layers are those that their classes tell.
 
     Ranking all layers together takes their inputs from the dense model, and no layer loses all. Raises PruneError where
     no layer fits.
     """
-    names = [name for name, _ in layers_with_weights(model)]
-    fitting, reasons = find_fitting(model, dict.fromkeys(names, pattern), leave_dense(names, method.dense), served)
+    weights = read_weights(model) if weights is None else weights
+    names = [each.name for each in weights]
+    left_dense = leave_dense(names, method.dense)
+    fitting, reasons = find_fitting(model, weights, dict.fromkeys(names, pattern), left_dense, served)
     found, parts = None, uniform(fitting, pattern, sparsity)
     if fitting and method.allocation != "uniform" and not isinstance(pattern, NM):
         if method.allocation == "global":
             shares, unreached = _ranked_together(model, fitting, pattern, sparsity, method)
             reasons |= unreached
         else:
-            weights = {name: layer.get_parameter("weight").numel() for name, layer in fitting.items()}
+            sizes = {name: layer.of(model).numel() for name, layer in fitting.items()}
             group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
-            groups = dict.fromkeys(weights, group)
-            found = _scan_by(method, progress)(model, weights, partial(_zero_smallest, pattern), groups=groups)
+            groups = dict.fromkeys(sizes, group)
+            found = _scan_by(method, progress)(model, sizes, partial(_zero_smallest, fitting, pattern), groups=groups)
             shares = allocate(found, sparsity)
         parts = {name: Part(pattern, share) for name, share in shares.items()}
     if not parts:
         said = (
             "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4]) or "it has no Linear or convolution"
         )
-        raise PruneError(f"No layer of this model fits the pattern {pattern}. {said}. Choose another --pattern.")
+        raise NothingFitsError(
+            f"No layer of this model fits the pattern {pattern}. {said}.", "Choose another --pattern."
+        )
     return Plan(parts, reasons, found)
 
 
@@ -67,7 +75,7 @@ def plan_channels(
     reasons = {maker: ASKED for each in channels.coupled.sets if each.name in asked for maker in each.makers}
     sets = {each.name: each for each in channels.coupled.sets if each.name not in asked}
     if not sets:
-        raise PruneError(nothing_removable(pattern, channels.coupled.reasons | reasons))
+        raise nothing_removable(pattern, channels.coupled.reasons | reasons)
     if method.allocation == "uniform":
         return Plan(uniform(sets, pattern, sparsity), reasons)
     found = None
@@ -94,11 +102,12 @@ def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
     )
 
 
-def _zero_smallest(pattern: ZeroPattern, trial: nn.Module, name: str, share: float) -> float:
+def _zero_smallest(
+    fitting: Mapping[str, Weight], pattern: ZeroPattern, trial: nn.Module, name: str, share: float
+) -> float:
     """Zero the smallest weights of one layer of a trial model."""
-    layer = trial.get_submodule(name)
-    keep = masked(worth(layer), pattern, share)
-    apply(layer, keep)
+    keep = masked(worth(trial, fitting[name]), pattern, share)
+    apply(trial, fitting[name], keep)
     return 1 - int(keep.sum()) / keep.numel()
 
 
@@ -117,13 +126,13 @@ def _silence_worst(
 
 
 def _ranked_together(
-    model: nn.Module, fitting: Mapping[str, nn.Module], pattern: ZeroPattern, sparsity: float, method: Method
+    model: nn.Module, fitting: Mapping[str, Weight], pattern: ZeroPattern, sparsity: float, method: Method
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Rank the weights (blocks) of all layers together; return each layer's share, and why others were not reached."""
     scores: dict[str, Tensor] = {}
 
-    def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
-        own = worth(layer, statistics)
+    def visit(name: str, statistics: Statistics | None = None) -> None:
+        own = worth(model, fitting[name], statistics)
         own = block_sums(own, pattern.rows, pattern.columns) if isinstance(pattern, Block) else own
         own[torch.unravel_index(own.argmax(), own.shape)] = torch.inf  # every layer keeps its best
         scores[name] = own

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..core.errors import InputError, first_line
-from ..core.example import Example, tensors_of
+from ..core.example import Example
+from ..core.outputs import tensors_of
 from .layers import layers_with_weights
 from .trace import Trace, hooks
 

@@ -1,6 +1,5 @@
 """The scan: prune each layer alone at several sparsities, all others dense, and measure the model's error."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -8,6 +7,7 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
+from ..core.copying import copied
 from ..core.errors import InputError
 from ..core.example import Example
 from ..report import Curve, Point, Sensitivity
@@ -36,7 +36,7 @@ def scan(
     (higher is better) falls by. It takes 1 + layers x levels passes at most, of which `progress` is told. Raises
     InputError where the dense model's outputs, or its score, cannot be compared with.
     """
-    own = copy.deepcopy(model).eval()
+    own = copied(model).eval()
     pristine = [(tensor, tensor.detach().clone()) for tensor in (*own.parameters(), *own.buffers())]
     few = first_rows(batches, rows)
     measure = _by_score(own, score) if score is not None else _by_outputs(own, few)

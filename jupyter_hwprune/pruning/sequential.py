@@ -4,7 +4,7 @@ One Gram matrix is alive at a time. A pass ends at the layer it is for, and begi
 the model can be cut into blocks: `replay` keeps what the block before gave, once for every calibration row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -29,10 +29,12 @@ def layer_by_layer(
     *,
     gram: bool,
     resume: bool = True,
+    widths: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Visit the layers in the order in which the model runs them, each with the statistics of its inputs.
 
-    `layers` are names of Linear and convolution modules; `visit` may change the layer it is given, and nothing else
+    `layers` are names of modules: Linear, convolutions, or others that multiply their input by a matrix, whose inputs'
+    `widths` are given then. `visit` may change the layer it is given, and nothing else
     of `model` changes. Neighbours that read the same tensor (q, k and v) share a pass and a Statistics, which is only
     to be read, and not to be kept. Returns the reason for each layer not visited: none of the batches reached it, its
     Gram matrix would be too large, or its inputs are not finite. Without `resume` each pass begins at the model's
@@ -41,8 +43,9 @@ def layer_by_layer(
     The order of GPTQ's "true sequential" (Frantar et al. 2022, https://arxiv.org/abs/2210.17323); SparseGPT and Wanda
     take one pass for all layers of a block.
     """
+    widths = widths or {}
     modules = {name: model.get_submodule(name) for name in layers}
-    reasons = {name: why for name, layer in modules.items() if gram and (why := reason_too_wide(layer))}
+    reasons = {n: why for n, layer in modules.items() if gram and (why := reason_too_wide(layer, widths.get(n)))}
     modules = {name: layer for name, layer in modules.items() if name not in reasons}
     if not modules:
         return reasons
@@ -54,7 +57,7 @@ def layer_by_layer(
         waiting = list(reversed(calls.groups))
         while waiting:
             group = waiting.pop()
-            statistics, strangers = _gather({name: modules[name] for name in group}, runs, calls, gram=gram)
+            statistics, strangers = _gather({name: modules[name] for name in group}, runs, calls, widths, gram=gram)
             waiting += [[name] for name in reversed(strangers)]
             for name in (each for each in group if each not in strangers):
                 if statistics is None:
@@ -65,12 +68,14 @@ def layer_by_layer(
     return reasons
 
 
-def _gather(group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bool) -> Gathered:
+def _gather(
+    group: dict[str, nn.Module], runs: Replay, calls: Trace, widths: Mapping[str, int], *, gram: bool
+) -> Gathered:
     first = next(iter(group))
     element = next((i for i, name in enumerate(runs.elements) if first == name or calls.within(first, name)), None)
     try:
         start = runs.start_of(element)
-        found = _pass(group, runs, calls, start, gram=gram)
+        found = _pass(group, runs, calls, start, widths, gram=gram)
         if found[0] is not None or start == 0:
             return found
     except InputError:
@@ -78,12 +83,14 @@ def _gather(group: dict[str, nn.Module], runs: Replay, calls: Trace, *, gram: bo
             raise
     assert element is not None
     runs.resumable[element] = False  # other batches need more of the prefix than the first one did
-    return _pass(group, runs, calls, 0, gram=gram)
+    return _pass(group, runs, calls, 0, widths, gram=gram)
 
 
-def _pass(group: dict[str, nn.Module], runs: Replay, calls: Trace, start: int, *, gram: bool) -> Gathered:
+def _pass(
+    group: dict[str, nn.Module], runs: Replay, calls: Trace, start: int, widths: Mapping[str, int], *, gram: bool
+) -> Gathered:
     names = list(group)
-    sums = Accumulator(group[names[0]], gram=gram)
+    sums = Accumulator(group[names[0]], gram=gram, width=widths.get(names[0]))
     strangers: set[str] = set()
     seen: dict[str, tuple[Tensor, int]] = {}
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from ..choose.choice import Choice
 from ..core.pattern import Pattern
 from ..core.rules import LayerFacts, SparseKernels
-from .layers import as_matrix
+from .layers import Weight
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,17 @@ class Served:
         """Say whether the judge's kernels take weights that hold the pattern."""
         return self.kernels[self.judge].take(pattern)
 
-    def reason_not_served(self, layer: nn.Module) -> str | None:
+    def reason_not_served(self, layer: Weight) -> str | None:
         """Say why the judge has no sparse kernel for this layer, and which toolchain has; None if it has one."""
         reason = self.kernels[self.judge].why_not(self._facts(layer))
         others = [name for name in self.served_by(layer) if name != self.judge]
         return f"{reason}; {' and '.join(others)} may serve it" if reason and others else reason
 
-    def served_by(self, layer: nn.Module) -> tuple[str, ...]:
+    def served_by(self, layer: Weight) -> tuple[str, ...]:
         facts = self._facts(layer)
         return tuple(name for name, kernels in self.kernels.items() if kernels.why_not(facts) is None)
 
-    def _facts(self, layer: nn.Module) -> LayerFacts:
-        outputs, _, inputs = as_matrix(layer.get_parameter("weight"), layer).shape
-        groups = int(getattr(layer, "groups", 1))
-        return LayerFacts(type(layer).__name__, outputs, inputs, groups=groups, dtype=self.dtype)
+    def _facts(self, layer: Weight) -> LayerFacts:
+        outputs, inputs = layer.channels
+        kind = layer.kind if layer.order is None or layer.computes is None else layer.computes
+        return LayerFacts(kind, outputs, inputs, groups=layer.groups, dtype=self.dtype)

@@ -39,9 +39,9 @@ class Statistics:
 class Accumulator:
     """Sums the statistics of one layer over the calls whose inputs it is given, in float32."""
 
-    def __init__(self, layer: nn.Module, *, gram: bool) -> None:
+    def __init__(self, layer: nn.Module, *, gram: bool, width: int | None = None) -> None:
         self.layer, self.rows = layer, 0
-        groups, width = shape_of(layer)
+        groups, width = shape_of(layer, width)
         self.sums = torch.zeros((groups, width, width) if gram else (groups, width))
         self.inputs = torch.zeros(groups, width)
 
@@ -69,8 +69,13 @@ class Accumulator:
         return Statistics(self.rows, self.sums.diagonal(dim1=1, dim2=2).sqrt(), means, self.sums)
 
 
-def shape_of(layer: nn.Module) -> tuple[int, int]:
-    """Return the groups of a layer, and the width D of the vectors that each of its outputs is the product of."""
+def shape_of(layer: nn.Module, width: int | None = None) -> tuple[int, int]:
+    """Return the groups of a layer, and the width D of the vectors that each of its outputs is the product of.
+
+    For a product that is no Linear of torch's, `width` says how wide its input is.
+    """
+    if width is not None:
+        return 1, width
     if isinstance(layer, nn.Linear):
         return 1, layer.in_features
     conv = cast("nn.Conv2d", layer)
@@ -84,9 +89,9 @@ def same_rows(one: nn.Module, other: nn.Module) -> bool:
     return alike and not isinstance(one, TRANSPOSED) and not isinstance(other, TRANSPOSED)
 
 
-def reason_too_wide(layer: nn.Module) -> str | None:
+def reason_too_wide(layer: nn.Module, width: int | None = None) -> str | None:
     """Say why no Gram matrix is made for this layer; None where one can be."""
-    groups, width = shape_of(layer)
+    groups, width = shape_of(layer, width)
     size = groups * width * width * 4
     if size <= GRAM_LIMIT_BYTES:
         return None
@@ -99,7 +104,7 @@ def reason_too_wide(layer: nn.Module) -> str | None:
 def input_rows(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
     """Yield a call's input as float32 vectors [groups, R, D], in pieces of at most about 64 MiB."""
     x: Tensor = (args[0] if args else kwargs["input"]).detach()
-    if isinstance(layer, nn.Linear):
+    if not isinstance(layer, nn.modules.conv._ConvNd):  # noqa: SLF001 - the common base of all convolutions
         for piece in torch.split(x.reshape(-1, x.shape[-1]), max(1, CHUNK_BYTES // (4 * x.shape[-1]))):
             yield piece.float()[None]
         return

@@ -6,7 +6,6 @@ sample is the Fisher information of a gate on the unit (Theis et al. 2018, arXiv
 channels in Liu et al. 2021, arXiv:2108.00708).
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from ..core.copying import copied
 from ..core.errors import InputError, first_line
-from ..core.example import Example, tensors_of
+from ..core.example import Example
+from ..core.outputs import tensors_of
 from .graph import ChannelSet, Coupled
 
 PASSES = 64  # the most gradients taken of each batch; where it has more rows, several share one
@@ -43,7 +44,7 @@ def taylor(
     """
     if labels is not None and len(labels) != len(batches):
         raise InputError(f"There are labels for {len(labels)} batches, and {len(batches)} batches. Give one for each.")
-    own = copy.deepcopy(model).float().eval()
+    own = copied(model).float().eval()
     names = dict(own.named_parameters(remove_duplicate=False))
     weights = [p for p in own.parameters() if p.is_floating_point()]
     for weight in weights:

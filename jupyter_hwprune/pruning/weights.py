@@ -1,16 +1,16 @@
 """Zero weights by a plan, and describe each layer; describe zeros that another tool has made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from ..core.errors import PruneError
-from ..core.pattern import NM, Block, Channel, Unstructured
+from ..core.pattern import NM, Block, Channel, Depth, Unstructured
 from ..report import Layer, Skipped
 from .compressed import compress
 from .fitting import ZeroPattern, find_fitting, misfit
-from .layers import as_matrix, layers_with_weights, own_weight, reason_not_prunable
+from .layers import Weight
 from .masks import block_sums
 from .method import Method, Tell
 from .picture import draw
@@ -20,16 +20,24 @@ from .zeroing import zero
 
 
 def zero_weights(
-    model: nn.Module, plan: Plan, method: Method, macs: dict[str, int], served: Served | None, progress: Tell
+    model: nn.Module,
+    weights: Sequence[Weight],
+    plan: Plan,
+    method: Method,
+    macs: Mapping[str, int],
+    served: Served | None,
+    progress: Tell,
 ) -> tuple[list[Layer], list[Skipped], dict[str, float]]:
-    """Zero weights of `model` in place by the plan; `served` tells which toolchains run a layer sparsely.
+    """Zero `weights` of `model` in place by the plan; `served` tells which toolchains run a layer sparsely.
 
     Returns the layers that hold their patterns now, those left dense and why, and the damping of those whose Hessian
     was not positive definite, as a share of its mean diagonal. Raises PruneError where a layer of the plan is not
     there, or cannot hold its pattern.
     """
-    patterns = {name: part.pattern for name, part in plan.parts.items() if not isinstance(part.pattern, Channel)}
-    fitting, reasons = find_fitting(model, patterns)
+    patterns = {
+        name: part.pattern for name, part in plan.parts.items() if not isinstance(part.pattern, (Channel, Depth))
+    }
+    fitting, reasons = find_fitting(model, weights, patterns)
     for name, part in plan.parts.items():
         if name not in fitting:
             reason = reasons.get(name) or "the model has no such layer with weights"
@@ -49,20 +57,21 @@ def zero_weights(
             return
         if damping is not None:
             raised[name] = damping
-        described = _describe(name, fitting[name], patterns[name], keep, macs.get(name), served)
+        described = _describe(model, fitting[name], patterns[name], keep, macs.get(name), served)
         found[name] = replace(described, error=error)
 
     reasons |= zero(model, fitting, plan.parts, method, done)
-    skipped = [_skipped(name, each, reasons[name]) for name, each in layers_with_weights(model) if name not in found]
+    skipped = [_skipped(each, reasons[each.name]) for each in weights if each.name not in found]
     return [found[name] for name in fitting if name in found], skipped, raised
 
 
 def describe_zeros(
     dense: nn.Module,
     model: nn.Module,
+    weights: Sequence[Weight],
     patterns: Mapping[str, ZeroPattern],
     reasons: Mapping[str, str],
-    macs: dict[str, int],
+    macs: Mapping[str, int],
     served: Served | None = None,
 ) -> tuple[list[Layer], list[Skipped]]:
     """Describe the zeros that somebody else has put into `model`, a copy of `dense`.
@@ -71,22 +80,22 @@ def describe_zeros(
     PruneError for a layer whose zeros are not the pattern.
     """
     layers, skipped, broken = [], [], []
-    for name, module in layers_with_weights(model):
-        reason = reason_not_prunable(module)
+    for each in weights:
+        name, reason = each.name, each.reason
         if reason is None:
-            weight, own = module.get_parameter("weight"), f"{name}.weight".lstrip(".")
-            keep = as_matrix((weight != 0) | (dense.get_parameter(own) == 0), module)  # [K, taps, C]
-            pattern = patterns.get(own, Unstructured())
+            assert each.parameter is not None
+            keep = each.as_matrix((each.of(model) != 0) | (each.of(dense) == 0))  # [K, taps, C]
+            pattern = patterns.get(each.parameter, Unstructured())
             if bool(keep.all()):
                 reason = reasons.get(name) or "no zeros were made in it"
-            elif (unfit := misfit(keep.shape[0], keep.shape[2], pattern)) is not None:
+            elif (unfit := misfit(*each.channels, pattern)) is not None:
                 broken.append(f"{name}: {unfit}")
             else:
-                layers.append(_describe(name, module, pattern, keep, macs.get(name), served))
+                layers.append(_describe(model, each, pattern, keep, macs.get(name), served))
                 if not layers[-1].valid:
                     broken.append(f"{name}: {layers[-1].valid_groups:.0%} of its groups hold {pattern}")
         if reason is not None:
-            skipped.append(_skipped(name, module, reason))
+            skipped.append(_skipped(each, reason))
     if broken:
         raise PruneError(
             f"The zeros made are not the pattern that was asked for ({'; '.join(broken[:4])}), so no sparse kernel "
@@ -95,23 +104,22 @@ def describe_zeros(
     return layers, skipped
 
 
-def _skipped(name: str, module: nn.Module, reason: str) -> Skipped:
-    weight = own_weight(module)
-    return Skipped(name, type(module).__name__, () if weight is None else tuple(weight.shape), reason)
+def _skipped(weight: Weight, reason: str) -> Skipped:
+    return Skipped(weight.name, weight.kind, weight.shape, reason)
 
 
 def _describe(
-    name: str, layer: nn.Module, pattern: ZeroPattern, keep: Tensor, macs: int | None, served: Served | None
+    model: nn.Module, layer: Weight, pattern: ZeroPattern, keep: Tensor, macs: int | None, served: Served | None
 ) -> Layer:
-    weight = layer.get_parameter("weight").detach()
+    weight = layer.of(model).detach()
     zeros = 1 - int(weight.count_nonzero()) / weight.numel()
-    matrix, shape = as_matrix(weight, layer), tuple(weight.shape)
+    matrix = layer.as_matrix(weight)
     valid_groups = valid_share(matrix, keep, pattern)
     described = Layer(
-        name,
-        type(layer).__name__,
-        shape,
-        pruned_shape=shape,
+        layer.name,
+        layer.kind,
+        layer.shape,
+        pruned_shape=layer.shape,
         pattern=str(pattern),
         sparsity=round(zeros, 6),
         macs=macs,

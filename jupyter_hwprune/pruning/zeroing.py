@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Block, Channel
+from ..core.pattern import NM, Block, Channel, Depth
 from .fitting import ZeroPattern
 from .importance import activation, magnitude
-from .layers import as_matrix, from_matrix
+from .layers import Weight
 from .masks import keep_blocks, keep_n_of_m, keep_top
 from .method import Method
 from .plan import Part
@@ -17,13 +17,14 @@ from .sequential import layer_by_layer
 from .solver import solve
 from .statistics import Statistics
 
+UNSEEN = "no module takes its input as its own, so that input is not seen; use --importance magnitude, alone or for it"
 Done = Callable[[str, Tensor, float | None, float | None], None]
 """Takes a layer's name and mask `keep` [K, taps, C]; of the solver alone, its relative squared error on the calibration
 inputs, and the damping, as a share of the Hessian's mean diagonal, if that had to be raised."""
 
 
 def zero(
-    model: nn.Module, fitting: Mapping[str, nn.Module], parts: Mapping[str, Part], method: Method, done: Done
+    model: nn.Module, fitting: Mapping[str, Weight], parts: Mapping[str, Part], method: Method, done: Done
 ) -> dict[str, str]:
     """Zero each layer's part in the weights of `model`, in place, and call `done` for each.
 
@@ -35,17 +36,19 @@ def zero(
     waiting: dict[str, Tensor] = {}
 
     def finish(name: str, keep: Tensor) -> None:
-        apply(fitting[name], keep)
+        apply(model, fitting[name], keep)
         done(name, keep, None, None)
 
-    def visit(name: str, layer: nn.Module, statistics: Statistics | None = None) -> None:
+    def visit(name: str, statistics: Statistics | None = None) -> None:
         part = parts[name]
-        assert not isinstance(part.pattern, Channel)
+        assert not isinstance(part.pattern, (Channel, Depth))
         if method.importance == "second-order":
             assert statistics is not None
-            done(name, *_solved(layer, statistics, part.pattern, part.share))
+            done(name, *_solved(model, fitting[name], statistics, part.pattern, part.share))
             return
-        keep = masked(worth(layer, statistics), part.pattern, part.share, by_row=by_input and not together)
+        keep = masked(
+            worth(model, fitting[name], statistics), part.pattern, part.share, by_row=by_input and not together
+        )
         if by_input and together:
             waiting[name] = keep
         else:
@@ -57,11 +60,11 @@ def zero(
     return unreached
 
 
-def apply(layer: nn.Module, keep: Tensor) -> None:
+def apply(model: nn.Module, layer: Weight, keep: Tensor) -> None:
     """Zero what `keep` [K, taps, C] does not hold of the layer's weight, in place."""
-    weight = layer.get_parameter("weight")
+    weight = layer.of(model)
     with torch.no_grad():
-        weight.copy_(torch.where(from_matrix(keep, layer, weight.shape), weight, 0.0))  # 0.0, never -0.0
+        weight.copy_(torch.where(layer.from_matrix(keep), weight, 0.0))  # 0.0, never -0.0
 
 
 def masked(scores: Tensor, pattern: ZeroPattern, sparsity: float, *, by_row: bool = False) -> Tensor:
@@ -78,9 +81,9 @@ def masked(scores: Tensor, pattern: ZeroPattern, sparsity: float, *, by_row: boo
     return keep_top(scores, max(1, round((1 - sparsity) * scores.numel())))
 
 
-def worth(layer: nn.Module, statistics: Statistics | None = None) -> Tensor:
+def worth(model: nn.Module, layer: Weight, statistics: Statistics | None = None) -> Tensor:
     """Score each weight of the layer: by magnitude, or with `statistics` by activation. -> [K, taps, C]."""
-    matrix = as_matrix(layer.get_parameter("weight").detach(), layer)
+    matrix = layer.as_matrix(layer.of(model).detach())
     if statistics is None:
         return magnitude(matrix)
     groups, width = statistics.norms.shape
@@ -89,15 +92,15 @@ def worth(layer: nn.Module, statistics: Statistics | None = None) -> Tensor:
 
 
 def _solved(
-    layer: nn.Module, statistics: Statistics, pattern: ZeroPattern, share: float
+    model: nn.Module, layer: Weight, statistics: Statistics, pattern: ZeroPattern, share: float
 ) -> tuple[Tensor, float | None, float | None]:
     """Solve each group of the layer by itself, for each has inputs of its own, and write the weight.
 
     A bias takes over what the mean of the inputs gave by the weights that go, so that only what varies is solved for.
     Returns what `Done` takes beside the name.
     """
-    weight, bias = layer.get_parameter("weight"), layer.bias
-    matrix = as_matrix(weight.detach(), layer)  # [K, taps, C]
+    weight, bias = layer.of(model), getattr(model.get_submodule(layer.name), "bias", None)
+    matrix = layer.as_matrix(weight.detach())  # [K, taps, C]
     gram = statistics.gram if bias is None else statistics.centred_gram()
     assert gram is not None
     rows = matrix.reshape(len(gram), -1, gram.shape[1]).float()  # [g, K/g, D]
@@ -108,20 +111,28 @@ def _solved(
         if isinstance(bias, Tensor):
             gone = rows - result.reshape(rows.shape)  # [g, K/g, D]
             bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
-        weight.copy_(from_matrix(result, layer, weight.shape))
+        weight.copy_(layer.from_matrix(result))
     errors = [each.error for each in solved if each.error is not None]
     raised = any(each.raised for each in solved)
     return keep, sum(errors) / len(solved), max(each.damping for each in solved) if raised else None
 
 
 def visit_all(
-    model: nn.Module, fitting: Mapping[str, nn.Module], method: Method, visit: Callable[..., None]
+    model: nn.Module, fitting: Mapping[str, Weight], method: Method, visit: Callable[..., None]
 ) -> dict[str, str]:
     """Visit the layers, with their inputs' statistics if the importance looks at those; return why some had none."""
     if method.importance == "magnitude":
-        for name, layer in fitting.items():
-            visit(name, layer)
+        for name in fitting:
+            visit(name)
         return {}
     if method.calibration is None:
         raise InputError(f"--importance {method.importance} looks at inputs, and there are none. Give --calib.")
-    return layer_by_layer(model, list(fitting), method.calibration, visit, gram=method.importance == "second-order")
+
+    def visit_layer(name: str, _layer: nn.Module, statistics: Statistics) -> None:
+        visit(name, statistics)
+
+    seen = [name for name, layer in fitting.items() if layer.of_input]
+    widths = {name: fitting[name].channels[1] for name in seen if fitting[name].order is not None}
+    gram = method.importance == "second-order"
+    unreached = layer_by_layer(model, seen, method.calibration, visit_layer, gram=gram, widths=widths)
+    return unreached | dict.fromkeys(fitting.keys() - set(seen), UNSEEN)

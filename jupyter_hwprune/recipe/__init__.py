@@ -22,6 +22,7 @@ from ..core.pattern import Unstructured
 from ..export.program import export_program
 from ..pruning import Pruned, adopt
 from ..pruning.fitting import ZeroPattern, zero_pattern
+from ..pruning.layers import weight_name
 from ..pruning.served import Served
 from ..toolchains import HERE, environments
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
@@ -189,7 +190,7 @@ def _filled_in(
 
 def _elsewhere(pruned: Pruned, params: dict[str, Any], dense: nn.Module) -> list[str]:
     """List zeros outside of layers that kernels could skip, and layers without any weight left."""
-    layers = {f"{layer.name}.weight".lstrip(".") for layer in pruned.layers}
+    layers = {weight_name(dense, layer.name) for layer in pruned.layers}
     others = [name for name, found in params.items() if name not in layers and found["after"] > found["before"]]
     readers = Counter(parameter for _, parameter in dense.named_parameters(remove_duplicate=False))
     shared = [name for name in layers if readers[dense.get_parameter(name)] > 1]

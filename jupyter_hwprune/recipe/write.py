@@ -16,8 +16,8 @@ from collections import defaultdict
 from torch import nn
 
 from ..core.errors import InputError, ReportError
-from ..core.pattern import NM, Block, Channel, Pattern, parse_pattern
-from ..pruning.layers import TRANSPOSED, as_matrix
+from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
+from ..pruning.layers import PRUNABLE, TRANSPOSED, as_matrix, weight_name
 from ..pruning.masks import block_sums
 from ..report import Layer, Report
 
@@ -47,11 +47,19 @@ def recipe_text(model: nn.Module, report: Report) -> str:
         raise InputError("This run left every layer dense, so there are no zeros to write a recipe for.")
     if report.omitted:
         raise ReportError("The report leaves out layers, so a recipe made from it would too.")
+    if isinstance(parse_pattern(request.pattern), Depth):
+        raise InputError(
+            "This run removed whole blocks, but a SparseML recipe can only zero weights. Keep the pruned model itself "
+            "(run.model), or prune with unstructured or 2:4."
+        )
     together: dict[tuple[str, str], list[str]] = defaultdict(list)
     for layer in report.layers:
-        module, pattern = model.get_submodule(layer.name), parse_pattern(layer.pattern)
-        alike = together[_sparsity(pattern, module), _mask(layer, module, pattern)]
-        alike.append(f'"{layer.name}.weight"')  # SparseML's name: with a leading dot if the model itself is the layer
+        pattern, bare = parse_pattern(layer.pattern), weight_name(model, layer.name) == layer.name
+        module = None if bare else model.get_submodule(layer.name)
+        mask = _mask(layer, module, pattern)
+        alike = together[_sparsity(pattern, module, model.get_parameter(weight_name(model, layer.name))), mask]
+        # SparseML's name of a weight has a leading dot if the model itself is the layer
+        alike.append(f'"{layer.name}"' if bare else f'"{layer.name}.weight"')
     return (
         f"# {request.pattern} at {request.sparsity:g}, {request.allocation}: the zeros of a run of jupyter-hwprune.\n"
         f"# Dense weights {report.fingerprints.dense}; made for SparseML 1.8, in one shot.\nmodifiers:\n"
@@ -61,13 +69,12 @@ def recipe_text(model: nn.Module, report: Report) -> str:
     )
 
 
-def _sparsity(pattern: Pattern, module: nn.Module) -> str:
+def _sparsity(pattern: Pattern, module: nn.Module | None, weight: nn.Parameter) -> str:
     """Write the share of zeros so that SparseML's rounding gives exactly their number."""
     if isinstance(pattern, NM):
         return _number(pattern.sparsity)
-    weight = module.get_parameter("weight").detach()
-    if isinstance(pattern, Block):
-        empty = block_sums((as_matrix(weight, module) != 0).float(), pattern.rows, pattern.columns) == 0
+    if isinstance(pattern, Block) and module is not None:
+        empty = block_sums((as_matrix(weight.detach(), module) != 0).float(), pattern.rows, pattern.columns) == 0
         return _number(int(empty.sum()) / empty.numel())
     return _number(1 - int(weight.count_nonzero()) / weight.numel())
 
@@ -77,7 +84,7 @@ def _number(value: float) -> str:
     return f"{value:.17f}".rstrip("0") if value else "0.0"
 
 
-def _mask(layer: Layer, module: nn.Module, pattern: Pattern) -> str:
+def _mask(layer: Layer, module: nn.Module | None, pattern: Pattern) -> str:
     if isinstance(pattern, Channel):
         raise InputError(
             "This run removed channels, but a SparseML recipe can only zero weights. "
@@ -88,9 +95,10 @@ def _mask(layer: Layer, module: nn.Module, pattern: Pattern) -> str:
             raise _cannot(layer, f"SparseML makes {pattern} masks for Linear layers only")
         return f'"{pattern}"'
     if isinstance(pattern, Block):
-        inputs = as_matrix(module.get_parameter("weight"), module).shape[2]
+        known = isinstance(module, PRUNABLE) and not isinstance(module, TRANSPOSED)
+        inputs = as_matrix(module.get_parameter("weight"), module).shape[2] if known and module is not None else 0
         whole = min(pattern.rows, pattern.columns) == 1 or (pattern.columns == inputs and isinstance(module, nn.Linear))
-        if isinstance(module, TRANSPOSED) or not whole:
+        if not known or not whole:
             raise _cannot(layer, f"SparseML's blocks of {pattern} are runs of weights in memory, not rectangles")
         return f"[{pattern.rows}, {pattern.columns}]"
     return "unstructured"

@@ -1,12 +1,21 @@
 """What is known of the single layers: the pruned ones, those left dense, and a scan of how sensitive each is."""
 
 import base64
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from .measurement import NOT_COMPARED, Comparison, EvidenceKind
 
 LARGEST_SIDE = 64  # of a picture, in tiles or weights
+MOST_WEIGHTS = 2**63 - 1  # that a tensor can count
+
+
+def check_shape(*shapes: tuple[int, ...]) -> None:
+    """Raise ValueError unless a tensor can have each of these shapes."""
+    for shape in shapes:
+        if min(shape, default=0) < 0 or math.prod(shape) > MOST_WEIGHTS:
+            raise ValueError(f"no tensor has the shape {str(shape)[:80]}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,9 @@ class Layer:
     evidence: EvidenceKind | None = None
     estimate: LayerEstimate | None = None
 
+    def __post_init__(self) -> None:
+        check_shape(self.shape, self.pruned_shape)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -124,6 +136,9 @@ class Skipped:
     kind: str
     shape: tuple[int, ...]
     reason: str
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,9 @@ class Returned:
     reason: str
     rows: int | None
     speed: Comparison
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..measure.bench import Findings
 from ..measure.rating import Settled
 from ..recipe import RecipeRead
 from ..report import Fingerprints, Recipe, Report, Request, Scores
-from .reasons import cliff, explain
+from .reasons import explain, fall
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def report_of_run(
         returned=pruned.returned,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, findings, pruned), *pruned.remarks, *cliff(scores, trained=asked.trained)),
+        reasons=(*explain(choice, findings, pruned), *pruned.remarks, *fall(scores, trained=asked.trained)),
         versions=findings.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ..choose.choice import Choice
 from ..core.errors import counted
-from ..core.pattern import NM, Block, Channel, Pattern, Unstructured
+from ..core.pattern import NM, Block, Channel, Depth, Pattern, Unstructured
 from ..core.rules import LayerFacts, Rule
 from ..measure.bench import Findings
 from ..measure.rating import served
@@ -14,7 +14,7 @@ from ..report import Layer, Returned, Scores, Totals, best_baseline, deciding
 from ..report.words.facts import some
 
 LAUNCH_BOUND = 1.3
-CLIFF = 0.9  # of the dense score
+CLIFF = 0.9  # of the dense score's size
 MANY_DEPTHWISE = 4  # at least one layer in four
 
 
@@ -39,14 +39,27 @@ def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
     return (*_kernels(choice, found), *_dense_among_sparse(choice, found), *choice.remarks)
 
 
-def cliff(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
-    """Warn if the score fell below the accuracy cliff."""
-    if scores is None or scores.dense <= 0 or scores.pruned >= CLIFF * scores.dense:
+def fall(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
+    """Say by how much the score fell, if it did, and warn if that is more than a tenth of its size."""
+    if scores is None or scores.pruned >= scores.dense:
         return ()
-    cure = " without training. Train the pruned copy with its zeros held, or remove less."
+    cliff = scores.dense - scores.pruned > (1 - CLIFF) * abs(scores.dense) > 0
+    said = f"{'An accuracy cliff: the' if cliff else 'The'} score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
+    when, cure = " without training", "Train the pruned copy with its zeros held, or remove less."
     if trained:
-        cure = ", even after training. Train longer, prune in more --steps, or remove less."
-    return (f"An accuracy cliff: the score fell from {scores.dense:.4g} to {scores.pruned:.4g}{cure}",)
+        when, cure = ", even after training", "Train longer, prune in more --steps, or remove less."
+    return (f"{said}{when}, {_size_of_fall(scores.dense, scores.pruned)}. {cure}",)
+
+
+def _size_of_fall(dense: float, pruned: float) -> str:
+    """Measure a fall by what the score's range allows: as far as 1 for a share, from zero down for a negated loss."""
+    by = f"by {dense - pruned:.2g}"
+    if dense < 0:
+        return f"{by}, {pruned / dense:.3g} times as far below zero"
+    if dense <= 1 and pruned >= 0:
+        lacks = f"what it lacks of 1 rose from {1 - dense:.2g} to {1 - pruned:.2g}"
+        return f"{by}: {lacks}" + (f", {(1 - pruned) / (1 - dense):.3g} times" if dense < 1 else "")
+    return f"{by}, {(dense - pruned) / dense:.0%} of it" if dense else by
 
 
 def _kernels(choice: Choice, found: Findings) -> Iterator[str]:
@@ -147,9 +160,9 @@ def _launches(found: Findings) -> Iterator[str]:
 
 
 def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> Iterator[str]:
-    """Compare the measured gain with the arithmetic that removed channels save."""
+    """Compare the measured gain with the arithmetic that removed channels or blocks save."""
     speedup = found.timed and found.timed.comparison.speedup
-    if isinstance(choice.pattern, Channel) and speedup is not None and totals.macs and totals.pruned_macs:
+    if isinstance(choice.pattern, (Channel, Depth)) and speedup is not None and totals.macs and totals.pruned_macs:
         yield f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."
         slower = [layer.name for layer in found.layers if layer.speed.verdict == "slower"]
         if slower:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..choose.choice import Choice, choose
+from ..core.door import one_door
 from ..core.errors import InputError, counted
 from ..core.example import Example, require_runs
 from ..core.target import TARGETS, find_target
@@ -16,7 +17,7 @@ from ..export import write_case
 from ..measure.bench import failed
 from ..measure.job import HERE, CaseOfJob, Job
 from ..measure.judge import compare, rounded
-from ..pruning import copy_of
+from ..pruning.taking import take
 from ..render.tables import html_table, wrapped
 from ..report import Comparison, Evidence, words
 from ..report.words.numbers import milliseconds, share
@@ -73,6 +74,7 @@ class Simulation(TextAndHtml):
         return [f"{where}, wall time.", f"These are {self.caution}."]
 
 
+@one_door
 def simulate(
     model: nn.Module,
     example: Any,
@@ -97,7 +99,7 @@ def simulate(
     if not sparsities or not all(0 < each < 1 for each in sparsities):
         raise InputError(f"The sparsities are {list(sparsities)}; each has to be above 0 and below 1, such as 0.9.")
     caution = manifest_of(able).simulates or ""
-    dense = copy_of(model).eval()
+    dense = take(model).model.eval()
     inputs = Example.of(example).on_cpu()
     require_runs(dense, inputs)
     inputs = inputs if batch is None else inputs.rebatched(batch)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _linear24, _nsight, _nvidia, _rate24
+from ._layer_nodes import layer_of, product_of
 
 if TYPE_CHECKING:
     from .contract import Settings
@@ -107,6 +108,7 @@ class _Program:
         self.args, self.kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(self.gpu.device), (args, kwargs))
         self.module: Any = program.module()
         self.layers: dict[Any, str] = {}  # node -> the torch layer whose weight it reads
+        self.inputs_first: dict[str, Any] = {}  # layer -> the product that reads its weight [K, N] as it stands
         with torch.no_grad():
             self._place_kernels(settings)
 
@@ -117,13 +119,16 @@ class _Program:
             if node.op == "call_module" and node.target == "_guards_fn":  # the input never changes
                 graph.erase_node(node)
                 continue
-            layer = _layer_of(node)
+            layer = layer_of(node)
             if layer is None:
                 continue
             self.layers[node] = layer
+            product = product_of(node)
+            if product is not None and node.target is not torch.ops.aten.linear.default:
+                self.inputs_first[layer] = product
             sparse = layer in settings["sparse"]
             ours = sparse or (eight and layer in settings["layers"])
-            if node.target is not torch.ops.aten.linear.default or not ours:
+            if product is None or not ours:
                 continue
             plan = settings["plans"].get(layer, {}).get("sparse" if sparse else "dense")
             if plan is None:
@@ -131,16 +136,20 @@ class _Program:
             name = f"hwprune_{len(self.layers)}"
             self.module.add_submodule(name, _linear24.make(self.gpu, settings["dtype"], plan, *self.weights(layer)))
             with graph.inserting_before(node):
-                new = graph.call_module(name, (node.args[0],))
+                new = graph.call_module(name, (product[0],))
             self.layers[new] = self.layers.pop(node)
             node.replace_all_uses_with(new)
             graph.erase_node(node)
         self.module.recompile()
 
     def weights(self, layer: str) -> tuple[Any, Any]:
-        """Return the layer's weight and its bias, if any."""
+        """Return the layer's weight [N, K] and its bias, if any."""
         own = self.module.get_submodule(layer)
-        return own.weight.detach(), None if getattr(own, "bias", None) is None else own.bias.detach()
+        bias = None if getattr(own, "bias", None) is None else own.bias.detach()
+        if layer in self.inputs_first:
+            _, added = self.inputs_first[layer]
+            return own.weight.detach().t().contiguous(), bias if added else None
+        return own.weight.detach(), bias
 
     def __call__(self) -> Any:
         with self.torch.no_grad():
@@ -155,7 +164,8 @@ class _Program:
                 layer = layers.get(node)
                 if layer is None:
                     return super().run_node(node)
-                at_layer(layer, self.env.get(node.args[0]))
+                product = product_of(node)
+                at_layer(layer, self.env.get(product[0] if product else node.args[0]))
                 gpu.push(layer)
                 try:
                     with torch.profiler.record_function(_nvidia.SCOPE + layer):
@@ -166,13 +176,6 @@ class _Program:
         flat = self.pytree.tree_leaves((self.args, self.kwargs))
         with torch.no_grad():
             return Interpreter(self.module).run(*flat, enable_io_processing=False)
-
-
-def _layer_of(node: Any) -> str | None:
-    """Return the torch layer whose weight a node reads, from the weight's name in the program."""
-    read = node.all_input_nodes if node.op == "call_function" else ()
-    names = (str(value.target).rpartition(".") for value in read if value.op == "get_attr")
-    return next((module for module, _, own in names if own == "weight"), None)
 
 
 KERNEL_BY_KERNEL, GRAPH, COMPILED_GRAPH = "kernel by kernel", "a CUDA graph", "a CUDA graph of torch.compile's code"

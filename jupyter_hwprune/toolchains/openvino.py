@@ -74,7 +74,7 @@ class _Request:
         self.model = compiled.model
         self.request = self.model.create_infer_request()
         for port in self.model.inputs:
-            self.request.set_tensor(port, openvino.Tensor(inputs[port.any_name]))
+            self.request.set_tensor(port, openvino.Tensor(_input_of(port, inputs)))
 
     def run(self) -> None:
         self.request.infer()
@@ -85,6 +85,11 @@ class _Request:
     def outputs(self) -> list[Any]:
         self.request.infer()
         return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.model.outputs))]
+
+
+def _input_of(port: Any, inputs: dict[str, Any]) -> Any:
+    """Return the value for an input: OpenVINO adds the name of a first node that it drops."""
+    return next(inputs[name] for name in sorted(port.names) if name in inputs)
 
 
 class _Profile:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import platformdirs
 
 from ..core.errors import InputError, ToolchainError, first_line
 from ..core.interrupts import unbroken
+from . import folders
+from .folders import remove
 
 Progress = Callable[[str, str], None]
 """Called with a phase and a detail, several times a second."""
@@ -59,7 +60,7 @@ def private_folder() -> Iterator[Path]:
 def new_folder() -> Path:
     """Make a temporary folder that the caller removes; raises InputError if it cannot be made."""
     with guarded_folder():
-        return Path(tempfile.mkdtemp(prefix="hwprune-"))
+        return folders.make()
 
 
 @contextlib.contextmanager
@@ -79,10 +80,6 @@ def _temporary() -> str:
         return tempfile.gettempdir()
     except OSError:
         return os.environ.get("TMPDIR", "")
-
-
-def remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def call(

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from ...core.errors import InputError, ReportError, first_line
 from ...core.interrupts import unbroken
-from ...pruning import weight_name
+from ...pruning.depth import remove_blocks
+from ...pruning.layers import weight_name
 from ...report import Layer, Report, codec, to_data
-from ...toolchains.process import remove
-from .structure import Structure, cut, misfits, named_tensors, shared_names
+from ...toolchains.folders import remove
+from .structure import Structure, cut, lacking, misfits, named_tensors, shared_names
 
 FORMAT, VERSION = "jupyter-hwprune run", 1
 CONTENTS, WEIGHTS, MASKS = "contents.json", "weights.safetensors", "masks.safetensors"
@@ -100,15 +101,34 @@ def _require_as_reported(model: nn.Module, report: Report, structure: Structure)
     """Refuse a model that was changed so that the report is no longer true."""
     own = dict(named_tensors(model))
     odd = [name for name, dims in structure.tensors.items() if name not in own or own[name].shape != dims.pruned_shape]
-    for name, layer in _zeroed(report).items() if not odd else ():
-        if 1 - int(own[name].count_nonzero()) / own[name].numel() < layer.sparsity - ROUNDING:
-            odd.append(name)
     if odd:
-        raise InputError(
-            f"The report no longer describes the model ({', '.join(odd[:4])}): its zeros or shapes have changed, "
-            "for example by training without holding the zeros. Run it again, with the training as the cell under "
-            "%%hwprune, or as finetune=."
-        )
+        raise _no_longer_as_reported(odd)
+    zeros_of(model, report)
+
+
+def zeros_of(model: nn.Module, report: Report) -> dict[str, Tensor]:
+    """Return the mask of each pruned weight, True where it is kept; raises InputError if zeros of the report are gone.
+
+    Removed channels have no mask: they are no longer there.
+    """
+    own = dict(named_tensors(model))
+    keep = {name: own[name].detach() != 0 for name in _zeroed(model, report) if name in own}
+    odd = [
+        name
+        for name, layer in _zeroed(model, report).items()
+        if name not in keep or 1 - int(keep[name].count_nonzero()) / keep[name].numel() < layer.sparsity - ROUNDING
+    ]
+    if odd:
+        raise _no_longer_as_reported(odd)
+    return keep
+
+
+def _no_longer_as_reported(odd: list[str]) -> InputError:
+    return InputError(
+        f"The report no longer describes the model ({', '.join(odd[:4])}): its zeros or shapes have changed, for "
+        "example by training without holding the zeros. Run it again, and train inside `with run.hold():`, with the "
+        "training as the cell under %%hwprune, or as finetune=."
+    )
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
@@ -119,12 +139,12 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 def _masks(model: nn.Module, report: Report) -> dict[str, Tensor]:
     """Return the mask of each pruned weight as bits. -> uint8 [weights / 8, rounded up]."""
-    kept = {name: (model.get_parameter(name).detach() != 0).flatten().cpu().numpy() for name in _zeroed(report)}
-    return {name: torch.from_numpy(np.packbits(keep)) for name, keep in kept.items()}
+    kept = zeros_of(model, report)
+    return {name: torch.from_numpy(np.packbits(keep.flatten().cpu().numpy())) for name, keep in kept.items()}
 
 
-def _zeroed(report: Report) -> dict[str, Layer]:
-    return {weight_name(layer): layer for layer in report.layers if layer.shape == layer.pruned_shape}
+def _zeroed(model: nn.Module, report: Report) -> dict[str, Layer]:
+    return {weight_name(model, layer.name): layer for layer in report.layers if layer.shape == layer.pruned_shape}
 
 
 def _contents_text(folder: Path, report: Report, structure: Structure) -> str:
@@ -208,7 +228,10 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
 
     Raises InputError if it does not fit, and ReportError if a file is damaged.
     """
-    unlike = misfits(model, contents.structure)
+    unlike = lacking(model, contents.structure)
+    if not unlike:
+        remove_blocks(model, contents.structure.blocks)
+        unlike = misfits(model, contents.structure)
     if unlike:
         more = f", and {len(unlike) - 3} more" if len(unlike) > 3 else ""
         raise InputError(

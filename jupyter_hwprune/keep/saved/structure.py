@@ -1,13 +1,20 @@
 """Describe which positions a pruned network lacks, as plain data, and make the same cut in another network."""
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from ...pruning.attention import replace_attention, replaceable
+from ...pruning.configuration import Setting, refuse_saving, refuses_saving, settings_of
+from ...pruning.depth import Removed, remove_blocks
+from ...pruning.depth.remove import configurations
+from ...report.layers import check_shape
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class Dims:
     kept: tuple[tuple[int, ...] | None, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_shape(self.shape)
         if self.kept is None:
             return
         if len(self.kept) != len(self.shape):
@@ -48,18 +56,39 @@ class Attribute:
     dense: tuple[int, ...]
     pruned: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        for before, after in zip(self.dense, self.pruned, strict=False):
+            if before != after and not 0 < after < before:
+                raise ValueError(f"{self.name[:80]} was {str(before)[:40]}, and no cut makes {str(after)[:40]} of it")
+
 
 @dataclass(frozen=True)
 class Structure:
-    """Every tensor of the state by name; the counts that differ; the first name of tensors with several names."""
+    """Every tensor of the state by name; the counts that differ; the first name of tensors with several names.
+
+    All of it describes the network without the `blocks` that are gone.
+    """
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
 
     tensors: dict[str, Dims]
     attributes: tuple[Attribute, ...] = ()
     shared: dict[str, str] = field(default_factory=dict)
+    blocks: tuple[Removed, ...] = ()
+    settings: tuple[Setting, ...] = ()  # of the configurations of a model library
+    unsaid: bool = False  # where no configuration describes the pruned model
 
 
-def structure_of(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]) -> Structure | None:
-    """Describe a cut by its masks `keep`; None if the kept positions do not form a grid along the dimensions."""
+def structure_of(
+    dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor], blocks: tuple[Removed, ...] = ()
+) -> Structure | None:
+    """Describe a cut by its masks `keep`; None if the kept positions do not form a grid along the dimensions.
+
+    The masks are those of the dense network without the `blocks`.
+    """
+    if blocks:
+        dense = copy.deepcopy(dense, {id(tensor): tensor for _, tensor in named_tensors(dense)})
+        remove_blocks(dense, blocks)
     persistent = dense.state_dict().keys()
     tensors = {}
     for name, tensor in named_tensors(dense):
@@ -69,7 +98,14 @@ def structure_of(dense: nn.Module, pruned: nn.Module, keep: Mapping[str, Tensor]
                 return None
         elif name in persistent:
             tensors[name] = Dims(tuple(tensor.shape))
-    return Structure(tensors, tuple(_changed(dense, pruned, keep)), shared_names(dense))
+    return Structure(
+        tensors,
+        tuple(_changed(dense, pruned, keep)),
+        shared_names(dense),
+        blocks,
+        settings_of(dense, pruned),
+        refuses_saving(pruned),
+    )
 
 
 def _grid(mask: Tensor) -> Dims:
@@ -112,6 +148,12 @@ def shared_names(model: nn.Module) -> dict[str, str]:
     return {name: other for name, other in named if name != other}
 
 
+def lacking(model: nn.Module, structure: Structure) -> list[str]:
+    """List the blocks that are to go and that a model does not have."""
+    known = dict(model.named_modules())
+    return [f"it has no {each.name}" for each in structure.blocks if each.name not in known]
+
+
 def misfits(model: nn.Module, structure: Structure) -> list[str]:
     """List the differences between a model and the structure's dense model; empty if the cut fits."""
     own = dict(named_tensors(model))
@@ -129,11 +171,16 @@ def misfits(model: nn.Module, structure: Structure) -> list[str]:
         value = _counts(vars(modules[each.module]).get(each.name)) if each.module in modules else None
         if value != each.dense or len(each.pruned) != len(each.dense):
             said.append(f"{each.module}.{each.name} is {value} and was {each.dense}")
+    if any(not 0 <= each.place < len(configurations(model)) for each in structure.settings):
+        said.append("it has fewer configurations")
     return said
 
 
 def cut(model: nn.Module, structure: Structure) -> None:
     """Make the cut in place in a dense model that fits; tied tensors with the same cut stay tied."""
+    smaller = [name for name, dims in structure.tensors.items() if dims.kept is not None]
+    own_class = [name for name in replaceable(model) if any(tensor.startswith(f"{name}.") for tensor in smaller)]
+    replace_attention(model, own_class)  # torch's class would not take these sizes
     made: dict[tuple[int, Dims], Tensor] = {}
     originals = list(named_tensors(model))  # held, so that their ids stay their own
     for name, original in originals:
@@ -151,3 +198,8 @@ def cut(model: nn.Module, structure: Structure) -> None:
         module = model.get_submodule(each.module)
         value = vars(module)[each.name]
         setattr(module, each.name, each.pruned[0] if isinstance(value, int) else type(value)(each.pruned))
+    held = configurations(model)
+    for setting in structure.settings:
+        setattr(held[setting.place], setting.name, setting.value)
+    if structure.unsaid:
+        refuse_saving(model)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,16 @@ def analyse_graph(model: nn.Module, trace: Trace, flipped: Collection[str] = ())
         if node.op == "placeholder":
             shape = getattr(node.meta.get("val"), "shape", ())
             values[node.name] = tensors[names[node.name]] if node.name in names else Value(tuple(shape))
+        elif node.op == "get_attr":  # a tensor made in the model's code, or an object that no rule looks into
+            constant = attrgetter(str(node.target))(trace.graph)
+            values[node.name] = Value(tuple(constant.shape)) if isinstance(constant, Tensor) else None
         elif node.op == "call_function":
             values[node.name] = _apply(node, labels, values)
         elif node.op == "output":
-            for value in values_in(pytree.tree_map_only(Node, lambda n: values[n.name], node.args)):
-                labels.pin_value(value, "its channels are the model's output")
+            for made in given:
+                called = trace.outputs.get(made.name, "")
+                for value in values_in(values[made.name]):
+                    labels.pin_value(value, f"its channels are the model's output {called}".rstrip())
             break
         if node.name in names or (given and all(n.name in weights for n in given)):
             weights.add(node.name)

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..layers import NORMALISATIONS, PRUNABLE
+from ..attention import MultiheadAttention
+from ..layers import LOOKUPS, NORMALISATIONS, PRUNABLE, RECURRENT
 from .labels import values_in
 from .sets import Coupled
 
-KNOWN = (*PRUNABLE, *NORMALISATIONS, nn.Conv3d, nn.ConvTranspose3d, nn.Embedding, nn.PReLU, nn.RNNBase)
+KNOWN = (*PRUNABLE, *NORMALISATIONS, *LOOKUPS, nn.PReLU, *RECURRENT, MultiheadAttention)
+WITHOUT_WEIGHTS = (nn.LayerNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - as these may be
 SHRINKS = ("head", "inner", "split", "inter", "hidden", "exp", "ffn", "mlp")
+STAYS = ("window", "patch", "kernel", "stride", "resolution", "image", "layers", "shift")
 LARGEST_SEARCH = 64
 
 
@@ -56,7 +59,7 @@ def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tenso
     shrunk, whole = _sizes(dense, coupled, keep)
     found = []
     for path, module in dense.named_modules(remove_duplicate=False):
-        plain = isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and module.weight is None
+        plain = isinstance(module, WITHOUT_WEIGHTS) and not [*module.parameters(), *module.buffers()]
         if isinstance(module, KNOWN) and not plain:
             continue
         for name, value in vars(module).items():
@@ -66,6 +69,8 @@ def find_attributes(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tenso
             for place, number in enumerate([value] if single else value if isinstance(value, (tuple, list)) else []):
                 if type(number) is int and number > 1 and (news := shrunk[path].get(number)):
                     likely = number not in whole[path] or any(word in name for word in SHRINKS)
+                    likely &= not any(word in name for word in STAYS)
+                    likely |= plain and name == "num_features"  # with a wrong one it runs, and warns each time
                     options = (*sorted(news), number) if likely else (number, *sorted(news))
                     found.append(Attribute(path, name, None if single else place, options))
     return found

@@ -1,11 +1,13 @@
 """The cut: every tensor sliced in every dimension that shrinks, and modules told of their new sizes."""
 
-import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...core.copying import copied
+from ..attention import MultiheadAttention
 from ..layers import TRANSPOSED
 from .sets import ChannelSet, Coupled, module_of
 from .trace import tensors_of_model
@@ -30,9 +32,13 @@ def slice_model(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) 
             own = small.clone(memory_format=torch.contiguous_format)
             made[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
     memo = {id(tensor): made[id(tensor)] for tensor in originals.values() if id(tensor) in made}
-    model = copy.deepcopy(dense, memo)  # what was sliced is taken from here, and everything that is tied stays so
+    model = copied(dense, memo)  # what was sliced is taken from here, and everything that is tied stays so
     for path in {path for name in along for path in (module_of(name), name.rpartition(".")[0])}:
-        _tell(model.get_submodule(path))
+        module = model.get_submodule(path)
+        _tell(module)
+        if isinstance(module, MultiheadAttention):
+            rows = [along.get(f"{path}.{own}", {}).get(0) for own in ("in_proj_weight", "q_proj_weight")]
+            module.read_sizes(next((kept for kept in rows if kept is not None), None))
     return model, masks
 
 
@@ -70,12 +76,12 @@ def permute(model: nn.Module, channels: ChannelSet, order: Tensor) -> None:
 
 def _tell(module: nn.Module) -> None:
     """Write the new sizes into torch's own layers, as their weights have them."""
-    weight = getattr(module, "weight", None)
+    weight = _weight_of(module)
     shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = shape
     elif isinstance(module, nn.modules.conv._ConvNd):  # noqa: SLF001 - the common base of all convolutions
-        transposed = isinstance(module, (*TRANSPOSED, nn.ConvTranspose3d))
+        transposed = isinstance(module, TRANSPOSED)
         if module.groups > 1 and module.in_channels == module.groups:  # depthwise
             times = module.out_channels // module.groups
             module.groups = shape[0] if transposed else shape[0] // times
@@ -89,13 +95,24 @@ def _tell(module: nn.Module) -> None:
         module.normalized_shape = shape
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = shape[0]
-    elif isinstance(module, nn.Embedding):
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         module.embedding_dim = shape[1]
     elif isinstance(module, nn.PReLU):
         module.num_parameters = shape[0]
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
     elif isinstance(module, nn.RNNBase):
         first, hidden = module.weight_ih_l0, module.weight_hh_l0
         assert isinstance(first, Tensor)
         assert isinstance(hidden, Tensor)
         module.input_size, module.hidden_size = first.shape[1], hidden.shape[1]
         module._init_flat_weights()  # noqa: SLF001 - the list of weights that its kernels take
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+
+
+def _weight_of(module: nn.Module) -> Any:
+    """Return the weight, or what an old hook (weight_norm, spectral_norm, prune) will compute its next value from."""
+    own = module._parameters  # noqa: SLF001
+    hooked = next((own[name] for name in ("weight_orig", "weight_v") if own.get(name) is not None), None)
+    return getattr(module, "weight", None) if hooked is None else hooked

@@ -8,7 +8,7 @@ from torch import nn
 from ...core.example import Example
 from ..layers import layers_with_weights
 from .analysis import Analysis, analyse_graph, pinned_roots
-from .sets import Coupled, find_sets
+from .sets import Coupled, find_sets, module_of
 from .trace import Trace, tensors_of_model, trace
 
 
@@ -63,12 +63,11 @@ def _reasons(model: nn.Module, analysis: Analysis, makers: Collection[str]) -> d
     for name, module in layers_with_weights(model):
         if name in makers:
             continue
-        labels = [
-            factor.labels.ravel()
-            for own, _ in module.named_parameters()
-            for factor in analysis.tensors[f"{name}.{own}".lstrip(".")].factors
-            if factor.axes[0] == (1 if "transpose" in type(module).__name__.lower() else 0)
-        ]
+        outputs = 1 if "transpose" in type(module).__name__.lower() else 0
+        tensors = [f"{name}.{own}".lstrip(".") for own, _ in module.named_parameters()]
+        factors = [f for own in tensors if module_of(own) == name for f in analysis.tensors[own].factors]
+        factors.sort(key=lambda factor: factor.axes[0] != outputs)  # of a bare parameter, it may be another axis
+        labels = [factor.labels.ravel() for factor in factors]
         found = [pinned[r] for each in labels for r in analysis.labels.roots(each[:1]).tolist() if r in pinned]
         reasons[name] = found[0] if found else "its channels cannot go one by one"
     return reasons

@@ -64,6 +64,7 @@ class Labels:
         self.weights: set[int] = set()  # ids of the values that no input has a part in
         self.read: list[Array] = []  # labels of weights along the axes that are summed over
         self.over_kept: dict[str, Value] = {}  # inputs of the nodes that count the channels that are there
+        self.sizes: list[tuple[Array, str]] = []  # that operators are given as numbers, maybe of the code's own
         self.shares: list[Array] = []  # [groups, n]: each row keeps the same count
 
     def fresh(self, count: int) -> Array:

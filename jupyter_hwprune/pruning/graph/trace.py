@@ -1,30 +1,34 @@
 """The graph of one run of a model, in ATen operators that are each exact, with every tensor's name."""
 
 import contextlib
-import copy
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from ...core.copying import copied
 from ...core.errors import PruneError, first_line
-from ...core.example import Example, tensors_of
+from ...core.example import Example
+from ...core.outputs import return_only_tensors, tensors_of
 from ...core.quiet import quiet
+from .outputs import output_names
 
 
 @dataclass(frozen=True)
 class Trace:
     graph: GraphModule
     names: dict[str, str]  # placeholder -> the parameter or buffer that it stands for
-    constants: dict[str, Tensor]  # placeholder -> a tensor made in the model's code
+    constants: dict[str, Any]  # placeholder -> a tensor made in the model's code, or a script object
     inputs: tuple[str, ...]  # placeholders of what the example holds, in order
     only_tensors: bool = False  # and of nothing else in it
+    outputs: Mapping[str, str] = field(default_factory=dict)  # node -> what the output is called that it makes
 
 
 def tensors_of_model(model: nn.Module) -> dict[str, Tensor]:
@@ -39,15 +43,16 @@ def trace(model: nn.Module, example: Example) -> Trace:
     torch.export comes first. Where a branch on a tensor's value stops it, the run of this very example is recorded.
     """
     shared = {id(parameter): parameter for parameter in model.parameters()}  # which no run changes
-    own = copy.deepcopy(model, shared).eval()
+    own = copied(model, shared).eval()
     said = io.StringIO()  # where export stops, it prints the graph so far
     with _plain_attention(), quiet(), contextlib.redirect_stderr(said), torch.no_grad():
+        called = output_names(example.through(own))
         try:
-            return _exported(own, example)
+            return _finished(_exported(own, example), called)
         except Exception as error:  # noqa: BLE001 - it stumbles in many ways, and each means the same
             stumbled = error
         try:
-            return _recorded(own, example)
+            return _finished(_recorded(own, example), called)
         except Exception as error:  # noqa: BLE001 - as above
             raise PruneError(
                 "torch.export cannot read this model's graph, in which channels are followed "
@@ -56,14 +61,26 @@ def trace(model: nn.Module, example: Example) -> Trace:
             ) from stumbled
 
 
+def _finished(found: Trace, called: Sequence[str]) -> Trace:
+    """Name the outputs, and leave out what none needs, such as a slice taken for its shape, which ties channels."""
+    found.graph.graph.eliminate_dead_code()
+    found.graph.recompile()
+    *_, last = found.graph.graph.nodes
+    made = [leaf for leaf in pytree.tree_leaves(last.args) if isinstance(leaf, Node)]
+    own_outputs = made[len(made) - len(called) :]  # buffers that change come first
+    pairs = reversed([*zip(own_outputs, called, strict=False)])  # the first name of a tensor that has two
+    return replace(found, outputs={node.name: name for node, name in pairs})
+
+
 def _exported(own: nn.Module, example: Example) -> Trace:
+    return_only_tensors(own)
     program = torch.export.export(own, example.args, example.kwargs, strict=False)
     names, constants, inputs = {}, {}, []
     for spec in program.graph_signature.input_specs:
         placeholder = getattr(spec.arg, "name", "")
         if spec.kind in {InputKind.PARAMETER, InputKind.BUFFER} and spec.target:
             names[placeholder] = spec.target
-        elif spec.kind is InputKind.CONSTANT_TENSOR and spec.target:
+        elif spec.kind in {InputKind.CONSTANT_TENSOR, InputKind.CUSTOM_OBJ} and spec.target:
             constants[placeholder] = program.constants[spec.target]
         else:
             inputs.append(placeholder)
@@ -72,7 +89,8 @@ def _exported(own: nn.Module, example: Example) -> Trace:
 
 def _recorded(own: nn.Module, example: Example) -> Trace:
     tensors = dict(own.named_parameters()) | dict(own.named_buffers())
-    leaves, structure = pytree.tree_flatten((example.args, example.kwargs))
+    own_example = example.fresh()  # the run is a real one, and may write to its inputs
+    leaves, structure = pytree.tree_flatten((own_example.args, own_example.kwargs))
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
     def run(own_tensors: dict[str, Tensor], given: list[Tensor]) -> list[Tensor]:

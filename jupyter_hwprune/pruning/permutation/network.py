@@ -4,13 +4,13 @@ What the model computes stays the same, for no layer cares in which order its in
 believed: a set of channels after whose move the outputs differ goes back.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ...core.copying import copied
 from ...core.example import Example
 from ...core.pattern import NM, Block
 from ..equivalence import TOLERANCE, relative_difference
@@ -183,7 +183,7 @@ def _move(model: nn.Module, example: Example, planned: list[Move]) -> tuple[Perm
 
 def _stirred(model: nn.Module) -> nn.Module:
     """Copy the model with noise on all weights: its own may end in zeros, behind which a fault would not be seen."""
-    twin = copy.deepcopy(model).float().eval()
+    twin = copied(model).float().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in twin.parameters():

@@ -4,7 +4,6 @@ Every step gets a new copy, and removed weights stay removed: zeros are held whi
 put back as zeros before the next cut, so that every share counts from the dense model's channels.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ...choose.scoring import device_of
+from ...core.copying import copied
 from ...core.errors import InputError, PruneError
 from ...core.interrupts import users_code
-from ...core.pattern import Channel, Pattern
+from ...core.pattern import Channel, Depth, Pattern
 from ...toolchains.process import Progress
-from .. import Pruned, copy_modes, weight_name
-from ..layers import PRUNABLE
+from .. import Pruned, copy_modes
+from ..depth import Removed
+from ..layers import weight_name
 from .holding import held, kept_as_it_is
 from .schedule import Stage
 
@@ -49,9 +50,9 @@ def train_along(
     model, keep = subject.start, dict[str, Tensor]()
     for number, stage in enumerate(stages, 1):
         progress("prune", f"step {number} of {len(stages)}, {stage.sparsity:.0%}")
-        further = _channels_further if isinstance(stage.pattern, Channel) else _zeros_further
+        shrinks = isinstance(stage.pattern, (Channel, Depth))
         try:
-            found = further(subject.dense, model, keep, stage, prune_step)
+            found = _further(stage.pattern)(subject.dense, model, keep, stage, prune_step)
         except PruneError:
             if number == len(stages):
                 raise
@@ -60,28 +61,34 @@ def train_along(
             pruned, keep = found
             model = pruned.model
         progress("train", f"step {number} of {len(stages)}, {stage.sparsity:.0%}")
-        model = _finetuned(subject, model, {} if isinstance(stage.pattern, Channel) else keep, finetune, number)
+        blocks = () if pruned is None else pruned.blocks
+        model = _finetuned(subject, model, {} if shrinks else keep, finetune, number, blocks)
     assert pruned is not None  # the last stage prunes or raises
     return replace(pruned, model=model)
+
+
+def _further(pattern: Pattern) -> Callable[..., tuple[Pruned, dict[str, Tensor]] | None]:
+    """Return how a stage takes its share with this pattern."""
+    if isinstance(pattern, Depth):
+        return _blocks_gone
+    return _channels_further if isinstance(pattern, Channel) else _zeros_further
 
 
 def _zeros_further(
     _dense: nn.Module, model: nn.Module, keep: Mapping[str, Tensor], stage: Stage, prune_step: PruneStep
 ) -> tuple[Pruned, dict[str, Tensor]]:
     """Zero more weights. Kept weights that are zero by chance are marked, so that a zero means removed."""
-    marked = copy.deepcopy(model)
+    marked = copied(model)
     marks: dict[str, Tensor] = {}
-    prunable = {module for module in marked.modules() if isinstance(module, PRUNABLE)}
     with torch.no_grad():
         for name, weight in marked.named_parameters():  # each once, as the first of its names
-            parent, _, own = name.rpartition(".")
-            if own == "weight" and marked.get_submodule(parent) in prunable:
+            if weight.ndim >= 2 and weight.is_floating_point():
                 marks[name] = (weight == 0) & keep.get(name, torch.tensor(data=True))
                 weight.masked_fill_(marks[name], _mark(weight))
     pruned = prune_step(marked, stage.pattern, stage.sparsity)
     kept = dict(keep)
     with torch.no_grad():
-        for name in map(weight_name, pruned.layers):
+        for name in (weight_name(model, layer.name) for layer in pruned.layers):
             weight = pruned.model.get_parameter(name)
             kept[name] = (weight != 0) & keep.get(name, torch.tensor(data=True))
         for name, mark in marks.items():
@@ -107,9 +114,16 @@ def _channels_further(
     return (pruned, dict(pruned.keep)) if further else None
 
 
+def _blocks_gone(
+    _dense: nn.Module, model: nn.Module, _keep: Mapping[str, Tensor], stage: Stage, prune_step: PruneStep
+) -> tuple[Pruned, dict[str, Tensor]]:
+    """Remove blocks, in the one stage that there is."""
+    return prune_step(model, stage.pattern, stage.sparsity), {}
+
+
 def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tensor]) -> nn.Module:
     """Return the dense network with the smaller model's weights, and zeros for what was removed."""
-    whole = copy.deepcopy(dense)
+    whole = copied(dense)
     small = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     tensors = (*whole.named_parameters(remove_duplicate=False), *whole.named_buffers(remove_duplicate=False))
     with torch.no_grad():
@@ -123,11 +137,16 @@ def _in_dense_shape(dense: nn.Module, model: nn.Module, keep: Mapping[str, Tenso
 
 
 def _finetuned(
-    subject: Subject, model: nn.Module, keep: Mapping[str, Tensor], finetune: Finetune, number: int
+    subject: Subject,
+    model: nn.Module,
+    keep: Mapping[str, Tensor],
+    finetune: Finetune,
+    number: int,
+    blocks: tuple[Removed, ...],
 ) -> nn.Module:
     """Run the fine-tune step on `model`, on the device and in the modes of the user's; return a copy of the result."""
     shapes = _shapes(model)
-    training = copy_modes(subject.own, model).to(device_of(subject.own))
+    training = copy_modes(subject.own, model, blocks).to(device_of(subject.own))
     with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep), users_code():
         finetune(training)
     found = _shapes(training)
@@ -136,7 +155,7 @@ def _finetuned(
             f"The fine-tune step changed the network's structure ({', '.join(odd[:4])}), but the next pruning step "
             "needs the same tensors in the same shapes. Undo parametrizations and replaced layers at its end."
         )
-    trained = copy.deepcopy(training).cpu().eval()  # a copy, as the user may still hold references to it
+    trained = copied(training).cpu().eval()  # a copy, as the user may still hold references to it
     for name, tensor in (*trained.named_parameters(), *trained.named_buffers()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(

@@ -69,6 +69,10 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
         for name, buffer in module._buffers.items()  # noqa: SLF001
         if buffer is not None
     ]
+    originals = dict[str, Tensor](before.named_parameters())
+    for parameter_name, parameter in own.named_parameters():
+        if parameter_name not in originals:  # `before` holds it folded into a weight
+            originals[parameter_name] = parameter.detach().clone()
     grads = {name: None if p.grad is None else p.grad.clone() for name, p in own.named_parameters()}
     modes = {module: module.training for module in own.modules()}
     stopped: list[str] = []
@@ -83,7 +87,7 @@ def kept_as_it_is(own: nn.Module, before: nn.Module, name: str) -> Iterator[None
         yield
     finally:
         hook.remove()
-        changed = _give_back(own, before, buffers)
+        changed = _give_back(own, originals, buffers)
         for parameter_name, parameter in own.named_parameters():
             parameter.grad = grads[parameter_name]
         for module, training in modes.items():
@@ -101,14 +105,13 @@ def _wrong_model(name: str, how: str) -> InputError:
 
 
 def _give_back(
-    own: nn.Module, before: nn.Module, buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]
+    own: nn.Module, before: Mapping[str, Tensor], buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]
 ) -> list[str]:
     """Restore parameters, and buffers (with module, name and values); return the parameters that had changed."""
     changed = []
-    originals = dict(before.named_parameters())
     with torch.no_grad():
         for name, parameter in own.named_parameters():
-            original = originals[name].to(parameter.device)
+            original = before[name].to(parameter.device)
             if not _same(parameter, original):
                 parameter.copy_(original)
                 changed.append(name)

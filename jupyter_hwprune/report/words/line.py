@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core.options import OPTIONS, magic_line
 
@@ -20,16 +20,15 @@ def line(report: Report) -> str:
         asked["dtype"] = None
     if recipe is not None:  # a recipe sets the method itself
         asked |= dict.fromkeys(("pattern", "sparsity", "importance", "allocation")) | {"recipe": recipe.name}
-    asked |= {"eval": _score(report), "variable": "run"}
+    asked |= {"eval": expression_of(report.scores and report.scores.expression), "variable": "run"}
     return magic_line(asked, cell=request.schedule != "one-shot")  # the same cell goes under it
 
 
-def _score(report: Report) -> str | None:
-    """Return the score as an expression; None without a score, or if it is a function without a name."""
-    if report.scores is None:
-        return None
+def expression_of(score: Any) -> str | None:
+    """Return a score's name as an expression; None without a score, or if it is a function without a name."""
+    name = score if isinstance(score, str) else getattr(score, "__name__", None)
     try:
-        ast.parse(report.scores.expression, mode="eval")
+        ast.parse(name or "", mode="eval")
     except SyntaxError:
         return None
-    return report.scores.expression
+    return name

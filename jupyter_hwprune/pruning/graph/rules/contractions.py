@@ -92,13 +92,23 @@ def embedding(at: Site) -> Outcome:
     return kept.moved(at.shape, lambda labels: on_axis(labels, len(at.shape) - 1, len(at.shape)))
 
 
+def embedding_bag(at: Site) -> Outcome:
+    """Ids [N], bags and weight [V, C] -> the bags' sums, means or maxima [B, C], and what its gradient needs."""
+    kept = at.pin(at["weight"], "reads its rows by number", [0])
+    for value in at.tensors[1:]:
+        at.pin(value, "reads by these")
+    made = kept.moved(at.shape, lambda labels: on_axis(labels.ravel(), 1, 2))
+    return [made, *(Value(shape) for shape in at.shapes[1:])]
+
+
 def convolution(at: Site) -> Outcome:
     """Convolve x [B, C, ..] with weight [K, C/g, ..] -> [B, K, ..]; transposed, the weight is [C, K/g, ..]."""
     x, weight, groups = at["input"], at["weight"], int(at.get("groups") or 1)
     transposed = "transpose" in at.operator or bool(at.get("transposed"))
     rank, spatial = len(x.shape), len(weight.shape) - 2
     channel = rank - spatial - 1
-    x = at.pin(x, PLACES, range(channel + 1, rank))
+    if not _by_place(at, weight):
+        x = at.pin(x, PLACES, range(channel + 1, rank))
     weight = at.pin(weight, PLACES, range(2, spatial + 2))
     inputs = _along_only(at, x, channel)
     own_in, own_out = (_along_only(at, weight, axis) for axis in ((0, 1) if transposed else (1, 0)))
@@ -111,7 +121,7 @@ def convolution(at: Site) -> Outcome:
         output = _depthwise(at, inputs, own_in, own_out, at.shape[channel] // groups, transposed=transposed)
     else:
         output = _grouped(at, inputs, own_in, own_out, groups, transposed=transposed)
-    factors = [f for f in x.factors if max(f.axes) < channel]
+    factors = [f for f in x.factors if channel not in f.axes]
     if output is not None and output.size > 1:
         zero = (own_in if transposed and groups > 1 else own_out) or inputs
         factors.append(Factor(on_axis(output, channel, len(at.shape)), zero is not None and zero.zero))
@@ -119,6 +129,13 @@ def convolution(at: Site) -> Outcome:
     if isinstance(bias, Value):
         bias = bias.moved((*bias.shape, *[1] * spatial), lambda labels: on_axis(labels, 0, spatial + 1))
     return _plus(at, Value(at.shape, tuple(factors)), bias)
+
+
+def _by_place(at: Site, weight: Value) -> bool:
+    """Say whether each place is multiplied by itself: a kernel of 1 that neither steps nor pads."""
+    ones = all(size == 1 for size in weight.shape[2:]) and all(step == 1 for step in at.get("stride") or [1])
+    padding = at.get("padding")
+    return ones and (isinstance(padding, str) or not any([*(padding or [0]), *(at.get("output_padding") or [0])]))
 
 
 def _along_only(at: Site, value: Value, axis: int) -> Factor | None:
@@ -177,5 +194,6 @@ RULES: Rules = {
     einsum: "einsum",
     attention: "scaled_dot_product_attention",
     embedding: "embedding",
+    embedding_bag: "embedding_bag _embedding_bag _embedding_bag_forward_only",
     convolution: "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution",
 }

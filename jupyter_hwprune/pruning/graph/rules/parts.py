@@ -53,6 +53,7 @@ def slices(at: Site) -> Outcome:
         return at.x
     if index.step != 1:
         return part(at, at.pin(at.x, "takes every so many of its channels", [axis]), axis, index, at.shape)
+    at.note_size(axis, f"takes places {index.start} to {index.stop} of {size}")
     _share(at, axis, length, index.start)
     return part(at, at.x, axis, index, at.shape)
 
@@ -62,6 +63,7 @@ def pieces(at: Site) -> Outcome:
     lengths = [shape[axis] for shape in at.shapes]
     if len(set(lengths)) == 1:
         _share(at, axis, lengths[0], 0)
+    at.note_size(axis, f"takes pieces of {', '.join(map(str, lengths))}")
     starts = accumulate(lengths, initial=0)
     return [
         part(at, at.x, axis, slice(start, start + shape[axis]), shape)
@@ -108,6 +110,22 @@ def gathered(at: Site) -> Outcome:
     return Value(at.shape, at.pin(at.x, NUMBERED, axes).factors)
 
 
+def added_by_number(at: Site) -> Outcome:
+    """index_add and the like: the rows of one tensor go into those of another by number, and other axes pass."""
+    axis = at.axis()
+    into, source = (at.pin(value, NUMBERED, [axis]) for value in (at["self"], at.get("source", at.get("src"))))
+    if any(a != b for i, (a, b) in enumerate(zip(into.shape, source.shape, strict=True)) if i != axis):
+        at.pin(source, "takes part of an axis")
+        return at.pin(into, "takes part of an axis")
+    index = at.pin(at["index"], "reads by these", [axis if len(at["index"].shape) == len(at.shape) else 0])
+    aside = tuple(1 if i == axis else size for i, size in enumerate(at.shape))
+    parts = [Value(aside, value.factors) for value in (into, source)]
+    if index.factors:  # of scatter_add, spread over as many channels
+        parts.append(Value(aside, index.factors))
+    merged = at.labels.merge(parts, (), at.name)
+    return Value(at.shape, tuple(replace(factor, zero=all(zeros[:2])) for factor, zeros in merged))
+
+
 def unfold(at: Site) -> Outcome:
     kept = at.pin(at.x, "slides over its channels", [at.axis("dimension")])
     return Value(at.shape, aligned(kept, range(len(kept.shape)), len(at.shape)).factors)
@@ -120,5 +138,6 @@ RULES: Rules = {
     unbind: "unbind",
     indexed: "index",
     gathered: "index_select gather take_along_dim",
+    added_by_number: "index_add scatter_add index_copy scatter_reduce",
     unfold: "unfold",
 }

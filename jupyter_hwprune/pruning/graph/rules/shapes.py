@@ -14,6 +14,11 @@ LARGEST = 1 << 24  # labels of one view
 
 
 def reshape(at: Site) -> Outcome:
+    sizes = at.get("size", at.get("shape", at.get("sizes")))
+    if isinstance(sizes, (list, tuple)):
+        for axis, size in enumerate(at.x.shape):
+            if size not in sizes:  # it is split, or joined with others
+                at.note_size(axis, f"makes the sizes {', '.join(map(str, sizes))}")
     return reshaped(at, at.x, at.shape)
 
 

@@ -69,6 +69,11 @@ class Site:
         """Let labels pass but those on `axes`, by default all: say what the operator does that they have to stay."""
         return self.labels.pin_value(value, f"{self.name} {what}", axes)
 
+    def note_size(self, axis: int, what: str) -> None:
+        """Note what size the operator is given for an axis: as a number in the code, it would not follow a cut."""
+        if (factor := self.x.on(axis)) is not None:
+            self.labels.sizes.append((factor.labels.ravel(), f"{self.name} {what}"))
+
     def pair(self, *factors: Factor | None) -> None:
         """Join the labels of single axes that meet; where one of them has none, the others' stay."""
         present = [factor for factor in factors if factor is not None]
