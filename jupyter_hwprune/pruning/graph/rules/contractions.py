@@ -33,6 +33,14 @@ def baddbmm(at: Site) -> Outcome:
     return _plus(at, at.contract([at["batch1"], at["batch2"]], ["brc", "bck"], "brk"), at["self"])
 
 
+def grouped_mm(at: Site) -> Outcome:
+    """Rows [T, C], sorted by expert, each by its own expert's matrix of [E, C, K] -> [T, K]."""
+    x, experts, *offsets = at.tensors
+    for value in offsets:
+        at.pin(value, "divides the rows by these")
+    return at.contract([x, at.pin(experts, "takes experts by number", [0])], ["rc", "eck"], "rk")
+
+
 def dot(at: Site) -> Outcome:
     return at.contract(at.tensors, ["c", "c"], "")
 
@@ -189,6 +197,7 @@ RULES: Rules = {
     addmm: "addmm",
     matmul: "matmul mm bmm mv",
     baddbmm: "baddbmm",
+    grouped_mm: "_grouped_mm grouped_mm_fallback",
     dot: "dot vdot linalg_vecdot",
     outer: "outer ger",
     einsum: "einsum",
