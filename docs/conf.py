@@ -28,7 +28,7 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "undoc-members": True}
 python_maximum_signature_line_length = 110
 python_display_short_literal_types = True
-nitpick_ignore_regex = [("py:.*", r"(torch|nn|pathlib|collections|typing|IPython|numpy)\b.*")]
+nitpick_ignore_regex = [("py:.*", r"(torch|nn|pathlib|collections|contextlib|typing|IPython|numpy)\b.*")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "jupyter-hwprune"

@@ -6,7 +6,16 @@ All but the errors is loaded when it is first used: importing this package takes
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .core.errors import ExportError, HwpruneError, InputError, MismatchError, PruneError, ReportError, ToolchainError
+from .core.errors import (
+    ExportError,
+    HwpruneError,
+    InputError,
+    MismatchError,
+    NothingFitsError,
+    PruneError,
+    ReportError,
+    ToolchainError,
+)
 
 if TYPE_CHECKING:
     from .core.ranges import layer_ranges
@@ -23,8 +32,8 @@ if TYPE_CHECKING:
     from .survey.simulation import simulate
 
 __version__ = "0.1.0"
-__all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "PruneError", "ReportError", "ToolchainError"]
-__all__ += ["MultiheadAttention", "Report", "Run", "Shown"]
+__all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "NothingFitsError", "PruneError"]
+__all__ += ["MultiheadAttention", "Report", "ReportError", "Run", "Shown", "ToolchainError"]
 __all__ += ["doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets", "zoo"]
 
 _HOMES = {

@@ -83,6 +83,7 @@ class MultiheadAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        """Return what is attended to, and the weights if they are needed; all is shaped as torch's class has it."""
         if is_causal and attn_mask is None:
             raise RuntimeError("is_causal says what attn_mask is; give that mask too, as torch's class asks.")
         batched = query.dim() == 3
@@ -109,6 +110,7 @@ class MultiheadAttention(nn.Module):
         return out if self.batch_first else out.transpose(0, 1), weights
 
     def extra_repr(self) -> str:
+        """Show the sizes that a cut changes."""
         return f"{self.embed_dim}, num_heads={self.num_heads}, head_dim={self.head_dim}, batch_first={self.batch_first}"
 
     def _projections(self) -> tuple[Tensor, Tensor, Tensor]:
