@@ -46,8 +46,9 @@ def trace(model: nn.Module, example: Example) -> Trace:
     own = copied(model, shared).eval()
     said = io.StringIO()  # where export stops, it prints the graph so far
     with _plain_attention(), quiet(), contextlib.redirect_stderr(said), torch.no_grad():
-        called = output_names(example.through(own))
+        called: list[str] = []
         try:
+            called = output_names(example.through(own))
             return _finished(_exported(own, example), called)
         except Exception as error:  # noqa: BLE001 - it stumbles in many ways, and each means the same
             stumbled = error
