@@ -47,7 +47,7 @@ class Pruned:
     remarks: tuple[str, ...] = ()  # that tell the user about this result
     keep: Mapping[str, Tensor] = field(default_factory=dict)  # dense masks of what shrank, where channels were removed
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
-    renamed: Mapping[str, str] = field(default_factory=dict)  # dense names of modules -> their names without blocks
+    renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))
@@ -164,10 +164,12 @@ def _without_blocks(dense: nn.Module, example: Example, sparsity: float, method:
     weights, left = (sum(p.numel() for p in model.parameters()) for model in (dense, shortened.model))
     totals = Totals(weights, left, sum(macs.values()), sum(macs_left.values()))
     lost = "; ".join(f"{each.name}: {shortened.loss(each.name)}" for each in shortened.removed[:8])
-    renamed = zip(names_left(dense, shortened.removed), dict(shortened.model.named_modules()), strict=True)
-    found = Pruned(
-        shortened.model, tuple(layers), tuple(skipped), totals, blocks=shortened.removed, renamed=dict(renamed)
-    )
+    modules = dict(shortened.model.named_modules())
+    renamed = dict(zip(names_left(dense, shortened.removed), modules, strict=True))
+    for old, new in list(renamed.items()):  # rows of layers are also named after parameters
+        for own, _ in modules[new].named_parameters(recurse=False):
+            renamed[f"{old}.{own}".lstrip(".")] = f"{new}.{own}".lstrip(".")
+    found = Pruned(shortened.model, tuple(layers), tuple(skipped), totals, blocks=shortened.removed, renamed=renamed)
     of = len(shortened.removed) + len(shortened.reasons)
     found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are gone. Without each alone: {lost}.")
     if configure(shortened.model, shortened.model, example) is None:
