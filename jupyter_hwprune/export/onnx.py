@@ -28,6 +28,7 @@ from .program import DTYPES, in_dtype, is_narrow
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ def export_onnx(
         """Take the layer whose weight the node reads, by the weight's name; else the layer that it was traced in."""
         read = (value.rpartition(".") for value in node.input)
         owner = next((module for module, _, own in read if own == "weight" and module in leaves), None)
-        multiplies = node.op_type in WEIGHT_OPS and not weights.isdisjoint(node.input)
-        if owner is None and multiplies:  # by a parameter in a module's own code
+        takes = node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
+        if owner is None and takes:  # a parameter in a module's own code
             owner = next((rows[value] for value in node.input if value in rows), None)
-        return _scope(node, leaves) if owner is None else owner, multiplies
+        return _scope(node, leaves) if owner is None else owner, takes
 
     names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
@@ -145,8 +146,8 @@ def name_nodes(
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]:
     """Rename nodes and the values they make, in place; return the four maps of `Exported`.
 
-    `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node multiplies
-    by that layer's weight. `scope_of` returns the layer whose output the node makes.
+    `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node takes
+    that layer's weight. `scope_of` returns the layer whose output the node makes.
     """
     layers: dict[str, str] = {}
     upstream: dict[str, str] = {}
@@ -160,12 +161,13 @@ def name_nodes(
                 f"The exported model holds control flow ({node.op_type}), so its layers cannot be told apart."
             )
         scope = scope_of(node)
-        owner, multiplies = layer_of(node, weights)
+        owner, takes = layer_of(node, weights)
         node.name = f"{owner or ''}::{node.op_type}_{index}"
         order[node.name] = index
         before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
-        if owner is not None and multiplies:
+        if owner is not None and takes:
             layers[node.name] = owner
+        if node.name in layers and node.op_type != LOOKUP:
             upstream[node.name] = node.name
         elif before:
             upstream[node.name] = max(before, key=order.__getitem__)
