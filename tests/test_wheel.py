@@ -22,9 +22,9 @@ SHARED = f"jupyter_hwprune-{jupyter_hwprune.__version__}.data/data/share/jupyter
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """Return what a build reads, with a package of one file."""
+    """Return what a build reads, with the files of the package that importing it loads."""
     tree = tmp_path / "sources"
-    for name in (*SOURCES, "jupyter_hwprune/__init__.py"):
+    for name in (*SOURCES, *(f"jupyter_hwprune/{own}.py" for own in ("__init__", "core/__init__", "core/errors"))):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
     return tree
