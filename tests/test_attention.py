@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,13 @@ def test_a_smaller_encoder_takes_a_padding_mask_without_gradients() -> None:
         out = small(x, padding)
     assert out.shape == (2, 5)
     torch.testing.assert_close(out, small(x, padding).detach())
+
+
+def test_a_model_with_a_part_that_cannot_be_copied_loses_heads_too() -> None:
+    model: Any = Encoder()
+    model.lock = threading.Lock()
+    small: Any = halved(model, torch.randn(2, 6, 8)).model
+    assert type(small.encoder.layers[0].self_attn) is MultiheadAttention
 
 
 def test_attention_named_dense_stays_torch_s_own_and_whole() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ def test_what_is_left_is_the_dense_model_with_branches_that_add_nothing() -> Non
     assert (len(found.model.layers), found.model.num_layers) == (2, 2)
     assert [layer.layer_idx for layer in found.model.layers] == [0, 1]
     assert (len(model.layers), model.num_layers) == (4, 4)
+
+
+def test_a_model_with_a_part_that_cannot_be_copied_loses_blocks_too() -> None:
+    model: Any = Stack()
+    model.lock = threading.Lock()
+    found = shortened(model.eval(), torch.randn(2, 5, 6), 0.5)
+    assert len(found.removed) == 2
 
 
 def test_the_blocks_go_that_the_output_needs_least() -> None:

@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,6 +17,12 @@ def copied(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module
     as `copy.deepcopy` does if the model, or a module in it, refuses to be copied.
     """
     return copied_and_shared(model, memo)[0]
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """Return the model itself, or a copy in float32 if floating-point weights of it have another dtype."""
+    narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in model.parameters())
+    return copied(model).float() if narrow else model
 
 
 def copied_and_shared(model: nn.Module, memo: Mapping[int, Any] | None = None) -> tuple[nn.Module, tuple[str, ...]]:

@@ -11,6 +11,8 @@ HwpruneError
 """
 
 import textwrap
+from collections.abc import Collection
+from itertools import islice
 
 
 class HwpruneError(Exception):
@@ -51,6 +53,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     """Return any error as one short line: its type and the start of its message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
+
+
+def first_of(names: Collection[str], most: int = 4) -> str:
+    """List the first names of many: `a, b, c, d, ...`."""
+    return ", ".join([*islice(names, most), *(["..."] if len(names) > most else [])])
 
 
 def counted(number: int, thing: str) -> str:

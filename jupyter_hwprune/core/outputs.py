@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .errors import InputError, counted
-
-SHOWN = 4
+from .errors import InputError, counted, first_of
 
 
 def tensors_of(output: Any) -> list[Tensor]:
@@ -28,12 +26,11 @@ def remark_on_left_out(output: Any) -> str | None:
     others = [f"{path.strip('.') or 'output'} ({type(leaf).__name__})" for path, leaf in _others(output)]
     if not others:
         return None
-    names = ", ".join([*others[:SHOWN], *(["..."] if len(others) > SHOWN else [])])
     verb = "is" if len(others) == 1 else "are"
     return (
         f"{counted(len(others), 'value')} among the model's outputs {verb} no tensor and {verb} left out of what is "
-        f"compared, exported and measured: {names}. A cache can be switched off in the model's configuration "
-        "(use_cache=False)."
+        f"compared, exported and measured: {first_of(others)}. A cache can be switched off in the model's "
+        "configuration (use_cache=False)."
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.copying import copied
-from ..core.errors import PruneError, counted
+from ..core.errors import PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
@@ -22,7 +22,7 @@ from .depth import Removed, names_left, shorten
 from .depth.both import joined
 from .depth.rows import describe_blocks
 from .fitting import ZeroPattern, zero_pattern
-from .layers import layers_with_weights, weight_name
+from .layers import Weight, layers_with_weights, weight_name
 from .macs import count_macs
 from .method import MAGNITUDE, Method, Tell
 from .permutation import permute_for
@@ -114,8 +114,9 @@ def plan_and_prune(
         rest = replace(method, dense=tuple(shorter.renamed[name] for name in named if name in shorter.renamed))
         return joined(shorter, plan_and_prune(shorter.model, example, pattern.then, sparsity, rest))
     if not isinstance(pattern, Channel):
-        plan = plan_zeros(dense, pattern, sparsity, method, served, progress, read_weights(dense, example))
-        return prune(dense, example, plan, method, served, progress)
+        weights = read_weights(dense, example)
+        plan = plan_zeros(dense, pattern, sparsity, method, served, progress, weights)
+        return prune(dense, example, plan, method, served, progress, weights=weights)
     channels = Channels.by(method, dense, example)
     plan = plan_channels(channels, pattern, sparsity, method, progress)
     return prune(dense, example, plan, method, progress=progress, channels=channels)
@@ -129,14 +130,15 @@ def prune(
     served: Served | None = None,
     progress: Tell = lambda _layer: None,
     channels: Channels | None = None,
+    weights: Sequence[Weight] | None = None,
 ) -> Pruned:
     """Prune a copy of `dense`, which stays as it is, by the plan; the method ranks the weights of each layer.
 
-    `served` says which toolchains run a layer with 2:4 weights sparsely. `channels` are those of `dense`, if already
-    read. Raises PruneError if the plan does not fit the model or removes nothing, or if a channel cut cannot be proven
-    right.
+    `served` says which toolchains run a layer with 2:4 weights sparsely. `channels` and `weights` are those of `dense`,
+    if already read. Raises PruneError if the plan does not fit the model or removes nothing, or if a channel cut cannot
+    be proven right.
     """
-    weights = read_weights(dense, example)
+    weights = read_weights(dense, example) if weights is None else weights
     macs = count_macs(dense, example, weights)
     if any(isinstance(pattern, Channel) for pattern in plan.patterns):
         surgery, said = remove_alike(channels or Channels.by(method, dense, example), plan, example)
@@ -196,10 +198,10 @@ def _described(
 def _damped(raised: dict[str, float]) -> Iterator[str]:
     if not raised:
         return
-    names = ", ".join([*list(raised)[:4], *(["..."] if len(raised) > 4 else [])])
     yield (
         f"The Hessian of {counted(len(raised), 'layer')} was not positive definite, so its damping was raised, up to "
-        f"{max(raised.values()):.2g} of the mean diagonal: {names}. More calibration inputs (--calib) would help."
+        f"{max(raised.values()):.2g} of the mean diagonal: {first_of(raised)}. More calibration inputs (--calib) would "
+        "help."
     )
 
 

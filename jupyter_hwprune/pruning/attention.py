@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ..core.copying import copied
 
 
 class MultiheadAttention(nn.Module):
@@ -153,7 +154,7 @@ def with_own_attention(dense: nn.Module, kept: Collection[str] = ()) -> nn.Modul
     if not names:
         return dense
     shared = {id(tensor): tensor for tensor in (*dense.parameters(), *dense.buffers())}
-    model = copy.deepcopy(dense, shared)
+    model = copied(dense, shared)
     replace_attention(model, names)
     return model
 
@@ -166,7 +167,7 @@ def give_back_whole(small: nn.Module, dense: nn.Module, shrunk: Collection[str])
             continue
         original, left = dense.get_submodule(name), dict(own.named_parameters())
         memo: dict[int, Tensor] = {id(tensor): left[key] for key, tensor in original.named_parameters()}
-        small.set_submodule(name, copy.deepcopy(original, memo))
+        small.set_submodule(name, copied(original, memo))
     for name, encoder in dense.named_modules():
         small_encoder = small.get_submodule(name)
         if isinstance(encoder, nn.TransformerEncoder) and isinstance(small_encoder, nn.TransformerEncoder):

@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..core.copying import copied
-from ..core.errors import NothingFitsError, PruneError, counted
+from ..core.copying import copied, in_float32
+from ..core.errors import NothingFitsError, PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import Channel
 from .allocation import leave_dense
@@ -57,8 +57,7 @@ class Channels:
         ready = with_own_attention(dense, kept)
         if ready is not dense and not _alike(dense, ready, example):
             ready = dense
-        narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
-        plain = copied(ready).float() if narrow else ready
+        plain = in_float32(ready)
         coupled = analyse(plain, example.as_float32())
         return cls(dense, ready, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
 
@@ -173,11 +172,10 @@ def _alike(dense: nn.Module, ready: nn.Module, example: Example) -> bool:
 
 def _replaced(model: nn.Module) -> Iterator[str]:
     if names := replaced_in(model):
-        shown = ", ".join([*names[:4], *(["..."] if len(names) > 4 else [])])
         yield (
             "torch's nn.MultiheadAttention allows no other width than heads of equal parts of what it reads, so "
             f"{counted(len(names), 'module')} became jupyter_hwprune.MultiheadAttention in the pruned copy, which "
-            f"computes the same with what is left: {shown}. To keep one as it is, name it with --dense."
+            f"computes the same with what is left: {first_of(names)}. To keep one as it is, name it with --dense."
         )
 
 

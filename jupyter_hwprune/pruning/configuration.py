@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from ..core.copying import copied
 from ..core.errors import InputError
 from ..core.example import Example
 from .depth.remove import configurations, within
@@ -121,7 +122,7 @@ class _Place:
         whole = rebuilt
         if self.name:
             shared = {id(tensor): tensor for tensor in tensors_of_model(self.pruned).values()}
-            whole = copy.deepcopy(self.pruned, shared)
+            whole = copied(self.pruned, shared)
             whole.set_submodule(self.name, rebuilt)
         found = self.example.outputs(whole.eval())
         alike = [t.shape for t in found] == [t.shape for t in self.outputs]

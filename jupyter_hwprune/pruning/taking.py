@@ -11,9 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from ..core.copying import copied_and_shared
-from ..core.errors import InputError, counted, first_line
-
-SHOWN = 4
+from ..core.errors import InputError, counted, first_line, first_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def take(model: nn.Module, *, finite: bool = True) -> Taken:
         it = "it is" if len(shared) == 1 else "they are"
         remarks.append(
             f"{counted(len(shared), 'attribute')} of the model cannot be copied, so {it} shared by the pruned copy and "
-            f"your model: {_listed(list(shared))}."
+            f"your model: {first_of(shared)}."
         )
     for name, parameter in own.named_parameters() if finite else ():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
@@ -101,7 +99,7 @@ def _fold_hooks(own: nn.Module) -> Iterator[str]:
                 folded.setdefault(what, []).append(f"{name}.{weight}".lstrip("."))
     for what, names in folded.items():
         yield (
-            f"In the pruned copy, {what} of {_listed(names)} {'is' if len(names) == 1 else 'are'} folded into the "
+            f"In the pruned copy, {what} of {first_of(names)} {'is' if len(names) == 1 else 'are'} folded into the "
             "weights, which compute the same; your own model still has it."
         )
 
@@ -119,7 +117,3 @@ FOLDS: tuple[tuple[type, str, Callable[[Any, str], Any], str], ...] = (
     (WeightNorm, "torch.nn.utils.weight_norm", remove_weight_norm, "name"),
     (SpectralNorm, "torch.nn.utils.spectral_norm", remove_spectral_norm, "name"),
 )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])])

@@ -1,6 +1,5 @@
 """Describe which positions a pruned network lacks, as plain data, and make the same cut in another network."""
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...core.copying import copied
 from ...pruning.attention import replace_attention, replaceable
 from ...pruning.configuration import Setting, refuse_saving, refuses_saving, settings_of
 from ...pruning.depth import Removed, remove_blocks
@@ -87,7 +87,7 @@ def structure_of(
     The masks are those of the dense network without the `blocks`.
     """
     if blocks:
-        dense = copy.deepcopy(dense, {id(tensor): tensor for _, tensor in named_tensors(dense)})
+        dense = copied(dense, {id(tensor): tensor for _, tensor in named_tensors(dense)})
         remove_blocks(dense, blocks)
     persistent = dense.state_dict().keys()
     tensors = {}

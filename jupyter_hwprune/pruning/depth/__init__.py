@@ -4,7 +4,6 @@ The losses are measured one block at a time on the calibration inputs, as in Sho
 arXiv:2403.03853), with the model's own output or the user's score in place of a similarity inside the model.
 """
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
+from ...core.copying import copied, in_float32
 from ...core.errors import PruneError, first_line
 from ...core.example import Example
 from ...core.outputs import tensors_of
@@ -57,8 +57,7 @@ def shorten(
     Raises PruneError where there are no such blocks, where the share is less than one or all of them, or where the
     copy does not compute what the dense model computes without their branches.
     """
-    narrow = any(p.is_floating_point() and p.dtype != torch.float32 for p in dense.parameters())
-    plain, inputs = (copy.deepcopy(dense).float() if narrow else dense), example.as_float32()
+    plain, inputs = in_float32(dense), example.as_float32()
     recorded = trace(plain, inputs)
     blocks = {} if recorded.only_tensors else {block.name: block for block in find_blocks(plain, recorded)}
     kept = _named_dense(dense, blocks, method)
@@ -73,7 +72,7 @@ def shorten(
     chosen = sorted(losses, key=lambda name: losses[name])[:count]
     removed = tuple(ways[name] for name in blocks if name in chosen)
     proven = _proven(plain, recorded, inputs, [blocks[each.name] for each in removed], removed)
-    model = copy.deepcopy(dense)
+    model = copied(dense)
     remove_blocks(model, proven)
     found = Shortened(model, proven, losses, reasons, method.allocation == "sensitivity:score")
     stay = {name: f"without it alone, {found.loss(name)}" for name in losses if name not in chosen}
@@ -132,7 +131,7 @@ def _tried(
 
 def _without(model: nn.Module, blocks: Sequence[Removed]) -> nn.Module:
     """Return a copy without the blocks that shares its weights with the model."""
-    short = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors_of_model(model).values()}).eval()
+    short = copied(model, {id(tensor): tensor for tensor in tensors_of_model(model).values()}).eval()
     remove_blocks(short, blocks)
     return short
 
@@ -175,7 +174,7 @@ def _proven(
         for name, tensor in tensors_of_model(plain).items():
             own = weights[name].clone()
             memo.setdefault(id(tensor), nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own)
-        short = copy.deepcopy(plain, memo).eval()
+        short = copied(plain, memo).eval()
         try:
             remove_blocks(short, ways)
             outputs = example.outputs(short)
