@@ -17,8 +17,8 @@ from jupyter_hwprune.toolchains.process import waiting
 from tests.networks import cnn
 
 
-class UnwantedError(Exception):
-    pass
+class UnwantedError(BaseException):
+    """What ends a run from outside, like a cancel or an interrupt: never an Exception, which would be a failure."""
 
 
 @pytest.fixture

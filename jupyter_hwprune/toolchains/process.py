@@ -30,7 +30,8 @@ waiting: ContextVar[Callable[[], AbstractContextManager[Callable[[], None]]]] = 
     "waiting", default=lambda: nullcontext(lambda: None)
 )
 """A context that is entered while the caller only waits for a worker. The function that it yields is called repeatedly;
-if it raises, the worker is ended. A run in a background thread sets it, to let other work use the process meanwhile."""
+if it raises, the worker is ended; what it raises should be no Exception, as a cancel is no failure. A run in a
+background thread sets it, to let other work use the process meanwhile."""
 
 WORKER = Path(__file__).with_name("_worker.py")
 CACHE = Path(platformdirs.user_cache_dir("jupyter-hwprune"))  # a cache of our own, also for torch.compile
