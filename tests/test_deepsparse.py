@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import hwprune, simulate
+from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.measure.judge import compare
 from jupyter_hwprune.render import summary
 from jupyter_hwprune.report import Baseline, Evidence, Report
 from tests import reports
 from tests.conftest import fingerprint
-from tests.networks import ZOO
+from tests.networks import ZOO, cnn
 
 NAMES = ("onnxruntime", "openvino")
 
@@ -40,9 +41,22 @@ def test_a_kernel_with_numpy_2_prunes_for_it_by_default(shell: Any) -> None:
 
 
 @pytest.mark.usefixtures("deepsparse_environment")
+def test_it_is_taken_only_by_name_for_its_licence_forbids_more() -> None:
+    model, x = cnn(), torch.randn(1, 3, 16, 16)
+    assert hwprune(model, x, target="x86-cpu", effort=QUICK).report.request.toolchain == "onnxruntime"
+    report = hwprune(model, x, target="x86-cpu", pattern="unstructured", sparsity=0.9, effort=QUICK).report
+    assert report.request.toolchain == "onnxruntime"
+    [said] = [reason for reason in report.reasons if "deepsparse" in reason]
+    assert "taken only by name: its licence allows evaluation only" in said
+    assert "(--toolchain deepsparse)" in said
+
+
+@pytest.mark.usefixtures("deepsparse_environment")
 def test_a_network_without_a_sparse_kernel_is_advised_against() -> None:
     layers = [nn.Conv2d(64, 64, 3, padding=1, groups=64) for _ in range(4)]
-    report = hwprune(nn.Sequential(*layers), torch.randn(1, 64, 28, 28), target="x86-cpu", sparsity=0.5).report
+    report = hwprune(
+        nn.Sequential(*layers), torch.randn(1, 64, 28, 28), target="x86-cpu:deepsparse", sparsity=0.5
+    ).report
     assert report.verdict in {"slower", "no measurable gain"}
     assert any("Not advised for this model" in reason and "--pattern channel/8" in reason for reason in report.reasons)
 
@@ -50,7 +64,7 @@ def test_a_network_without_a_sparse_kernel_is_advised_against() -> None:
 @pytest.mark.usefixtures("deepsparse_environment")
 def test_a_layer_that_falls_back_is_named_with_what_ran_it() -> None:
     build, make_input = ZOO["mobile"]
-    report = hwprune(build(), make_input(), target="x86-cpu", sparsity=0.8).report
+    report = hwprune(build(), make_input(), target="x86-cpu:deepsparse", sparsity=0.8).report
     kernels = {layer.name: layer.pruned_kernel or "" for layer in report.layers}
     assert kernels["grouped.0"].startswith("ONNX Runtime, inside DeepSparse")
     assert {layer.name: layer.used for layer in report.layers}["grouped.0"] is False
@@ -59,7 +73,7 @@ def test_a_layer_that_falls_back_is_named_with_what_ran_it() -> None:
 @pytest.mark.usefixtures("deepsparse_environment")
 def test_the_graph_is_written_in_the_words_that_it_has_kernels_for() -> None:
     build, make_input = ZOO["transformer"]
-    run = hwprune(build(), make_input(), target="x86-cpu", sparsity=0.8)
+    run = hwprune(build(), make_input(), target="x86-cpu:deepsparse", sparsity=0.8)
     given, prepared = (onnx.load(run.artifacts[name]) for name in ("onnx", "prepared"))
     assert "LayerNormalization" in {node.op_type for node in given.graph.node}
     assert "LayerNormalization" not in {node.op_type for node in prepared.graph.node}
@@ -126,6 +140,15 @@ def test_the_fastest_dense_runtime_decides() -> None:
     assert slower.verdict == "slower"
     assert "SLOWER 0.49x against dense with openvino" in summary(slower)
     assert against(1.03, 4.0).verdict == "no measurable gain"
+
+
+def test_the_headline_is_against_the_fastest_dense_model_also_where_all_are_beaten() -> None:
+    report = against(3.0, 1.6)
+    assert reports.timed(report).comparison.verdict == "faster"
+    said = summary(report)
+    assert "FASTER 1.56x against dense with openvino" in said
+    assert "1.60 ms, dense with openvino, → 1.02 ms" in said
+    assert "the runtime alone gives 0.80x" in said
 
 
 def test_a_baseline_that_could_not_be_timed_decides_nothing() -> None:

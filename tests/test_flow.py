@@ -7,7 +7,9 @@ import logging
 import random
 import sys
 import tempfile
+import types
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from torch import nn
 
 from jupyter_hwprune import doctor, hwprune, targets
 from jupyter_hwprune.core.errors import ExportError, InputError, PruneError
-from jupyter_hwprune.core.target import TARGETS
+from jupyter_hwprune.core.target import TARGETS, Judge, find_target
 from tests.conftest import fingerprint
 from tests.networks import Transformer, cnn
 
@@ -124,10 +126,18 @@ def test_every_target_prunes_and_measures_or_says_what_is_missing(row: Any) -> N
         assert report.request.device == "CPU"
 
 
-def test_a_preferred_toolchain_that_was_passed_over_is_named(image: torch.Tensor) -> None:
-    report = hwprune(cnn(), image, target="x86-cpu").report
-    if report.request.toolchain != "deepsparse":
-        assert any("deepsparse is preferred" in reason for reason in report.reasons)
+def test_a_preferred_toolchain_that_was_passed_over_is_named(
+    image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, _ = find_target("x86-cpu")
+    absent = replace(row, judges=(Judge("tensorrt", "CPU", row.judges[0].offers), *row.judges))
+    module = types.ModuleType("chips.of_mine")
+    monkeypatch.setitem(sys.modules, "chips", types.ModuleType("chips"))
+    monkeypatch.setitem(sys.modules, "chips.of_mine", module)
+    monkeypatch.setattr(module, "TARGET", absent, raising=False)
+    report = hwprune(cnn(), image, target="chips.of_mine").report
+    assert report.request.toolchain == "onnxruntime"
+    assert any("tensorrt is preferred for chips.of_mine and was passed over" in reason for reason in report.reasons)
 
 
 def test_a_toolchain_asked_for_and_missing_is_not_replaced(image: torch.Tensor) -> None:

@@ -119,7 +119,7 @@ def test_a_folder_is_measured_against_its_dense_twin(small: Path, sparsezoo_envi
 def test_deepsparse_runs_sparse_kernels_for_a_folder(
     small: Path, deepsparse_environment: None, sparsezoo_environment: None
 ) -> None:
-    report = zoo(small, target="x86-cpu").report
+    report = zoo(small, target="x86-cpu:deepsparse").report
     assert report.request.toolchain == "deepsparse"
     assert report.measurement.evidence.kind == "measured"
     assert any(layer.used for layer in report.layers)

@@ -218,9 +218,10 @@ def _dtype(asked: str | None, judge: Judge) -> str | None:
 def _judges(row: Target, named: str | None) -> tuple[list[Able], int | None]:
     """Order the target's toolchains: first those that run here, then those that compile, each as the row prefers them.
 
-    With one `named`, there is that one alone. Returns them with the number of cores that the first one may use.
+    With one `named`, there is that one alone; no other that is taken only by its name is among them. Returns them with
+    the number of cores that the first one may use.
     """
-    judges = row.judges if named is None else (_named_judge(row, named),)
+    judges = [each for each in row.judges if each.by_name is None] if named is None else [_named_judge(row, named)]
     statuses = probe_all(judge.toolchain for judge in judges)
     found = [Able(judge, *what_it_can(row, judge, statuses[judge.toolchain])) for judge in judges]
     told = [replace(own, remarks=tuple(_told(row, own, found[:i], statuses))) for i, own in enumerate(found)]

@@ -9,12 +9,14 @@ from ..core.errors import InputError
 class Effort:
     """Limits of a measurement: it runs at least `min_rounds`, then goes on until `measure_s` or `max_rounds`.
 
+    It ends after `clear_rounds` where each of these has shown every candidate far from the dense model, to one side.
     In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
     than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
     which are too few for an interval.
     """
 
     min_rounds: int = 15
+    clear_rounds: int = 9
     max_rounds: int = 60
     measure_s: float = 12.0
     block_s: float = 0.02

@@ -35,7 +35,8 @@ class Judge:
 
     `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
     kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
-    too. `cure` is shown if the device is not found and adding the chip is not enough.
+    too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is never
+    chosen but for a user who names it.
     """
 
     toolchain: str
@@ -45,6 +46,7 @@ class Judge:
     kernels: SparseKernels | None = None
     against: tuple[str, ...] = ()
     cure: str | None = None
+    by_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,9 +240,15 @@ TARGETS: tuple[Target, ...] = (
         "x86-64 CPU of any maker",
         identities=(X86,),
         judges=(
-            Judge("deepsparse", "CPU", (Offer(Unstructured(), 0.9),), against=("onnxruntime", "openvino")),
             Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
             Judge("openvino", "CPU", (CHANNELS_OF_8,)),
+            Judge(
+                "deepsparse",
+                "CPU",
+                (Offer(Unstructured(), 0.9),),
+                against=("onnxruntime", "openvino"),
+                by_name="its licence allows evaluation only, no production use",
+            ),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),

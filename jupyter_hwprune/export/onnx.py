@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from ..core.copying import copied
 from ..core.errors import ExportError, first_line
 from ..core.example import Example
 from ..core.outputs import return_only_tensors
 from ..core.quiet import quiet
+from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
 from .program import DTYPES, in_dtype, is_narrow
+from .remembered import find, key_of, remember
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -94,26 +97,38 @@ def export_onnx(
     """
     own = copied(model).eval()
     own.requires_grad_(requires_grad=False)
+    traced = model
     if dtype is None:
         outputs = example.outputs(own)
     else:
         own, example, outputs = in_dtype(own, example, DTYPES[dtype])
+        traced = own
+    program = _program_of(traced, example)
+    key = None if program is None else key_of(program, model, example, (dtype, opset))
+    if key is not None and (known := find(key, folder, name, Exported)) is not None:
+        return known
     return_only_tensors(own)
     args = example.args
     if args and isinstance(args[-1], dict):  # would become keyword arguments
         args = (*args, {})
     try:
         with quiet():
-            program = torch.onnx.export(
-                own, args, kwargs=example.kwargs or None, opset_version=opset, dynamo=True, verbose=False, optimize=True
+            converted = torch.onnx.export(
+                own if program is None else program,
+                args,
+                kwargs=example.kwargs or None,
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+                optimize=True,
             )
     except Exception as error:
         raise ExportError(
             f"torch cannot export this model to ONNX: {_cause(error)}. Rewrite that part of its forward so that "
             "torch.export takes it (no branches on tensor values, no numpy inside)."
         ) from error
-    assert program is not None
-    proto = program.model_proto
+    assert converted is not None
+    proto = converted.model_proto
     rows = {parameter: row for path, module in own.named_modules() for parameter, row in rows_of(path, module).items()}
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
 
@@ -131,7 +146,18 @@ def export_onnx(
     save(proto, path)
     input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
     np.savez(expected, *map(_numpy, outputs))
-    return Exported(path, inputs, expected, input_names, *names)
+    case = Exported(path, inputs, expected, input_names, *names)
+    if key is not None and not path.with_name(f"{path.name}.data").exists():
+        remember(key, case)
+    return case
+
+
+def _program_of(model: nn.Module, example: Example) -> ExportedProgram | None:
+    """Trace the model, or find its trace; None where torch.onnx's own ways to trace are left to try."""
+    try:
+        return program_of(model, example)
+    except Exception:  # noqa: BLE001 - it stumbles in many ways, and each means the same
+        return None
 
 
 def _cause(error: BaseException) -> str:

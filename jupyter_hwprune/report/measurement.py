@@ -159,13 +159,10 @@ def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
 
 
 def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
-    """Return the comparison that decides the verdict: with the toolchain's own dense model, or a faster baseline.
-
-    A runtime that is only needed for sparsity has to beat the ones that users already have.
-    """
+    """Return the comparison that decides the verdict: with the fastest dense model, whichever toolchain runs it."""
     if not isinstance(measurement, Timed):
         return NOT_COMPARED
-    own, rival = measurement.comparison, best_baseline(baselines)
-    if rival is None or own.speedup is None or own.verdict == "slower" or rival.speed.verdict == "faster":
-        return own
-    return rival.speed
+    rival = best_baseline(baselines)
+    if rival is None or rival.dense_ms is None or measurement.comparison.speedup is None:
+        return measurement.comparison
+    return rival.speed if rival.dense_ms < measurement.dense_ms else measurement.comparison

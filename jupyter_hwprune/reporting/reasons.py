@@ -24,6 +24,7 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
         *_dense_among_sparse(choice, found),
         *_slower_sparse(choice, found),
         *_advice(choice, found),
+        *_by_name(choice),
         *_returned(choice, pruned),
         *_counters(found),
         *_seldom_pays(choice, pruned),
@@ -36,7 +37,7 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
 
 def explain_written(choice: Choice, found: Findings) -> tuple[str, ...]:
     """Explain the kernels of a model that arrived already pruned; there is no other pattern to advise."""
-    return (*_kernels(choice, found), *_dense_among_sparse(choice, found), *choice.remarks)
+    return (*_kernels(choice, found), *_dense_among_sparse(choice, found), *_by_name(choice), *choice.remarks)
 
 
 def fall(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
@@ -93,6 +94,15 @@ def _slower_sparse(choice: Choice, found: Findings) -> Iterator[str]:
     slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
     if slower and not isinstance(choice.pattern, Channel):
         yield f"Slower with the sparse kernel than with the dense one: {some(slower)}."
+
+
+def _by_name(choice: Choice) -> Iterator[str]:
+    """Name the toolchain that skips these zeros, and why it was not taken by itself."""
+    for judge in choice.target.judges:
+        patterns = {type(offer.pattern) for offer in judge.offers}
+        if judge.by_name and judge.toolchain != choice.judge.toolchain and type(choice.pattern) in patterns:
+            said = f"{judge.toolchain} has kernels for {choice.pattern}, and is taken only by name: {judge.by_name}"
+            yield f"{said} (--toolchain {judge.toolchain})."
 
 
 def _advice(choice: Choice, found: Findings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import time
@@ -41,10 +42,14 @@ def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], set
     return kernels
 
 
-def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str, dict[str, list[float]]]:
+def measure(
+    cases: dict[str, Any], limits: dict[str, Any], control: str, clock: str, say: Any
+) -> dict[str, dict[str, list[float]]]:
     """Time all cases in turn, one block of calls each per round; each block starts with a call that is not counted.
 
     That first call brings the case's own weights back into the caches, so no case gains from the one that ran before.
+    The first case is what the others are compared with, and `control` is the same model again. Measuring ends early
+    where nothing is left to be found out, on the `clock` that decides.
     """
     say("measure", "warming up")
     for case in cases.values():
@@ -69,7 +74,25 @@ def measure(cases: dict[str, Any], limits: dict[str, Any], say: Any) -> dict[str
             samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
         rounds += 1
         say("measure", f"round {rounds} of at most {limits['max_rounds']}")
+        if rounds >= limits["clear_rounds"] and _is_clear(
+            {name: each[clock] for name, each in samples.items()}, control
+        ):
+            break
     return samples
+
+
+CLEAR_RATIO = 1.2
+CLEAR_NOISE = 3  # times the largest difference that two compilations of one model have shown in a round
+
+
+def _is_clear(times: dict[str, list[float]], control: str) -> bool:
+    """Say whether every case is far from the first one, to the same side in every round."""
+    first, *others = times
+    if control not in times or len(times) < 3 or min(map(min, times.values())) <= 0:
+        return False
+    ratios = {name: [math.log(a / b) for a, b in zip(times[first], times[name])] for name in others}
+    far = max(CLEAR_NOISE * max(map(abs, ratios.pop(control))), math.log(CLEAR_RATIO))
+    return all(min(each) > far or max(each) < -far for each in ratios.values())
 
 
 def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: Any) -> dict[str, Any]:

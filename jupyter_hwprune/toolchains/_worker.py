@@ -101,7 +101,8 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
     if request["effort"]["profile"]:
         result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
-    result["samples"] = timing.measure(running, request["effort"], say)
+    clock = "cpu_ms" if request["settings"]["threads"] == 1 and result["device"]["kind"] == "cpu" else "wall_ms"
+    result["samples"] = timing.measure(running, request["effort"], request["control"], clock, say)
     result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
     if request["meter"] is not None:
         metered = {name: case for name, case in running.items() if name != request["control"]}

@@ -1,13 +1,12 @@
 """The graph of one run of a model, in ATen operators that are each exact, with every tensor's name."""
 
-import contextlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -16,8 +15,9 @@ from torch.utils import _pytree as pytree
 from ...core.copying import copied
 from ...core.errors import PruneError, first_line
 from ...core.example import Example
-from ...core.outputs import return_only_tensors, tensors_of
+from ...core.outputs import tensors_of
 from ...core.quiet import quiet
+from ...core.tracing import plain_attention, program_of
 from .outputs import output_names
 
 
@@ -44,12 +44,11 @@ def trace(model: nn.Module, example: Example) -> Trace:
     """
     shared = {id(parameter): parameter for parameter in model.parameters()}  # which no run changes
     own = copied(model, shared).eval()
-    said = io.StringIO()  # where export stops, it prints the graph so far
-    with _plain_attention(), quiet(), contextlib.redirect_stderr(said), torch.no_grad():
+    with plain_attention(), quiet(), torch.no_grad():
         called: list[str] = []
         try:
             called = output_names(example.through(own))
-            return _finished(_exported(own, example), called)
+            return _finished(_exported(program_of(model, example)), called)
         except Exception as error:  # noqa: BLE001 - it stumbles in many ways, and each means the same
             stumbled = error
         try:
@@ -73,9 +72,7 @@ def _finished(found: Trace, called: Sequence[str]) -> Trace:
     return replace(found, outputs={node.name: name for node, name in pairs})
 
 
-def _exported(own: nn.Module, example: Example) -> Trace:
-    return_only_tensors(own)
-    program = torch.export.export(own, example.args, example.kwargs, strict=False)
+def _exported(program: ExportedProgram) -> Trace:
     names, constants, inputs = {}, {}, []
     for spec in program.graph_signature.input_specs:
         placeholder = getattr(spec.arg, "name", "")
@@ -104,14 +101,3 @@ def _recorded(own: nn.Module, example: Example) -> Trace:
     placeholders = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
     names = dict(zip(placeholders, tensors, strict=False))
     return Trace(graph, names, {}, tuple(placeholders[len(tensors) :]), only_tensors=True)
-
-
-@contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Have torch's own attention and encoder layers run their written-out path, not one opaque operator."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)

@@ -61,7 +61,11 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
     how = counted(request.threads, "thread") if request.on_host else request.dtype
-    yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(timed.pruned_ms)}"
+    rival = report.rival
+    dense_ms, whose = timed.dense_ms, ""
+    if rival is not None and rival.dense_ms is not None and report.deciding is rival.speed:
+        dense_ms, whose = rival.dense_ms, f", dense with {rival.toolchain},"
+    yield "time", f"{milliseconds(dense_ms)}{whose} → {milliseconds(timed.pruned_ms)}"
     rounds = len(timed.dense.cpu_ms)
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
@@ -77,6 +81,10 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
             spread = interval(each.speed)
             said += f" ({spread})" if spread else ""
         yield "against", f"dense with {each.toolchain}: {said}"
+    if rival is not None and rival.dense_ms is not None:
+        gain = f"{rival.dense_ms / timed.dense_ms:.2f}x"
+        swap = f"dense, {milliseconds(rival.dense_ms)} with {rival.toolchain} → {milliseconds(timed.dense_ms)}"
+        yield "of that", f"the runtime alone gives {gain} ({swap}); pruning on top of it is {speed(timed.comparison)}"
 
 
 def _kept(report: Report) -> Iterator[tuple[str, str]]:
