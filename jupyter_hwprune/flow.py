@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from .measure.bench import Bench, Findings
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
-from .pruning.method import Method, calibrated
+from .pruning.batch_norm import with_own_statistics
+from .pruning.method import Method, calibrated, ranks_by_inputs
 from .pruning.served import Served
 from .pruning.suiting import dtype_of, line_that_fits, suited
 from .pruning.taking import take
@@ -55,6 +56,7 @@ def hwprune(
     toolchain: str | None = None,
     dtype: str | None = None,
     keep_all: bool = False,
+    keep_statistics: bool = False,
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
@@ -78,9 +80,10 @@ def hwprune(
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
     (Wanda's product), "second-order" (the optimal-brain family, which also corrects the weights that stay), or
     "taylor" for channels. All but "magnitude" look at `calib`: one input like the example, a list of them, or a
-    DataLoader; None takes the example. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked
-    together), "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the
-    layers to leave unpruned, wildcards allowed. `permute` reorders input channels, so that n:m or blocks lose less.
+    DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless `keep_statistics`.
+    `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together), "sensitivity" (by a scan of
+    the output's error) or "sensitivity:score" (of the score). `dense` names the layers to leave unpruned, wildcards
+    allowed. `permute` reorders input channels, so that n:m or blocks lose less.
 
     `dtype` is the data type of both models on a GPU. A layer that gains nothing by its zeros gets its dense weights
     back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains
@@ -97,7 +100,8 @@ def hwprune(
     method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
-    asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "threads": threads, "batch": batch}
+    asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "keep_statistics": keep_statistics}
+    asked |= {"threads": threads, "batch": batch}
     choice = choose(target, **asked, timeout_s=timeout_s)
     if steps > 1 and isinstance(choice.pattern, Depth):
         raise InputError(
@@ -111,7 +115,8 @@ def hwprune(
         dense_score = None if scorer is None else scorer.maybe(own)
         line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
         line |= {"steps": steps, "eval": expression_of(score), "timeout": timeout_s, "cell": finetune is not None}
-        ready = _prepare(own, example, choice, calib, scorer, line, looks_at_inputs=recipe_read is None)
+        how = {"looks_at_inputs": recipe_read is None, "trains": finetune is not None}
+        ready = _prepare(own, example, choice, calib, scorer, line, **how)
         choice = ready.choice
         prune = partial(ready.prune, partial(progress, "prune"))
         versions: dict[str, str] = {}
@@ -128,6 +133,7 @@ def hwprune(
                 pruned = recount(ready.start, ready.inputs, pruned, ready.served)
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
+            pruned = ready.with_own_statistics(pruned, scorer and scorer.maybe)
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
@@ -163,7 +169,10 @@ def _own_torch_state() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Ready:
-    """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`."""
+    """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`.
+
+    `data` are the batches of --calib, none if that was not given.
+    """
 
     start: nn.Module
     inputs: Example
@@ -172,6 +181,14 @@ class _Ready:
     served: Served | None
     remarks: tuple[str, ...]
     line: Mapping[str, Any]
+    data: tuple[Example, ...]
+
+    @_own_torch_state()
+    def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:
+        """Estimate BatchNorm's running statistics anew from the calibration inputs."""
+        if self.choice.keep_statistics or not pruned.layers:
+            return pruned
+        return with_own_statistics(pruned, self.start, self.data, score)
 
     @_own_torch_state()
     def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
@@ -200,6 +217,7 @@ def _prepare(
     line: Mapping[str, Any],
     *,
     looks_at_inputs: bool,
+    trains: bool,
 ) -> _Ready:
     inputs = Example.of(example).on_cpu()
     left_out = remark_on_left_out(require_runs(own, inputs))
@@ -212,10 +230,11 @@ def _prepare(
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
     if looks_at_inputs:
-        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
+        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, trains=trains)
         remarks += more
-    method = Method.of(choice, calibration, scorer)
-    return _Ready(start, inputs, choice, method, Served.of(choice), tuple(remarks), line)
+    method = Method.of(choice, calibration if ranks_by_inputs(choice) else None, scorer)
+    data = calibration.batches if calibration is not None and calib is not None else ()
+    return _Ready(start, inputs, choice, method, Served.of(choice), tuple(remarks), line, data)
 
 
 @_own_torch_state()
@@ -227,6 +246,8 @@ def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> 
     settled = return_losers(bench, ready.start, pruned, ready.inputs)
     if trained:
         settled = keep_trained(settled, pruned)
+    elif settled.pruned.returned:
+        settled = replace(settled, pruned=ready.with_own_statistics(settled.pruned))
     found = measure(bench, ready.start, settled, ready.inputs)
     comparison = found.timed.comparison if found.timed else NOT_COMPARED
     if comparison.verdict == "slower" and settled.rated and not trained and not bench.choice.keep_all:

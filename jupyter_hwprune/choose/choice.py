@@ -27,13 +27,15 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 class Options:
     """The options that are the same for each target; raises InputError for a wrong one.
 
-    `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing.
+    `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
+    `keep_statistics` the running statistics of the dense model.
     """
 
     importance: Importance = "magnitude"
     allocation: Allocation = "uniform"
     permute: bool = False
     keep_all: bool = False
+    keep_statistics: bool = False
     threads: int = 1
     batch: int | None = None
     timeout_s: float = 1800

@@ -108,7 +108,8 @@ _ROWS = (
     ),
     Option(
         "calib",
-        "calibration inputs to rank by, or for a --recipe: a tensor, a list or a DataLoader (default: --input)",
+        "calibration inputs, to rank by, for BatchNorm's statistics or for a --recipe: a tensor, a list or a "
+        "DataLoader (default: --input)",
         completes="tensor",
         label="Calibrate with",
         placeholder="the example input",
@@ -139,6 +140,11 @@ _ROWS = (
         completes="dtype",
     ),
     Option("keep_all", "keep layers pruned that gain nothing, as long as they run", default=False),
+    Option(
+        "keep_statistics",
+        "keep BatchNorm's running statistics of the dense model; without this, --calib estimates them anew",
+        default=False,
+    ),
     Option("threads", "threads for the compiled models", type=int, default=1, forms=COMPILES, label="Threads"),
     Option("batch", "the batch size to compile and measure with (default: the input's)", type=int, forms=COMPILES),
     Option(

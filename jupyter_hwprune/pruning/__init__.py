@@ -48,6 +48,7 @@ class Pruned:
     keep: Mapping[str, Tensor] = field(default_factory=dict)  # dense masks of what shrank, where channels were removed
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
+    statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))
@@ -254,7 +255,10 @@ def _require_finite(model: nn.Module, example: Example, cure: str) -> None:
 
 
 def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> Pruned:
-    """Give the layers `returned` their dense weights back; for models where pruning only zeroed weights."""
+    """Give the layers `returned` their dense weights back; for models where pruning only zeroed weights.
+
+    All running statistics are the dense model's again.
+    """
     model = copied(pruned.model)
     names = {layer.name for layer in returned}
     gone = [layer for layer in pruned.layers if layer.name in names]
@@ -266,13 +270,15 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
             own, before = (of.get_submodule(layer.name).parameters(recurse=False) for of in (model, dense))
             for parameter, original in zip(own, before, strict=True):
                 parameter.copy_(original)  # the bias too, which may have made up for weights that are back
+        for name, buffer in model.named_buffers():
+            buffer.copy_(dense.get_buffer(name))
     left = tuple(layer for layer in pruned.layers if layer.name not in names)
     totals = replace(
         pruned.totals,
         pruned_weights=_weights_left(dense, model),
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
-    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned))
+    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned), statistics="")
 
 
 def _weights_left(dense: nn.Module, model: nn.Module) -> int:

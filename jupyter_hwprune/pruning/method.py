@@ -12,6 +12,7 @@ from ..choose.choice import Allocation, Choice, Importance
 from ..core.errors import InputError, counted
 from ..core.example import Example
 from ..core.pattern import Depth
+from .batch_norm import batch_norms
 from .calibration import Calibration
 
 Tell = Callable[[str], None]  # is told what is being pruned or scanned
@@ -35,20 +36,30 @@ class Method:
 MAGNITUDE = Method()
 
 
+def ranks_by_inputs(choice: Choice) -> bool:
+    """Say whether the importance, the scan or the pattern looks at inputs."""
+    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
+    return looks or choice.importance != "magnitude"
+
+
 def calibrated(
-    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool
+    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool, trains: bool
 ) -> tuple[Calibration | None, tuple[str, ...]]:
-    """Return the inputs that the importance or the scan needs, if any, and remarks on them."""
+    """Return the inputs that the importance, the scan or BatchNorm's statistics need, if any, and remarks on them.
+
+    A cell that `trains` updates the statistics itself.
+    """
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
-    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
-    if choice.importance == "magnitude" and not looks:
-        if calib is not None:
+    if not ranks_by_inputs(choice):
+        if calib is None:
+            return None, ()
+        if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "sensitivity, --pattern depth, the running statistics of BatchNorm, or a --recipe with SparseGPT or "
+                "Wanda. Here nothing does."
             )
-        return None, ()
     found = Calibration.of(example if calib is None else calib, dense, example)
     if calib is None:
         return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)

@@ -8,6 +8,7 @@ from . import Layer, Report
 
 SAME = (
     *("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "dense", "permute", "keep_all"),
+    "keep_statistics",
     *("batch", "dtype"),
 )
 

@@ -75,6 +75,7 @@ class Request:
     on_host: bool = True
     takes_dtype: bool = False
     keep_all: bool = False
+    keep_statistics: bool = False
     dense: tuple[str, ...] = ()
     permute: bool = False
     input: str | None = None

@@ -50,7 +50,12 @@ def report_of_run(
         returned=pruned.returned,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        reasons=(*explain(choice, findings, pruned), *pruned.remarks, *fall(scores, trained=asked.trained)),
+        reasons=(
+            *explain(choice, findings, pruned),
+            *pruned.remarks,
+            *filter(None, [pruned.statistics]),
+            *fall(scores, trained=asked.trained),
+        ),
         versions=findings.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
     )
@@ -73,6 +78,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         on_host=choice.target.kind == "cpu",
         takes_dtype=bool(choice.judge.dtypes),
         keep_all=choice.keep_all,
+        keep_statistics=choice.keep_statistics,
         dense=choice.dense,
         permute=choice.permute,
     )

@@ -53,6 +53,7 @@ export interface Request {
   on_host: boolean;
   takes_dtype: boolean;
   keep_all: boolean;
+  keep_statistics: boolean;
   dense: string[];
   permute: boolean;
   input: string | null;
