@@ -307,3 +307,12 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
     with mpl.rc_context({"text.usetex": True, "font.size": 40}):
         mimebundle(SMALL)
     assert dict(mpl.rcParams) == before
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    parts = ("intermediate", "output", "attention.output")
+    names = [f"bert.encoder.layer.{number}.{part}.dense" for number in (0, 1, 10, 11) for part in parts]
+    said = text(report(tuple(layer(name, 8, 8) for name in [*names, "classifier"])), 120)
+    rows = [line.split()[0] for line in said.splitlines() if line.strip().endswith("yes") or "8x8" in line]
+    assert len(rows) == len({*rows}) == len(names) + 1
+    assert {"…10.output.dense", "…1.output.dense", "classifier"} < {*rows}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ..report import Report, words
 from ..report.words import Key, Words
-from ..report.words.numbers import UNKNOWN
+from ..report.words.numbers import UNKNOWN, distinct_cuts
 
 WIDTH = 120  # of a notebook's page, and the most that is used of a terminal
 NARROWEST, ROOMY = 40, 60
@@ -57,8 +57,9 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
     rows = words.rows(report, said.columns)
     heads = {"layer": "layer"} | {key: names[key] for key in COLUMNS}
     width = 20 if most >= ROOMY else 10
+    names_cut = distinct_cuts([words.name(layer) for layer, _ in rows[:LAYERS]], width)
     cells = [
-        {"layer": words.name(layer, width)} | {key: _short(key, cell[key]) for key in COLUMNS}
+        {"layer": names_cut[words.name(layer)]} | {key: _short(key, cell[key]) for key in COLUMNS}
         for layer, cell in rows[:LAYERS]
     ]
     lines = [line if len(line) <= most else line[: most - 1] + "…" for line in _columns([heads, *cells], most)]

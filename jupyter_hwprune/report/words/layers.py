@@ -82,9 +82,10 @@ def _estimate(layer: Layer) -> str:
     return "none" if layer.estimate is None else f"{count(layer.estimate.dense)} → {count(layer.estimate.pruned)}"
 
 
-def name(layer: Layer | Skipped | Returned, width: int) -> str:
-    """Return the layer's name cut to a width; if the model itself is the layer and has no name, its kind."""
-    return middle_cut(layer.name or layer.kind, width)
+def name(layer: Layer | Skipped | Returned, width: int | None = None) -> str:
+    """Return the layer's name, cut to a width; if the model itself is the layer and has no name, its kind."""
+    full = layer.name or layer.kind
+    return full if width is None else middle_cut(full, width)
 
 
 def valid(layer: Layer) -> str:

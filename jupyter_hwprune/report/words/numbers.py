@@ -1,6 +1,9 @@
 """Format numbers; an unknown number is "not measured", never 0."""
 
 import math
+import os
+from collections import defaultdict
+from collections.abc import Sequence
 
 UNKNOWN = "not measured"
 
@@ -55,3 +58,18 @@ def three_digits(value: float) -> str:
 
 def middle_cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width // 2 - 1] + "…" + text[-(width // 2) :]
+
+
+def distinct_cuts(names: Sequence[str], width: int) -> dict[str, str]:
+    """Cut names to the width, and leave out of those that would look the same what they have in common at the front."""
+    found = {name: middle_cut(name, width) for name in names}
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name, cut in found.items():
+        alike[cut].append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            start = os.path.commonprefix(group).rpartition(".")[0]  # noqa: RUF071 - of texts, which are no paths
+            rests = {name: f"…{name.removeprefix(start).lstrip('.')}" for name in group}
+            cuts = {name: middle_cut(rest, width) for name, rest in rests.items()}
+            found |= cuts if len({*cuts.values()}) == len(group) else rests
+    return found
