@@ -128,7 +128,7 @@ def hwprune(
                 pruned = recount(ready.start, ready.inputs, pruned, ready.served)
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
-        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
+        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, ready.calibration)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
@@ -169,6 +169,7 @@ class _Ready:
     inputs: Example
     choice: Choice
     method: Method
+    calibration: Sequence[Example]
     served: Served | None
     remarks: tuple[str, ...]
     line: Mapping[str, Any]
@@ -211,11 +212,12 @@ def _prepare(
     if choice.permute:
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
-    if looks_at_inputs:
+    if looks_at_inputs or choice.quantise is not None:
         calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None)
         remarks += more
     method = Method.of(choice, calibration, scorer)
-    return _Ready(start, inputs, choice, method, Served.of(choice), tuple(remarks), line)
+    batches = () if calibration is None else calibration.batches
+    return _Ready(start, inputs, choice, method, batches, Served.of(choice), tuple(remarks), line)
 
 
 @_own_torch_state()

@@ -19,10 +19,12 @@ TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, 
 """The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
-Action = Literal["rate", "prove", "count", "run", "simulate"]
+Action = Literal["rate", "prove", "quantise", "serve", "count", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
     "prove": ["machine", "device", "versions", "files"],
+    "quantise": ["quantised"],
+    "serve": [],
     "count": ["counted"],
     "run": ["versions"],
     "simulate": ["simulated", "machine", "versions"],
@@ -31,7 +33,10 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class CaseOfJob:
-    """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans."""
+    """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans.
+
+    `tolerance` is the largest error of its outputs, None for that of the choice's dtype.
+    """
 
     name: str
     case: Case
@@ -39,6 +44,7 @@ class CaseOfJob:
     sparse: tuple[str, ...] = ()
     plans: Mapping[str, Any] = field(default_factory=dict)
     keep_files: bool = False
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Job:
                     "sparse": list(each.sparse),
                     "plans": dict(each.plans),
                     "keep_files": each.keep_files,
+                    "tolerance": tolerance_of(choice) if each.tolerance is None else each.tolerance,
                 }
                 for each in self.cases
             ],
@@ -109,7 +116,6 @@ def prove_job(
     more = {
         "run": runs,
         "interpret": manifest.checks and not runs,
-        "tolerance": tolerance_of(choice),
         "effort": effort and asdict(effort),
         "control": CONTROL,
         "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},

@@ -29,10 +29,20 @@ class Method:
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
-        return cls(choice.importance, choice.allocation, choice.dense, calibration, score)
+        seen = calibration if looks_at_inputs(choice) else None
+        return cls(choice.importance, choice.allocation, choice.dense, seen, score)
 
 
 MAGNITUDE = Method()
+
+
+def looks_at_inputs(choice: Choice) -> bool:
+    """Say whether the choice of the weights that go needs inputs."""
+    return (
+        choice.importance != "magnitude"
+        or isinstance(choice.pattern, Depth)
+        or choice.allocation.startswith("sensitivity")
+    )
 
 
 def calibrated(
@@ -41,15 +51,17 @@ def calibrated(
     """Return the inputs that the importance or the scan needs, if any, and remarks on them."""
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
-    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
-    if choice.importance == "magnitude" and not looks:
+    if not (looks_at_inputs(choice) or choice.quantise is not None):
         if calib is not None:
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "sensitivity, --pattern depth, --dtype int8 on a CPU, or a --recipe with SparseGPT or Wanda. Here "
+                "nothing does."
             )
         return None, ()
     found = Calibration.of(example if calib is None else calib, dense, example)
+    if choice.quantise is not None:  # which says itself how many rows it used
+        return found, ()
     if calib is None:
         return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)
     return found, (f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs.",)

@@ -159,7 +159,7 @@ def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
 
 
 def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
-    """Return the comparison that decides the verdict: with the toolchain's own dense model, or a faster baseline.
+    """Return the comparison of pruned with dense that decides: the toolchain's own dense model, or a faster baseline.
 
     A runtime that is only needed for sparsity has to beat the ones that users already have.
     """

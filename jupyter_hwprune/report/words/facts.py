@@ -9,10 +9,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ...core.errors import counted
+from . import corners
 from .layers import name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
-from .verdict import estimator, interval, speed
+from .verdict import estimator, interval, named, speed
 
 if TYPE_CHECKING:
     from .. import Energy, Evidence, Report, Skipped, Timed
@@ -61,10 +62,17 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
     how = counted(request.threads, "thread") if request.on_host else request.dtype
-    yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(timed.pruned_ms)}"
+    fastest = report.fastest
+    if fastest is None:
+        yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(timed.pruned_ms)}"
+    else:
+        said = f"dense float32 → {named(fastest)}"
+        yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(fastest.ms)} ({said})"
     rounds = len(timed.dense.cpu_ms)
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
+    if report.corners is not None:
+        yield from corners.facts(report.corners)
     dense, pruned = timed.dense_launch, timed.pruned_launch
     if dense is not None and pruned is not None:
         eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"
