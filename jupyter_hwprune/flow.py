@@ -22,6 +22,7 @@ from .core.pattern import Depth, Pattern
 from .keep.run import Run
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench, Findings
+from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
@@ -132,6 +133,9 @@ def hwprune(
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
+        if scorer is not None:
+            models = (ready.start, settled.pruned.model)
+            found = with_scores(bench, found, models, ready.inputs, scorer, scores)
         words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)

@@ -27,8 +27,8 @@ def cut(given: Example, like: Example) -> list[list[Tensor]]:
         raise RowsError(f"the arguments ({_names(given)}) are not those of the example ({_names(like)})")
     pairs = list(zip(have[0], want[0], strict=True))
     for own, other in pairs:
-        if not isinstance(other, Tensor) and own != other:
-            raise RowsError(f"an argument is {str(own)[:40]}, but the example has {str(other)[:40]}")
+        if not isinstance(other, Tensor) and (isinstance(own, Tensor) or (own is not other and own != other)):
+            raise RowsError(f"an argument is {_kind(own)}, but the example has {_kind(other)}")
     tensors = [(own, other) for own, other in pairs if isinstance(other, Tensor)]
     rows, size = given.batch, like.batch
     return [[_part(own, other, start, rows, size) for own, other in tensors] for start in range(0, rows, size)]
@@ -61,7 +61,7 @@ def _part(own: Any, like: Tensor, start: int, rows: int, size: int) -> Tensor:
 
 
 def _kind(value: Any) -> str:
-    return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"{value!r:.40}"
 
 
 def _names(example: Example) -> str:

@@ -4,6 +4,7 @@ The description names files relative to the folder and holds nothing about this 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +15,7 @@ from ..export.cases import Case
 from ..toolchains import interpreter, manifest_of, toolchain_file
 from ..toolchains.contract import Settings
 from ..toolchains.process import CACHE, Failure, Progress, call
+from ..toolchains.serving import Served, serving
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
 """The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
@@ -134,17 +136,27 @@ class Place(Protocol):
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
         """Run a job; return the worker's answer with facts about its machine, or how it failed."""
 
+    def serve(self, job: Job) -> AbstractContextManager[Served]:
+        """Hold the job's one case ready in a worker, to run on inputs as they come."""
+
 
 class Here:
     """A worker process on this machine."""
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
+        request, options = self._with_place(job)
+        return call(request, job.folder, progress, **options)
+
+    def serve(self, job: Job) -> AbstractContextManager[Served]:
+        request, options = self._with_place(job)
+        return serving(request, job.folder, **options)
+
+    def _with_place(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Complete a request by what only this machine knows, and return it with the options of its process."""
         name, choice = job.choice.judge.toolchain, job.choice
         request = job.request() | {"toolchain": str(toolchain_file(name))}
         request["settings"]["cache"] = str(CACHE / f"{name}.json")
-        return call(
-            request, job.folder, progress, python=interpreter(name), threads=choice.threads, timeout_s=choice.timeout_s
-        )
+        return request, {"python": interpreter(name), "threads": choice.threads, "timeout_s": choice.timeout_s}
 
 
 HERE: Place = Here()

@@ -60,7 +60,7 @@ def _four(found: Findings) -> Iterator[str]:
     ]
     if off:
         yield (
-            f"The outputs of the int8 models are far from torch's, as a share of the largest value: {' and '.join(off)}. Give "
+            f"int8 outputs are far from torch's, as a share of the largest value: {' and '.join(off)}. Give "
             "more inputs like those of your data with --calib, and judge by a score (--eval)."
         )
     if both.score is not None and pruned.score is not None and both.score < pruned.score:

@@ -135,15 +135,15 @@ def _serve(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     artefact = toolchain.compile(case["model"], _inputs(request), _settings(request, case), request["folder"])
     number = 0
     while True:
-        path = os.path.join(request["folder"], "serve-%d" % number)
+        path = os.path.join(request["folder"], "%s-%d" % (case["name"], number))
         while not os.path.exists(path + ".inputs.npz"):
             time.sleep(0.001)
         with np.load(path + ".inputs.npz") as file:
             inputs = dict(zip(request["input_names"], [file[key] for key in file.files]))
         os.remove(path + ".inputs.npz")
         outputs = toolchain.load(artefact, inputs, _settings(request, case)).outputs()
-        np.savez(path + ".part.npz", *outputs)
-        os.replace(path + ".part.npz", path + ".outputs.npz")
+        np.savez(path + ".outputs.part.npz", *outputs)
+        os.replace(path + ".outputs.part.npz", path + ".outputs.npz")
         number += 1
 
 
