@@ -83,7 +83,9 @@ def hwprune(
     together), "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the
     layers to leave unpruned, wildcards allowed. `permute` reorders input channels, so that n:m or blocks lose less.
 
-    `dtype` is the data type of both models on a GPU. A layer that gains nothing by its zeros gets its dense weights
+    `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
+    dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
+    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense weights
     back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains
     the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any
     optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a file or

@@ -49,12 +49,14 @@ def _four(found: Findings) -> Iterator[str]:
         f"{_bought(pruned.speed)}, both {_bought(both.speed)}; on top of int8, pruning buys {_bought(corners.on_int8)}."
     )
     if dense_int8.speed.verdict in {"slower", "no measurable gain"}:
-        chip = "this CPU has no VNNI and no AMX instructions, which its gain comes from"
+        chip = "this CPU has no VNNI or AMX instructions, which its gain comes from"
         if corners.fast_int8 is None:
             chip = "whether this CPU has instructions for it is not known"
         elif corners.fast_int8:
-            chip = f"although this CPU has {', '.join(corners.fast_int8)}"
-        yield f"int8 buys no time by itself here: {chip}. It still makes the file smaller."
+            chip = f"this CPU has them ({', '.join(corners.fast_int8)}), but this model has too little for them to do"
+        dense, small = corners.rows[0].file_bytes, dense_int8.file_bytes
+        smaller = dense is not None and small is not None and small < dense
+        yield f"int8 buys no time by itself here: {chip}.{' Its files are smaller.' if smaller else ''}"
     off = [
         f"{named(each)} {each.error:.0%}" for each in corners.rows if each.error is not None and each.error > FAR_OFF
     ]
