@@ -85,11 +85,11 @@ def hwprune(
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
-    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense weights
-    back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains
-    the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any
-    optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a file or
-    text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
+    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense
+    weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
+    trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
+    survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
+    file or text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
     toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
     `score` and `finetune` draw.
 

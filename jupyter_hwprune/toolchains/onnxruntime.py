@@ -12,8 +12,6 @@ import platform
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._host import fast_int8
-
 if TYPE_CHECKING:
     from .contract import Settings
 
@@ -64,6 +62,8 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     import onnx
     import onnxruntime
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    from ._host import fast_int8
 
     path = os.path.splitext(model)[0] + ".int8.onnx"
     fast = fast_int8()
