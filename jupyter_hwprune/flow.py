@@ -22,11 +22,12 @@ from .core.pattern import Depth, Pattern
 from .keep.run import Run
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench, Findings
+from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
 from .pruning.batch_norm import with_own_statistics
-from .pruning.method import Method, calibrated, ranks_by_inputs
+from .pruning.method import Method, calibrated
 from .pruning.served import Served
 from .pruning.suiting import dtype_of, line_that_fits, suited
 from .pruning.taking import take
@@ -85,11 +86,13 @@ def hwprune(
     the output's error) or "sensitivity:score" (of the score). `dense` names the layers to leave unpruned, wildcards
     allowed. `permute` reorders input channels, so that n:m or blocks lose less.
 
-    `dtype` is the data type of both models on a GPU. A layer that gains nothing by its zeros gets its dense weights
-    back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune` trains
-    the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any
-    optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a file or
-    text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
+    `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
+    dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
+    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense
+    weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
+    trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
+    survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
+    file or text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
     toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
     `score` and `finetune` draw.
 
@@ -134,10 +137,13 @@ def hwprune(
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
             pruned = ready.with_own_statistics(pruned, scorer and scorer.maybe)
-        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort)
+        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, ready.calibration)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
         scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
+        if scorer is not None:
+            models = (ready.start, settled.pruned.model)
+            found = with_scores(bench, found, models, ready.inputs, scorer, scores)
         words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
@@ -171,24 +177,26 @@ def _own_torch_state() -> Iterator[None]:
 class _Ready:
     """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`.
 
-    `data` are the batches of --calib, none if that was not given.
+    `calibration` are the batches to look at, of the example alone unless `calib_given`.
     """
 
     start: nn.Module
     inputs: Example
     choice: Choice
     method: Method
+    calibration: Sequence[Example]
+    calib_given: bool
     served: Served | None
     remarks: tuple[str, ...]
     line: Mapping[str, Any]
-    data: tuple[Example, ...]
 
     @_own_torch_state()
     def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:
         """Estimate BatchNorm's running statistics anew from the calibration inputs."""
         if self.choice.keep_statistics or not pruned.layers:
             return pruned
-        return with_own_statistics(pruned, self.start, self.data, score)
+        own_inputs = self.calibration if self.calib_given else ()
+        return with_own_statistics(pruned, self.start, own_inputs, score)
 
     @_own_torch_state()
     def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
@@ -229,12 +237,13 @@ def _prepare(
     if choice.permute:
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
-    if looks_at_inputs:
+    if looks_at_inputs or choice.quantise is not None:
         calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, trains=trains)
         remarks += more
-    method = Method.of(choice, calibration if ranks_by_inputs(choice) else None, scorer)
-    data = calibration.batches if calibration is not None and calib is not None else ()
-    return _Ready(start, inputs, choice, method, Served.of(choice), tuple(remarks), line, data)
+    method = Method.of(choice, calibration, scorer)
+    batches = () if calibration is None else calibration.batches
+    given = calib is not None
+    return _Ready(start, inputs, choice, method, batches, given, Served.of(choice), tuple(remarks), line)
 
 
 @_own_torch_state()

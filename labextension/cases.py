@@ -61,6 +61,7 @@ def _reports() -> dict[str, r.Report]:
         "gpu": _gpu(plain),
         "estimated": _estimated(plain),
         "compiled": _compiled(plain),
+        "corners": _corners(plain),
     }
 
 
@@ -161,3 +162,27 @@ def _compiled(plain: r.Report) -> r.Report:
     evidence = r.Evidence("compiled", device="a chip, made up", reason="the chip is not here", cure="run it there")
     request = replace(plain.request, target="arm-cpu", toolchain="tvm", device="arm64", on_host=False)
     return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250, 800))
+
+
+def _corners(plain: r.Report) -> r.Report:
+    """Return a report with int8 models, one of which is the fastest, and with a layer that stays in float."""
+    both = r.Comparison(7.5, 7.25, 7.75, 0.03125, "faster")
+    rows = (
+        r.Corner(pruned=False, dtype="float32", ms=2.125, file_bytes=1_710_000, error=1e-7, score=0.98),
+        r.Corner(True, "float32", 0.6995, SPREAD, 433_000, 2e-7, 0.97, None, 0),
+        r.Corner(False, "int8", 2.11, NOISE, 437_000, 0.0024, 0.975, SAMPLES, 2),
+        r.Corner(True, "int8", 0.283, both, 116_000, 0.0025, None, SAMPLES, 1),
+    )
+    corners = r.Corners(
+        MEASURED,
+        rows,
+        on_int8=both,
+        on_pruned=NOISE,
+        quantiser="a library 1.0, static",
+        calibration_rows=128,
+        left_in_float=(r.LeftInFloat("c", "the library has no quantiser for LSTM"),),
+        fast_int8=("AVX-512 VNNI",),
+        unscored="the score calls a part of the model",
+    )
+    request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8", dtype="int8", takes_dtype=True)
+    return replace(plain, request=request, corners=corners, scores=r.Scores("accuracy(net)", 0.98, 0.97))

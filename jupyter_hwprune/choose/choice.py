@@ -11,6 +11,7 @@ from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
+from ..toolchains.manifest import manifest_in
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
@@ -19,6 +20,7 @@ WAYS: tuple[Way | None, ...] = ("run", "compile", None)  # the best first
 CHANNEL_IMPORTANCE = ("magnitude", "taylor")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 HALVES = ("float16", "bfloat16")
+INT8 = "int8"  # what a toolchain quantises to
 BLOCKS_AT_FIRST = 0.25  # the share of blocks that goes where none is asked for
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
@@ -68,6 +70,8 @@ class Able:
 class Choice(Options):
     """The checked options. `dtype` is the data type of the dense and the pruned model, None for the model's own.
 
+    `quantise` is the data type of the twins that both are quantised to and measured with, None for none.
+
     `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
     (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice. `others` are the target's other
     toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain.
@@ -83,10 +87,12 @@ class Choice(Options):
     obstacle: Evidence | None
     remarks: tuple[str, ...]
     others: tuple[Able, ...] = ()
+    quantise: str | None = None
 
     def with_each_toolchain(self) -> tuple[Choice, ...]:
         """Return this choice, and the same with each of the others that runs the dtype, if one was asked for."""
-        fitting = (each for each in self.others if self.dtype is None or self.dtype in each.judge.dtypes)
+        asked = self.quantise or self.dtype
+        fitting = (each for each in self.others if asked is None or runs(each.judge, asked))
         return (self, *(replace(self, **vars(each), others=()) for each in fitting))
 
     def for_model_in(self, dtype: str) -> Choice:
@@ -129,7 +135,7 @@ def choose(
     given = None if pattern is None else parse_pattern(pattern)
     _check_sparsity(sparsity, given)
 
-    able, cores = _judges(row, toolchain or named)
+    able, cores = _judges(row, toolchain or named, None if dtype is None else DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
     _check_whole_number("threads", options.threads, most=cores)
     chosen = given or judge.offers[0].pattern
@@ -138,9 +144,19 @@ def choose(
     names = (dense,) if isinstance(dense, str) else tuple(dense)
     if not all(isinstance(name, str) and name for name in names):
         raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
-    share = sparsity or usual_share(judge, chosen)
-    found = (judge, _dtype(dtype, judge), chosen, share, names, able[0].way, able[0].obstacle, able[0].remarks)
-    return Choice(row, *found, others=tuple(able[1:]), **vars(options))
+    own = _dtype(dtype, judge)
+    quantise = own if own is not None and own not in judge.dtypes else None
+    return Choice(
+        target=row,
+        **vars(able[0]),
+        dtype=own if quantise is None else None,
+        pattern=chosen,
+        sparsity=sparsity or usual_share(judge, chosen),
+        dense=names,
+        others=tuple(able[1:]),
+        quantise=quantise,
+        **vars(options),
+    )
 
 
 def usual_share(judge: Judge, pattern: Pattern) -> float:
@@ -210,20 +226,35 @@ def _dtype(asked: str | None, judge: Judge) -> str | None:
     if asked is None:
         return None
     name = DTYPE_ALIASES.get(asked, asked)
-    if not judge.dtypes:
+    known = dtypes_of(judge)
+    if not known:
         raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.")
-    if name not in judge.dtypes:
-        raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(judge.dtypes)}.")
+    if name not in known:
+        raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(known)}.")
     return name
 
 
-def _judges(row: Target, named: str | None) -> tuple[list[Able], int | None]:
+def dtypes_of(judge: Judge) -> tuple[str, ...]:
+    """Return what --dtype takes with a judge: the dtypes that it runs, and int8 where it quantises."""
+    file = toolchain_file(judge.toolchain)
+    quantises = file is not None and manifest_in(file).quantises is not None
+    return (*judge.dtypes, INT8) if quantises and INT8 not in judge.dtypes else judge.dtypes
+
+
+def runs(judge: Judge, dtype: str) -> bool:
+    return dtype in dtypes_of(judge)
+
+
+def _judges(row: Target, named: str | None, dtype: str | None) -> tuple[list[Able], int | None]:
     """Order the target's toolchains: first those that run here, then those that compile, each as the row prefers them.
 
-    With one `named`, there is that one alone; no other that is taken only by its name is among them. Returns them with
-    the number of cores that the first one may use.
+    Those that do not run the `dtype` are left out, unless none does. With one `named`, there is that one alone; no
+    other that is taken only by its name is among them. Returns them with the number of cores that the first one may
+    use.
     """
     judges = [each for each in row.judges if each.by_name is None] if named is None else [_named_judge(row, named)]
+    if dtype is not None:
+        judges = [judge for judge in judges if runs(judge, dtype)] or judges
     statuses = probe_all(judge.toolchain for judge in judges)
     found = [Able(judge, *what_it_can(row, judge, statuses[judge.toolchain])) for judge in judges]
     told = [replace(own, remarks=tuple(_told(row, own, found[:i], statuses))) for i, own in enumerate(found)]

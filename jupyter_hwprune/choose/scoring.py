@@ -25,9 +25,13 @@ class Scorer:
 
     def maybe(self, own: nn.Module) -> float | None:
         """Return the score of a copy of `own`; raises InputError unless it is a finite number."""
+        return self.of(copied(own))
+
+    def of(self, model: nn.Module) -> float | None:
+        """Return the score of the model itself; raises InputError unless it is a finite number."""
         try:
             with users_code(), torch.no_grad():  # a score takes no gradients, and torch warns of numbers that carry one
-                value = self.score(copied(own).to(device_of(self.like)))
+                value = self.score(model.to(device_of(self.like)))
             if value is None and self.optional:
                 return None
             value = float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -1,7 +1,8 @@
 """The tensors among a model's outputs; what else it returns is left out of every check, export and measurement."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,31 @@ from .errors import InputError, counted, first_of
 def tensors_of(output: Any) -> list[Tensor]:
     """Return the tensors of an output in a fixed order: of mappings, sequences, dataclasses and registered classes."""
     return [leaf for _, leaf in _leaves(output, "") if isinstance(leaf, Tensor)]
+
+
+def with_tensors(output: Any, tensors: Iterator[Tensor]) -> Any:
+    """Return an output of the same form with other tensors, taken in the order of `tensors_of`.
+
+    Numbers, texts and None stay as they are; any other value, such as a cache, becomes None.
+    """
+    if isinstance(output, Tensor):
+        return next(tensors)
+    if isinstance(output, MutableMapping):  # transformers' outputs are mappings and dataclasses at once
+        new = copy.copy(output)
+        for key, part in output.items():
+            new[key] = with_tensors(part, tensors)
+        return new
+    if isinstance(output, (list, tuple)):
+        parts = [with_tensors(part, tensors) for part in output]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    if is_dataclass(output) and not isinstance(output, type):
+        return replace(
+            output, **{each.name: with_tensors(getattr(output, each.name), tensors) for each in fields(output)}
+        )
+    leaves, form = pytree.tree_flatten(output)
+    if len(leaves) == 1 and leaves[0] is output:
+        return output if isinstance(output, (bool, int, float, str, type(None))) else None
+    return pytree.tree_unflatten([with_tensors(leaf, tensors) for leaf in leaves], form)
 
 
 def return_only_tensors(own: nn.Module) -> None:

@@ -16,6 +16,7 @@ from ..core.errors import MismatchError
 from ..export.cases import Case
 from ..report import (
     Baseline,
+    Corners,
     Counters,
     Energy,
     Evidence,
@@ -34,6 +35,7 @@ from .baselines import Baselines, WriteDense, against
 from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
 from .job import CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import layers_with_costs, layers_with_kernels
+from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
@@ -83,6 +85,8 @@ class Findings:
     machine: Machine | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    corners: Corners | None = None
+    twins: Mapping[str, Twin] = field(default_factory=dict)
 
     @property
     def timed(self) -> Timed | None:
@@ -91,7 +95,10 @@ class Findings:
 
 @dataclass(eq=False)
 class Bench:
-    """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected."""
+    """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected.
+
+    With a `quantiser`, each model has an int8 twin, which is timed in turn with the others.
+    """
 
     write_dense: WriteDense
     choice: Choice
@@ -100,6 +107,7 @@ class Bench:
     effort: Effort = FULL
     reference: str = "torch"
     place: Place = HERE
+    quantiser: Quantiser | None = None
     _known: dict[Any, Findings] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -133,7 +141,8 @@ class Bench:
         # every runtime gains from fewer channels, so a toolchain's own dense model is the one to beat
         sparse = self.choice.way == "run" and not all(each.channels for each in candidates)
         before = self._baselines.time(self.effort) if sparse else {}
-        result = self.place.run(self._job(named), self.progress)
+        twins = self._twins(named)
+        result = self.place.run(self._job(named, twins), self.progress)
         if isinstance(result, Failure):
             return [Findings(Untimed(failed(self.choice, result)), each.layers) for each in candidates]
         wrong = self._mismatches(result, named)
@@ -142,27 +151,63 @@ class Bench:
             others = iter(self._together(right) if right else [])
             return [wrong.get(name) or next(others) for name in named]
         passes = before, self._baselines.time(self.effort) if sparse else {}
-        return [self._findings(name, each, result, passes) for name, each in named.items()]
+        found = [self._findings(name, each, result, passes) for name, each in named.items()]
+        return [self._with_corners(each, name, result, twins) for name, each in zip(named, found, strict=True)]
 
-    def _job(self, candidates: Mapping[str, Candidate]) -> Job:
+    def _twins(self, candidates: Mapping[str, Candidate]) -> dict[str, Twin] | Failure:
+        """Return the int8 model of the dense one and of each candidate; none without a quantiser."""
+        twins: dict[str, Twin] = {}
+        if self.quantiser is not None and self.choice.way == "run":
+            for name, case in {DENSE: self.dense, **{name: each.case for name, each in candidates.items()}}.items():
+                twin = self.quantiser.twin(case, name)
+                if isinstance(twin, Failure):
+                    return twin
+                twins[name] = twin
+        return twins
+
+    def _with_corners(
+        self, found: Findings, name: str, result: dict[str, Any], twins: dict[str, Twin] | Failure
+    ) -> Findings:
+        """Add the comparison of dense and pruned, in float and in int8."""
+        if self.quantiser is None or found.timed is None:
+            return found
+        if isinstance(twins, Failure):
+            return replace(found, corners=not_made(self.choice, twins))
+        files = {f"int8_{kind}": Path(path) for kind, path in result["files"][name + SUFFIX].items()}
+        files["int8"] = twins[name].case.model
+        corners = corners_of(result, name, found.timed, twins, self.quantiser.rows)
+        return replace(
+            found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}
+        )
+
+    def _job(self, candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure) -> Job:
         runs = self.choice.way == "run"
         layers = tuple(dict.fromkeys(name for each in candidates.values() for name in each.layers_run))
         plans = {layer: plan for each in candidates.values() for layer, plan in each.plans.items()}
-        cases = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs)]
+        cases = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs or bool(twins))]
         if runs:  # timing noise: the difference between two compilations of one model
-            cases.append(replace(cases[0], name=CONTROL))
+            cases.append(replace(cases[0], name=CONTROL, keep_files=not runs))
         cases += [each.of_job(name) for name, each in candidates.items()]
+        if not isinstance(twins, Failure):
+            cases += [twin.of_job(name) for name, twin in twins.items()]
         graphs = all(each.graphs for each in candidates.values())
         return prove_job(self.choice, self.folder, cases, effort=self.effort, runs=runs, graphs=graphs)
 
     def _mismatches(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Findings]:
         """Find each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
-        found, tolerance = {}, tolerance_of(self.choice)
-        for name, error in errors_of(result).items():
+        found = {}
+        for case, error in errors_of(result).items():
+            name = case.removesuffix(SUFFIX)
+            tolerance = tolerance_of(self.choice) if name == case else ABSURD
             if error <= tolerance:
                 continue
             model = "pruned" if name in candidates else "dense"
             one = candidates.get(name) or next(iter(candidates.values()))
+            if name != case:
+                raise MismatchError(
+                    f"{self.choice.judge.toolchain}'s int8 twin of the {model} model returns NaN or outputs of another "
+                    "shape. Nothing was timed. Give inputs like those of your data with --calib, or remove --dtype."
+                )
             said = (
                 f"{self.choice.judge.toolchain} and {self.reference} disagree on the {model} model: the output is off "
                 f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {one.first_wrong(model)}. Nothing was "

@@ -4,6 +4,7 @@ The description names files relative to the folder and holds nothing about this 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,15 +15,18 @@ from ..export.cases import Case
 from ..toolchains import interpreter, manifest_of, toolchain_file
 from ..toolchains.contract import Settings
 from ..toolchains.process import CACHE, Failure, Progress, call
+from ..toolchains.serving import Served, serving
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
 """The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
-Action = Literal["rate", "prove", "count", "run", "simulate"]
+Action = Literal["rate", "prove", "quantise", "serve", "count", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
     "prove": ["machine", "device", "versions", "files"],
+    "quantise": ["quantised"],
+    "serve": [],
     "count": ["counted"],
     "run": ["versions"],
     "simulate": ["simulated", "machine", "versions"],
@@ -31,7 +35,10 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class CaseOfJob:
-    """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans."""
+    """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans.
+
+    `tolerance` is the largest error of its outputs, None for that of the choice's dtype.
+    """
 
     name: str
     case: Case
@@ -39,6 +46,7 @@ class CaseOfJob:
     sparse: tuple[str, ...] = ()
     plans: Mapping[str, Any] = field(default_factory=dict)
     keep_files: bool = False
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Job:
                     "sparse": list(each.sparse),
                     "plans": dict(each.plans),
                     "keep_files": each.keep_files,
+                    "tolerance": tolerance_of(choice) if each.tolerance is None else each.tolerance,
                 }
                 for each in self.cases
             ],
@@ -109,7 +118,6 @@ def prove_job(
     more = {
         "run": runs,
         "interpret": manifest.checks and not runs,
-        "tolerance": tolerance_of(choice),
         "effort": effort and asdict(effort),
         "control": CONTROL,
         "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
@@ -128,17 +136,27 @@ class Place(Protocol):
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
         """Run a job; return the worker's answer with facts about its machine, or how it failed."""
 
+    def serve(self, job: Job) -> AbstractContextManager[Served]:
+        """Hold the job's one case ready in a worker, to run on inputs as they come."""
+
 
 class Here:
     """A worker process on this machine."""
 
     def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
+        request, options = self._with_place(job)
+        return call(request, job.folder, progress, **options)
+
+    def serve(self, job: Job) -> AbstractContextManager[Served]:
+        request, options = self._with_place(job)
+        return serving(request, job.folder, **options)
+
+    def _with_place(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Complete a request by what only this machine knows, and return it with the options of its process."""
         name, choice = job.choice.judge.toolchain, job.choice
         request = job.request() | {"toolchain": str(toolchain_file(name))}
         request["settings"]["cache"] = str(CACHE / f"{name}.json")
-        return call(
-            request, job.folder, progress, python=interpreter(name), threads=choice.threads, timeout_s=choice.timeout_s
-        )
+        return request, {"python": interpreter(name), "threads": choice.threads, "timeout_s": choice.timeout_s}
 
 
 HERE: Place = Here()

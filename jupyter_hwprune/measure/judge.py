@@ -37,18 +37,26 @@ def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:
 
 def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[float]) -> Comparison:
     """Compare paired samples of equal length, all in the same unit; with fewer than three, or a zero: not measured."""
-    if len(dense) < 3 or not len(dense) == len(control) == len(pruned) or min(map(min, (dense, control, pruned))) <= 0:
+    return between(dense, pruned, (dense, control))
+
+
+def between(
+    before: Sequence[float], after: Sequence[float], same: tuple[Sequence[float], Sequence[float]]
+) -> Comparison:
+    """Compare any two models of one interleaved call; `same` are the samples of one model compiled twice, the noise."""
+    taken = (before, after, *same)
+    if len(before) < 3 or len({len(each) for each in taken}) > 1 or min(map(min, taken)) <= 0:
         return NOT_COMPARED
-    samples = np.array([dense, control, pruned])  # [3, rounds]
-    rounds = np.random.default_rng(0).integers(0, len(dense), (RESAMPLES, len(dense)))
-    log_medians = np.log(np.median(samples[:, rounds], axis=2))  # [3, RESAMPLES]
+    samples = np.array(taken)  # [4, rounds]
+    rounds = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
+    log_medians = np.log(np.median(samples[:, rounds], axis=2))  # [4, RESAMPLES]
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(log_medians[0] - log_medians[2], [tail, 100 - tail])
-    a_low, a_high = np.percentile(log_medians[0] - log_medians[1], [tail, 100 - tail])
+    low, high = np.percentile(log_medians[0] - log_medians[1], [tail, 100 - tail])
+    a_low, a_high = np.percentile(log_medians[2] - log_medians[3], [tail, 100 - tail])
     floor = max(abs(a_low), abs(a_high), np.log1p(SMALLEST_GAIN))
     verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
     medians = np.median(samples, axis=1)
-    ratio = medians[0] / medians[2]
+    ratio = medians[0] / medians[1]
     return Comparison(rounded(ratio), rounded(np.exp(low)), rounded(np.exp(high)), rounded(np.expm1(floor)), verdict)
 
 

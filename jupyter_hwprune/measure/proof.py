@@ -1,6 +1,6 @@
 """Measure what pruning gains with the target's own toolchain: write the models and send them to a bench."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,19 +17,33 @@ from ..report import Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
 from .bench import Bench, Candidate, Findings
-from .job import CaseOfJob, prove_job, tolerance_of
+from .job import HERE, CaseOfJob, prove_job, tolerance_of
+from .quantising import Quantiser, calibration_batches
 from .rating import Settled, served
 
 
 def bench_for(
-    dense: nn.Module, example: Example, choice: Choice, folder: Path, progress: Progress, effort: Effort = FULL
+    dense: nn.Module,
+    example: Example,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    effort: Effort = FULL,
+    calibration: Sequence[Example] = (),
 ) -> Bench:
-    """Return a bench that writes, compiles and times the dense model once for all candidates of a call."""
+    """Return a bench that writes, compiles and times the dense model once for all candidates of a call.
+
+    If the choice quantises, `calibration` are the inputs to do so with.
+    """
 
     def write_dense(own: Choice, name: str) -> Case:
         return write_case(dense, example, own, folder, name, progress)
 
-    return Bench(write_dense, choice, folder, progress, effort=effort)
+    quantiser = None
+    if choice.quantise is not None:
+        batches, rows = calibration_batches(calibration, example)
+        quantiser = Quantiser(choice, folder, HERE, progress, batches, rows)
+    return Bench(write_dense, choice, folder, progress, effort=effort, quantiser=quantiser)
 
 
 def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) -> Findings:

@@ -35,6 +35,7 @@ def _following(shell: Any, word: str, typed: str) -> list[str] | None:
 
 
 def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
+    from ..choose.choice import dtypes_of
     from ..core.target import ALIASES, TARGETS
     from ..toolchains import environments
 
@@ -45,7 +46,7 @@ def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
         "target:toolchain": names + [f"{name}:{judge.toolchain}" for name, judge in judges],
         "toolchain": sorted({judge.toolchain for _, judge in judges}),
         "environment": environments.names(),
-        "dtype": sorted({dtype for _, judge in judges for dtype in judge.dtypes}),
+        "dtype": sorted({dtype for _, judge in judges for dtype in dtypes_of(judge)}),
         "tensor": list(tensors(own)),
         "score": [name for name, value in own.items() if callable(value) and not name.startswith("_")],
         "recipe": [name for name, value in own.items() if isinstance(value, str) and "\n" in value],

@@ -75,9 +75,12 @@ class Namespace(Answer):
 
 @dataclass(frozen=True)
 class JudgeOffered:
+    """A toolchain of a target: what it prunes where nothing else is asked for, and the values that --dtype takes."""
+
     toolchain: str
     pattern: str
     sparsity: float
+    dtypes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,9 @@ def choices() -> Choices:
 
 
 def _offered(judge: Any) -> JudgeOffered:
-    return JudgeOffered(judge.toolchain, str(judge.offers[0].pattern), judge.offers[0].sparsity)
+    from ..choose.choice import dtypes_of
+
+    return JudgeOffered(judge.toolchain, str(judge.offers[0].pattern), judge.offers[0].sparsity, dtypes_of(judge))
 
 
 def machine() -> Machine:

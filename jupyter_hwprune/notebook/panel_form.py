@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
+from ..choose.choice import dtypes_of
 from ..core.options import FIELDS, MODEL, OPTIONS, Option, magic_line
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..survey.matrix import TargetHere, Targets
@@ -13,7 +14,15 @@ from . import lab
 from .panel_words import NO_MODEL, STYLE, about_model, about_target, alert, steps
 
 LEFT = ("model", "input", "calib", "eval", "variable", "threads")  # of the notebook and the machine
-RIGHT = ("target", "toolchain", "pattern", "sparsity", "importance", "allocation")  # of the chip and the method
+RIGHT = (
+    "target",
+    "toolchain",
+    "pattern",
+    "sparsity",
+    "importance",
+    "allocation",
+    "dtype",
+)  # of the chip and the method
 LABEL = {"description_width": "98px"}
 WIDE = {"width": "auto"}
 COLUMNS = "repeat(auto-fit, minmax(300px, 1fr))"
@@ -106,6 +115,7 @@ class Form:
         toolchain.options = [judge.toolchain for judge in row.judges]
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
         judge = _judge_of(row, toolchain.value, here)
+        self._fields["dtype"].options = dtypes_of(judge)
         self._fields["pattern"].placeholder = f"the target's own, {judge.offers[0].pattern}"
         self._fields["sparsity"].placeholder = f"the target's own, {judge.offers[0].sparsity:g}"
         self._about_target.value = about_target(row, judge, here)

@@ -30,7 +30,8 @@ class Method:
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
-        return cls(choice.importance, choice.allocation, choice.dense, calibration, score)
+        seen = calibration if ranks_by_inputs(choice) else None
+        return cls(choice.importance, choice.allocation, choice.dense, seen, score)
 
 
 MAGNITUDE = Method()
@@ -51,16 +52,18 @@ def calibrated(
     """
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
-    if not ranks_by_inputs(choice):
+    if not (ranks_by_inputs(choice) or choice.quantise is not None):
         if calib is None:
             return None, ()
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, the running statistics of BatchNorm, or a --recipe with SparseGPT or "
-                "Wanda. Here nothing does."
+                "sensitivity, --pattern depth, the running statistics of BatchNorm, --dtype int8 on a CPU, or a "
+                "--recipe with SparseGPT or Wanda. Here nothing does."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
+    if choice.quantise is not None:  # which says itself how many rows it used
+        return found, ()
     if calib is None:
         return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)
     return found, (f"Calibrated on {counted(found.rows, 'row')} of the calibration inputs.",)

@@ -77,6 +77,9 @@ def _bare(report: Report) -> Report:
     bare = replace(report, skipped=(), sensitivity=None)
     if report.timed is not None:
         bare = replace(bare, measurement=replace(report.timed, dense=none, control=none, pruned=none))
+    if report.corners is not None:
+        rows = tuple(replace(each, samples=None) for each in report.corners.rows)
+        bare = replace(bare, corners=replace(report.corners, rows=rows, left_in_float=()))
     return _with(bare, [], "all layers are left out: the report would be too large")
 
 

@@ -12,6 +12,7 @@ from html import escape
 from ..core.errors import counted
 from ..report import Layer, Report, words
 from ..report.words import Key, Words
+from ..report.words.corners import Table
 from . import blocks, sensitivity
 from .fit import pictured
 from .tables import FIRST_ROWS, folding_table
@@ -28,7 +29,10 @@ LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 def render(report: Report, picture: bytes | None) -> str:
     """Return the HTML; `picture` is the PNG of the masks, shown below the table."""
     said = words.words_of(report)
-    parts = [_verdict(said), _facts(said, report.reasons), _layers(report, said)]
+    parts = [_verdict(said)]
+    if said.corners is not None:
+        parts.append(_four(said.corners))
+    parts += [_facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
         parts += [_image(picture, shown), _masks(report)]
@@ -58,6 +62,16 @@ def _verdict(said: Words) -> str:
     badge = f'<b style="{look};padding:2px 10px;border-radius:4px;font-size:120%">{escape(said.headline)}</b>'
     beside = f" &nbsp;{escape(said.interval)}" if said.interval else ""
     return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
+
+
+def _four(table: Table) -> str:
+    """Compare dense and pruned, in float and in int8."""
+    head = "".join(f'<th{LEFT} scope="col">{escape(name)}</th>' for name in table.head)
+    rows = ""
+    for first, *others in table.rows:
+        cells = "".join(f"<td{LEFT}>{_unbroken(cell)}</td>" for cell in others)
+        rows += f'<tr><th{LEFT} scope="row">{_unbroken(first)}</th>{cells}</tr>'
+    return f"<table><tr>{head}</tr>{rows}</table>"
 
 
 def _facts(said: Words, reasons: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ..report import Report, words
 from ..report.words import Key, Words
+from ..report.words.corners import Table
 from ..report.words.numbers import UNKNOWN, distinct_cuts
 
 WIDTH = 120  # of a notebook's page, and the most that is used of a terminal
@@ -24,6 +25,8 @@ def render(report: Report, width: int | None = None) -> str:
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
     lines = [*textwrap.wrap(f"hwprune: {said.title}", most), "", *textwrap.wrap(verdict, most), ""]
+    if said.corners is not None:
+        lines += [*_four(said.corners, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
     lines += _wrapped([("why", each) for each in report.reasons], most)
     lines += ["", *_table(report, said, most), ""]
@@ -69,6 +72,19 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
     if any("-" in row.values() for row in cells):
         lines.append("  - is: not measured")
     return [*lines, *_wrapped([("", note) for note in said.notes], most)]
+
+
+def _four(table: Table, most: int) -> list[str]:
+    """Lay out the table of four models; where it is too wide, each model is a line of its own words."""
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    if sum(widths) + 2 * len(widths) <= most:
+        rows = (table.head, *table.rows)
+        return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    said = [
+        (row[0], ", ".join(f"{name} {cell}" for name, cell in zip(table.head[1:], row[1:], strict=True) if cell))
+        for row in table.rows
+    ]
+    return list(_wrapped(said, most))
 
 
 def _columns(rows: list[dict[str, str]], most: int) -> list[str]:

@@ -159,7 +159,7 @@ def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
 
 
 def deciding(measurement: Measurement, baselines: Sequence[Baseline]) -> Comparison:
-    """Return the comparison that decides the verdict: with the fastest dense model, whichever toolchain runs it."""
+    """Return the comparison of pruned with dense that decides: with the fastest dense model, whatever runs it."""
     if not isinstance(measurement, Timed):
         return NOT_COMPARED
     rival = best_baseline(baselines)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ReportError, first_line
 from . import codec, words
+from .corners import Corner, Corners
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .older import OLDER_VERSION, converted
@@ -125,6 +126,7 @@ class Report:
     baselines: tuple[Baseline, ...] = ()
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
+    corners: Corners | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -138,7 +140,13 @@ class Report:
 
     @property
     def deciding(self) -> Comparison:
-        return deciding(self.measurement, self.baselines)
+        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float."""
+        fastest = self.fastest
+        return deciding(self.measurement, self.baselines) if fastest is None else fastest.speed
+
+    @property
+    def fastest(self) -> Corner | None:
+        return None if self.corners is None else self.corners.fastest
 
     @property
     def rival(self) -> Baseline | None:

@@ -10,9 +10,11 @@ from ..core.rules import LayerFacts, Rule
 from ..measure.bench import Findings
 from ..measure.rating import served
 from ..pruning import Pruned
-from ..report import Layer, Returned, Scores, Totals, best_baseline, deciding
+from ..report import Comparison, Layer, Returned, Scores, Totals, best_baseline, deciding
 from ..report.words.facts import some
+from ..report.words.verdict import named
 
+FAR_OFF = 0.15  # of the largest value, for an int8 model's outputs
 LAUNCH_BOUND = 1.3
 CLIFF = 0.9  # of the dense score's size
 MANY_DEPTHWISE = 4  # at least one layer in four
@@ -20,6 +22,7 @@ MANY_DEPTHWISE = 4  # at least one layer in four
 
 def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
     return (
+        *_four(found),
         *_kernels(choice, found),
         *_dense_among_sparse(choice, found),
         *_slower_sparse(choice, found),
@@ -32,6 +35,44 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
         *_arithmetic(choice, found, pruned.totals),
         *_rules(choice, found),
         *choice.remarks,
+    )
+
+
+def _four(found: Findings) -> Iterator[str]:
+    """Say what int8 and pruning bought, each alone and on top of the other, and where int8 buys nothing."""
+    corners = found.corners
+    if corners is None or not corners.rows:
+        return
+    _, pruned, dense_int8, both = corners.rows
+    fastest = min(corners.rows, key=lambda each: each.ms)
+    yield (
+        f"The fastest of the four is {named(fastest)}. int8 alone buys {_bought(dense_int8.speed)}, pruning alone "
+        f"{_bought(pruned.speed)}, both {_bought(both.speed)}; on top of int8, pruning buys {_bought(corners.on_int8)}."
+    )
+    if dense_int8.speed.verdict in {"slower", "no measurable gain"}:
+        chip = "this CPU has no VNNI or AMX instructions, which its gain comes from"
+        if corners.fast_int8 is None:
+            chip = "whether this CPU has instructions for it is not known"
+        elif corners.fast_int8:
+            chip = f"this CPU has them ({', '.join(corners.fast_int8)}), but this model has too little for them to do"
+        dense, small = corners.rows[0].file_bytes, dense_int8.file_bytes
+        smaller = dense is not None and small is not None and small < dense
+        yield f"int8 buys no time by itself here: {chip}.{' Its files are smaller.' if smaller else ''}"
+    off = [
+        f"{named(each)} {each.error:.0%}" for each in corners.rows if each.error is not None and each.error > FAR_OFF
+    ]
+    if off:
+        yield (
+            f"int8 outputs are far from torch's, as a share of the largest value: {' and '.join(off)}. Give "
+            "more inputs like those of your data with --calib, and judge by a score (--eval)."
+        )
+    if both.score is not None and pruned.score is not None and both.score < pruned.score:
+        yield f"int8 lowered the pruned model's score from {pruned.score:.4g} to {both.score:.4g}, as compiled."
+
+
+def _bought(speed: Comparison) -> str:
+    return {"no measurable gain": "nothing measurable", "not measured": "an unmeasured amount"}.get(
+        speed.verdict, f"{speed.speedup or 0:.2f}x"
     )
 
 
@@ -173,7 +214,8 @@ def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> Iterator[str
     """Compare the measured gain with the arithmetic that removed channels or blocks save."""
     speedup = found.timed and found.timed.comparison.speedup
     if isinstance(choice.pattern, (Channel, Depth)) and speedup is not None and totals.macs and totals.pruned_macs:
-        yield f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."
+        where = " in float32" if found.corners is not None else ""
+        yield f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time{where}."
         slower = [layer.name for layer in found.layers if layer.speed.verdict == "slower"]
         if slower:
             yield f"{counted(len(slower), 'layer')} came out slower, {some(slower)}."

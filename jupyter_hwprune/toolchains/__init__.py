@@ -17,7 +17,7 @@ from .manifest import Manifest, manifest_in
 from .process import POLL_S, Failure, call, private_folder, waiting
 
 HERE = Path(__file__).parent
-NOT_TOOLCHAINS = {"contract", "environments", "folders", "making", "manifest", "process"}
+NOT_TOOLCHAINS = {"contract", "environments", "folders", "making", "manifest", "process", "serving"}
 PROBE_TIMEOUT_S = 120
 
 

@@ -9,6 +9,10 @@ from typing import Any
 MAKERS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Windows and macOS call them
 SHOWN = (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("amx_tile", "AMX"))
+FAST_INT8 = (  # products of 8-bit integers that add up in 32 bits, in one instruction; x86, then Arm
+    *(("avx512_vnni", "AVX-512 VNNI"), ("avx_vnni", "AVX VNNI"), ("amx_int8", "AMX")),
+    *(("asimddp", "dot product"), ("i8mm", "I8MM")),
+)
 
 
 def cpu() -> dict[str, Any]:
@@ -29,6 +33,13 @@ def machine() -> dict[str, Any]:
         "system": platform.system() + " " + platform.release(),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
+
+
+def fast_int8() -> list[str] | None:
+    """Return the CPU's instructions for fast int8 products; None if the system does not list instructions."""
+    facts = _facts()
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    return [shown for flag, shown in FAST_INT8 if flag in flags] if flags else None
 
 
 def cpu_name() -> str:

@@ -45,7 +45,8 @@ class Device(TypedDict):
 class KernelOfLayer(TypedDict):
     """One kernel of a profile, with one sample in microseconds for each profiled run.
 
-    Optional is `utilization`: the dense layer's operations per second, as a share of the core's peak.
+    Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; and `int8`:
+    whether it multiplies 8-bit integers.
     """
 
     names: list[str]  # the nodes of the model that it computes, by the runtime's names
@@ -162,6 +163,30 @@ class Simulates(Protocol):
         self, model: str, inputs: dict[str, Any], settings: Settings, folder: str, sparsity: float | None
     ) -> list[float]:
         """Return times in milliseconds of a dense model with this share of zeros imposed; None imposes none."""
+
+
+class LeftInFloat(TypedDict):
+    """Nodes of a model, by the runtime's names, whose weights are not quantised, with their ONNX operator."""
+
+    names: list[str]
+    op: str
+    reason: str
+
+
+class Quantised(TypedDict):
+    """An int8 model: its file, in a form that `compile` takes, and how it was made, for people."""
+
+    file: str
+    quantiser: str  # the library, its version, and its settings
+    left_in_float: list[LeftInFloat]
+
+
+class Quantises(Protocol):
+    def quantise(self, model: str, calibration: list[dict[str, Any]], settings: Settings, folder: str) -> Quantised:
+        """Quantise the file `model` by a library, with weights symmetric about zero, so that zeros stay zeros.
+
+        `calibration` are inputs to record the range of each activation with, by the model's own names and shapes.
+        """
 
 
 class Meters(Protocol):

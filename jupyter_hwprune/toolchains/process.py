@@ -105,11 +105,11 @@ def call(
     with guarded_folder():
         result_path.unlink(missing_ok=True)
         progress_path.write_text("")
-        path = _import_path() if python is None else []
+        path = import_path() if python is None else []
         (folder / f"{name}.request.json").write_text(json.dumps(request | {"path": path}))
         log = log_path.open("wb")
     with log:
-        process = _start([python or sys.executable, "-I", str(WORKER), str(folder), name], folder, log, threads)
+        process = start(python or sys.executable, folder, name, log, environment_of(threads))
     phase, ended = _wait(process, progress_path, progress, timeout_s, stop)
     if ended is not None:
         return Failure(phase, ended)
@@ -124,11 +124,12 @@ def call(
     return result
 
 
-def _start(command: list[str], folder: Path, log: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
-    own = _environment(threads)
+def start(python: str, folder: Path, name: str, log: BinaryIO, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a worker on the request `name` in the folder."""
+    command = [python, "-I", str(WORKER), str(folder), name]
     try:
         return subprocess.Popen(  # noqa: S603 - our own worker on the kernel's interpreter, or the toolchain's
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, env=own, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     except OSError as error:
         raise ToolchainError(f"No worker process could be started with {command[0]}: {first_line(error)}.") from error
@@ -179,14 +180,14 @@ def kill_group(process: subprocess.Popen[Any]) -> None:
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment_of(threads: int) -> dict[str, str]:
     """Return environment variables that give every vendor's thread pool the same size."""
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     caches = {name: str(CACHE / name.lower()) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     return caches | os.environ | dict.fromkeys(pools, str(threads))
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """Return the kernel's import path for the worker, without the folder of the user's notebook."""
     return [str(entry) for entry in map(Path, filter(None, sys.path)) if entry.is_dir() and entry != Path.cwd()]
 

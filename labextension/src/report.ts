@@ -29,6 +29,7 @@ export interface Report {
   baselines: Baseline[];
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
+  corners: Corners | null;
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -355,9 +356,48 @@ export interface Footprint {
   pruned_bytes: number;
 }
 /**
+ * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
+ *
+ * `rows` are dense and pruned in float, then in int8. `on_int8` compares pruned int8 with dense int8, and `on_pruned` with pruned float. `quantiser` is the library with its settings, and `calibration_rows` the rows that it recorded ranges from. `fast_int8` are the CPU's instructions for int8 products, null if unknown. `unscored` is the reason why the int8 models have no score, if there is one in float.
+ */
+export interface Corners {
+  evidence: Evidence;
+  rows: Corner[];
+  on_int8: Comparison;
+  on_pruned: Comparison;
+  quantiser: string | null;
+  calibration_rows: number;
+  left_in_float: LeftInFloat[];
+  fast_int8: string[] | null;
+  unscored: string | null;
+}
+/**
+ * One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
+ *
+ * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+ */
+export interface Corner {
+  pruned: boolean;
+  dtype: string;
+  ms: number;
+  speed: Comparison;
+  file_bytes: number | null;
+  error: number | null;
+  score: number | null;
+  samples: Samples | null;
+  int8_layers: number | null;
+}
+/**
+ * A layer whose weights stay in float in an int8 model, with the reason.
+ */
+export interface LeftInFloat {
+  layer: string;
+  reason: string;
+}
+/**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
  */
 export interface Words {
   title: string;
@@ -369,6 +409,7 @@ export interface Words {
   notes: string[];
   returned: string[];
   left_dense: string[];
+  corners: Table | null;
 }
 /**
  * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.
@@ -398,4 +439,11 @@ export interface Column {
     | 'error';
   name: string;
   cells: string[];
+}
+/**
+ * The heads of the columns, and a row of as many cells for each model.
+ */
+export interface Table {
+  head: string[];
+  rows: string[][];
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .corners import Table, table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
 from .line import line
@@ -39,7 +40,7 @@ class Words:
     """All the wording of a report, except its own texts.
 
     `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
-    explain that table.
+    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Words:
     notes: tuple[str, ...]
     returned: tuple[str, ...]
     left_dense: tuple[str, ...]
+    corners: Table | None = None
 
 
 def words_of(report: Report) -> Words:
@@ -64,4 +66,5 @@ def words_of(report: Report) -> Words:
         notes=tuple(notes(report)),
         returned=tuple(returned(report)),
         left_dense=tuple(left_dense(report.skipped)),
+        corners=table(report),
     )

@@ -9,10 +9,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ...core.errors import counted
+from . import corners
 from .layers import name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
-from .verdict import estimator, interval, speed
+from .verdict import estimator, interval, named, speed
 
 if TYPE_CHECKING:
     from .. import Energy, Evidence, Report, Skipped, Timed
@@ -61,14 +62,20 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
     how = counted(request.threads, "thread") if request.on_host else request.dtype
-    rival = report.rival
-    dense_ms, whose = timed.dense_ms, ""
-    if rival is not None and rival.dense_ms is not None and report.deciding is rival.speed:
-        dense_ms, whose = rival.dense_ms, f", dense with {rival.toolchain},"
-    yield "time", f"{milliseconds(dense_ms)}{whose} → {milliseconds(timed.pruned_ms)}"
+    fastest, rival = report.fastest, report.rival
+    if fastest is not None:
+        said = f"dense float32 → {named(fastest)}"
+        yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(fastest.ms)} ({said})"
+    elif rival is not None and rival.dense_ms is not None and report.deciding is rival.speed:
+        whose = f"dense with {rival.toolchain}"
+        yield "time", f"{milliseconds(rival.dense_ms)}, {whose}, → {milliseconds(timed.pruned_ms)}"
+    else:
+        yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(timed.pruned_ms)}"
     rounds = len(timed.dense.cpu_ms)
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
+    if report.corners is not None:
+        yield from corners.facts(report.corners)
     dense, pruned = timed.dense_launch, timed.pruned_launch
     if dense is not None and pruned is not None:
         eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from .numbers import UNKNOWN, share
 
 if TYPE_CHECKING:
-    from .. import Comparison, Report
+    from .. import Comparison, Corner, Report
     from . import Badge
 
 
 def what(report: Report) -> str:
     request = report.request
-    dtype = f", {request.dtype}" if not request.on_host and request.dtype else ""
+    dtype = f", {request.dtype}" if request.takes_dtype and request.dtype else ""
     by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
     pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
     return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
@@ -32,9 +32,24 @@ def headline(report: Report) -> str:
         return f"estimated {measurement.ratio:.2f}x by {estimator(report)}, {measurement.unit}"
     if comparison.speedup is None:
         return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
+    if report.fastest is not None:
+        return _of_four(report.fastest)
     rival = report.rival
     against = f" against dense with {rival.toolchain}" if rival is not None and comparison is rival.speed else ""
     return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x{against}"
+
+
+def _of_four(fastest: Corner) -> str:
+    """Name the fastest of the models that are not the dense one in float, against that."""
+    verdict = fastest.speed.verdict.upper()
+    if fastest.speed.speedup is None:
+        return "NOT MEASURED"
+    said = f"{verdict} {fastest.speed.speedup:.2f}x: {named(fastest)} against dense float32"
+    return said if fastest.speed.verdict != "slower" else f"{said}, which is the fastest of the four"
+
+
+def named(corner: Corner) -> str:
+    return f"{'pruned' if corner.pruned else 'dense'} {corner.dtype}"
 
 
 def estimator(report: Report) -> str:

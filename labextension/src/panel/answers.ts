@@ -59,10 +59,14 @@ export interface TargetOffered {
   chip: string;
   judges: JudgeOffered[];
 }
+/**
+ * A toolchain of a target: what it prunes where nothing else is asked for, and the values that --dtype takes.
+ */
 export interface JudgeOffered {
   toolchain: string;
   pattern: string;
   sparsity: number;
+  dtypes: string[];
 }
 export interface Machine {
   targets: TargetState[];

@@ -6,11 +6,11 @@ import { Reader, type Seen } from '../view/reading';
 /** The phases of a run in order; some have another name if a run does something else in their place. */
 const PHASES = [
   ['prune', 'train'],
-  ['export'],
+  ['export', 'quantise'],
   ['compile', 'load'],
   ['check'],
   ['profile', 'count'],
-  ['measure', 'baseline'],
+  ['measure', 'baseline', 'score'],
 ];
 
 export interface Step {

@@ -1,5 +1,5 @@
 /** Which of a report's comparisons decides, as numbers to draw and to compare. */
-import type { Baseline, Comparison, Report, Timed } from '../report';
+import type { Baseline, Comparison, Corner, Report, Timed } from '../report';
 import type { Seen } from './reading';
 
 type SeenReport = Seen<Report>;
@@ -19,13 +19,29 @@ export function estimatedRatio({ measurement }: SeenReport): number | null {
   return measurement.dense > 0 && measurement.pruned > 0 ? measurement.dense / measurement.pruned : null;
 }
 
-/** A runtime that a user would not otherwise need has to beat those that they have. */
+/**
+ * With int8, the fastest of the four models decides; a runtime that a user would not otherwise need has to beat those
+ * that they have.
+ */
 export function deciding(report: SeenReport): Seen<Comparison> {
+  const fastest = fastestOf(report);
+  if (fastest !== null) {
+    return fastest.speed;
+  }
   const own = timedOf(report)?.comparison ?? NOT_COMPARED;
   const rival = bestBaseline(report);
   const ownDecides =
     rival === null || own.speedup === null || own.verdict === 'slower' || rival.speed.verdict === 'faster';
   return ownDecides ? own : rival.speed;
+}
+
+/** The fastest of the models that are not the dense one in float, null where there are no int8 models. */
+export function fastestOf({ corners }: SeenReport): Seen<Corner> | null {
+  const timed = (corners?.rows ?? []).slice(1).filter(each => each.ms !== null);
+  return timed.reduce<Seen<Corner> | null>(
+    (best, each) => (best === null || (each.ms ?? 0) < (best.ms ?? 0) ? each : best),
+    null
+  );
 }
 
 /** The fastest dense model among the baselines, null where none was timed. */

@@ -2,6 +2,7 @@ import type { Report } from '../report';
 import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
+import { four } from './four';
 import { layers } from './layers/section';
 import type { Reading, Seen } from './reading';
 import { sensitivity } from './sensitivity/section';
@@ -17,6 +18,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
+    four(words.corners),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),

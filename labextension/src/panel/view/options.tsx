@@ -1,6 +1,6 @@
 /** Choose how to prune, and how to score the result. */
 import { share } from '../../view/format';
-import type { Choices } from '../answers';
+import type { Choices, JudgeOffered } from '../answers';
 import { type Asked, fixedSparsity } from '../line';
 import type { PanelModel } from '../model';
 import { rowOf, judgeOf, stateOf } from '../words';
@@ -66,12 +66,18 @@ export function OptionsSection({ model }: { model: PanelModel }) {
         placeholder={`accuracy(${asked.model || 'model'})`}
         offers={namespace?.scores ?? []}
       />
-      <More model={model} set={set} />
+      <More model={model} set={set} judge={judge} />
     </Fold>
   );
 }
 
-function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (value: string) => void }) {
+interface Rest {
+  model: PanelModel;
+  set: (name: keyof Asked) => (value: string) => void;
+  judge: JudgeOffered | null;
+}
+
+function More({ model, set, judge }: Rest) {
   const { asked, faults } = model;
   const { choices, namespace } = model.told;
   const allocations = choices?.allocations ?? [asked.allocation];
@@ -92,6 +98,14 @@ function More({ model, set }: { model: PanelModel; set: (name: keyof Asked) => (
         value={asked.allocation}
         onChange={set('allocation')}
         groups={[{ offers: allocations.map(asOffer) }]}
+      />
+      <TextField
+        name="dtype"
+        label="Data type"
+        value={asked.dtype}
+        onChange={set('dtype')}
+        placeholder="the model's own"
+        offers={judge?.dtypes ?? []}
       />
       <TextField
         name="threads"

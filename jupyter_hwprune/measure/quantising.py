@@ -1,0 +1,144 @@
+"""The int8 twins of a bench's models: made by the toolchain's own quantiser, timed in turn with the float models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..choose.choice import Choice
+from ..core.example import Example
+from ..core.rows import RowsError, cut
+from ..export.cases import Case
+from ..report import Corner, Corners, Evidence, LeftInFloat, Timed
+from ..toolchains import manifest_of
+from ..toolchains.process import Failure, Progress, guarded_folder
+from .findings import errors_of, samples_of
+from .job import DENSE, CaseOfJob, Job, Place
+from .judge import between, median_ms, on_clock
+
+ABSURD = 1e29
+"""An int8 model's outputs are reported, not checked, except for NaN and wrong shapes, which stand as a larger error."""
+SUFFIX = "-int8"
+MOST_ROWS = 128  # ranges of activations hardly change with more, and each row is a run of the model in float
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The int8 model of a case, with how it was made and the layers whose weights stay in float."""
+
+    case: Case
+    quantiser: str
+    left_in_float: tuple[LeftInFloat, ...]
+
+    def of_job(self, name: str) -> CaseOfJob:
+        return CaseOfJob(name + SUFFIX, self.case, keep_files=True, tolerance=ABSURD)
+
+
+@dataclass
+class Quantiser:
+    """Makes each case's int8 twin once. `batches` are the calibration inputs, in batches of the example's size."""
+
+    choice: Choice
+    folder: Path
+    place: Place
+    progress: Progress
+    batches: Sequence[Sequence[Any]]
+    rows: int
+    _known: dict[Path, Twin | Failure] = field(default_factory=dict, init=False)
+
+    def twin(self, case: Case, name: str) -> Twin | Failure:
+        if case.model not in self._known:
+            self._known[case.model] = self._made(case, name)
+        return self._known[case.model]
+
+    def _made(self, case: Case, name: str) -> Twin | Failure:
+        path = self.folder / "calibration.npz"
+        if not path.exists():
+            with guarded_folder():
+                np.savez(path, *(np.stack([each.numpy() for each in same]) for same in zip(*self.batches, strict=True)))
+        more = {"calibration": path.name}
+        result = self.place.run(
+            Job("quantise", self.choice, self.folder, (CaseOfJob(name, case),), more=more), self.progress
+        )
+        if isinstance(result, Failure):
+            return result
+        made = result["quantised"][name]
+        left = [
+            LeftInFloat(layer, row["reason"])
+            for row in made["left_in_float"]
+            for layer in case.layers_of(row["names"], row["op"]) or row["names"]
+        ]
+        return Twin(replace(case, model=Path(made["file"])), made["quantiser"], tuple(dict.fromkeys(left)))
+
+
+def calibration_batches(batches: Sequence[Example], like: Example) -> tuple[list[Any], int]:
+    """Cut calibration inputs into batches of the example's size, of at most `MOST_ROWS` rows together.
+
+    Returns them with the number of rows. Batches whose rows have another shape are left out; without any that fits,
+    there is the example alone.
+    """
+    parts: list[Any] = []
+    rows = 0
+    for batch in batches:
+        if rows >= MOST_ROWS:
+            break
+        try:
+            found = cut(batch, like)
+        except RowsError:
+            continue
+        wanted = -(-(MOST_ROWS - rows) // like.batch)
+        parts += found[:wanted]
+        rows += min(batch.batch, wanted * like.batch)
+    return (parts, rows) if parts else (cut(like, like), like.batch)
+
+
+def corners_of(result: Mapping[str, Any], name: str, timed: Timed, twins: Mapping[str, Twin], rows: int) -> Corners:
+    """Return the four models of one candidate from a worker's answer; `twins` are those of dense and of `name`."""
+    same = on_clock(timed.dense, timed.clock), on_clock(timed.control, timed.clock)
+    samples = {each: samples_of(result, each) for each in (DENSE, name, DENSE + SUFFIX, name + SUFFIX)}
+    on = {each: on_clock(own, timed.clock) for each, own in samples.items()}
+    errors = errors_of(result)
+
+    def corner(case: str) -> Corner:
+        int8 = case.endswith(SUFFIX)
+        return Corner(
+            pruned=case.startswith(name),
+            dtype="int8" if int8 else "float32",
+            ms=median_ms(samples[case], timed.clock),
+            speed=between(on[DENSE], on[case], same) if case != DENSE else Corner.speed,
+            file_bytes=result["bytes"][case],
+            error=errors.get(case),
+            samples=samples[case] if int8 else None,
+            int8_layers=_int8_layers(result, case, twins[name if case.startswith(name) else DENSE].case),
+        )
+
+    cases = (DENSE, name, DENSE + SUFFIX, name + SUFFIX)
+    return Corners(
+        timed.evidence,
+        tuple(map(corner, cases)),
+        on_int8=between(on[cases[2]], on[cases[3]], same),
+        on_pruned=between(on[cases[1]], on[cases[3]], same),
+        quantiser=twins[name].quantiser,
+        calibration_rows=rows,
+        left_in_float=twins[name].left_in_float,
+        fast_int8=None if result["fast_int8"] is None else tuple(result["fast_int8"]),
+    )
+
+
+def _int8_layers(result: Mapping[str, Any], case: str, written: Case) -> int | None:
+    """Count the layers whose kernel multiplied 8-bit integers; None if kernels were not profiled."""
+    if "kernels" not in result:
+        return None
+    found = (written.layers_of(row["names"], row["op"]) for row in result["kernels"][case] if row.get("int8"))
+    return len({layer for layers in found for layer in layers})
+
+
+def not_made(choice: Choice, failure: Failure) -> Corners:
+    """Say why there are no int8 models."""
+    manifest = manifest_of(choice.judge.toolchain)
+    reason = f"{choice.judge.toolchain}: {failure.reason}"
+    return Corners(Evidence("unavailable", reason=reason, cure=manifest.quantises))

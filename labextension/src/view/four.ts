@@ -1,0 +1,21 @@
+/** Dense and pruned, in float and in int8, side by side. */
+import type { Table } from '../report';
+import { element, section } from './elements';
+import type { Seen } from './reading';
+
+export function four(table: Seen<Table> | null): HTMLElement | null {
+  if (table === null || table.rows.length === 0) {
+    return null;
+  }
+  const head = element('tr', {}, ...table.head.map(name => element('th', { attributes: { scope: 'col' } }, name)));
+  const rows = table.rows.map(([model, ...cells]) =>
+    element(
+      'tr',
+      {},
+      element('th', { attributes: { scope: 'row' } }, model ?? ''),
+      ...cells.map(cell => element('td', {}, cell))
+    )
+  );
+  const shown = element('table', { class: 'hwprune-four' }, element('thead', {}, head), element('tbody', {}, ...rows));
+  return section('Dense and pruned, in float and in int8', element('div', { class: 'hwprune-wide' }, shown));
+}
