@@ -41,7 +41,8 @@ def rounds_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     def timed(limits: Any = FULL, **times_ms: list[float]) -> int:
         cases = {name: Case(clock, itertools.cycle(each)) for name, each in times_ms.items()}
-        samples = _timing.measure(cases, asdict(limits), "control", "cpu_ms", lambda *_: None)
+        request = {"effort": asdict(limits), "dense": "dense", "control": "control"}
+        samples, _ = _timing.measure(cases, request, "cpu_ms", lambda *_: None)
         (rounds,) = {len(values) for each in samples.values() for values in each.values()}
         return rounds
 

@@ -1,4 +1,4 @@
-"""How long a measurement takes: its fewest and most rounds, and the seconds for them."""
+"""How long a measurement takes: its processes, their fewest and most rounds, and the seconds for them."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,22 @@ from ..core.errors import InputError
 
 @dataclass(frozen=True)
 class Effort:
-    """Limits of a measurement: it runs at least `min_rounds`, then goes on until `measure_s` or `max_rounds`.
+    """Limits of a measurement in one process: at least `min_rounds`, then more until `measure_s` or `max_rounds`.
 
+    Where the first process leaves a doubt, up to `processes` in all compile and time everything anew, unless compiling
+    takes longer than `compile_s`.
     It ends after `clear_rounds` where each of these has shown every candidate far from the dense model, to one side.
     In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
     than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
     which are too few for an interval.
     """
 
-    min_rounds: int = 15
-    clear_rounds: int = 9
-    max_rounds: int = 60
-    measure_s: float = 12.0
+    processes: int = 1
+    compile_s: float = 30.0
+    min_rounds: int = 7
+    clear_rounds: int = 7
+    max_rounds: int = 40
+    measure_s: float = 4.0
     block_s: float = 0.02
     min_profile_rounds: int = 7
     profile_s: float = 4.0
@@ -34,6 +38,6 @@ class Effort:
             )
 
 
-FULL = Effort()
+FULL = Effort(processes=3)
 QUICK = Effort(min_rounds=7, max_rounds=15, measure_s=2.0, block_s=0.01, profile=False)
 """For ranking many candidates: no kernel profile, and a wider interval."""

@@ -33,7 +33,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
-from .job import CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
+from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import layers_with_costs, layers_with_kernels
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 
@@ -150,9 +150,30 @@ class Bench:
             right = [each for name, each in named.items() if name not in wrong]
             others = iter(self._together(right) if right else [])
             return [wrong.get(name) or next(others) for name in named]
+        self._confirm(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
         found = [self._findings(name, each, result, passes) for name, each in named.items()]
         return [self._with_corners(each, name, result, twins) for name, each in zip(named, found, strict=True)]
+
+    def _confirm(
+        self, result: dict[str, Any], candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure
+    ) -> None:
+        """Time everything again in fresh processes where the first one leaves a doubt, and add their samples to it.
+
+        A process that fails adds nothing: the first one has shown that the models run.
+        """
+        if "samples" not in result or result["clear"] or result["compile_s"] > self.effort.compile_s:
+            return
+        alone = replace(self.effort, profile=False)
+        for process in range(1, self.effort.processes):
+            self.progress("confirm", f"process {process + 1} of {self.effort.processes}")
+            more = self.place.run(self._job(candidates, twins, alone, process), self.progress)
+            if isinstance(more, Failure) or "samples" not in more:
+                continue
+            for name, clocks in result["samples"].items():
+                for clock, values in clocks.items():
+                    values.extend(more["samples"][name][clock])
+            result["rounds"] += more["rounds"]
 
     def _twins(self, candidates: Mapping[str, Candidate]) -> dict[str, Twin] | Failure:
         """Return the int8 model of the dense one and of each candidate; none without a quantiser."""
@@ -180,30 +201,43 @@ class Bench:
             found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}
         )
 
-    def _job(self, candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure) -> Job:
+    def _job(
+        self,
+        candidates: Mapping[str, Candidate],
+        twins: dict[str, Twin] | Failure,
+        effort: Effort | None = None,
+        process: int = 0,
+    ) -> Job:
         runs = self.choice.way == "run"
         layers = tuple(dict.fromkeys(name for each in candidates.values() for name in each.layers_run))
         plans = {layer: plan for each in candidates.values() for layer, plan in each.plans.items()}
         cases = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs or bool(twins))]
         if runs:  # timing noise: the difference between two compilations of one model
             cases.append(replace(cases[0], name=CONTROL, keep_files=not runs))
-        cases += [each.of_job(name) for name, each in candidates.items()]
+        others = [each.of_job(name) for name, each in candidates.items()]
         if not isinstance(twins, Failure):
-            cases += [twin.of_job(name) for name, twin in twins.items()]
+            others += [twin.of_job(name) for name, twin in twins.items()]
+        cases += others
+        if runs:
+            cases += [replace(each, name=each.name + AGAIN, keep_files=False) for each in others]
+        if process:
+            cases = [replace(each, keep_files=False) for each in cases]
         graphs = all(each.graphs for each in candidates.values())
-        return prove_job(self.choice, self.folder, cases, effort=self.effort, runs=runs, graphs=graphs)
+        effort = effort or self.effort
+        return prove_job(self.choice, self.folder, cases, effort=effort, runs=runs, graphs=graphs, process=process)
 
     def _mismatches(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Findings]:
         """Find each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
         found = {}
         for case, error in errors_of(result).items():
-            name = case.removesuffix(SUFFIX)
-            tolerance = tolerance_of(self.choice) if name == case else ABSURD
+            name = case.removesuffix(AGAIN).removesuffix(SUFFIX)
+            is_twin = SUFFIX in case
+            tolerance = ABSURD if is_twin else tolerance_of(self.choice)
             if error <= tolerance:
                 continue
             model = "pruned" if name in candidates else "dense"
             one = candidates.get(name) or next(iter(candidates.values()))
-            if name != case:
+            if is_twin:
                 raise MismatchError(
                     f"{self.choice.judge.toolchain}'s int8 twin of the {model} model returns NaN or outputs of another "
                     "shape. Nothing was timed. Give inputs like those of your data with --calib, or remove --dtype."

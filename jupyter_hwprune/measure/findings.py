@@ -7,8 +7,8 @@ from typing import Any
 from ..report import Counters, Energy, EnergyOf, Estimated, Evidence, Footprint, Launch, OutputCheck, Samples, Timed
 from ..toolchains.manifest import Meter
 from ..toolchains.process import Failure
-from .job import CONTROL, DENSE
-from .judge import clock_for, compare, median_ms, on_clock
+from .job import AGAIN, CONTROL, DENSE
+from .judge import between, clock_for, on_clock, typical_ms
 
 
 def samples_of(result: Mapping[str, Any], name: str) -> Samples:
@@ -32,15 +32,21 @@ def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> 
     on_host = result["device"]["kind"] == "cpu"
     clock = clock_for(threads, on_host=on_host, cpu_clock_step_s=result["cpu_clock_step_s"])
     dense, control, pruned = (samples_of(result, case) for case in (DENSE, CONTROL, name))
+    again = samples_of(result, name + AGAIN) if name + AGAIN in result["samples"] else None
+    rounds = tuple(result["rounds"])
+    denses, pruneds = [dense, control], [pruned] if again is None else [pruned, again]
+    of_dense, of_pruned = ([on_clock(each, clock) for each in copies] for copies in (denses, pruneds))
     return Timed(
         Evidence("measured", device=result["machine"]["cpu"] if on_host else label),
         clock,
         dense,
         control,
         pruned,
-        median_ms(dense, clock),
-        median_ms(pruned, clock),
-        compare(*(on_clock(each, clock) for each in (dense, control, pruned))),
+        typical_ms(denses[: len(pruneds)], clock, rounds),
+        typical_ms(pruneds, clock, rounds),
+        between(of_dense, of_pruned, of_dense, rounds),
+        pruned_again=again,
+        rounds=rounds,
         dense_launch=_launch(result["facts"][DENSE]),
         pruned_launch=_launch(result["facts"][name]),
     )

@@ -21,6 +21,7 @@ TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, 
 """The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
+AGAIN = "~"  # after the name of a case, the same compiled a second time
 Action = Literal["rate", "prove", "quantise", "serve", "count", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
@@ -108,8 +109,11 @@ def prove_job(
     effort: Effort | None = None,
     runs: bool = True,
     graphs: bool = True,
+    process: int = 0,
 ) -> Job:
     """Return the job that compiles and checks cases, and with an `effort` profiles and times them.
+
+    Each `process` compiles the cases in an order of its own.
 
     Without `runs` nothing is loaded on a device. The control is not metered.
     """
@@ -119,7 +123,10 @@ def prove_job(
         "run": runs,
         "interpret": manifest.checks and not runs,
         "effort": effort and asdict(effort),
+        "dense": DENSE,
         "control": CONTROL,
+        "again": AGAIN,
+        "process": process,
         "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
     }
     return Job("prove", choice, folder, tuple(cases), graphs, more)

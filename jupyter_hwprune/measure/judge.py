@@ -1,18 +1,25 @@
 """Turn raw samples into a verdict: the ratio, its interval, the noise floor, and the word for it.
 
-Dense, pruned and a second compilation of the dense model (the control) run in turn in one process. Rounds are pairs, so
-the drift of the machine cancels in a bootstrap over rounds (Efron 1979) of the ratio of medians. The control is the
-dense model again, so any difference between the two is noise: memory layout, chance, load.
+Dense and pruned run in turn in one process, each compiled twice. Rounds are pairs, so the drift of the machine cancels
+in a bootstrap over rounds (Efron 1979) of the ratio of medians. The two copies of the dense model compute the same, so
+any difference between them is noise: memory layout, chance, load. Some copies are slower than their twins for as long
+as they live, so of two copies the faster one counts, and where the first process leaves a doubt, fresh processes
+compile and time everything again. The bootstrap draws processes first, then rounds within each (as Kalibera and Jones
+2013, "Rigorous benchmarking in reasonable time", for repetitions at several levels); the median over processes counts.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ..report import NOT_COMPARED, Comparison, Samples, Verdict
 
 Clock = Literal["cpu", "wall"]
+Array = npt.NDArray[np.float64]
+Copies = Sequence[Sequence[float]]
+"""The samples of each compiled copy of one model."""
 
 COARSEST_S = 1e-4
 RESAMPLES = 2000
@@ -36,28 +43,54 @@ def on_clock(samples: Samples, clock: Clock) -> tuple[float, ...]:
 
 
 def compare(dense: Sequence[float], control: Sequence[float], pruned: Sequence[float]) -> Comparison:
-    """Compare paired samples of equal length, all in the same unit; with fewer than three, or a zero: not measured."""
-    return between(dense, pruned, (dense, control))
+    """Compare paired samples of one process, all in the same unit; with fewer than three, or a zero: not measured."""
+    return between((dense,), (pruned,), (dense, control))
 
 
-def between(
-    before: Sequence[float], after: Sequence[float], same: tuple[Sequence[float], Sequence[float]]
-) -> Comparison:
-    """Compare any two models of one interleaved call; `same` are the samples of one model compiled twice, the noise."""
-    taken = (before, after, *same)
-    if len(before) < 3 or len({len(each) for each in taken}) > 1 or min(map(min, taken)) <= 0:
+def between(before: Copies, after: Copies, same: Copies, rounds: Sequence[int] = ()) -> Comparison:
+    """Compare any two models of one interleaved call; `same` are the copies of one model, which show the noise.
+
+    `rounds` are those of each process in turn, which the samples hold one after the other; () is one process. All
+    copies have the same number of samples, at least three in each process.
+    """
+    count = min(len(before), len(after))  # of two copies the faster one counts, which has to be so on both sides
+    taken = (*before[:count], *after[:count], *same)
+    rounds = tuple(rounds) or (len(taken[0]),)
+    if min(rounds) < 3 or {len(each) for each in taken} != {sum(rounds)} or min(map(min, taken)) <= 0:
         return NOT_COMPARED
-    samples = np.array(taken)  # [4, rounds]
-    rounds = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
-    log_medians = np.log(np.median(samples[:, rounds], axis=2))  # [4, RESAMPLES]
+    samples = np.log(np.array(taken))  # [copies, rounds of all processes]
+    random = np.random.default_rng(0)
+    parts = np.split(samples, np.cumsum(rounds)[:-1], axis=1)
+    resampled = np.array([_gains(part, count, random) for part in parts])  # [processes, resamples, 2]
+    chosen = random.integers(0, len(parts), (RESAMPLES, len(parts)))
+    gains = np.median(resampled[chosen, np.arange(RESAMPLES)[:, None], 0], axis=1)
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(log_medians[0] - log_medians[1], [tail, 100 - tail])
-    a_low, a_high = np.percentile(log_medians[2] - log_medians[3], [tail, 100 - tail])
-    floor = max(abs(a_low), abs(a_high), np.log1p(SMALLEST_GAIN))
+    low, high = np.percentile(gains, [tail, 100 - tail])
+    noise = np.abs(np.percentile(resampled[:, :, 1], [tail, 100 - tail], axis=1)).max(axis=0)  # [processes]
+    floor = max(noise.min(), np.log1p(SMALLEST_GAIN))
     verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
-    medians = np.median(samples, axis=1)
-    ratio = medians[0] / medians[1]
+    ratio = np.exp(np.median([_gain(np.median(part, axis=1), count) for part in parts]))
     return Comparison(rounded(ratio), rounded(np.exp(low)), rounded(np.exp(high)), rounded(np.expm1(floor)), verdict)
+
+
+def _gains(samples: Array, count: int, random: np.random.Generator) -> Array:
+    """Resample the rounds of one process: the gain, and what two copies of one model differ by. -> [resamples, 2]."""
+    rounds = random.integers(0, samples.shape[1], (RESAMPLES, samples.shape[1]))
+    medians = np.median(samples[:, rounds], axis=2)  # [copies, resamples]
+    return np.stack([_gain(medians, count), medians[-2] - medians[-1]], axis=1)
+
+
+def _gain(medians: Array, count: int) -> Array:
+    """Return the gain of the fastest copy over the other model's, in logarithms. [copies, ...] -> [...]."""
+    gain: Array = medians[:count].min(axis=0) - medians[count : 2 * count].min(axis=0)
+    return gain
+
+
+def typical_ms(copies: Sequence[Samples], clock: Clock, rounds: Sequence[int] = ()) -> float:
+    """Return a model's time: the median over processes of its fastest copy's median."""
+    ends = np.cumsum(tuple(rounds) or (len(on_clock(copies[0], clock)),))[:-1]
+    medians = [[np.median(part) for part in np.split(np.array(on_clock(each, clock)), ends)] for each in copies]
+    return rounded(np.median(np.min(medians, axis=0)))
 
 
 def median_ms(samples: Samples, clock: Clock) -> float:

@@ -13,12 +13,12 @@ from ..choose.choice import Choice
 from ..core.example import Example
 from ..core.rows import RowsError, cut
 from ..export.cases import Case
-from ..report import Corner, Corners, Evidence, LeftInFloat, Timed
+from ..report import Comparison, Corner, Corners, Evidence, LeftInFloat, Timed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
 from .findings import errors_of, samples_of
-from .job import DENSE, CaseOfJob, Job, Place
-from .judge import between, median_ms, on_clock
+from .job import AGAIN, DENSE, CaseOfJob, Job, Place
+from .judge import between, on_clock, typical_ms
 
 ABSURD = 1e29
 """An int8 model's outputs are reported, not checked, except for NaN and wrong shapes, which stand as a larger error."""
@@ -98,30 +98,33 @@ def calibration_batches(batches: Sequence[Example], like: Example) -> tuple[list
 
 def corners_of(result: Mapping[str, Any], name: str, timed: Timed, twins: Mapping[str, Twin], rows: int) -> Corners:
     """Return the four models of one candidate from a worker's answer; `twins` are those of dense and of `name`."""
-    same = on_clock(timed.dense, timed.clock), on_clock(timed.control, timed.clock)
-    samples = {each: samples_of(result, each) for each in (DENSE, name, DENSE + SUFFIX, name + SUFFIX)}
-    on = {each: on_clock(own, timed.clock) for each, own in samples.items()}
+    cases = (DENSE, name, DENSE + SUFFIX, name + SUFFIX)
+    copies = {case: [samples_of(result, each) for each in (case, case + AGAIN)] for case in cases[1:]}
+    copies[DENSE] = [timed.dense, timed.control]
+    on = {case: [on_clock(own, timed.clock) for own in both] for case, both in copies.items()}
     errors = errors_of(result)
+
+    def compared(before: str, after: str) -> Comparison:
+        return between(on[before], on[after], on[DENSE], timed.rounds)
 
     def corner(case: str) -> Corner:
         int8 = case.endswith(SUFFIX)
         return Corner(
             pruned=case.startswith(name),
             dtype="int8" if int8 else "float32",
-            ms=median_ms(samples[case], timed.clock),
-            speed=between(on[DENSE], on[case], same) if case != DENSE else Corner.speed,
+            ms=typical_ms(copies[case], timed.clock, timed.rounds),
+            speed=compared(DENSE, case) if case != DENSE else Corner.speed,
             file_bytes=result["bytes"][case],
             error=errors.get(case),
-            samples=samples[case] if int8 else None,
+            samples=copies[case][0] if int8 else None,
             int8_layers=_int8_layers(result, case, twins[name if case.startswith(name) else DENSE].case),
         )
 
-    cases = (DENSE, name, DENSE + SUFFIX, name + SUFFIX)
     return Corners(
         timed.evidence,
         tuple(map(corner, cases)),
-        on_int8=between(on[cases[2]], on[cases[3]], same),
-        on_pruned=between(on[cases[1]], on[cases[3]], same),
+        on_int8=compared(cases[2], cases[3]),
+        on_pruned=compared(cases[1], cases[3]),
         quantiser=twins[name].quantiser,
         calibration_rows=rows,
         left_in_float=twins[name].left_in_float,

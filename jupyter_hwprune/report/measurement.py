@@ -1,7 +1,9 @@
 """What was measured of the whole model: its times or estimate, and its energy, each with its evidence."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 Verdict = Literal["faster", "slower", "no measurable gain", "not measured"]
@@ -62,9 +64,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class Timed:
-    """Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
+    """Dense against pruned, interleaved; `control` is the dense model compiled a second time, as `pruned_again` is.
 
-    Only accelerators have launches.
+    `rounds` are those of each process, whose samples stand one after the other; () is one process. Only accelerators
+    have launches.
     """
 
     evidence: Evidence
@@ -77,7 +80,20 @@ class Timed:
     comparison: Comparison
     dense_launch: Launch | None = None
     pruned_launch: Launch | None = None
+    pruned_again: Samples | None = None
+    rounds: tuple[int, ...] = ()
     kind: Literal["timed"] = "timed"
+
+    def copies_ms(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the median time of each compiled copy of the dense and of the pruned model, in each process."""
+        dense = self._medians(self.dense) + self._medians(self.control)
+        again = () if self.pruned_again is None else self._medians(self.pruned_again)
+        return dense, self._medians(self.pruned) + again
+
+    def _medians(self, samples: Samples) -> tuple[float, ...]:
+        values = samples.cpu_ms if self.clock == "cpu" else samples.wall_ms
+        ends = [*itertools.accumulate(self.rounds or (len(values),))]
+        return tuple(median(values[start:end]) for start, end in itertools.pairwise([0, *ends]))
 
 
 @dataclass(frozen=True)

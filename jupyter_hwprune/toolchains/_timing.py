@@ -19,6 +19,8 @@ def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], set
     say("profile", "compiling with the profiler on")
     profiled = {}
     for case in request["cases"]:
+        if case["name"].endswith(request["again"]):
+            continue
         folder = os.path.join(request["folder"], "profile-" + case["name"])
         os.makedirs(folder, exist_ok=True)
         profiled[case["name"]] = toolchain.profile(case["model"], inputs, settings_of(request, case), folder)
@@ -43,14 +45,14 @@ def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], set
 
 
 def measure(
-    cases: dict[str, Any], limits: dict[str, Any], control: str, clock: str, say: Any
-) -> dict[str, dict[str, list[float]]]:
+    cases: dict[str, Any], request: dict[str, Any], clock: str, say: Any
+) -> tuple[dict[str, dict[str, list[float]]], bool]:
     """Time all cases in turn, one block of calls each per round; each block starts with a call that is not counted.
 
     That first call brings the case's own weights back into the caches, so no case gains from the one that ran before.
-    The first case is what the others are compared with, and `control` is the same model again. Measuring ends early
-    where nothing is left to be found out, on the `clock` that decides.
+    Measuring ends early where nothing is left to be found out, on the `clock` that decides; also returns whether so.
     """
+    limits, clear = request["effort"], False
     say("measure", "warming up")
     for case in cases.values():
         case.run()
@@ -74,23 +76,24 @@ def measure(
             samples[name]["cpu_ms"].append(round(cpu / count * 1e3, 7))
         rounds += 1
         say("measure", f"round {rounds} of at most {limits['max_rounds']}")
-        if rounds >= limits["clear_rounds"] and _is_clear(
-            {name: each[clock] for name, each in samples.items()}, control
-        ):
-            break
-    return samples
+        if rounds >= limits["clear_rounds"]:
+            times = {name: each[clock] for name, each in samples.items()}
+            clear = _is_clear(times, request["dense"], request["control"])
+            if clear:
+                break
+    return samples, clear
 
 
 CLEAR_RATIO = 1.2
 CLEAR_NOISE = 3  # times the largest difference that two compilations of one model have shown in a round
 
 
-def _is_clear(times: dict[str, list[float]], control: str) -> bool:
-    """Say whether every case is far from the first one, to the same side in every round."""
-    first, *others = times
+def _is_clear(times: dict[str, list[float]], dense: str, control: str) -> bool:
+    """Say whether every case is far from the dense one, to the same side in every round."""
     if control not in times or len(times) < 3 or min(map(min, times.values())) <= 0:
         return False
-    ratios = {name: [math.log(a / b) for a, b in zip(times[first], times[name])] for name in others}
+    others = [name for name in times if name != dense]
+    ratios = {name: [math.log(a / b) for a, b in zip(times[dense], times[name])] for name in others}
     far = max(CLEAR_NOISE * max(map(abs, ratios.pop(control))), math.log(CLEAR_RATIO))
     return all(min(each) > far or max(each) < -far for each in ratios.values())
 

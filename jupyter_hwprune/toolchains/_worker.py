@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import platform
+import random
 import sys
 import threading
 import time
@@ -72,18 +73,19 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
         "cpu_clock_step_s": time.get_clock_info("process_time").resolution,  # too coarse for short runs on Windows
         "device": found["devices"].get(request["settings"]["device"]),
     }
-    artefacts = {}
-    for case in request["cases"]:
+    artefacts, since = {}, time.perf_counter()
+    for case in _shuffled(request["cases"], request["process"]):
         say("compile", case["name"])
         settings = dict(_settings(request, case), keep_files=case["keep_files"])
         artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, folder)
+    result["compile_s"] = time.perf_counter() - since
     result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
     result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     if not request["run"] and not request["interpret"]:
         return result
     running = {}
-    for case in request["cases"] if request["run"] else ():
+    for case in _shuffled(request["cases"], request["process"]) if request["run"] else ():
         say("load", case["name"])
         running[case["name"]] = toolchain.load(artefacts[case["name"]], inputs, _settings(request, case))
     result["errors"] = {}
@@ -104,12 +106,22 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     if request["effort"]["profile"]:
         result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
     clock = "cpu_ms" if request["settings"]["threads"] == 1 and result["device"]["kind"] == "cpu" else "wall_ms"
-    result["samples"] = timing.measure(running, request["effort"], request["control"], clock, say)
+    result["samples"], result["clear"] = timing.measure(running, request, clock, say)
+    result["rounds"] = [len(result["samples"][request["dense"]]["wall_ms"])] if request["dense"] in running else []
     result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
     if request["meter"] is not None:
-        metered = {name: case for name, case in running.items() if name != request["control"]}
+        metered = {
+            name: case
+            for name, case in running.items()
+            if name != request["control"] and not name.endswith(request["again"])
+        }
         result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
     return result
+
+
+def _shuffled(cases: list[Any], process: int) -> list[Any]:
+    """Return the cases in an order of the process's own: what is compiled later may lie worse in memory."""
+    return random.Random(process).sample(cases, len(cases))  # noqa: S311 - an order, not a secret
 
 
 def _quantise(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:

@@ -196,9 +196,9 @@ export interface OtherKernels {
   pruned_us: number | null;
 }
 /**
- * Dense against pruned, interleaved in one process; `control` is the dense model compiled a second time.
+ * Dense against pruned, interleaved; `control` is the dense model compiled a second time, as `pruned_again` is.
  *
- * Only accelerators have launches.
+ * `rounds` are those of each process, whose samples stand one after the other; () is one process. Only accelerators have launches.
  */
 export interface Timed {
   evidence: Evidence;
@@ -211,6 +211,8 @@ export interface Timed {
   comparison: Comparison;
   dense_launch: Launch | null;
   pruned_launch: Launch | null;
+  pruned_again: Samples | null;
+  rounds: number[];
   kind: 'timed';
 }
 /**

@@ -71,8 +71,12 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
         yield "time", f"{milliseconds(rival.dense_ms)}, {whose}, → {milliseconds(timed.pruned_ms)}"
     else:
         yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(timed.pruned_ms)}"
-    rounds = len(timed.dense.cpu_ms)
-    yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds} interleaved rounds"
+    rounds = counted(len(timed.dense.cpu_ms), "interleaved round")
+    processes = f" in {len(timed.rounds)} processes" if len(timed.rounds) > 1 else ""
+    yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds}{processes}"
+    if timed.pruned_again is not None:
+        spreads = [f"{milliseconds(min(each))} to {milliseconds(max(each))}" for each in timed.copies_ms()]
+        yield "copies", f"of dense {spreads[0]}, of pruned {spreads[1]}, each compiled twice in each process"
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
     if report.corners is not None:
         yield from corners.facts(report.corners)
