@@ -1,7 +1,5 @@
 """Interrupt runs in a real kernel at random moments, a third of them twice: `python -m benchmarks.interrupts`.
 
-    python -m benchmarks.interrupts --presses 300
-
 Each run prunes, exports and measures a small convolutional network, with the fewest rounds. Its cell notes in a file
 when the run begins, when it has gone on to its end, and when the cell is left; these notes, not the kernel's reply, say
 what became of a press, for the kernel drops the reply of a cell where a press falls into its own code. A press is lost
