@@ -42,7 +42,7 @@ from .toolchains.process import Progress, new_folder
 
 
 @heard()
-@one_door
+@one_door(PruneError)
 def hwprune(
     model: nn.Module,
     example: Any,

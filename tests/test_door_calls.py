@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jupyter_hwprune import hwprune, simulate
-from jupyter_hwprune.core.errors import InputError, PruneError
+from jupyter_hwprune.core.errors import InputError, PruneError, ToolchainError
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.outputs import tensors_of
 from jupyter_hwprune.pruning.graph import analyse
@@ -151,7 +151,7 @@ def test_an_error_that_is_not_ours_names_the_phase_and_keeps_its_cause(monkeypat
     assert "\n" not in str(caught.value)
     assert told
     monkeypatch.setattr("jupyter_hwprune.survey.simulation.choose", broken)
-    with pytest.raises(PruneError, match=r"simulate stopped before its first phase .*KeyError"):
+    with pytest.raises(ToolchainError, match=r"simulate stopped before its first phase .*KeyError"):
         simulate(small(), torch.ones(1, 16), target="x86-cpu", toolchain="deepsparse")
 
 

@@ -2,23 +2,28 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from .errors import HwpruneError, PruneError, first_line
+from .errors import HwpruneError, first_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
 YOURS = ("finetune", "progress")  # the caller's own functions, whose errors are the caller's to see
 
 
-def one_door(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn any exception that is not ours into a PruneError, which names the phase that `progress` told of last.
+def one_door(kind: type[HwpruneError]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Turn any exception that is not ours into a `kind`, which names the phase that `progress` told of last.
 
     Errors of the caller's `finetune` and `progress` pass as they are, and so does what is no Exception, such as an
     interrupt.
     """
+    return functools.partial(_guarded, kind)
+
+
+def _guarded(kind: type[HwpruneError], function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
+    takes = signature.parameters
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -40,14 +45,21 @@ def one_door(function: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if any(error is each for each in theirs):
                 raise
-            where = f"in the phase {phase[0]}" if phase else "before its first phase"
-            raise PruneError(
-                f"{function.__name__} stopped {where} at an error that it has no better words for: "
-                f"{first_line(error)}. Your model is unchanged. Another --pattern or --toolchain may avoid it; the "
-                "whole traceback is in this error's __cause__, and worth a report."
+            where = f" in the phase {phase[0]}" if phase else " before its first phase" if "progress" in takes else ""
+            raise kind(
+                f"{function.__qualname__} stopped{where} at an error that it has no better words for: "
+                f"{first_line(error)}. {_advice(takes)}The whole traceback is in this error's __cause__, and worth a "
+                "report."
             ) from error
 
     return guarded
+
+
+def _advice(takes: Mapping[str, object]) -> str:
+    """Say what stays as it is and what may help, by the parameters of the function."""
+    said = "Your model is unchanged. " if "model" in takes else ""
+    others = [f"--{name}" for name in ("pattern", "toolchain") if name in takes]
+    return said + (f"Another {' or '.join(others)} may avoid it. " if others else "")
 
 
 def _watched(own: Callable[..., Any], theirs: list[BaseException]) -> Callable[..., Any]:

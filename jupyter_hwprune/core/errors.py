@@ -5,9 +5,9 @@ HwpruneError
 ├── PruneError          the model could not be pruned correctly
 │   └── NothingFitsError  the pattern fits nothing in the model
 ├── ExportError         torch could not export the model
-├── ToolchainError      the worker process could not be started
+├── ToolchainError      a toolchain, its worker process or its environment failed
 │   └── MismatchError   a compiled model's outputs are not torch's
-└── ReportError         a stored report cannot be read
+└── ReportError         a report or a stored run cannot be read, joined or written
 """
 
 import textwrap
@@ -51,7 +51,10 @@ class ReportError(HwpruneError): ...
 
 def first_line(error: BaseException, limit: int = 300) -> str:
     """Return any error as one short line: its type and the start of its message."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an exception class of anybody's, which cannot say what it is
+        text = ""
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
 
 

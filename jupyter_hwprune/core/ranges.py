@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .errors import InputError
+
 
 @contextlib.contextmanager
 def layer_ranges(model: nn.Module) -> Iterator[None]:
@@ -14,9 +16,12 @@ def layer_ranges(model: nn.Module) -> Iterator[None]:
 
     NVTX ranges need a torch built for CUDA; with any other, only torch's profiler sees the names. The hooks are removed
     when the block ends, even by an error. A layer whose forward raises leaves no range open.
+    Raises InputError for a model that is none.
 
     Example: `with layer_ranges(model): model(x)` in a program that runs under `nsys profile -t cuda,nvtx`.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
     nvtx = torch.cuda.nvtx if torch.version.cuda is not None else None
     open_ranges: list[tuple[nn.Module, Any]] = []
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from torch import nn
 
 from ..choose.scoring import device_of
-from ..core.errors import InputError, first_line
+from ..core.door import one_door
+from ..core.errors import InputError, PruneError, ReportError, first_line
 from ..pruning import copy_modes
 from ..pruning.taking import take
 from ..pruning.training.holding import held
@@ -56,6 +57,7 @@ class Run(Shown):
                 remove(path) if path.is_dir() else path.unlink()
         weakref.finalize(self, remove, folder)
 
+    @one_door(PruneError)
     def hold(self) -> AbstractContextManager[None]:
         """Hold the zeros of `model` while a training loop of your own runs: `with run.hold(): train(run.model)`.
 
@@ -65,6 +67,7 @@ class Run(Shown):
         """
         return held(self.model, zeros_of(self.model, self.report))
 
+    @one_door(ReportError)
     def save(self, folder: str | Path) -> None:
         """Write the model's weights, masks and report to a folder, without code; `load` reads it.
 
@@ -73,6 +76,7 @@ class Run(Shown):
         """
         save(folder, self.model, self.report, self._structure)
 
+    @one_door(PruneError)
     def to_sparseml(self, path: str | Path | None = None) -> str:
         """Return a SparseML recipe that makes the same zeros in the dense model in one shot; also write it to `path`.
 
@@ -87,6 +91,7 @@ class Run(Shown):
         return text
 
 
+@one_door(ReportError)
 def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] = "saved") -> Run:
     """Load a run that `Run.save` wrote, and rebuild its model from a copy of the dense `model` built by your code.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..choose.choice import Choice, choose
 from ..choose.effort import FULL, Effort
+from ..core.door import one_door
 from ..core.errors import InputError, ToolchainError, counted
 from ..core.pattern import parse_pattern
 from ..core.target import REFERENCE
@@ -40,6 +41,7 @@ NO_WEIGHTS = Evidence(
 )
 
 
+@one_door(ToolchainError)
 def zoo(
     source: str | Path,
     *,

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.interrupts import unbroken
 
 NUMBER = "End the cell with an expression that gives one number, higher is better, such as accuracy({name})"
@@ -31,15 +31,16 @@ class Cell:
         file = shell.compile.cache(source, number, raw_code=text)  # so that tracebacks show the cell
         try:
             tree = shell.transform_ast(shell.compile.ast_parse(source, file))
+            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+            self._body = shell.compile(tree, file, "exec")
+            self._last = None if last is None else shell.compile(ast.Expression(last.value), file, "eval")
         except SyntaxError as error:
-            raise InputError(
-                f"The cell under %%hwprune cannot be read: {error.msg}, in its line {error.lineno}: {error.text}"
-            ) from None
-        if not tree.body:
+            where = f", in its line {error.lineno}: {error.text}" if error.text else ""
+            raise InputError(f"The cell under %%hwprune cannot be read: {error.msg}{where}") from None
+        except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, brackets too deep
+            raise InputError(f"The cell under %%hwprune cannot be read: {first_line(error)}") from None
+        if last is None and not tree.body:
             raise UsageError("The cell under %%hwprune is the fine-tune step, but it is empty; %hwprune needs none")
-        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-        self._body = shell.compile(tree, file, "exec")
-        self._last = None if last is None else shell.compile(ast.Expression(last.value), file, "eval")
         self.expression = "" if last is None else ast.unparse(last.value)
         self._says_name = last is not None and name in {n.id for n in ast.walk(last) if isinstance(n, ast.Name)}
         self.value: Any = None

@@ -3,16 +3,18 @@
 import contextlib
 from argparse import Namespace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from ..core.errors import InputError
 from ..core.interrupts import heard
 from ..core.options import RUN, ZOO, keywords
 from . import completion, lab
 from .asked import arguments, form_of, parse, takes_options
 from .cell import Cell
-from .namespace import find_input, find_model
+from .namespace import find_input, find_model, is_a
 from .progress import ProgressLine
 
 
@@ -71,9 +73,19 @@ class HwpruneMagics(Magics):
         from ..report import Report
         from ..report.merging import merge
 
-        found = (self.shell.user_ns.get(word, word) for word in options.words[1:])
-        reports = (getattr(each, "report", each) for each in found)
-        return Shown(merge(*(each if isinstance(each, Report) else Report.load(str(each)) for each in reports)))
+        def read(word: str) -> Report:
+            value = self.shell.user_ns.get(word, word)
+            report = value.report if is_a(value, Shown) else value
+            if is_a(report, Report):
+                return report
+            if is_a(value, str) or is_a(value, Path):
+                return Report.load(value)
+            raise InputError(
+                f"{word} is a {type(value).__name__}, and no run or report. Give the result of a run, a report, or the "
+                "file that Report.save wrote."
+            )
+
+        return Shown(merge(*map(read, options.words[1:])))
 
     def _zoo(self, options: Namespace) -> Any:
         from ..modelzoo import zoo

@@ -4,10 +4,11 @@ import ast
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from ..core.errors import InputError, first_line
 
+T = TypeVar("T")
 PREFERRED_INPUTS = ("example_input", "example", "inputs", "x")
 
 
@@ -15,12 +16,9 @@ def models(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return the modules with parameters by name, each once; loss functions are modules without parameters."""
     if "torch" not in sys.modules:
         return {}
-    from torch import nn
-
     found: dict[str, Any] = {}
     for name, value in _own(namespace):
-        is_model = isinstance(value, nn.Module) and next(value.parameters(), None) is not None
-        if is_model and not any(value is other for other in found.values()):
+        if _has_parameters(value) and not any(value is other for other in found.values()):
             found[name] = value
     return found
 
@@ -30,8 +28,25 @@ def tensors(namespace: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     import torch
 
-    found = {name: value for name, value in _own(namespace) if isinstance(value, torch.Tensor)}
+    found = {name: value for name, value in _own(namespace) if is_a(value, torch.Tensor)}
     return {name: value for name, value in found.items() if not isinstance(value, torch.nn.Parameter)}
+
+
+def is_a(value: Any, kind: type[T]) -> TypeGuard[T]:
+    """Say whether a value is of a kind; one that cannot say its own class, as an unbound proxy, is of none."""
+    try:
+        return isinstance(value, kind)
+    except Exception:  # noqa: BLE001 - anything may stand in a namespace
+        return False
+
+
+def _has_parameters(value: Any) -> bool:
+    from torch import nn
+
+    try:
+        return isinstance(value, nn.Module) and next(value.parameters(), None) is not None
+    except Exception:  # noqa: BLE001 - a module whose __init__ failed half-way raises here
+        return False
 
 
 def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
@@ -43,7 +58,7 @@ def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
         from torch import nn
 
         value = evaluate(namespace, text, "the model")
-        if not isinstance(value, nn.Module):
+        if not is_a(value, nn.Module):
             raise InputError(
                 f"{text} is a {type(value).__name__}, not a torch nn.Module. {_there_are('models', models(namespace))}"
             )
@@ -69,8 +84,8 @@ def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     own = dict(_own(namespace))
     for name in PREFERRED_INPUTS:
         value = own.get(name)
-        first = value[0] if isinstance(value, (tuple, list)) and value else value
-        if isinstance(first, (torch.Tensor, dict)):
+        first = next(iter(value), None) if is_a(value, tuple) or is_a(value, list) else value
+        if is_a(first, torch.Tensor) or is_a(first, dict):
             return name, value
     found = tensors(namespace)
     if len(found) == 1:
@@ -83,7 +98,7 @@ def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
 def find_recipe(namespace: Mapping[str, Any], text: str) -> str | Path:
     """Return the recipe: the value of the variable of that name, or else the path of a file."""
     own = namespace.get(text)
-    return own if isinstance(own, (str, Path)) else Path(text)
+    return own if is_a(own, str) or is_a(own, Path) else Path(text)
 
 
 def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable[[Any], float]:
@@ -98,8 +113,9 @@ def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable
 
     try:
         tree = ast.parse(text, mode="eval")
-    except SyntaxError as error:
-        raise InputError(f"--eval {text} is not a Python expression ({error.msg}).") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last three: NUL bytes, deep brackets
+        said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+        raise InputError(f"--eval {text} is not a Python expression ({said}).") from None
     if model_name not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
         raise InputError(
             f"--eval {text} does not contain {model_name}, so it would score the dense model twice. Write an "
@@ -115,8 +131,10 @@ def evaluate(namespace: Mapping[str, Any], text: str, what: str) -> Any:
         return namespace[text]
     try:
         return eval(text, dict(namespace))  # noqa: S307 - the user's own expression
-    except NameError:
-        raise InputError(f"{text}, named as {what}, does not exist here.") from None
+    except NameError as error:
+        if error.name == text:
+            raise InputError(f"{text}, named as {what}, does not exist here.") from None
+        raise InputError(f"{text}, given as {what}, could not be evaluated: {error}.") from error
     except Exception as error:
         raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.") from error
 

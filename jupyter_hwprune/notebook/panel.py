@@ -14,6 +14,7 @@ from IPython import get_ipython
 from IPython.core.error import UsageError
 from IPython.display import display, update_display
 
+from ..core.door import one_door
 from ..core.errors import HwpruneError, InputError, first_line
 from ..core.options import DEFAULTS, magic_line
 from ..survey import matrix
@@ -31,6 +32,7 @@ CANCELLED = "Cancelled after {:.0f} s: the worker has ended, and nothing was cha
 BUSY = "In this kernel, Cancel waits for a running cell or for torch. Interrupting the kernel ends the run at once."
 
 
+@one_door(HwpruneError)
 def panel() -> None:
     """Show a form in the cell's output that runs `%hwprune` in the background, with the report below it.
 

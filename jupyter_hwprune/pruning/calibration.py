@@ -48,7 +48,7 @@ class Calibration:
         data, is empty, holds NaN or infinite values, or does not run through the model.
         """
         with _random_state_kept(value):
-            items = list(itertools.islice(_items(value, example), most_batches))
+            items = _first(_items(value, example), most_batches)
         if not items:
             raise InputError("The calibration data is empty; give at least one batch, e.g. --calib x.")
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
@@ -56,6 +56,18 @@ class Calibration:
         pairs = [_batch(item, model, example, dtype, f"batch {at}", tried) for at, item in enumerate(items)]
         batches, labels = zip(*pairs, strict=True)
         return cls(batches, None if any(label is None for label in labels) else labels)
+
+
+def _first(items: Iterator[Any], most: int) -> list[Any]:
+    try:
+        return list(itertools.islice(items, most))
+    except InputError:
+        raise
+    except Exception as error:  # a Dataset's, a collate function's or a generator's own
+        raise InputError(
+            f"The calibration data raised {first_line(error)} while its batches were read. Mend it, or give a list of "
+            "inputs, e.g. --calib [x]."
+        ) from error
 
 
 def _items(value: Any, example: Example) -> Iterator[Any]:

@@ -54,6 +54,10 @@ def take(model: nn.Module, *, finite: bool = True) -> Taken:
 def _refuse_other_kinds(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(f"The model is a {type(model).__name__}; it has to be a torch nn.Module.")
+    if "_modules" not in vars(model):
+        raise InputError(
+            f"The model, a {type(model).__name__}, has no parts yet: its __init__ has to call super().__init__() first."
+        )
     tensors = (*model.named_parameters(), *model.named_buffers())
     if any(isinstance(each, (nn.UninitializedParameter, nn.UninitializedBuffer)) for _, each in tensors):
         raise InputError("The model has lazy layers that never ran; run it once on an input, so that they get weights.")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..core.errors import InputError, counted
+from ..core.door import one_door
+from ..core.errors import InputError, ReportError, counted
 from . import Layer, Report
 
 SAME = (
@@ -13,11 +14,15 @@ SAME = (
 )
 
 
+@one_door(ReportError)
 def merge(one: Report, other: Report) -> Report:
     """Return the timed report, completed from the other: the score, the pictures, the user's names.
 
     Raises InputError unless both have the same weights and the same request, and exactly one was timed.
     """
+    for each in (one, other):
+        if not isinstance(each, Report):
+            raise InputError(f"merge joins two reports, such as run.report; this is a {type(each).__name__}.")
     timed, rest = (one, other) if one.timed else (other, one)
     if (one.timed is None) == (other.timed is None):
         which = "Neither report is" if one.timed is None else "Both reports are"

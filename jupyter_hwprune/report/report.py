@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.door import one_door
 from ..core.errors import ReportError, first_line
 from . import codec, words
 from .corners import Corner, Corners
@@ -152,11 +153,13 @@ class Report:
     def rival(self) -> Baseline | None:
         return best_baseline(self.baselines)
 
+    @one_door(ReportError)
     def to_json(self) -> str:
         """Return the report as JSON, with its words for viewers; `from_json` ignores the words."""
         data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}
         return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
+    @one_door(ReportError)
     def save(self, path: str | Path) -> None:
         """Write the report as JSON; raises ReportError if the file cannot be written."""
         try:
@@ -165,6 +168,7 @@ class Report:
             raise ReportError(f"The report cannot be written to {path}: {first_line(error)}.") from error
 
     @classmethod
+    @one_door(ReportError)
     def load(cls, path: str | Path) -> Report:
         """Read a file that `save` wrote; raises ReportError if it is missing, damaged, or of another version."""
         try:
@@ -174,6 +178,7 @@ class Report:
         return cls.from_json(text)
 
     @classmethod
+    @one_door(ReportError)
     def from_json(cls, text: str) -> Report:
         """Read text that `to_json` wrote; raises ReportError if it is damaged or of another schema version."""
         try:

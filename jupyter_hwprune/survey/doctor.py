@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from ..core.door import one_door
+from ..core.errors import ToolchainError
 from ..core.target import TARGETS, Target, find_target
 from ..render.tables import INDENT, wrapped
 from ..toolchains import Status, planned, probe_all, shipped
@@ -60,6 +62,7 @@ class Doctor(TextAndHtml):
         return rows
 
 
+@one_door(ToolchainError)
 def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     """Check the toolchains of one target, or all: what is installed, what is missing, and how to fix it.
 

@@ -6,6 +6,8 @@ from html import escape
 from typing import Literal, get_args
 
 from ..choose.choice import Way, what_it_can
+from ..core.door import one_door
+from ..core.errors import ToolchainError
 from ..core.target import TARGETS, Target
 from ..render.tables import html_table, wrapped
 from ..render.text import terminal_width
@@ -63,6 +65,7 @@ class Targets(TextAndHtml):
         return html_table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
 
 
+@one_door(ToolchainError)
 def targets(rows: Sequence[Target] = TARGETS) -> Targets:
     """Probe each toolchain, and return the strategy matrix (or other rows) with what can be done here for each chip."""
     return held_against(probe_all(judge.toolchain for target in rows for judge in target.judges), rows)

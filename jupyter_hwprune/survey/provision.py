@@ -5,7 +5,8 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from ..core.errors import InputError
+from ..core.door import one_door
+from ..core.errors import InputError, ToolchainError
 from ..toolchains import HERE, ask, environments
 from ..toolchains.environments import Environment
 from ..toolchains.making import make, remove
@@ -38,6 +39,7 @@ class Environments(TextAndHtml):
         return listed_html(head, map(about_environment, self.rows))
 
 
+@one_door(ToolchainError)
 def setup(
     name: str | None = None,
     *,

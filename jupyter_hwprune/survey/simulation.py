@@ -10,7 +10,7 @@ from torch import nn
 
 from ..choose.choice import Choice, choose
 from ..core.door import one_door
-from ..core.errors import InputError, counted
+from ..core.errors import InputError, ToolchainError, counted
 from ..core.example import Example, require_runs
 from ..core.target import TARGETS, find_target
 from ..export import write_case
@@ -74,7 +74,7 @@ class Simulation(TextAndHtml):
         return [f"{where}, wall time.", f"These are {self.caution}."]
 
 
-@one_door
+@one_door(ToolchainError)
 def simulate(
     model: nn.Module,
     example: Any,
