@@ -95,7 +95,8 @@ def openvino_of(path: Path, inputs: list[np.ndarray]) -> Call:
 
     def call() -> np.ndarray:
         request.infer()
-        return request.get_output_tensor(0).data
+        output: np.ndarray = request.get_output_tensor(0).data
+        return output
 
     return call
 

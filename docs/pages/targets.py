@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyter_hwprune.choose.choice import dtypes_of
 from jupyter_hwprune.core.target import ALIASES, TARGETS, Judge, Target
 from jupyter_hwprune.toolchains import shipped
 
@@ -63,7 +64,7 @@ def _judge(judge: Judge) -> tuple[str, ...]:
         _linked(judge.toolchain),
         ", then ".join(f"`{offer.pattern}` at {offer.sparsity:.0%}" for offer in judge.offers),
         f"`{judge.device}`",
-        ", ".join(judge.dtypes) or "the model's own",
+        ", ".join(judge.dtypes or ("the model's own", *dtypes_of(judge))),
         " and ".join(["the dense model", *(f"dense with {_linked(name)}" for name in judge.against)]),
     )
 

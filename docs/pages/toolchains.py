@@ -20,6 +20,7 @@ this machine, and `%hwprune doctor --smoke` also compiles and runs a small model
 `--target chip:NAME` picks one. A dotted name is a module of your own: [](../../own-toolchain.md).
 """
 OPTIONAL = {
+    "quantises": "quantises to int8 ([how](../../int8.md))",
     "simulates": "simulates sparsity on a dense model (`%hwprune simulate`)",
     "counts": "reads hardware counters",
     "meter": "measures energy with the device's own counter",

@@ -144,7 +144,7 @@ def choose(
     names = (dense,) if isinstance(dense, str) else tuple(dense)
     if not all(isinstance(name, str) and name for name in names):
         raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
-    own = _dtype(dtype, judge)
+    own = _dtype(dtype, judge, row)
     quantise = own if own is not None and own not in judge.dtypes else None
     return Choice(
         target=row,
@@ -222,16 +222,18 @@ def _check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
         )
 
 
-def _dtype(asked: str | None, judge: Judge) -> str | None:
+def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
     if asked is None:
         return None
     name = DTYPE_ALIASES.get(asked, asked)
     known = dtypes_of(judge)
+    if name in known:
+        return name
+    others = [f"--toolchain {each.toolchain}" for each in row.judges if runs(each, name)]
+    cure = f" For {asked} take {_either(others) if len(others) > 1 else others[0]}." if others else ""
     if not known:
-        raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.")
-    if name not in known:
-        raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(known)}.")
-    return name
+        raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.{cure}")
+    raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(known)}.{cure}")
 
 
 def dtypes_of(judge: Judge) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def _is_faster_apart(x: list[int], kernel: list[int], settings: dict[str, Any]) 
     ):
         return False
     inside = sum(min(height, row - top + taps) - max(0, row - top) for row in range(rows))
-    return inside >= LEAST_SHARE * taps * rows
+    return bool(inside >= LEAST_SHARE * taps * rows)
 
 
 def _shapes(graph: Any) -> dict[str, list[int]]:

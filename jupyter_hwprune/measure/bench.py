@@ -194,8 +194,8 @@ class Bench:
             return found
         if isinstance(twins, Failure):
             return replace(found, corners=not_made(self.choice, twins))
-        files = {f"int8_{kind}": Path(path) for kind, path in result["files"][name + SUFFIX].items()}
-        files["int8"] = twins[name].case.model
+        made = {**twins[name].files, **result["files"][name + SUFFIX]}
+        files = {f"int8_{kind}": Path(path) for kind, path in made.items()}
         corners = corners_of(result, name, found.timed, twins, self.quantiser.rows)
         return replace(
             found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}

@@ -31,6 +31,7 @@ class Twin:
     """The int8 model of a case, with how it was made and the layers whose weights stay in float."""
 
     case: Case
+    files: Mapping[str, str]
     quantiser: str
     left_in_float: tuple[LeftInFloat, ...]
 
@@ -70,9 +71,16 @@ class Quantiser:
         left = [
             LeftInFloat(layer, row["reason"])
             for row in made["left_in_float"]
-            for layer in case.layers_of(row["names"], row["op"]) or row["names"]
+            for layer in case.layers_of(row["names"], row["op"]) or map(_scope, row["names"])
         ]
-        return Twin(replace(case, model=Path(made["file"])), made["quantiser"], tuple(dict.fromkeys(left)))
+        return Twin(
+            replace(case, model=Path(made["file"])), made["files"], made["quantiser"], tuple(dict.fromkeys(left))
+        )
+
+
+def _scope(node: str) -> str:
+    """Return the layer that a node is named after, the node itself if after none."""
+    return node.partition("::")[0] or node
 
 
 def calibration_batches(batches: Sequence[Example], like: Example) -> tuple[list[Any], int]:

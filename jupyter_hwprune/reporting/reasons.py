@@ -22,7 +22,7 @@ MANY_DEPTHWISE = 4  # at least one layer in four
 
 def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
     return (
-        *_four(found),
+        *int8_and_pruning(found),
         *_kernels(choice, found),
         *_dense_among_sparse(choice, found),
         *_slower_sparse(choice, found),
@@ -38,7 +38,7 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
     )
 
 
-def _four(found: Findings) -> Iterator[str]:
+def int8_and_pruning(found: Findings) -> Iterator[str]:
     """Say what int8 and pruning bought, each alone and on top of the other, and where int8 buys nothing."""
     corners = found.corners
     if corners is None or not corners.rows:

@@ -174,9 +174,10 @@ class LeftInFloat(TypedDict):
 
 
 class Quantised(TypedDict):
-    """An int8 model: its file, in a form that `compile` takes, and how it was made, for people."""
+    """An int8 model: the file that `compile` takes, all its files by a short name, and how it was made, for people."""
 
     file: str
+    files: dict[str, str]
     quantiser: str  # the library, its version, and its settings
     left_in_float: list[LeftInFloat]
 

@@ -84,6 +84,7 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     how = "7-bit weights, as the CPU has no VNNI" if seven_bits else "8-bit weights"
     return {
         "file": path,
+        "files": {"onnx": path},
         "quantiser": "onnxruntime.quantization " + onnxruntime.__version__ + ", static, " + how + " per channel",
         "left_in_float": _left_in_float(onnx.load(path, load_external_data=False).graph),
     }

@@ -79,6 +79,7 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     mode = ", in its mode for transformers" if attention else ""
     return {
         "file": path,
+        "files": {"xml": path, "bin": path.replace(".xml", ".bin")},
         "quantiser": "NNCF " + nncf.__version__ + ", static, 8-bit weights per channel" + mode,
         "left_in_float": [
             {"names": [node.get_friendly_name()], "op": WEIGHT_OPS[node.get_type_name()], "reason": lookups or LEFT}

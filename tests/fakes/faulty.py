@@ -24,6 +24,7 @@ spec.loader.exec_module(shipped)
 
 MANIFEST = {
     "install": "no command mends it",
+    "quantises": "pip install a-quantiser",
     "meter": {"name": "a stand-in's counter", "cure": "another device", "window_s": 0.02, "settle_s": 0.0},
 }
 PHASE, _, FAULT = os.environ.get("HWPRUNE_FAULT", ":").partition(":")
@@ -98,6 +99,11 @@ def compile(model: str, inputs: dict[str, Any], settings: dict[str, Any], folder
 def load(artefact: Any, inputs: dict[str, Any], settings: dict[str, Any]) -> Case:
     strike("load")
     return Case(shipped.load(artefact, inputs, settings))
+
+
+def quantise(model: str, calibration: list[Any], settings: dict[str, Any], folder: str) -> dict[str, Any]:
+    strike("quantise")
+    raise ImportError("No module named 'a_quantiser'")
 
 
 METERS: list[Any] = []

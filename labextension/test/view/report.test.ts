@@ -84,6 +84,18 @@ describe('a report', () => {
     expect(view.textContent).toContain('1.25 MB → 700 kB (-44 %)');
   });
 
+  it('shows dense and pruned in float and in int8, the fastest of which decides', () => {
+    const view = shown(data('corners'));
+    const rows = [...find(view, 'table', '.hwprune-four').rows].map(row =>
+      [...row.cells].map(cell => cell.textContent)
+    );
+    const { head, rows: told } = (data('corners').words as { corners: { head: string[]; rows: string[][] } }).corners;
+    expect(rows).toEqual([head, ...told]);
+    expect(find(view, 'span', '.hwprune-badge').textContent).toContain('7.50x: pruned int8');
+    expect(view.querySelector('.hwprune-strip title')?.textContent).toContain('7.25x to 7.75x');
+    expect(shown(data('plain')).querySelector('.hwprune-four')).toBeNull();
+  });
+
   it('shows what was only compiled: its size, why nobody timed it, and the cure', () => {
     const view = shown(data('compiled'));
     expect(find(view, 'span', '.hwprune-badge').textContent).toBe('compiled, not timed');
