@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_hwprune.core.errors import ReportError
-from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Skipped, Untimed
+from jupyter_hwprune.report import SCHEMA_VERSION, Evidence, Report, Scores, Skipped, Untimed
 from jupyter_hwprune.report.words import words_of
 from tests.reports import compiled, estimated, layer, report
 
@@ -99,3 +99,17 @@ def test_it_is_frozen_through_and_through() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SMALL.chip = "another"  # type: ignore[misc]
     assert isinstance(SMALL.layers, tuple)
+
+
+@pytest.mark.parametrize(
+    ("pruned", "badge", "said"),
+    [
+        (0.89, "faster", "FASTER 1.98x, score 0.9 → 0.89"),
+        (0.25, "faster at a cost", "FASTER 1.98x, score 0.9 → 0.25"),
+        (None, "faster", "FASTER 1.98x, score not given"),
+    ],
+)
+def test_the_headline_carries_the_score_and_is_coloured_by_both(pruned: float | None, badge: str, said: str) -> None:
+    scores = None if pruned is None else Scores("accuracy", 0.9, pruned)
+    words = words_of(dataclasses.replace(report((layer("a", 8, 8),)), scores=scores))
+    assert (words.headline, words.badge) == (said, badge)

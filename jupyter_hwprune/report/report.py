@@ -16,6 +16,7 @@ from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Ti
 from .older import OLDER_VERSION, converted
 
 SCHEMA_VERSION = 5
+CLIFF = 0.1  # of the dense score's size
 MIME_TYPE = "application/vnd.hwprune.report+json"
 
 
@@ -44,6 +45,10 @@ class Scores:
     expression: str
     dense: float
     pruned: float
+
+    def is_cliff(self, after: float) -> bool:
+        """Say whether a score is lower than the dense model's by more than a tenth of that one's size."""
+        return self.dense - after > CLIFF * abs(self.dense) > 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from ..report.words.verdict import named
 
 FAR_OFF = 0.15  # of the largest value, for an int8 model's outputs
 LAUNCH_BOUND = 1.3
-CLIFF = 0.9  # of the dense score's size
 MANY_DEPTHWISE = 4  # at least one layer in four
 
 
@@ -85,7 +84,7 @@ def fall(scores: Scores | None, *, trained: bool = False) -> tuple[str, ...]:
     """Say by how much the score fell, if it did, and warn if that is more than a tenth of its size."""
     if scores is None or scores.pruned >= scores.dense:
         return ()
-    cliff = scores.dense - scores.pruned > (1 - CLIFF) * abs(scores.dense) > 0
+    cliff = scores.is_cliff(scores.pruned)
     said = f"{'An accuracy cliff: the' if cliff else 'The'} score fell from {scores.dense:.4g} to {scores.pruned:.4g}"
     when, cure = " without training", "Train the pruned copy with its zeros held, or remove less."
     if trained:

@@ -404,7 +404,7 @@ export interface LeftInFloat {
 export interface Words {
   title: string;
   headline: string;
-  badge: 'faster' | 'slower' | 'no measurable gain' | 'not measured' | 'estimated' | 'compiled';
+  badge: 'faster' | 'faster at a cost' | 'slower' | 'no measurable gain' | 'not measured' | 'estimated' | 'compiled';
   interval: string | null;
   facts: Fact[];
   columns: Column[];

@@ -32,7 +32,7 @@ __all__ = [
     "words_of",
 ]
 
-Badge = Literal["faster", "slower", "no measurable gain", "not measured", "estimated", "compiled"]
+Badge = Literal["faster", "faster at a cost", "slower", "no measurable gain", "not measured", "estimated", "compiled"]
 
 
 @dataclass(frozen=True)

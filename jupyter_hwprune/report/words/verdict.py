@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .numbers import UNKNOWN, share
@@ -23,7 +24,10 @@ def badge(report: Report) -> Badge:
     measurement = report.measurement
     if measurement.kind == "estimated":
         return "estimated"
-    return "compiled" if measurement.evidence.kind == "compiled" else report.verdict
+    if measurement.evidence.kind == "compiled":
+        return "compiled"
+    dear = report.verdict == "faster" and report.scores is not None and report.scores.is_cliff(_score_after(report))
+    return "faster at a cost" if dear else report.verdict
 
 
 def headline(report: Report) -> str:
@@ -32,6 +36,26 @@ def headline(report: Report) -> str:
         return f"estimated {measurement.ratio:.2f}x by {estimator(report)}, {measurement.unit}"
     if comparison.speedup is None:
         return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
+    return f"{_speed(report, comparison)}, {_score(report)}"
+
+
+def _score(report: Report) -> str:
+    """Say the dense model's score and that of the model which the headline is about."""
+    scores = report.scores
+    if scores is None:
+        return "score not given"
+    after = _score_after(report)
+    return "score not taken" if math.isnan(after) else f"score {scores.dense:.4g} → {after:.4g}"
+
+
+def _score_after(report: Report) -> float:
+    """Return the score of the fastest of four models, else of the pruned one; NaN where it could not be taken."""
+    pruned = None if report.scores is None else report.scores.pruned
+    after = pruned if report.fastest is None else report.fastest.score
+    return math.nan if after is None else after
+
+
+def _speed(report: Report, comparison: Comparison) -> str:
     if report.fastest is not None:
         return _of_four(report.fastest)
     rival = report.rival
