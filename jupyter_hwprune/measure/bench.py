@@ -166,8 +166,12 @@ class Bench:
             return
         alone = replace(self.effort, profile=False)
         for process in range(1, self.effort.processes):
-            self.progress("confirm", f"process {process + 1} of {self.effort.processes}")
-            more = self.place.run(self._job(candidates, twins, alone, process), self.progress)
+            which = f"process {process + 1} of {self.effort.processes}"
+
+            def tell(phase: str, detail: str, which: str = which) -> None:
+                self.progress("confirm", f"{which}, {phase}: {detail}")
+
+            more = self.place.run(self._job(candidates, twins, alone, process), tell)
             if isinstance(more, Failure) or "samples" not in more:
                 continue
             for name, clocks in result["samples"].items():

@@ -10,7 +10,7 @@ const PHASES = [
   ['compile', 'load'],
   ['check'],
   ['profile', 'count'],
-  ['measure', 'baseline', 'score'],
+  ['measure', 'confirm', 'baseline', 'score'],
 ];
 
 export interface Step {
