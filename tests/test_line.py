@@ -43,6 +43,7 @@ FORMS = st.fixed_dictionaries(
         "calib": expressions(),
         "allocation": st.sampled_from(["uniform", "sensitivity:score"]),
         "toolchain": expressions(),
+        "dtype": st.sampled_from(["", "int8", "bfloat16"]),
         "threads": st.integers(1, 64).map(str),
         "eval": expressions(),
         "variable": st.sampled_from(["", "run", "größe"]),
@@ -67,7 +68,7 @@ def test_the_magic_reads_back_what_the_form_says_and_in_the_order_of_its_help(fi
 
 
 def test_only_what_differs_from_the_defaults_is_said_in_the_order_of_the_help() -> None:
-    values = ["net", "x", "hopper", "2:4", "0.5", "taylor", "loader", "global", "tensorrt", "2", "acc", "run"]
+    values = ["net", "x", "hopper", "2:4", "0.5", "taylor", "loader", "global", "tensorrt", "int8", "2", "acc", "run"]
     everything = dict(zip(DEFAULTS, values, strict=True))
     words = magic_line(everything).split()
     said = [word for word in words if word.startswith("-")]
@@ -146,6 +147,7 @@ def test_a_report_of_training_in_steps_has_the_line_above_a_cell() -> None:
         dense=st.lists(expressions().filter(bool), max_size=3).map(tuple),
         permute=st.booleans(),
         keep_all=st.booleans(),
+        keep_statistics=st.booleans(),
     )
 )
 def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: dict[str, Any]) -> None:
