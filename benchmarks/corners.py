@@ -105,7 +105,9 @@ def trained(shell: Any, toolchain: str) -> Report:
 def write(path: Path, reports: list[Report]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"runs": [provenance(report) for report in reports]}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(f"{where(reports)}\n\n{table(reports)}\n")
+    fast = next((each.corners.fast_int8 for each in reports if each.corners is not None), None)
+    chip = "" if fast is None else f"; int8 instructions: {', '.join(fast) or 'none'}"
+    path.with_suffix(".md").write_text(f"{where(reports)}{chip}\n\n{table(reports)}\n")
 
 
 def table(reports: list[Report]) -> str:
