@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
@@ -23,6 +24,10 @@ ENVIRONMENTS = BUILD / "environments"  # where `make test` sets them up
 # a shell that starts the tests in its background has them ignore interrupts, and so all that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# how long an example takes is the machine's affair
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # what a developer has set up is none of the tests' business: a test that needs an environment asks for it
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
