@@ -19,6 +19,7 @@ from .core.example import Example, require_runs
 from .core.interrupts import heard, unbroken
 from .core.outputs import remark_on_left_out
 from .core.pattern import Depth, Pattern
+from .keep.exported import Signature
 from .keep.run import Run
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench, Findings
@@ -27,6 +28,7 @@ from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
 from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
 from .pruning.batch_norm import with_own_statistics
+from .pruning.graph.outputs import output_names
 from .pruning.method import Method, calibrated
 from .pruning.served import Served
 from .pruning.suiting import dtype_of, line_that_fits, suited
@@ -149,7 +151,7 @@ def hwprune(
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
         structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
-        return Run(finished, report, found.files, folder, structure)
+        return Run(finished, report, found.files, folder, structure, Signature(ready.inputs, ready.outputs))
 
 
 def _recipe(
@@ -177,13 +179,14 @@ def _own_torch_state() -> Iterator[None]:
 class _Ready:
     """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`.
 
-    `calibration` are the batches to look at, of the example alone unless `calib_given`.
+    `outputs` are their names. `calibration` are the batches to look at, of the example alone unless `calib_given`.
     """
 
     start: nn.Module
     inputs: Example
     choice: Choice
     method: Method
+    outputs: tuple[str, ...]
     calibration: Sequence[Example]
     calib_given: bool
     served: Served | None
@@ -228,7 +231,8 @@ def _prepare(
     trains: bool,
 ) -> _Ready:
     inputs = Example.of(example).on_cpu()
-    left_out = remark_on_left_out(require_runs(own, inputs))
+    output = require_runs(own, inputs)
+    left_out = remark_on_left_out(output)
     if choice.batch is not None:
         inputs = inputs.rebatched(choice.batch)
         require_runs(own, inputs)
@@ -243,7 +247,8 @@ def _prepare(
     method = Method.of(choice, calibration, scorer)
     batches = () if calibration is None else calibration.batches
     given = calib is not None
-    return _Ready(start, inputs, choice, method, batches, given, Served.of(choice), tuple(remarks), line)
+    outputs, served = tuple(output_names(output)), Served.of(choice)
+    return _Ready(start, inputs, choice, method, outputs, batches, given, served, tuple(remarks), line)
 
 
 @_own_torch_state()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from jupyter_hwprune import Run, hwprune, load
 from jupyter_hwprune.core.errors import InputError, ReportError
 from jupyter_hwprune.keep import saved
-from jupyter_hwprune.keep.saved import CONTENTS, MASKS, WEIGHTS
+from jupyter_hwprune.keep.saved.files import CONTENTS, MASKS, WEIGHTS, sha256
 from jupyter_hwprune.keep.saved.structure import structure_of
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Attention, Transformer, cnn
@@ -340,7 +340,7 @@ def change_head(folder: Path, **values: Any) -> None:
 def replace_tensors(folder: Path, file: str, tensors: dict[str, Tensor]) -> None:
     """Write other tensors, and a contents that knows their size and checksum."""
     save_file(tensors, folder / file)
-    told = {"bytes": (folder / file).stat().st_size, "sha256": saved._sha256(folder / file)}
+    told = {"bytes": (folder / file).stat().st_size, "sha256": sha256(folder / file)}
     change_content(folder, lambda content: content["files"].update({file: told}), resealed=True)
 
 
@@ -474,7 +474,7 @@ def test_damaged_masks_are_refused_where_they_are_needed(
 
 def test_a_file_of_tensors_that_is_none_is_refused(zeroed: Path) -> None:
     (zeroed / WEIGHTS).write_bytes(b"\xff" * 64)
-    told = {"bytes": 64, "sha256": saved._sha256(zeroed / WEIGHTS)}
+    told = {"bytes": 64, "sha256": sha256(zeroed / WEIGHTS)}
     change_content(zeroed, lambda content: content["files"].update({WEIGHTS: told}), resealed=True)
     with pytest.raises(ReportError, match=r"weights\.safetensors, it cannot be read"):
         load(zeroed, cnn())

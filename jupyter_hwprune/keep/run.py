@@ -19,7 +19,9 @@ from ..render import mimebundle, summary, text
 from ..report import Report
 from ..toolchains.folders import LOCK, remove
 from ..toolchains.process import new_folder
+from .exported import Signature, export
 from .saved import read, rebuild, save, zeros_of
+from .saved.files import artifacts_in
 from .saved.structure import Structure
 
 
@@ -46,10 +48,16 @@ class Run(Shown):
     """
 
     def __init__(
-        self, model: nn.Module, report: Report, artifacts: Mapping[str, Path], folder: Path, structure: Structure | None
+        self,
+        model: nn.Module,
+        report: Report,
+        artifacts: Mapping[str, Path],
+        folder: Path,
+        structure: Structure | None,
+        signature: Signature | None = None,
     ) -> None:
         super().__init__(report)
-        self.model, self._structure = model, structure
+        self.model, self._structure, self._signature = model, structure, signature
         self.artifacts = dict(artifacts)
         kept = {LOCK, *(path.name for path in self.artifacts.values())}
         for path in folder.iterdir():
@@ -69,12 +77,25 @@ class Run(Shown):
 
     @one_door(ReportError)
     def save(self, folder: str | Path) -> None:
-        """Write the model's weights, masks and report to a folder, without code; `load` reads it.
+        """Write the model's weights, masks, report and compiled files to a folder, without code; `load` reads it.
 
         An earlier run in the folder is replaced once this one is complete. Raises InputError if the folder holds
         anything else, or cannot be written.
         """
-        save(folder, self.model, self.report, self._structure)
+        save(folder, self.model, self.report, self._structure, self.artifacts)
+
+    @one_door(ReportError)
+    def export(self, folder: str | Path) -> None:
+        """Write a folder to deploy: the compiled files, a script that runs them, the example input and the report.
+
+        Raises InputError if nothing was compiled, if the folder holds anything, or if it cannot be written.
+        """
+        if self._signature is None or not self.artifacts:
+            raise InputError(
+                "There is nothing to export: this run was loaded, or nothing compiled it. Run %hwprune where one of "
+                "the target's toolchains is, and export that run."
+            )
+        export(folder, self.artifacts, self.report, self._signature)
 
     @one_door(PruneError)
     def to_sparseml(self, path: str | Path | None = None) -> str:
@@ -95,9 +116,9 @@ class Run(Shown):
 def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] = "saved") -> Run:
     """Load a run that `Run.save` wrote, and rebuild its model from a copy of the dense `model` built by your code.
 
-    With "own", `model` keeps its own weights and gets only the zeros and cuts. The report is the saved one, and there
-    are no artifacts. Raises ReportError if the folder is damaged or of another version, InputError if the model does
-    not fit.
+    With "own", `model` keeps its own weights and gets only the zeros and cuts. The report is the saved one, and so are
+    the artifacts, which stay in the folder; with "own" there are none. Raises ReportError if the folder is damaged or
+    of another version, InputError if the model does not fit.
     """
     if weights not in {"saved", "own"}:
         raise InputError(f'weights is {weights!r}; give "saved", or "own" for the weights of the given model.')
@@ -114,7 +135,7 @@ def load(folder: str | Path, model: nn.Module, weights: Literal["saved", "own"] 
     return Run(
         copy_modes(model, own, contents.structure.blocks).to(device_of(model)),
         report,
-        {},
+        artifacts_in(folder, contents.files, contents.artifacts) if weights == "saved" else {},
         new_folder(),
         contents.structure,
     )

@@ -13,6 +13,7 @@ from . import codec, words
 from .corners import Corner, Corners
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
+from .metrics import metrics
 from .older import OLDER_VERSION, converted
 
 SCHEMA_VERSION = 5
@@ -159,6 +160,13 @@ class Report:
         return best_baseline(self.baselines)
 
     @one_door(ReportError)
+    def metrics(self) -> dict[str, float]:
+        """Return the report's numbers under stable names, for MLflow, Weights & Biases and the like.
+
+        What was not measured is left out. Times are milliseconds a batch, energies millijoules a batch.
+        """
+        return metrics(self)
+
     def to_json(self) -> str:
         """Return the report as JSON, with its words for viewers; `from_json` ignores the words."""
         data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}

@@ -42,6 +42,7 @@ class Manifest:
     meter:           it has `meter`, which reads this energy counter
     simulates:       it has `simulate`; the text says what a simulation leaves out
     checks:          it has `interpret`, which computes an artefact's outputs without its device
+    script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     """
 
@@ -59,6 +60,7 @@ class Manifest:
     simulates: str | None = None
     checks: bool = False
     quantises: str | None = None
+    script: str | None = None
 
 
 def manifest_in(file: Path) -> Manifest:

@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .contract import Settings
 
-MANIFEST = {"install": "pip install onnxruntime", "quantises": "pip install onnxruntime onnx"}
+MANIFEST = {
+    "install": "pip install onnxruntime",
+    "quantises": "pip install onnxruntime onnx",
+    "script": """
+import numpy as np
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = $threads
+session = onnxruntime.InferenceSession("$model", options, providers=["CPUExecutionProvider"])
+inputs = dict(np.load("$example"))
+names = [each.name for each in session.get_outputs()]
+for name, value in zip(names, session.run(names, inputs)):
+    print(name, value.shape, value.dtype)
+""",
+}
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHTS = {

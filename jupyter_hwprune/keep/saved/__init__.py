@@ -4,6 +4,7 @@
 |---------------------|------------------------------------------------------------------------------------------|
 | weights.safetensors | the pruned model's state; a tensor with several names is stored once                     |
 | masks.safetensors   | the mask of each layer with zeros, one bit per weight, 1 = kept                          |
+| files/              | the compiled files                                                                       |
 | contents.json       | the report; each tensor's dense shape and positions kept; sizes and SHA-256 of the files |
 """
 
@@ -11,8 +12,8 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +29,31 @@ from ...pruning.depth import remove_blocks
 from ...pruning.layers import weight_name
 from ...report import Layer, Report, codec, to_data
 from ...toolchains.folders import remove
+from .files import CONTENTS, FILES, MASKS, WEIGHTS, File, copy_artifacts, damaged, require_whole, sha256
 from .structure import Structure, cut, lacking, misfits, named_tensors, shared_names
 
 FORMAT, VERSION = "jupyter-hwprune run", 1
-CONTENTS, WEIGHTS, MASKS = "contents.json", "weights.safetensors", "masks.safetensors"
 LARGEST_CONTENTS_BYTES = 1 << 28
 FAILURES = (OSError, SafetensorError)
 ROUNDING = 1e-6  # of the sparsities in a report
 
 
 @dataclass(frozen=True)
-class File:
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Contents:
-    """The list of contents; `package` is the version of this package that wrote it."""
+    """The list of contents; `package` is the version of this package that wrote it.
+
+    `artifacts` are names of the compiled files by their short names.
+    """
 
     package: str
     structure: Structure
     files: dict[str, File]
+    artifacts: dict[str, str] = field(default_factory=dict)
 
 
-def save(folder: str | Path, model: nn.Module, report: Report, structure: Structure | None) -> None:
+def save(
+    folder: str | Path, model: nn.Module, report: Report, structure: Structure | None, artifacts: Mapping[str, Path]
+) -> None:
     """Write to a temporary folder next to the target, and move it there when it is complete.
 
     Raises InputError if it cannot be written, or if something else is there.
@@ -71,7 +72,8 @@ def save(folder: str | Path, model: nn.Module, report: Report, structure: Struct
         state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _state(model).items()}
         save_file(state, aside / WEIGHTS, metadata={"format": "pt"})
         save_file(_masks(model, report), aside / MASKS, metadata={"format": "pt"})
-        (aside / CONTENTS).write_text(_contents_text(aside, report, structure), encoding="utf-8")
+        copy_artifacts(artifacts, aside / FILES)
+        (aside / CONTENTS).write_text(_contents_text(aside, report, structure, artifacts), encoding="utf-8")
         for name in (WEIGHTS, MASKS):  # safetensors makes them readable by this user only
             (aside / name).chmod((aside / CONTENTS).stat().st_mode)
         _move(aside, target)
@@ -90,7 +92,7 @@ def _require_free(target: Path) -> None:
         if not target.exists():
             return
         names = {path.name for path in target.iterdir()}
-        if not names or (names <= {CONTENTS, WEIGHTS, MASKS} and _read_json(target).get("format") == FORMAT):
+        if not names or (names <= {CONTENTS, WEIGHTS, MASKS, FILES} and _read_json(target).get("format") == FORMAT):
             return
     except (OSError, ReportError) as error:
         raise InputError(f"The run cannot be saved in {target}: {first_line(error)}. Choose another folder.") from None
@@ -147,18 +149,15 @@ def _zeroed(model: nn.Module, report: Report) -> dict[str, Layer]:
     return {weight_name(model, layer.name): layer for layer in report.layers if layer.shape == layer.pruned_shape}
 
 
-def _contents_text(folder: Path, report: Report, structure: Structure) -> str:
+def _contents_text(folder: Path, report: Report, structure: Structure, artifacts: Mapping[str, Path]) -> str:
     from ... import __version__
 
-    files = {name: File((folder / name).stat().st_size, _sha256(folder / name)) for name in (WEIGHTS, MASKS)}
-    content = codec.unstructure(Contents(__version__, structure, files)) | {"report": to_data(report)}
+    compiled = [f"{FILES}/{path.name}" for path in sorted((folder / FILES).glob("*"))]
+    files = {name: File((folder / name).stat().st_size, sha256(folder / name)) for name in (WEIGHTS, MASKS, *compiled)}
+    named = {kind: path.name for kind, path in artifacts.items()}
+    content = codec.unstructure(Contents(__version__, structure, files, named)) | {"report": to_data(report)}
     head = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
     return json.dumps(head | {"content": content}, allow_nan=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: Any) -> str:
@@ -192,12 +191,12 @@ def read(folder: str | Path) -> tuple[Contents, Report]:
         )
     content = data.get("content")
     if not isinstance(content, dict) or data.get("sha256") != _digest(content):  # detects any change, even of a number
-        raise _damaged(folder, CONTENTS, "its content is not what its checksum says")
+        raise damaged(folder, CONTENTS, "its content is not what its checksum says")
     report = Report.from_json(json.dumps(content.pop("report", None)))
     try:
         return codec.structure(content, Contents), report
     except ReportError as error:
-        raise _damaged(folder, CONTENTS, str(error).partition(": ")[2].rstrip(".")) from None
+        raise damaged(folder, CONTENTS, str(error).partition(": ")[2].rstrip(".")) from None
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
@@ -208,19 +207,15 @@ def _read_json(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ReportError(f"There is no saved run in {folder}: {first_line(error)}.") from None
     if len(raw) > LARGEST_CONTENTS_BYTES:
-        raise _damaged(folder, CONTENTS, f"it is larger than {LARGEST_CONTENTS_BYTES >> 20} MiB")
+        raise damaged(folder, CONTENTS, f"it is larger than {LARGEST_CONTENTS_BYTES >> 20} MiB")
     try:
         data = json.loads(raw)
         _digest(data)  # data nested too deep to write again is not one of our runs
     except (ValueError, RecursionError) as error:
-        raise _damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
+        raise damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
     if not isinstance(data, dict):
-        raise _damaged(folder, CONTENTS, "it is no object")
+        raise damaged(folder, CONTENTS, "it is no object")
     return data
-
-
-def _damaged(folder: str | Path, name: str, why: str) -> ReportError:
-    return ReportError(f"The saved run in {folder} is damaged: in {name}, {why}. Copy it again, or save the run again.")
 
 
 def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_saved_weights: bool) -> None:
@@ -244,7 +239,7 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
             own = _state(model)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             if shapes != {name: tuple(tensor.shape) for name, tensor in own.items()}:
-                raise _damaged(folder, WEIGHTS, "its tensors are not those of contents.json")
+                raise damaged(folder, WEIGHTS, "its tensors are not those of contents.json")
             for name, tensor in own.items():
                 tensor.data = file.get_tensor(name)
         return
@@ -253,7 +248,7 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
         for name in file.keys():  # noqa: SIM118 - it is no dict
             bits, weight = file.get_tensor(name), weights.get(name)
             if weight is None or bits.dtype != torch.uint8 or bits.shape != (-(-weight.numel() // 8),):
-                raise _damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
+                raise damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
             keep = np.unpackbits(bits.numpy(), count=weight.numel()).astype(bool)
             weight.masked_fill_(~torch.from_numpy(keep).reshape(weight.shape), 0)
 
@@ -265,12 +260,9 @@ def _opened(folder: str | Path, name: str, contents: Contents) -> Iterator[Any]:
     try:
         written = contents.files.get(name)
         if written is None:
-            raise _damaged(folder, CONTENTS, f"it says nothing of {name}")
-        if path.stat().st_size != written.bytes:
-            raise _damaged(folder, name, f"{path.stat().st_size} bytes are there and {written.bytes} were written")
-        if _sha256(path) != written.sha256:
-            raise _damaged(folder, name, "its content is not what its checksum says")
+            raise damaged(folder, CONTENTS, f"it says nothing of {name}")
+        require_whole(folder, path, written)
         with safe_open(path, framework="pt") as file:
             yield file
     except FAILURES as error:
-        raise _damaged(folder, name, f"it cannot be read ({first_line(error)})") from None
+        raise damaged(folder, name, f"it cannot be read ({first_line(error)})") from None
