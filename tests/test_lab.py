@@ -79,7 +79,8 @@ def test_asking_leaves_the_namespace_and_the_model_as_they_were(user: Any) -> No
 def test_the_choices_are_those_of_the_matrix(user: Any) -> None:
     found = as_the_panel_asks(user, "choices")
     [row] = [target for target in found["targets"] if target["name"] == "x86-cpu"]
-    assert row["judges"][0] == {"toolchain": "onnxruntime", "pattern": "channel/8", "sparsity": 0.5}
+    offered = {"toolchain": "onnxruntime", "pattern": "channel/8", "sparsity": 0.5, "dtypes": ["int8"]}
+    assert row["judges"][0] == offered
     assert found["aliases"]["tpu"] == "tpu-v5e"
     assert "taylor" in found["channel_importance"]
     assert "taylor" not in found["weight_importance"]
