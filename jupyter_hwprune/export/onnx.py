@@ -26,10 +26,10 @@ from ..core.quiet import quiet
 from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
+from .fitting import LARGE_BYTES, fitted
 from .program import DTYPES, in_dtype, is_narrow
 from .remembered import find, key_of, remember
 
-LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
 
@@ -83,8 +83,7 @@ class Exported(Case):
 
     def _known(self, name: str) -> str | None:
         """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`."""
-        match = re.search(r"::[A-Za-z]+_(\d+)", name)
-        return self.nodes.get(int(match[1])) if match else None
+        return self.nodes.get(_number_in(name))
 
 
 def export_onnx(
@@ -142,6 +141,10 @@ def export_onnx(
         return _scope(node, leaves) if owner is None else owner, takes
 
     names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
+    if opset is None:  # a toolchain that takes an older graph rewrites it for itself
+        proto = fitted(proto)
+        layers, _, values, nodes = names
+        names = _named_again(proto.graph, layers, values, nodes)
     path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
     save(proto, path)
     input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
@@ -206,6 +209,26 @@ def name_nodes(
     for value in (*graph.output, *graph.value_info):
         value.name = renamed.get(value.name, value.name)
     return layers, upstream, values, {number: name for name, number in order.items()}
+
+
+def _named_again(
+    graph: Any, layers: dict[str, str], values: dict[str, str], nodes: dict[int, str]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]:
+    """Name the nodes of a graph that was changed since `name_nodes`, whose maps these are; return the new maps."""
+    scopes = {value: scope for scope, value in values.items()}
+
+    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
+        came_from = nodes.get(_number_in(node.name), "")
+        owner = layers.get(came_from, came_from.rpartition("::")[0] or None)  # a model that is one layer is called ""
+        return owner, node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
+
+    return name_nodes(graph, layer_of, lambda node: scopes.get(node.output[0]))
+
+
+def _number_in(name: str) -> int:
+    """Return the number that `name_nodes` gave a node, read from a name that begins or decorates it; -1 without one."""
+    match = re.search(r"::[A-Za-z]+_(\d+)", name)
+    return int(match[1]) if match else -1
 
 
 def _scope(node: Any, leaves: set[str]) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError, first_line
-from ..export.onnx import LARGE_BYTES, Exported, name_nodes, save
+from ..export.fitting import LARGE_BYTES
+from ..export.onnx import Exported, name_nodes, save
 from ..report import Fingerprints
 from .weights import Weight
 

@@ -1,0 +1,205 @@
+"""The ONNX file that is written: the fastest form of a network, the same function, each kernel its layer's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import onnxslim
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jupyter_hwprune import hwprune
+from jupyter_hwprune.choose.effort import QUICK
+from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.export.onnx import Exported, export_onnx
+from tests.networks import ZOO, cnn, images
+
+PROFILED = replace(QUICK, profile=True)
+
+
+class Pitch(nn.Module):
+    """A pitch tracker over `samples` at width 1: each convolution after a padding of its own, then ReLU, BatchNorm."""
+
+    def __init__(self, samples: int = 128, taps: int = 16) -> None:
+        super().__init__()
+        self.padding = (0, 0, taps // 2 - 1, taps // 2)
+        self.first, self.second, self.third = (nn.Conv2d(a, b, (taps, 1)) for a, b in ((1, 32), (32, 32), (32, 64)))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in (32, 32, 64))
+        self.head = nn.Linear(64 * (samples // 8), 20)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, samples]
+        x = x[:, None, :, None]
+        for conv, norm in zip((self.first, self.second, self.third), self.norms, strict=True):
+            x = functional.max_pool2d(norm(functional.relu(conv(functional.pad(x, self.padding)))), (2, 1))
+        y: Tensor = self.head(x.flatten(1))
+        return y
+
+
+class Same(nn.Module):
+    """Padded by hand, and one more at the end, as TensorFlow pads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(functional.relu(self.norm(self.conv(functional.pad(x, (0, 1, 0, 1))))).mean((2, 3)))
+        return y
+
+
+class Masked(nn.Module):
+    """Attention under a mask of truth values, which torch's exporter guards against rows of infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        q, k, v = (part.unflatten(-1, (2, 8)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        mixed = functional.scaled_dot_product_attention(q, k, v, mask[:, None, None, :])
+        y: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return y
+
+
+class OwnGuard(nn.Module):
+    """Attention that means what its guard does: a row without any key gives zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        scores = (self.q(x) @ self.k(x).transpose(1, 2)).masked_fill(~mask[:, None, :], float("-inf")).softmax(-1)
+        return torch.where(scores.isnan(), torch.zeros(()), scores) @ x
+
+
+def exported(model: nn.Module, folder: Path, *inputs: Tensor) -> Exported:
+    """Write the file, and check that ONNX Runtime computes from it what torch computes."""
+    done = export_onnx(model.eval(), Example.of(inputs), folder, "m")
+    session = onnxruntime.InferenceSession(done.model, providers=["CPUExecutionProvider"])
+    feed = {port.name: value.numpy() for port, value in zip(session.get_inputs(), inputs, strict=True)}
+    with torch.no_grad():
+        expected = model(*inputs)
+    torch.testing.assert_close(torch.from_numpy(session.run(None, feed)[0]), expected, rtol=1e-4, atol=1e-5)
+    return done
+
+
+def nodes_of(path: Path) -> list[Any]:
+    return list(onnx.load(str(path)).graph.node)
+
+
+def counts(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in nodes_of(path))
+
+
+def pads_of(path: Path) -> list[list[int]]:
+    return [
+        list(attribute.ints)
+        for node in nodes_of(path)
+        if node.op_type == "Conv"
+        for attribute in node.attribute
+        if attribute.name == "pads"
+    ]
+
+
+def test_padding_by_hand_ends_in_the_convolution(tmp_path: Path) -> None:
+    path = exported(Same(), tmp_path, images()).model
+    assert counts(path)["Pad"] == 0
+    assert counts(path)["BatchNormalization"] == 0
+    assert pads_of(path) == [[0, 0, 1, 1]]
+
+
+def test_padding_along_a_line_stands_before_the_convolution_and_names_its_axes(tmp_path: Path) -> None:
+    path = exported(Pitch(), tmp_path, torch.randn(2, 128)).model
+    assert pads_of(path) == [[0, 0, 0, 0]] * 3
+    pads = [node for node in nodes_of(path) if node.op_type == "Pad"]
+    assert [len(node.input) for node in pads] == [4, 4, 4]  # ONNX Runtime folds a Pad that names no axes
+
+
+def test_a_padded_layer_is_computed_as_written_in_a_channel_pruned_model_and_has_its_kernel() -> None:
+    run = hwprune(
+        Pitch(), torch.randn(2, 128), target="cpu", toolchain="onnxruntime", pattern="channel/8", effort=PROFILED
+    )
+    assert counts(run.artifacts["onnx"])["Pad"] == 3
+    layers = {layer.name: layer for layer in run.report.layers}
+    assert {name for name, layer in layers.items() if layer.kernel} == {"first", "second", "third", "head"}
+    assert run.report.check is not None
+    assert max(run.report.check.dense_error, run.report.check.pruned_error) < 1e-4
+
+
+def test_padding_stays_in_a_convolution_whose_taps_mostly_read_it(tmp_path: Path) -> None:
+    # of 16 taps over 16, 8 and 4 samples about 3/4, 1/2 and 1/4 read no padding: the last is cheaper in its place
+    path = exported(Pitch(samples=16), tmp_path, torch.randn(2, 16)).model
+    assert counts(path)["Pad"] == 2
+    assert pads_of(path)[-1] == [7, 0, 8, 0]
+
+
+def test_a_padded_convolution_over_an_image_is_left_alone(tmp_path: Path) -> None:
+    path = exported(cnn(), tmp_path, images()).model
+    assert counts(path)["Pad"] == 0
+    assert pads_of(path) == [[1, 1, 1, 1]] * 2
+
+
+def test_a_mask_of_finite_numbers_has_no_guard(tmp_path: Path) -> None:
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    done = exported(Masked(), tmp_path, torch.randn(2, 6, 16), mask)
+    assert counts(done.model)["IsNaN"] == 0
+    assert set(done.layers.values()) == {"qkv", "out"}
+
+
+def test_the_keys_of_attention_are_transposed_where_they_are_read(tmp_path: Path) -> None:
+    build, make_input = ZOO["transformer"]
+    path = exported(build(), tmp_path, make_input()).model
+    nodes = nodes_of(path)
+    makers = {value: node for node in nodes for value in node.output}
+    softmax = next(node for node in nodes if node.op_type == "Softmax")
+    keys = makers[makers[softmax.input[0]].input[1]]
+    while keys.op_type == "Mul":
+        keys = makers[keys.input[0]]
+    assert keys.op_type == "Transpose"  # a reshape here would hide it from the product
+    assert list(keys.attribute[0].ints)[1:] == [2, 3, 1]
+
+
+def test_a_guard_that_the_model_needs_stays(tmp_path: Path) -> None:
+    mask = torch.tensor([[True] * 6, [False] * 6])
+    assert counts(exported(OwnGuard(), tmp_path, torch.randn(2, 6, 8), mask).model)["IsNaN"] == 1
+
+
+@pytest.mark.parametrize("fault", ["raises", "drops an input", "makes no sense"])
+def test_a_graph_that_cannot_be_simplified_is_written_as_torch_made_it(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slim(model: Any, **options: Any) -> Any:
+        if fault == "raises":
+            raise RuntimeError("an operator that it does not know")
+        if fault == "drops an input":
+            del model.graph.input[:]
+        else:
+            del model.graph.node[0]
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", slim)
+    done = exported(Pitch(), tmp_path, torch.randn(2, 128))
+    assert counts(done.model)["Conv"] == 3
+    assert set(done.layers.values()) == {"first", "second", "third", "head"}
+
+
+@pytest.mark.parametrize("name", ["transformer", "torch_encoder", "recurrent", "gated", "mobile", "unet"])
+def test_every_layer_keeps_a_node_of_its_own(name: str, tmp_path: Path) -> None:
+    build, make_input = ZOO[name]
+    model = build()
+    done = exported(model, tmp_path, make_input())
+    weighted = {
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding)
+    }
+    assert weighted <= set(done.layers.values())
+    assert all(node.name in done.nodes.values() for node in nodes_of(done.model))
