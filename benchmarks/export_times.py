@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-COPIES, LEAST_ROUNDS, MOST_ROUNDS = 3, 8, 60
+COPIES, LEAST_ROUNDS, MOST_ROUNDS = 2, 6, 60
 BLOCK_S = 0.01
 TOLERANCE = 1e-3  # of the largest output; a wrong file is no peer
 

@@ -1,8 +1,8 @@
 """Make torch's ONNX graph one that the runtimes compute at their best; it stays standard ONNX and the same function.
 
 onnxslim folds constants and drops what does nothing. Around it stands what no such library does: plain transpositions
-and no needless guards in attention, and padding along a line. `benchmarks/results/export.md` compares the files with
-those of other exporters.
+and no needless guards in attention, RMSNorm in the words that ONNX Runtime knows, and padding along a line.
+`benchmarks/results/export.md` compares the files with those of other exporters.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def fitted(proto: Any) -> Any:
     transpose_plainly(proto.graph)
     proto = _slim(proto)
     drop_guards(proto.graph)
+    divide_by_roots(proto.graph)
     keep_padding_apart(proto.graph)
     return proto
 
@@ -69,7 +70,8 @@ def transpose_plainly(graph: Any) -> None:
         node = makers.get(reshape.input[0]) if reshape.op_type == "Reshape" else None
         if node is None or node.op_type != "Transpose" or readers[node.output[0]] > 1:
             continue
-        order, y, flat = list(node.attribute[0].ints), shapes.get(reshape.output[0]), shapes.get(node.output[0])
+        order = [side for attribute in node.attribute for side in attribute.ints]
+        y, flat = shapes.get(reshape.output[0]), shapes.get(node.output[0])
         if order not in ([0, 2, 1], [1, 2, 0]) or not y or not flat or min(y) < 1 or y[-2:] != flat[1:]:
             continue
         name, x = reshape.output[0], node.input[0]
@@ -121,7 +123,10 @@ def drop_guards(graph: Any) -> None:
 
 
 def _is_finite(scores: Any, makers: dict[str, Any], constants: dict[str, Any]) -> bool:
-    """Say whether scores are a product, or its sum with a mask that holds no infinity."""
+    """Say whether scores are a product, or its sum with a mask of float32 that holds no infinity.
+
+    In float16 the least number and a score can add up to infinity.
+    """
     if scores.op_type == "MatMul":
         return True
     if scores.op_type != "Add":
@@ -130,13 +135,27 @@ def _is_finite(scores: Any, makers: dict[str, Any], constants: dict[str, Any]) -
     if product is None or product.op_type != "MatMul":
         return False
     parts = [scores.input[1]] if mask is None else list(mask.input[1:]) if mask.op_type == "Where" else []
-    return bool(parts) and all(part in constants and _all_finite(constants[part]) for part in parts)
+    return bool(parts) and all(part in constants and _is_finite_float32(constants[part]) for part in parts)
 
 
-def _all_finite(constant: Any) -> bool:
-    from onnx import numpy_helper
+def _is_finite_float32(constant: Any) -> bool:
+    from onnx import TensorProto, numpy_helper
 
-    return bool(np.isfinite(numpy_helper.to_array(constant)).all())
+    return constant.data_type == TensorProto.FLOAT and bool(np.isfinite(numpy_helper.to_array(constant)).all())
+
+
+def divide_by_roots(graph: Any) -> None:
+    """Write 1 / root for the Reciprocal of a root, in place: ONNX Runtime knows RMSNorm in these words only."""
+    from onnx import TensorProto, helper
+
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    roots = {node.output[0] for node in graph.node if node.op_type == "Sqrt"}
+    for node in graph.node:
+        if node.op_type == "Reciprocal" and node.input[0] in roots and types.get(node.output[0]) == TensorProto.FLOAT:
+            one = helper.make_tensor(f"{node.output[0]}.one", TensorProto.FLOAT, [], [1.0])
+            graph.initializer.append(one)
+            node.op_type = "Div"
+            node.input[:] = [one.name, node.input[0]]
 
 
 def keep_padding_apart(graph: Any) -> None:

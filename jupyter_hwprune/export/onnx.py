@@ -110,24 +110,7 @@ def export_onnx(
     args = example.args
     if args and isinstance(args[-1], dict):  # would become keyword arguments
         args = (*args, {})
-    try:
-        with quiet():
-            converted = torch.onnx.export(
-                own if program is None else program,
-                args,
-                kwargs=example.kwargs or None,
-                opset_version=opset,
-                dynamo=True,
-                verbose=False,
-                optimize=True,
-            )
-    except Exception as error:
-        raise ExportError(
-            f"torch cannot export this model to ONNX: {_cause(error)}. Rewrite that part of its forward so that "
-            "torch.export takes it (no branches on tensor values, no numpy inside)."
-        ) from error
-    assert converted is not None
-    proto = converted.model_proto
+    proto = _converted([own] if program is None else [program, own], args, example.kwargs, opset)
     rows = {parameter: row for path, module in own.named_modules() for parameter, row in rows_of(path, module).items()}
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
 
@@ -161,6 +144,28 @@ def _program_of(model: nn.Module, example: Example) -> ExportedProgram | None:
         return program_of(model, example)
     except Exception:  # noqa: BLE001 - it stumbles in many ways, and each means the same
         return None
+
+
+def _converted(
+    sources: list[ExportedProgram | nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any], opset: int | None
+) -> Any:
+    """Convert the first source that torch can: a trace with gradients has strides that some views refuse."""
+    for place, source in enumerate(sources, 1):
+        try:
+            with quiet():
+                done = torch.onnx.export(
+                    source, args, kwargs=kwargs or None, opset_version=opset, dynamo=True, verbose=False, optimize=True
+                )
+        except Exception as error:
+            if place == len(sources):
+                raise ExportError(
+                    f"torch cannot export this model to ONNX: {_cause(error)}. Rewrite that part of its forward so "
+                    "that torch.export takes it (no branches on tensor values, no numpy inside)."
+                ) from error
+        else:
+            break
+    assert done is not None
+    return done.model_proto
 
 
 def _cause(error: BaseException) -> str:
