@@ -16,6 +16,10 @@ Shown = Literal["weight", "removed", "macs", "time", "valid", "used", "faster", 
 More = Literal["alone", "served", "counters", "compressed", "error"]  # only if some layer has a value
 Key = Literal[Shown, More]
 
+CLOCKS = (
+    "Layers are timed by the runtime's profiler in wall time, and the whole model in process-CPU time: where other "
+    "programs run beside it, the layers add up to more."
+)
 UTILIZATION = (
     "After a kernel: the layer's dense arithmetic divided by its time, as a share of the core's peak. Far above 100 %, "
     "a kernel skipped arithmetic, as Winograd convolutions do."
@@ -59,6 +63,9 @@ def notes(report: Report) -> Iterator[str]:
     if others is not None and (others.dense_us, others.pruned_us) != (None, None):
         times = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in (others.dense_us, others.pruned_us))
         yield f"Kernels of no pruned layer: {' → '.join(times)}."
+    timed = report.timed
+    if timed is not None and timed.clock == "cpu" and any(layer.dense_us is not None for layer in report.layers):
+        yield CLOCKS
     if any(layer.utilization is not None for layer in report.layers):
         yield UTILIZATION
 
