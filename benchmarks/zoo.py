@@ -17,11 +17,13 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +31,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from benchmarks.masks import cpu_name, installed
+from jupyter_hwprune.core.outputs import tensors_of
 from tests.architectures import ARCHITECTURES
 from tests.architectures.reference import masked, unsettle
 
@@ -48,19 +50,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", type=Path, help="the interpreter that has torch-pruning")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--networks", nargs="*", default=list(ARCHITECTURES), help="the others keep their rows")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         with redirect_stdout(sys.stderr):  # what a library loads at its first use is no part of the time
             SIDES[options.child](nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(2, 8))
-        print(json.dumps({name: in_fork(options.child, name) for name in ARCHITECTURES}))
+        for name in options.networks:
+            print(json.dumps({name: in_fork(options.child, name)}), flush=True)
         return
-    found = {"ours": in_child(Path(sys.executable), "ours")}
+    sides = {"ours": (Path(sys.executable), "ours")}
     if options.peer_python:
-        found["torch_pruning"] = in_child(options.peer_python, "torch-pruning")
-    rows: list[dict[str, Any]] = [
-        {"network": name, **{who: each[name] for who, each in found.items()}} for name in ARCHITECTURES
-    ]
+        sides["torch_pruning"] = (options.peer_python, "torch-pruning")
+    with ThreadPoolExecutor() as both:  # side by side, since it is processor time that counts
+        answers = both.map(lambda side: in_child(side[0], side[1], options.networks), sides.values())
+        found = dict(zip(sides, answers, strict=True))
+    known = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    by_name: dict[str, dict[str, Any]] = {row["network"]: row for row in known}
+    for name in options.networks:
+        by_name[name] = {"network": name, **{who: each[name] for who, each in found.items()}}
+    rows = [by_name[name] for name in ARCHITECTURES if name in by_name]
     data = {**provenance(options.peer_python), "limit_s": LIMIT_S, "rows": rows}
     shown = "\n".join([where(data), "", table(rows), "", *counts(rows)])
     print(shown)
@@ -70,13 +79,12 @@ def main() -> None:
     print(f"Written to {options.out} and beside it")
 
 
-def in_child(python: Path, who: str) -> dict[str, dict[str, Any]]:
-    """Run the whole zoo for one side in an interpreter of its own."""
-    command = [str(python), "-m", "benchmarks.zoo", "--child", who]
+def in_child(python: Path, who: str, networks: list[str]) -> dict[str, dict[str, Any]]:
+    """Try networks for one side in an interpreter of its own."""
+    command = [str(python), "-m", "benchmarks.zoo", "--child", who, "--networks", *networks]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own module
-    found: dict[str, dict[str, Any]] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    return {name: found for line in run.stdout.splitlines() for name, found in json.loads(line).items()}
 
 
 def in_fork(who: str, name: str) -> dict[str, Any]:
@@ -91,10 +99,16 @@ def in_fork(who: str, name: str) -> dict[str, Any]:
     os.close(writer)
     with os.fdopen(reader) as answer:
         text = answer.read()
-    os.waitpid(pid, 0)
-    found: dict[str, Any] = json.loads(text) if text else {"verdict": "no end", "detail": f"killed after {LIMIT_S} s"}
+    _, status = os.waitpid(pid, 0)
+    found: dict[str, Any] = json.loads(text) if text else {"verdict": "no end", "detail": ending(status)}
     print(name, who, found["verdict"], file=sys.stderr, flush=True)
     return found
+
+
+def ending(status: int) -> str:
+    """Say how a process ended that gave no answer; at its limit of processor time it is killed by SIGXCPU."""
+    number = os.waitstatus_to_exitcode(status)
+    return f"killed after {LIMIT_S} s" if number == -signal.SIGXCPU else f"ended with exit code {number}"
 
 
 def child(who: str, name: str) -> dict[str, Any]:
@@ -109,7 +123,8 @@ def child(who: str, name: str) -> dict[str, Any]:
         try:
             small, keep = operate(model, example)
         except Exception as error:  # noqa: BLE001 - that it raised, and how, is the result
-            verdict = "clear error" if type(error).__name__ == "PruneError" else "raised"
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            verdict = "clear error" if "PruneError" in kinds else "raised"
             return {"verdict": verdict, "detail": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         seconds = time.process_time() - start
         return {**judged(model, small, keep, example), "seconds": round(seconds, 2)}
@@ -237,8 +252,7 @@ def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
             output = model(**example)
         else:
             output = model(*example) if isinstance(example, tuple) else model(example)
-    leaves = pytree.tree_leaves(dict(output) if isinstance(output, dict) else output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return tensors_of(output)
 
 
 def difference(actual: list[Tensor], expected: list[Tensor]) -> float:

@@ -167,6 +167,7 @@ class Report:
         """
         return metrics(self)
 
+    @one_door(ReportError)
     def to_json(self) -> str:
         """Return the report as JSON, with its words for viewers; `from_json` ignores the words."""
         data = to_data(self) | {"words": codec.unstructure(words.words_of(self))}
