@@ -152,4 +152,5 @@ def not_made(choice: Choice, failure: Failure) -> Corners:
     """Say why there are no int8 models."""
     manifest = manifest_of(choice.judge.toolchain)
     reason = f"{choice.judge.toolchain}: {failure.reason}"
-    return Corners(Evidence("unavailable", reason=reason, cure=manifest.quantises))
+    cure = f"`{manifest.quantises}` if its library is missing; otherwise read the message above"
+    return Corners(Evidence("unavailable", reason=reason, cure=cure))
