@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..choose.choice import Choice
 from ..core.example import Example
 from ..core.rows import RowsError, cut
 from ..export.cases import Case
+from ..export.onnx import WEIGHT_OPS
 from ..report import Comparison, Corner, Corners, Evidence, LeftInFloat, Timed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
@@ -135,7 +136,7 @@ def corners_of(result: Mapping[str, Any], name: str, timed: Timed, twins: Mappin
         on_pruned=compared(cases[1], cases[3]),
         quantiser=twins[name].quantiser,
         calibration_rows=rows,
-        left_in_float=twins[name].left_in_float,
+        left_in_float=(*twins[name].left_in_float, *_run_in_float(result, name + SUFFIX, twins[name])),
         fast_int8=None if result["fast_int8"] is None else tuple(result["fast_int8"]),
     )
 
@@ -148,8 +149,26 @@ def _int8_layers(result: Mapping[str, Any], case: str, written: Case) -> int | N
     return len({layer for layers in found for layer in layers})
 
 
+def _run_in_float(result: Mapping[str, Any], case: str, twin: Twin) -> Iterator[LeftInFloat]:
+    """List the layers whose weights are 8-bit integers, but whose kernel multiplied floats."""
+    kernels: dict[str, str] = {}
+    fast = set()
+    for row in result.get("kernels", {}).get(case, ()):
+        if row["op"] not in WEIGHT_OPS and not row.get("int8"):
+            continue
+        for layer in twin.case.layers_of(row["names"], row["op"]):
+            kernels.setdefault(layer, row["kernel"])
+            if row.get("int8"):
+                fast.add(layer)
+    known = {each.layer for each in twin.left_in_float}
+    for layer, kernel in kernels.items():
+        if layer not in fast | known:
+            yield LeftInFloat(layer, f"its weights are int8, but the runtime multiplies floats, by {kernel}")
+
+
 def not_made(choice: Choice, failure: Failure) -> Corners:
     """Say why there are no int8 models."""
     manifest = manifest_of(choice.judge.toolchain)
     reason = f"{choice.judge.toolchain}: {failure.reason}"
-    return Corners(Evidence("unavailable", reason=reason, cure=manifest.quantises))
+    cure = f"`{manifest.quantises}` if its library is missing; otherwise read the message above"
+    return Corners(Evidence("unavailable", reason=reason, cure=cure))

@@ -27,7 +27,7 @@ class Corner:
 
 @dataclass(frozen=True)
 class LeftInFloat:
-    """A layer whose weights stay in float in an int8 model, with the reason."""
+    """A layer that an int8 model computes in float, with the reason: its weights stay so, or the runtime's kernel."""
 
     layer: str
     reason: str

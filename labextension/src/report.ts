@@ -390,7 +390,7 @@ export interface Corner {
   int8_layers: number | null;
 }
 /**
- * A layer whose weights stay in float in an int8 model, with the reason.
+ * A layer that an int8 model computes in float, with the reason: its weights stay so, or the runtime's kernel.
  */
 export interface LeftInFloat {
   layer: string;
