@@ -1,7 +1,7 @@
 """Make torch's ONNX graph one that the runtimes compute at their best; it stays standard ONNX and the same function.
 
 onnxslim folds constants and drops what does nothing. Around it stands what no such library does: plain transpositions
-and no needless guards in attention, RMSNorm in the words that ONNX Runtime knows, and padding along a line.
+and no needless guards in attention, RMSNorm in the words that runtimes look for, and padding along a line.
 `benchmarks/results/export.md` compares the files with those of other exporters.
 """
 
@@ -145,7 +145,7 @@ def _is_finite_float32(constant: Any) -> bool:
 
 
 def divide_by_roots(graph: Any) -> None:
-    """Write 1 / root for the Reciprocal of a root, in place: ONNX Runtime knows RMSNorm in these words only."""
+    """Write 1 / root for the Reciprocal of a root, in place: runtimes find RMSNorm by these words."""
     from onnx import TensorProto, helper
 
     types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
@@ -159,12 +159,12 @@ def divide_by_roots(graph: Any) -> None:
 
 
 def keep_padding_apart(graph: Any) -> None:
-    """Write Pad and Conv where ONNX Runtime computes a padded convolution faster so, in place. Shapes are static.
+    """Write Pad and Conv where a runtime computes a padded convolution faster so, in place. Shapes are static.
 
-    Its blocked kernel runs along the last dimension. Where a kernel covers that dimension whole, as in a convolution
-    over time of [N, C, T, 1], a row has one output; the runtime then lays all rows in one line, but only where nothing
-    is padded (`MlasPrepareNchwcWorkBlock` in onnxruntime/core/mlas/lib/snchwc.cpp). torch's exporter folds padding into
-    the convolution, and so does ONNX Runtime, unless the Pad names its axes. OpenVINO folds any Pad.
+    A kernel blocked by channels runs along the last dimension. Where the taps cover that dimension whole, as in a
+    convolution over time of [N, C, T, 1], a row has one output; all rows are then laid in one line, but only where
+    nothing is padded. torch's exporter folds padding into the convolution, and so do runtimes, unless the Pad names its
+    axes; one that has no such kernel folds any. The notes of `benchmarks/results/export.md` name them.
     """
     from onnx import helper, numpy_helper
 
