@@ -1,7 +1,7 @@
 """Explain the verdict in plain sentences, each based on a number in the report."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..choose.choice import Choice
 from ..core.errors import counted
@@ -133,7 +133,7 @@ def _slower_sparse(choice: Choice, found: Findings) -> Iterator[str]:
     """Name the layers that a sparse kernel made slower."""
     slower = [layer.name for layer in found.layers if layer.used and layer.speed.verdict == "slower"]
     if slower and not isinstance(choice.pattern, Channel):
-        yield f"Slower with the sparse kernel than with the dense one: {some(slower)}."
+        yield f"Slower with the sparse kernel than with the dense one: {some(slower)}. {_leave_whole(slower)}"
 
 
 def _by_name(choice: Choice) -> Iterator[str]:
@@ -217,7 +217,15 @@ def _arithmetic(choice: Choice, found: Findings, totals: Totals) -> Iterator[str
         yield f"{totals.macs / totals.pruned_macs:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time{where}."
         slower = [layer.name for layer in found.layers if layer.speed.verdict == "slower"]
         if slower:
-            yield f"{counted(len(slower), 'layer')} came out slower, {some(slower)}."
+            yield f"{counted(len(slower), 'layer')} came out slower, {some(slower)}. {_leave_whole(slower)}"
+
+
+def _leave_whole(names: Sequence[str]) -> str:
+    """Give the option that leaves these layers unpruned; only a run with it says what the whole model gains."""
+    options = " ".join(f"--dense {name}" for name in names[:2] if name)
+    return (
+        f"{options or '--dense'} leaves {'it' if len(names) == 1 else 'them'} whole; a run with that shows if it pays."
+    )
 
 
 def _rules(choice: Choice, found: Findings) -> Iterator[str]:
