@@ -115,8 +115,9 @@ def test_every_form_shows_the_four_models_and_what_each_step_bought(run: Run) ->
     assert Report.from_json(run.report.to_json()) == run.report
     table = bundle[MIME_TYPE]["words"]["corners"]
     assert [row[0] for row in table["rows"]] == ["dense float32", "pruned float32", "dense int8", "pruned int8"]
-    names = {fact["name"] for fact in bundle[MIME_TYPE]["words"]["facts"]}
-    assert {"int8 alone", "pruned alone", "both", "on int8", "on pruned", "int8 by"} <= names
+    said = {fact["name"]: fact["said"] for fact in bundle[MIME_TYPE]["words"]["facts"]}
+    assert {"int8 alone", "pruned alone", "both", "on int8", "on pruned", "int8 by"} <= said.keys()
+    assert all(" in float" in said[name] for name in ("copies", "footprint", "outputs"))
     for form in (bundle["text/plain"], bundle["text/html"].replace("&nbsp;", " ")):
         for row in table["rows"]:
             assert row[0] in form

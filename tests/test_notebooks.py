@@ -107,3 +107,27 @@ def test_the_tutorial_of_importance_mends_scans_trains_and_keeps() -> None:
     assert texts[-1] == "True"  # what was loaded scores as what was saved
     page = (ROOT / "build" / "01_which_weights_go.html").read_text()
     assert "how sensitive each layer is" in page
+
+
+def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> None:
+    printed, outputs = run_notebook("cpu_int8_and_channels")
+    assert "The finished page:" in printed
+    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    cut, run = reports
+    assert any("running statistics were estimated anew on 1257 calibration rows" in reason for reason in cut["reasons"])
+    assert cut["corners"] is None
+    assert [(row["pruned"], row["dtype"]) for row in run["corners"]["rows"]] == [
+        (False, "float32"),
+        (True, "float32"),
+        (False, "int8"),
+        (True, "int8"),
+    ]
+    int8 = run["corners"]["rows"][2:]
+    assert all(row["score"] is not None for row in int8) or run["corners"]["unscored"]
+    assert run["scores"]["pruned"] > cut["scores"]["pruned"]
+    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in outputs]
+    numbers = ast.literal_eval(next(text for text in texts if text.startswith("{'speedup'")))
+    assert numbers["pruned_int8_ms"] == run["corners"]["rows"][3]["ms"]
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "run.py" in said.split()
+    assert "output (32, 10) float32" in said

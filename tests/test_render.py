@@ -197,6 +197,11 @@ def test_a_notebook_gets_lines_of_one_width_whatever_the_environment_says(monkey
     assert 110 < max(map(len, mimebundle(long)["text/plain"].splitlines())) <= 120
 
 
+def test_a_line_never_begins_with_a_unit() -> None:
+    for width in range(60, 122):
+        assert not re.search(r"\d\n *(%|(ms|µs|[kM]?B)\b)", text(SMALL, width))
+
+
 def test_an_option_is_not_broken_at_its_hyphens() -> None:
     reason = "where there is another machine, use it with --target x86-cpu:openvino --pattern channel/8 instead of this"
     for columns in range(60, 121):

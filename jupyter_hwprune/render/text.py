@@ -1,9 +1,11 @@
 """Render a report for a terminal: without colours, safe in a plain log, and as wide as the terminal."""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..report import Report, words
 from ..report.words import Key, Words
@@ -16,6 +18,7 @@ LAYERS = 20
 COLUMNS: tuple[Key, ...] = ("weight", "removed", "macs", "time", "valid", "used", "faster", "kernel")
 SHORT = {"removed": "sparse", "time, µs": "µs", "faster": "speed"}
 DISPENSABLE = ("weight", "macs", "kernel", "removed", "time")  # the columns that a narrow terminal drops, in this order
+UNIT = re.compile(r"(?<=\d) (?=(?:%|[mµn]?s|[kMG]?B)(?!\w))")  # the space before it
 ENOUGH = 24  # columns left for the kernel's name, which comes last and may be cut
 
 
@@ -24,7 +27,7 @@ def render(report: Report, width: int | None = None) -> str:
     most = (width or terminal_width()) - 2
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
-    lines = [*textwrap.wrap(f"hwprune: {said.title}", most), "", *textwrap.wrap(verdict, most), ""]
+    lines = [*_filled(f"hwprune: {said.title}", most), "", *_filled(verdict, most), ""]
     if said.corners is not None:
         lines += [*_four(said.corners, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
@@ -52,7 +55,13 @@ def _wrapped(named: Sequence[tuple[str, str]], most: int) -> Iterator[str]:
     for name, said in named:
         head = f"  {name:<13}" if name else "  "
         rest = " " * len(head)
-        yield from textwrap.wrap(said, most, initial_indent=head, subsequent_indent=rest, break_on_hyphens=False)
+        yield from _filled(said, most, initial_indent=head, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def _filled(said: str, most: int, **how: Any) -> list[str]:
+    """Wrap as textwrap does, but leave a number and its unit on one line."""
+    joined = UNIT.sub("\N{NO-BREAK SPACE}", said)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(joined, most, **how)]
 
 
 def _table(report: Report, said: Words, most: int) -> list[str]:

@@ -76,7 +76,8 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds}{processes}"
     if timed.pruned_again is not None:
         spreads = [f"{milliseconds(min(each))} to {milliseconds(max(each))}" for each in timed.copies_ms()]
-        yield "copies", f"of dense {spreads[0]}, of pruned {spreads[1]}, each compiled twice in each process"
+        both = f"of dense {spreads[0]}, of pruned {spreads[1]}{_in_float(report)}"
+        yield "copies", f"{both}, each compiled twice in each process"
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
     if report.corners is not None:
         yield from corners.facts(report.corners)
@@ -111,12 +112,13 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
     if totals.macs is not None and totals.pruned_macs is not None:
         yield "layer MACs", removed(totals.macs, totals.pruned_macs) + _where_macs_went(report)
     if check is not None:
-        errors = f"{check.dense_error:.0e} (dense) and {check.pruned_error:.0e} (pruned)"
+        errors = f"{check.dense_error:.0e} (dense) and {check.pruned_error:.0e} (pruned){_in_float(report)}"
         yield "outputs", f"those of {check.reference} within {errors}; tolerance {check.tolerance:g}"
     if report.request.schedule != "one-shot":
         yield "trained", f"after each of {counted(report.request.steps, 'step')}, {report.request.schedule}"
     if scores is not None:
-        yield "score", f"{scores.dense:.4g} → {scores.pruned:.4g}  ({scores.expression})"
+        said = f"{scores.dense:.4g} → {scores.pruned:.4g}{_in_float(report)}"
+        yield "score", f"{said}  ({scores.expression})"
     if report.typical_speedup is not None:
         source = "from the strategy matrix (%hwprune targets); not a measurement"
         yield "typical", f"{report.typical_speedup} for this chip, {source}"
@@ -125,7 +127,12 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
 def _footprint(report: Report) -> Iterator[tuple[str, str]]:
     if report.footprint is not None:
         said = sizes(report.footprint.dense_bytes, report.footprint.pruned_bytes)
-        yield "footprint", f"{said}, the compiled models' files"
+        yield "footprint", f"{said}, the compiled models' files{_in_float(report)}"
+
+
+def _in_float(report: Report) -> str:
+    """Set numbers of the float models apart where there are int8 models beside them."""
+    return "" if report.fastest is None else " in float"
 
 
 def _energy(found: Energy) -> str:
