@@ -29,10 +29,10 @@ def mlp() -> nn.Module:
 
 
 @pytest.mark.usefixtures("deepsparse_environment")
-def test_a_kernel_with_numpy_2_prunes_for_it_by_default(shell: Any) -> None:
+def test_a_kernel_with_numpy_2_prunes_for_it(shell: Any) -> None:
     assert np.__version__.startswith("2.")
     shell.push({"model": mlp(), "x": torch.randn(64, 256)})
-    report = shell.run_line_magic("hwprune", "--target x86-cpu --sparsity 0.9").report
+    report = shell.run_line_magic("hwprune", "--target x86-cpu:deepsparse --sparsity 0.9").report
     assert (report.request.toolchain, report.request.pattern) == ("deepsparse", "unstructured")
     assert report.versions["numpy"].startswith("1.")
     assert report.check.pruned_error < 1e-4
