@@ -31,7 +31,8 @@ from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.choose.effort import FULL
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.export import write_case
-from jupyter_hwprune.measure.bench import Bench, Candidate
+from jupyter_hwprune.measure.bench import Bench
+from jupyter_hwprune.measure.candidates import Candidate
 from jupyter_hwprune.toolchains.process import private_folder
 
 RESULTS = Path(__file__).parent / "results" / "verdicts.json"

@@ -22,7 +22,8 @@ from .core.pattern import Depth, Pattern
 from .keep.exported import Signature
 from .keep.run import Run
 from .keep.saved.structure import structure_of
-from .measure.bench import Bench, Findings
+from .measure.bench import Bench
+from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers

@@ -18,7 +18,8 @@ from jupyter_hwprune.core.errors import InputError, MismatchError
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Channel
 from jupyter_hwprune.measure import bench as bench_module
-from jupyter_hwprune.measure.bench import Bench, Candidate
+from jupyter_hwprune.measure.bench import Bench
+from jupyter_hwprune.measure.candidates import Candidate
 from jupyter_hwprune.measure.job import HERE, Job
 from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled

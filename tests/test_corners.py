@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from jupyter_hwprune import Report, Run, hwprune
 from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
-from jupyter_hwprune.measure.bench import Findings
+from jupyter_hwprune.measure.candidates import Findings
 from jupyter_hwprune.report import MIME_TYPE, NOT_COMPARED, Comparison, Corner, Corners, Evidence, to_data
 from jupyter_hwprune.report.words import headline, words_of
 from jupyter_hwprune.reporting.reasons import int8_and_pruning

@@ -10,7 +10,7 @@ import pytest
 
 import jupyter_hwprune
 from jupyter_hwprune.__main__ import main
-from jupyter_hwprune.choose.choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation, Importance
+from jupyter_hwprune.choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation, Importance
 from jupyter_hwprune.core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
 from jupyter_hwprune.core.pattern import parse_pattern
 from jupyter_hwprune.pruning.training.schedule import Schedule

@@ -4,53 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
+from ..core.pattern import NM, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
 from ..toolchains.manifest import manifest_in
+from .checks import Options, check_method, check_sparsity, check_whole_number, either
 
-Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
-Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 Way = Literal["run", "compile"]
 WAYS: tuple[Way | None, ...] = ("run", "compile", None)  # the best first
-CHANNEL_IMPORTANCE = ("magnitude", "taylor")
-WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 HALVES = ("float16", "bfloat16")
 INT8 = "int8"  # what a toolchain quantises to
 BLOCKS_AT_FIRST = 0.25  # the share of blocks that goes where none is asked for
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options that are the same for each target; raises InputError for a wrong one.
-
-    `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
-    `keep_statistics` the running statistics of the dense model.
-    """
-
-    importance: Importance = "magnitude"
-    allocation: Allocation = "uniform"
-    permute: bool = False
-    keep_all: bool = False
-    keep_statistics: bool = False
-    threads: int = 1
-    batch: int | None = None
-    timeout_s: float = 1800
-
-    def __post_init__(self) -> None:
-        for name, known in (("importance", Importance), ("allocation", Allocation)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"There is no {name} {getattr(self, name)!r}. It is {_either(get_args(known))}.")
-        _check_whole_number("threads", self.threads)
-        if self.batch is not None:
-            _check_whole_number("batch", self.batch)
-        if isinstance(self.timeout_s, bool) or not isinstance(self.timeout_s, (int, float)) or not self.timeout_s > 0:
-            raise InputError(f"--timeout is {self.timeout_s!r}; it is a number of seconds above 0.")
 
 
 @dataclass(frozen=True)
@@ -133,14 +102,14 @@ def choose(
         )
     options = Options(**others)
     given = None if pattern is None else parse_pattern(pattern)
-    _check_sparsity(sparsity, given)
+    check_sparsity(sparsity, given)
 
     able, cores = _judges(row, toolchain or named, None if dtype is None else DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
-    _check_whole_number("threads", options.threads, most=cores)
+    check_whole_number("threads", options.threads, most=cores)
     chosen = given or judge.offers[0].pattern
     check_method(chosen, options)
-    _check_sparsity(sparsity, chosen)
+    check_sparsity(sparsity, chosen)
     names = (dense,) if isinstance(dense, str) else tuple(dense)
     if not all(isinstance(name, str) and name for name in names):
         raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
@@ -168,60 +137,6 @@ def usual_share(judge: Judge, pattern: Pattern) -> float:
     return next((each for each in judge.offers if each.pattern == pattern), judge.offers[0]).sparsity
 
 
-def _check_whole_number(name: str, value: Any, most: int | None = None) -> None:
-    """Raise InputError unless `value` is a whole number from 1 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"--{name} is {value!r}; give a whole number, at least 1.")
-    if most is not None and value > most:
-        raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
-
-
-def check_method(pattern: Pattern, options: Options) -> None:
-    """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
-    importance, allocation = options.importance, options.allocation
-    if isinstance(pattern, Depth) and importance != "magnitude":
-        raise InputError(
-            f"--importance {importance} ranks weights or channels, and the pattern depth removes blocks by what the "
-            "output loses without each. Remove --importance; --allocation sensitivity:score ranks by your score."
-        )
-    fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
-    if importance not in fitting:
-        raise InputError(
-            f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, but the "
-            f"pattern is {pattern}. Use {_either(fitting)} with it."
-        )
-    if allocation.startswith("sensitivity") and isinstance(pattern, NM):
-        raise InputError(
-            f"--allocation {allocation} gives each layer its own share, but {pattern} fixes it: every layer loses "
-            f"{pattern.sparsity:.0%}. Remove --allocation, and name the layers to leave unpruned with --dense."
-        )
-    if allocation == "global" and importance == "second-order":
-        raise InputError(
-            "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
-            "together. Use --allocation sensitivity, or --importance activation."
-        )
-    if options.permute and not isinstance(pattern, (NM, Block)):
-        raise InputError(
-            f"--permute reorders input channels for n:m groups or blocks, and {pattern} has neither. Remove --permute."
-        )
-
-
-def _either(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
-    if sparsity is None:
-        return
-    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
-        raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
-    if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
-        raise InputError(
-            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
-            "Remove --sparsity, or choose another n:m."
-        )
-
-
 def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
     if asked is None:
         return None
@@ -230,7 +145,7 @@ def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
     if name in known:
         return name
     others = [f"--toolchain {each.toolchain}" for each in row.judges if runs(each, name)]
-    cure = f" For {asked} take {_either(others) if len(others) > 1 else others[0]}." if others else ""
+    cure = f" For {asked} take {either(others) if len(others) > 1 else others[0]}." if others else ""
     if not known:
         raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.{cure}")
     raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(known)}.{cure}")

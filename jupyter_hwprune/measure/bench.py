@@ -4,7 +4,7 @@ The dense model and all candidates of a call are compiled, checked, profiled and
 process. A bench keeps its findings by the candidate's fingerprint, so the same weights are measured only once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,23 +15,15 @@ from ..choose.effort import FULL, Effort
 from ..core.errors import MismatchError
 from ..export.cases import Case
 from ..report import (
-    Baseline,
-    Corners,
     Counters,
-    Energy,
     Evidence,
-    Footprint,
-    Layer,
     Machine,
-    Measurement,
-    OtherKernels,
-    OutputCheck,
-    Timed,
     Untimed,
 )
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
+from .candidates import Candidate, Findings
 from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
 from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import layers_with_costs, layers_with_kernels
@@ -39,58 +31,6 @@ from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A pruned model written for the judge, the report's layers so far, and how the toolchain runs it.
-
-    `fingerprint` identifies its weights, "" if unknown. `channels` is True if channels were removed, so that it is
-    smaller, not sparse. `layers_run` are the layers that may run sparsely, `sparse` those that do, and `plans` their
-    kernels. `first_wrong` names the first layer whose output is wrong, in the pruned or the dense model.
-    """
-
-    case: Case
-    layers: tuple[Layer, ...]
-    fingerprint: str
-    channels: bool
-    layers_run: tuple[str, ...] = ()
-    sparse: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)  # modules -> their names in the pruned model, if others
-    plans: Mapping[str, Any] = field(default_factory=dict)
-    graphs: bool = True
-    first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
-
-    @property
-    def key(self) -> Any:
-        """Return what makes another candidate the same: its weights, and which of its layers run sparsely."""
-        return self.fingerprint, self.sparse, self.graphs
-
-    def of_job(self, name: str) -> CaseOfJob:
-        return CaseOfJob(name, self.case, self.layers_run, self.sparse, self.plans, keep_files=True)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the judge measured for one candidate."""
-
-    measurement: Measurement
-    layers: tuple[Layer, ...]
-    other_kernels: OtherKernels | None = None
-    energy: Energy | None = None
-    counters: Evidence | None = None
-    check: OutputCheck | None = None
-    footprint: Footprint | None = None
-    baselines: tuple[Baseline, ...] = ()
-    machine: Machine | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
-    corners: Corners | None = None
-    twins: Mapping[str, Twin] = field(default_factory=dict)
-
-    @property
-    def timed(self) -> Timed | None:
-        return self.measurement if isinstance(self.measurement, Timed) else None
 
 
 @dataclass(eq=False)

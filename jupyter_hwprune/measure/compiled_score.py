@@ -18,7 +18,8 @@ from ..core.outputs import with_tensors
 from ..core.rows import RowsError, cut, join
 from ..report import Corner, Corners, Scores
 from ..toolchains.serving import Served
-from .bench import Bench, Findings
+from .bench import Bench
+from .candidates import Findings
 from .job import DENSE, Job
 
 

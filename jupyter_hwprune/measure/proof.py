@@ -16,7 +16,8 @@ from ..pruning import fingerprint
 from ..report import Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
-from .bench import Bench, Candidate, Findings
+from .bench import Bench
+from .candidates import Candidate, Findings
 from .job import HERE, CaseOfJob, prove_job, tolerance_of
 from .quantising import Quantiser, calibration_batches
 from .rating import Settled, served

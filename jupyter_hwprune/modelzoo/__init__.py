@@ -19,7 +19,8 @@ from ..core.errors import InputError, ToolchainError, counted
 from ..core.pattern import parse_pattern
 from ..core.target import REFERENCE
 from ..keep.run import Shown
-from ..measure.bench import Bench, Candidate, Findings
+from ..measure.bench import Bench
+from ..measure.candidates import Candidate, Findings
 from ..report import Evidence, Fingerprints, Layer, Report, Totals, Untimed
 from ..reporting.compose import compose, request_of
 from ..reporting.reasons import explain_written

@@ -166,7 +166,7 @@ def namespace() -> Namespace:
 
 
 def choices() -> Choices:
-    from ..choose.choice import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
+    from ..choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
     from ..core.target import ALIASES, TARGETS
 
     rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ..choose.choice import Allocation, Choice, Importance
+from ..choose.checks import Allocation, Importance
+from ..choose.choice import Choice
 from ..core.errors import InputError, counted
 from ..core.example import Example
 from ..core.pattern import Depth

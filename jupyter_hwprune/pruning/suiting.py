@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from ..choose.choice import Choice, check_method, usual_share
+from ..choose.checks import check_method
+from ..choose.choice import Choice, usual_share
 from ..core.errors import InputError
 from ..core.example import Example
 from ..core.options import magic_line

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..choose.choice import Choice
-from ..measure.bench import Findings
+from ..measure.candidates import Findings
 from ..measure.rating import Settled
 from ..recipe import RecipeRead
 from ..report import Fingerprints, Recipe, Report, Request, Scores

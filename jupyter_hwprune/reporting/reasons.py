@@ -7,7 +7,7 @@ from ..choose.choice import Choice
 from ..core.errors import counted
 from ..core.pattern import NM, Block, Channel, Depth, Pattern, Unstructured
 from ..core.rules import LayerFacts, Rule
-from ..measure.bench import Findings
+from ..measure.candidates import Findings
 from ..measure.rating import served
 from ..pruning import Pruned
 from ..report import Comparison, Layer, Returned, Scores, Totals, best_baseline, deciding

@@ -1,0 +1,75 @@
+"""What a bench measures, and what it finds: a candidate, and the judge's findings for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..export.cases import Case
+from ..report import (
+    Baseline,
+    Corners,
+    Energy,
+    Evidence,
+    Footprint,
+    Layer,
+    Machine,
+    Measurement,
+    OtherKernels,
+    OutputCheck,
+    Timed,
+)
+from .job import CaseOfJob
+from .quantising import Twin
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pruned model written for the judge, the report's layers so far, and how the toolchain runs it.
+
+    `fingerprint` identifies its weights, "" if unknown. `channels` is True if channels were removed, so that it is
+    smaller, not sparse. `layers_run` are the layers that may run sparsely, `sparse` those that do, and `plans` their
+    kernels. `first_wrong` names the first layer whose output is wrong, in the pruned or the dense model.
+    """
+
+    case: Case
+    layers: tuple[Layer, ...]
+    fingerprint: str
+    channels: bool
+    layers_run: tuple[str, ...] = ()
+    sparse: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)  # modules -> their names in the pruned model, if others
+    plans: Mapping[str, Any] = field(default_factory=dict)
+    graphs: bool = True
+    first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
+
+    @property
+    def key(self) -> Any:
+        """Return what makes another candidate the same: its weights, and which of its layers run sparsely."""
+        return self.fingerprint, self.sparse, self.graphs
+
+    def of_job(self, name: str) -> CaseOfJob:
+        return CaseOfJob(name, self.case, self.layers_run, self.sparse, self.plans, keep_files=True)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the judge measured for one candidate."""
+
+    measurement: Measurement
+    layers: tuple[Layer, ...]
+    other_kernels: OtherKernels | None = None
+    energy: Energy | None = None
+    counters: Evidence | None = None
+    check: OutputCheck | None = None
+    footprint: Footprint | None = None
+    baselines: tuple[Baseline, ...] = ()
+    machine: Machine | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    corners: Corners | None = None
+    twins: Mapping[str, Twin] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> Timed | None:
+        return self.measurement if isinstance(self.measurement, Timed) else None
