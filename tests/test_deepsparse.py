@@ -17,6 +17,7 @@ from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.measure.judge import compare
 from jupyter_hwprune.render import summary
 from jupyter_hwprune.report import Baseline, Evidence, Report
+from jupyter_hwprune.report.words import words_of
 from tests import reports
 from tests.conftest import fingerprint
 from tests.networks import ZOO, cnn
@@ -145,10 +146,10 @@ def test_the_fastest_dense_runtime_decides() -> None:
 def test_the_headline_is_against_the_fastest_dense_model_also_where_all_are_beaten() -> None:
     report = against(3.0, 1.6)
     assert reports.timed(report).comparison.verdict == "faster"
-    said = summary(report)
-    assert "FASTER 1.56x against dense with openvino" in said
-    assert "1.60 ms, dense with openvino, → 1.02 ms" in said
-    assert "the runtime alone gives 0.80x" in said
+    assert "FASTER 1.56x against dense with openvino" in summary(report)
+    facts = {fact.name: fact.said for fact in words_of(report).facts}
+    assert facts["time"] == "1.60 ms, dense with openvino, → 1.00 ms"
+    assert facts["of that"].startswith("the runtime alone gives 0.80x (dense, 1.60 ms with openvino → 2.00 ms)")
 
 
 def test_a_baseline_that_could_not_be_timed_decides_nothing() -> None:
