@@ -77,7 +77,8 @@ def test_candidates_share_one_call_and_one_dense_model(bench: Bench, dense: nn.M
     candidates = brought(bench, dense)
     found = bench.measure(candidates)
     (job,) = jobs_of(bench)
-    assert [each.name for each in job.cases] == ["dense", "control", "pruned", "pruned-1", "pruned-2"]
+    names = ["pruned", "pruned-1", "pruned-2"]
+    assert [each.name for each in job.cases] == ["dense", "control", *names, *(f"{name}~" for name in names)]
     timed = [each.timed for each in found]
     assert all(isinstance(each, Timed) for each in timed)
     assert len({each.dense for each in timed if each}) == 1  # the same samples, taken once
@@ -96,7 +97,7 @@ def test_what_was_measured_is_found_again(bench: Bench, dense: nn.Module) -> Non
     assert len(jobs_of(bench)) == 1
     again = bench.measure(candidates)
     assert again[:2] == first
-    assert [each.name for each in jobs_of(bench)[1].cases] == ["dense", "control", "pruned"]
+    assert [each.name for each in jobs_of(bench)[1].cases] == ["dense", "control", "pruned", "pruned~"]
 
 
 def test_candidates_that_fit_no_process_together_are_portioned(
