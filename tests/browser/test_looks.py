@@ -41,7 +41,7 @@ def test_the_plain_report_does_so_too_where_the_extension_is_not_installed(plain
     cell = documents.code(documents.PRUNE, mimebundle(documents.varied()))
     documents.write(plain_lab.server.notebooks, "old.ipynb", cell)
     plain_lab.open_without_kernel("old.ipynb")
-    expect(plain_lab.output(0).get_by_text("process-CPU time")).to_be_visible()
+    expect(plain_lab.output(0).get_by_text("process-CPU time of a batch")).to_be_visible()
     for theme in THEMES:
         plain_lab.use_theme(theme)
         assert faint_texts(plain_lab.output(0)) == [], theme
