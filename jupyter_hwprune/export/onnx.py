@@ -96,16 +96,16 @@ def export_onnx(
     """
     own = copied(model).eval()
     own.requires_grad_(requires_grad=False)
-    traced = model
-    if dtype is None:
-        outputs = example.outputs(own)
-    else:
+    traced, outputs = model, None
+    if dtype is not None:
         own, example, outputs = in_dtype(own, example, DTYPES[dtype])
         traced = own
     program = _program_of(traced, example)
     key = None if program is None else key_of(program, model, example, (dtype, opset))
     if key is not None and (known := find(key, folder, name, Exported)) is not None:
         return known
+    if outputs is None:
+        outputs = example.outputs(own)
     return_only_tensors(own)
     args = example.args
     if args and isinstance(args[-1], dict):  # would become keyword arguments

@@ -75,12 +75,8 @@ def remember(key: str, case: Case) -> None:
     _cases[key] = _copied(case, own, "model")
 
 
-def _files(case: Case) -> list[Path]:
-    return [path for path in (case.model, case.inputs, case.expected) if path.exists()]
-
-
 def _bytes(case: Case) -> int:
-    return sum(path.stat().st_size for path in _files(case))
+    return sum(path.stat().st_size for path in (case.model, case.inputs, case.expected) if path.exists())
 
 
 def _copied(case: C, folder: Path, name: str) -> C:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ..render import mimebundle, text
 from ..report import Report, words
 from ..toolchains import manifest_of
 from ..toolchains.folders import remove
+from .saved.files import copy_artifacts
 
 EXAMPLE, SCRIPT = "example.npz", "run.py"
 README = Template("""# $title
@@ -69,12 +69,8 @@ def export(folder: str | Path, artifacts: Mapping[str, Path], report: Report, si
 
 def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signature: Signature) -> None:
     said = words.words_of(report)
-    held = {}
-    for kind, path in artifacts.items():
-        for each in (path, path.with_name(f"{path.name}.data")):
-            if each.exists():
-                shutil.copyfile(each, folder / each.name)
-        held[path.name] = f"the {kind.replace('_', ' ')} file"
+    copy_artifacts(artifacts, folder)
+    held = {path.name: f"the {kind.replace('_', ' ')} file" for kind, path in artifacts.items()}
     for path in sorted(folder.glob("*.onnx")):
         _label(path, report, signature)
     main = _main_file(artifacts, report)

@@ -17,7 +17,7 @@ from ..report import NOT_COMPARED, Baseline, Evidence, Samples
 from ..toolchains.process import Failure, Progress
 from .findings import samples_of
 from .job import HERE, CaseOfJob, prove_job
-from .judge import Clock, compare, median_ms, on_clock
+from .judge import Clock, compare, on_clock, typical_ms
 
 MEASURE_S = 4.0
 
@@ -63,7 +63,9 @@ def _against(name: str, passes: Sequence[dict[str, Any] | Failure], pruned: Samp
             return Baseline(name, evidence, None, None, None, NOT_COMPARED)
         samples.append(samples_of(result, "dense"))
         device = f"{result['machine']['cpu']}, {name} {result['versions'].get(name, '')}"
-    faster, slower = sorted(samples, key=lambda each: median_ms(each, clock))
+    faster, slower = sorted(samples, key=lambda each: typical_ms([each], clock))
     rounds = min(len(each.cpu_ms) for each in (faster, slower, pruned))
     speed = compare(*(on_clock(each, clock)[:rounds] for each in (faster, slower, pruned)))
-    return Baseline(name, Evidence("measured", device=device), samples[0], samples[1], median_ms(faster, clock), speed)
+    return Baseline(
+        name, Evidence("measured", device=device), samples[0], samples[1], typical_ms([faster], clock), speed
+    )

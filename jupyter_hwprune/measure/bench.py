@@ -14,12 +14,7 @@ from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.errors import MismatchError
 from ..export.cases import Case
-from ..report import (
-    Counters,
-    Evidence,
-    Machine,
-    Untimed,
-)
+from ..report import Counters, Evidence, Machine, Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against

@@ -93,10 +93,6 @@ def typical_ms(copies: Sequence[Samples], clock: Clock, rounds: Sequence[int] = 
     return rounded(np.median(np.min(medians, axis=0)))
 
 
-def median_ms(samples: Samples, clock: Clock) -> float:
-    return rounded(np.median(on_clock(samples, clock)))
-
-
 def rounded(value: float) -> float:
     """Keep five significant digits: the rest is noise, and a report has little room."""
     return float(f"{value:.5g}")
