@@ -1,24 +1,22 @@
 """The product on one screen: choose, prune, export, measure with the target's own compiler, report."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from .choose.choice import Choice, choose
+from .choose.choice import choose
 from .choose.effort import FULL, Effort
 from .choose.scoring import Score, Scorer, device_of
 from .core.door import one_door
-from .core.errors import InputError, NothingFitsError, PruneError
-from .core.example import Example, require_runs
+from .core.errors import InputError, PruneError
 from .core.interrupts import heard, unbroken
-from .core.outputs import remark_on_left_out
-from .core.pattern import Depth, Pattern
+from .core.pattern import Depth
+from .core.torch_state import own_torch_state
 from .keep.exported import Signature
 from .keep.run import Run
 from .keep.saved.structure import structure_of
@@ -27,12 +25,8 @@ from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
-from .pruning import Pruned, copy_modes, fingerprint, plan_and_prune, recount, reordered
-from .pruning.batch_norm import with_own_statistics
-from .pruning.graph.outputs import output_names
-from .pruning.method import Method, calibrated
-from .pruning.served import Served
-from .pruning.suiting import dtype_of, line_that_fits, suited
+from .pruning import Pruned, copy_modes, fingerprint, recount
+from .pruning.prepared import Prepared, prepare
 from .pruning.taking import take
 from .pruning.training import Finetune, Subject, train_along
 from .pruning.training.schedule import check_schedule, stages
@@ -122,12 +116,12 @@ def hwprune(
         line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
         line |= {"steps": steps, "eval": expression_of(score), "timeout": timeout_s, "cell": finetune is not None}
         how = {"looks_at_inputs": recipe_read is None, "trains": finetune is not None}
-        ready = _prepare(own, example, choice, calib, scorer, line, **how)
+        ready = prepare(own, example, choice, calib, scorer, line, **how)
         choice = ready.choice
         prune = partial(ready.prune, partial(progress, "prune"))
         versions: dict[str, str] = {}
         if recipe_read is not None:
-            with _own_torch_state():
+            with own_torch_state():
                 applied = apply_recipe(recipe_read, own, ready.inputs, calib, choice, folder, progress)
             pruned, choice, versions = applied.pruned, applied.choice, applied.versions
         elif finetune is not None:
@@ -135,7 +129,7 @@ def hwprune(
             pruned = train_along(Subject(model, name, own, ready.start), growing, prune, finetune, progress)
             if scorer is not None and dense_score is None:
                 dense_score = scorer.maybe(own)  # a cell gives its score only after it has run
-            with _own_torch_state():
+            with own_torch_state():
                 pruned = recount(ready.start, ready.inputs, pruned, ready.served)
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
@@ -169,91 +163,8 @@ def _recipe(
     return read_recipe(source, progress, name)
 
 
-@contextlib.contextmanager
-def _own_torch_state() -> Iterator[None]:
-    """Enable gradients and use the CPU, whatever the user's torch mode; restore the random state afterwards."""
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), torch.device("cpu"):
-        yield
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`.
-
-    `outputs` are their names. `calibration` are the batches to look at, of the example alone unless `calib_given`.
-    """
-
-    start: nn.Module
-    inputs: Example
-    choice: Choice
-    method: Method
-    outputs: tuple[str, ...]
-    calibration: Sequence[Example]
-    calib_given: bool
-    served: Served | None
-    remarks: tuple[str, ...]
-    line: Mapping[str, Any]
-
-    @_own_torch_state()
-    def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:
-        """Estimate BatchNorm's running statistics anew from the calibration inputs."""
-        if self.choice.keep_statistics or not pruned.layers:
-            return pruned
-        own_inputs = self.calibration if self.calib_given else ()
-        return with_own_statistics(pruned, self.start, own_inputs, score)
-
-    @_own_torch_state()
-    def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
-        """Return a pruned copy of `model`: the start, or one that was trained after the step before.
-
-        Raises PruneError where nothing fits, with a line that does.
-        """
-        try:
-            return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
-        except NothingFitsError as error:
-            if sparsity < self.choice.sparsity:
-                raise  # an early step of several, which may be too small a share
-            fitting = line_that_fits(self.choice, self.start, self.inputs, self.line)
-            if fitting is None:
-                raise
-            raise PruneError(f"{error.said} This line fits: {fitting}") from None
-
-
-@_own_torch_state()
-def _prepare(
-    own: nn.Module,
-    example: Any,
-    choice: Choice,
-    calib: Any,
-    scorer: Scorer | None,
-    line: Mapping[str, Any],
-    *,
-    looks_at_inputs: bool,
-    trains: bool,
-) -> _Ready:
-    inputs = Example.of(example).on_cpu()
-    output = require_runs(own, inputs)
-    left_out = remark_on_left_out(output)
-    if choice.batch is not None:
-        inputs = inputs.rebatched(choice.batch)
-        require_runs(own, inputs)
-    choice = suited(choice, own, inputs) if looks_at_inputs else choice.for_model_in(dtype_of(own))
-    start, calibration, remarks = own, None, [left_out] if left_out else []
-    if choice.permute:
-        start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
-        remarks.append(said)
-    if looks_at_inputs or choice.quantise is not None:
-        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, trains=trains)
-        remarks += more
-    method = Method.of(choice, calibration, scorer)
-    batches = () if calibration is None else calibration.batches
-    given = calib is not None
-    outputs, served = tuple(output_names(output)), Served.of(choice)
-    return _Ready(start, inputs, choice, method, outputs, batches, given, served, tuple(remarks), line)
-
-
-@_own_torch_state()
-def _measured(bench: Bench, ready: _Ready, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
+@own_torch_state()
+def _measured(bench: Bench, ready: Prepared, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
     """Give layers that gain nothing their dense weights back and measure; if the whole model is slower, restore all.
 
     After training, every layer stays pruned.

@@ -1,0 +1,97 @@
+"""Prepare what is pruned and measured: the inputs checked, the toolchain suited to the model, the data looked at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..choose.choice import Choice
+from ..choose.scoring import Scorer
+from ..core.errors import NothingFitsError, PruneError
+from ..core.example import Example, require_runs
+from ..core.outputs import remark_on_left_out
+from ..core.pattern import Pattern
+from ..core.torch_state import own_torch_state
+from . import Pruned, plan_and_prune, reordered
+from .batch_norm import with_own_statistics
+from .graph.outputs import output_names
+from .method import Method, calibrated
+from .served import Served
+from .suiting import dtype_of, line_that_fits, suited
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What to prune and measure, and how: `start` is the dense copy, its channels reordered with `permute`.
+
+    `outputs` are their names. `calibration` are the batches to look at, of the example alone unless `calib_given`.
+    """
+
+    start: nn.Module
+    inputs: Example
+    choice: Choice
+    method: Method
+    outputs: tuple[str, ...]
+    calibration: Sequence[Example]
+    calib_given: bool
+    served: Served | None
+    remarks: tuple[str, ...]
+    line: Mapping[str, Any]
+
+    @own_torch_state()
+    def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:
+        """Estimate BatchNorm's running statistics anew from the calibration inputs."""
+        if self.choice.keep_statistics or not pruned.layers:
+            return pruned
+        own_inputs = self.calibration if self.calib_given else ()
+        return with_own_statistics(pruned, self.start, own_inputs, score)
+
+    @own_torch_state()
+    def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
+        """Return a pruned copy of `model`: the start, or one that was trained after the step before.
+
+        Raises PruneError where nothing fits, with a line that does.
+        """
+        try:
+            return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
+        except NothingFitsError as error:
+            if sparsity < self.choice.sparsity:
+                raise  # an early step of several, which may be too small a share
+            fitting = line_that_fits(self.choice, self.start, self.inputs, self.line)
+            if fitting is None:
+                raise
+            raise PruneError(f"{error.said} This line fits: {fitting}") from None
+
+
+@own_torch_state()
+def prepare(
+    own: nn.Module,
+    example: Any,
+    choice: Choice,
+    calib: Any,
+    scorer: Scorer | None,
+    line: Mapping[str, Any],
+    *,
+    looks_at_inputs: bool,
+    trains: bool,
+) -> Prepared:
+    inputs = Example.of(example).on_cpu()
+    output = require_runs(own, inputs)
+    left_out = remark_on_left_out(output)
+    if choice.batch is not None:
+        inputs = inputs.rebatched(choice.batch)
+        require_runs(own, inputs)
+    choice = suited(choice, own, inputs) if looks_at_inputs else choice.for_model_in(dtype_of(own))
+    start, calibration, remarks = own, None, [left_out] if left_out else []
+    if choice.permute:
+        start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
+        remarks.append(said)
+    if looks_at_inputs or choice.quantise is not None:
+        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, trains=trains)
+        remarks += more
+    method = Method.of(choice, calibration, scorer)
+    batches = () if calibration is None else calibration.batches
+    given = calib is not None
+    outputs, served = tuple(output_names(output)), Served.of(choice)
+    return Prepared(start, inputs, choice, method, outputs, batches, given, served, tuple(remarks), line)
