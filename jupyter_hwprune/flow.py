@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from .choose.checks import check_goal
 from .choose.choice import choose
 from .choose.effort import FULL, Effort
-from .choose.scoring import Score, Scorer, device_of
+from .choose.scoring import DenseScore, Score, Scorer, device_of
 from .core.door import one_door
 from .core.errors import InputError, PruneError
+from .core.goal import Goal
 from .core.interrupts import heard, unbroken
 from .core.pattern import Depth
 from .core.torch_state import own_torch_state
@@ -25,15 +27,16 @@ from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
-from .pruning import Pruned, copy_modes, fingerprint, recount
+from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Prepared, prepare
 from .pruning.taking import take
-from .pruning.training import Finetune, Subject, train_along
-from .pruning.training.schedule import check_schedule, stages
+from .pruning.training import Finetune, Subject, Training
+from .pruning.training.schedule import check_schedule
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
 from .report.words.line import expression_of
 from .reporting.compose import Asked, report_of_run
+from .search import search
 from .toolchains.folders import remove
 from .toolchains.process import Progress, new_folder
 
@@ -58,6 +61,12 @@ def hwprune(
     threads: int = 1,
     batch: int | None = None,
     score: Score | None = None,
+    latency_ms: float | None = None,
+    speedup: float | None = None,
+    energy_mj: float | None = None,
+    power_mw: float | None = None,
+    size_mb: float | None = None,
+    max_drop: float | None = None,
     finetune: Finetune | None = None,
     schedule: str = "one-shot",
     steps: int = 1,
@@ -97,8 +106,11 @@ def hwprune(
     the report's verdict is "not measured".
     """
     check_schedule(schedule, steps, finetune)
+    limits = {"latency_ms": latency_ms, "speedup": speedup, "energy_mj": energy_mj, "power_mw": power_mw}
+    goal = Goal.of(**limits, size_mb=size_mb, max_drop=max_drop)
     method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
+    check_goal(goal, sparsity, recipe)
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
     asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "keep_statistics": keep_statistics}
     asked |= {"threads": threads, "batch": batch}
@@ -112,38 +124,41 @@ def hwprune(
         taken = take(model)
         own = taken.model.eval()
         scorer = None if score is None else Scorer(score, model, optional=finetune is not None)
-        dense_score = None if scorer is None else scorer.maybe(own)
+        dense_score = DenseScore(scorer, own)
+        dense_score()
         line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
         line |= {"steps": steps, "eval": expression_of(score), "timeout": timeout_s, "cell": finetune is not None}
-        how = {"looks_at_inputs": recipe_read is None, "trains": finetune is not None}
+        how = {"looks_at_inputs": recipe_read is None, "trains": finetune is not None, "searches": goal is not None}
         ready = prepare(own, example, choice, calib, scorer, line, **how)
         choice = ready.choice
         prune = partial(ready.prune, partial(progress, "prune"))
+        subject = Subject(model, name, own, ready.start)
+        about = (schedule, steps, ready.inputs, ready.served, progress)
+        training = None if finetune is None else Training(subject, finetune, *about)
         versions: dict[str, str] = {}
+        searched = None
         if recipe_read is not None:
             with own_torch_state():
                 applied = apply_recipe(recipe_read, own, ready.inputs, calib, choice, folder, progress)
             pruned, choice, versions = applied.pruned, applied.choice, applied.versions
-        elif finetune is not None:
-            growing = stages(schedule, choice.pattern, choice.sparsity, steps)
-            pruned = train_along(Subject(model, name, own, ready.start), growing, prune, finetune, progress)
-            if scorer is not None and dense_score is None:
-                dense_score = scorer.maybe(own)  # a cell gives its score only after it has run
-            with own_torch_state():
-                pruned = recount(ready.start, ready.inputs, pruned, ready.served)
+        elif goal is not None:
+            pruned, searched = search(goal, ready, dense_score, training, progress)
+            choice = replace(choice, sparsity=searched.share)
+        elif training is not None:
+            pruned = training.along(prune, choice.pattern, choice.sparsity)
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
             pruned = ready.with_own_statistics(pruned, scorer and scorer.maybe)
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, ready.calibration)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
-        scores = None if scorer is None else scorer.both(dense_score, settled.pruned.model)
+        scores = None if scorer is None else scorer.both(dense_score(), settled.pruned.model)
         if scorer is not None:
             models = (ready.start, settled.pruned.model)
             found = with_scores(bench, found, models, ready.inputs, scorer, scores)
         words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
-        report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
+        report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions, searched)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
         structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
         return Run(finished, report, found.files, folder, structure, Signature(ready.inputs, ready.outputs))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from jupyter_hwprune import report as r
+from jupyter_hwprune.core.goal import Goal
 
 SPREAD = r.Comparison(3.0445, 2.9449, 3.1251, 0.03125, "faster")
 NOISE = r.Comparison(1.005, 0.985, 1.025, 0.0345, "no measurable gain")
@@ -62,6 +63,7 @@ def _reports() -> dict[str, r.Report]:
         "estimated": _estimated(plain),
         "compiled": _compiled(plain),
         "corners": _corners(plain),
+        "search": _search(plain),
     }
 
 
@@ -162,6 +164,19 @@ def _compiled(plain: r.Report) -> r.Report:
     evidence = r.Evidence("compiled", device="a chip, made up", reason="the chip is not here", cure="run it there")
     request = replace(plain.request, target="arm-cpu", toolchain="tvm", device="arm64", on_host=False)
     return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250, 800))
+
+
+def _search(plain: r.Report) -> r.Report:
+    """Return the report of a search that its limit on the score has stopped."""
+    points = (
+        r.SearchPoint("channels, 25% of each set", 0.25, 0.56, 1.25, 2.125, size_bytes=960_000, score=0.97),
+        r.SearchPoint("channels, 50% of each set", 0.5, 0.25, 0.75, 2.125, 0.8, 433_000, score=0.5),
+        r.SearchPoint("channels, 0% to 50%", 0.375, 0.5, 0.9, 2.125, 0.9, 800_000, score=0.975, chosen=True),
+    )
+    goal = Goal(speedup=3.0, max_drop=0.01)
+    search = r.Search(goal, "ms", points, "score", rounds=1, remembered=2, seconds=42.5, dense_score=0.98)
+    request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8", sparsity=0.375)
+    return replace(plain, request=request, search=search, scores=r.Scores("accuracy(net)", 0.98, 0.975))
 
 
 def _corners(plain: r.Report) -> r.Report:

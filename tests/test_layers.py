@@ -17,6 +17,7 @@ ORDER = (
     ("pruning",),
     ("export",),
     ("measure", "recipe"),
+    ("search",),
     ("reporting",),
     ("render",),
     ("keep",),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
+from ..core.goal import Goal
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
@@ -95,3 +96,15 @@ def check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
             f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
             "Remove --sparsity, or choose another n:m."
         )
+
+
+def check_goal(goal: Goal | None, sparsity: float | None, recipe: object) -> None:
+    """Raise InputError for a goal beside what it would have to find itself."""
+    if goal is None:
+        return
+    if sparsity is not None:
+        raise InputError(
+            f"--sparsity is {sparsity}, but the search for a goal ({goal}) finds the share itself. Give one of them."
+        )
+    if recipe is not None:
+        raise InputError(f"A recipe sets the sparsity itself, but the goal is {goal}. Give one of the two.")

@@ -56,5 +56,19 @@ class Scorer:
         return None if dense is None or after is None else Scores(name, dense, after)
 
 
+@dataclass
+class DenseScore:
+    """The dense model's score, taken once; while it is None, each call tries again: a cell has to run before it."""
+
+    scorer: Scorer | None
+    dense: nn.Module
+    _known: float | None = None
+
+    def __call__(self) -> float | None:
+        if self._known is None and self.scorer is not None:
+            self._known = self.scorer.maybe(self.dense)
+        return self._known
+
+
 def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

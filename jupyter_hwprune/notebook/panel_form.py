@@ -13,17 +13,19 @@ from ..survey.matrix import TargetHere, Targets
 from . import lab
 from .panel_words import NO_MODEL, STYLE, about_model, about_target, alert, steps
 
-LEFT = ("model", "input", "calib", "eval", "variable", "threads")  # of the notebook and the machine
+LEFT = ("model", "input", "calib", "eval", "max_drop", "variable", "threads")  # of the notebook and the machine
 RIGHT = (
     "target",
     "toolchain",
+    "speedup",
+    "latency_ms",
     "pattern",
     "sparsity",
     "importance",
     "allocation",
     "dtype",
 )  # of the chip and the method
-LABEL = {"description_width": "98px"}
+LABEL = {"description_width": "116px"}
 WIDE = {"width": "auto"}
 COLUMNS = "repeat(auto-fit, minmax(300px, 1fr))"
 COLUMN = {"min_width": "0"}  # a field's value must not widen its column

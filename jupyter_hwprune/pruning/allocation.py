@@ -2,8 +2,9 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import pairwise
 
 from ..core.errors import InputError, PruneError
@@ -42,7 +43,7 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
             f"{upmost / total:.1%} in all. Choose a --sparsity between, or leave fewer layers dense."
         )
 
-    worst = max((p.error for c in curves for p in c.points if p.error is not None), default=1.0)
+    worst = _worst(curves)
     steps = [
         (slope, index, upto)
         for index, curve in enumerate(curves)
@@ -55,6 +56,12 @@ def allocate(sensitivity: Sensitivity, sparsity: float, bounds: tuple[float, flo
         removed[index] += taken
         left -= taken * size
     return {curve.layer: gone / n for curve, gone, n in zip(curves, removed, groups, strict=True)}
+
+
+def curve_of(sensitivity: Sensitivity) -> dict[str, Callable[[float], float]]:
+    """Return each layer's error as a function of its sparsity, read from the scan as `allocate` does."""
+    worst = _worst(sensitivity.curves)
+    return {curve.layer: partial(_between, _errors(curve, worst)) for curve in sensitivity.curves}
 
 
 def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
@@ -75,6 +82,10 @@ def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
             )
         left |= named
     return left
+
+
+def _worst(curves: Sequence[Curve]) -> float:
+    return max((p.error for c in curves for p in c.points if p.error is not None), default=1.0)
 
 
 def _errors(curve: Curve, worst: float) -> list[tuple[float, float]]:

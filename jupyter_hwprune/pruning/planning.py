@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NothingFitsError
+from ..core.example import Example
 from ..core.pattern import NM, Block, Channel
 from ..report import Sensitivity
 from .allocation import allocate, leave_dense
@@ -18,7 +19,7 @@ from .masks import block_sums, keep_top
 from .method import MAGNITUDE, Method, Tell
 from .plan import Part, Plan, uniform
 from .reading import read_weights
-from .sensitivity import scan
+from .sensitivity import ROWS, scan
 from .served import Served
 from .statistics import Statistics
 from .zeroing import apply, masked, visit_all, worth
@@ -82,13 +83,32 @@ def plan_channels(
     if method.allocation == "global":
         shares = _units_ranked_together(channels, sets, pattern, sparsity)
     else:
-        ones = {name: torch.ones_like(p) for name, p in channels.dense.named_parameters(remove_duplicate=False)}
-        weights = {name: int(each.sums(ones).sum()) for name, each in sets.items()}
-        groups = {name: weights[name] // each.units for name, each in sets.items()}
-        prune_one = partial(_silence_worst, sets, channels.scores)
-        found = _scan_by(method, progress)(channels.dense, weights, prune_one, groups=groups)
+        assert method.calibration is not None
+        by_score = method.score if method.allocation == "sensitivity:score" else None
+        found = scan_channels(channels, sets, method.calibration.batches, by_score, progress)
         shares = allocate(found, sparsity)
     return Plan({name: Part(pattern, share) for name, share in shares.items()}, reasons, found)
+
+
+def scan_channels(
+    channels: Channels,
+    sets: Mapping[str, ChannelSet],
+    batches: Sequence[Example],
+    score: Callable[[nn.Module], float] | None = None,
+    progress: Tell = lambda _: None,
+    rows: int = ROWS,
+) -> Sensitivity:
+    """Take the worst units from each set alone, and measure what the outputs (or the score) of the model lose."""
+    ones = {name: torch.ones_like(p) for name, p in channels.dense.named_parameters(remove_duplicate=False)}
+    weights = {name: int(each.sums(ones).sum()) for name, each in sets.items()}
+    groups = {name: weights[name] // each.units for name, each in sets.items()}
+    prune_one = partial(_silence_worst, sets, channels.scores)
+    tell = partial(_tell_pass, progress)
+    return scan(channels.dense, weights, prune_one, batches, score=score, groups=groups, rows=rows, progress=tell)
+
+
+def _tell_pass(progress: Tell, done: int, passes: int) -> None:
+    progress(f"scan, pass {done} of {passes}")
 
 
 def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
@@ -98,7 +118,7 @@ def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
         scan,
         batches=method.calibration.batches,
         score=method.score if method.allocation == "sensitivity:score" else None,
-        progress=lambda done, passes: progress(f"scan, pass {done} of {passes}"),
+        progress=partial(_tell_pass, progress),
     )
 
 

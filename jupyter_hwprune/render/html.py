@@ -13,7 +13,7 @@ from ..core.errors import counted
 from ..report import Layer, Report, words
 from ..report.words import Key, Words
 from ..report.words.corners import Table
-from . import blocks, sensitivity
+from . import blocks, frontier, sensitivity
 from .fit import pictured
 from .tables import FIRST_ROWS, folding_table
 
@@ -37,7 +37,11 @@ def render(report: Report, picture: bytes | None) -> str:
     said = words.words_of(report)
     parts = [_verdict(said)]
     if said.corners is not None:
-        parts.append(_four(said.corners))
+        parts.append(_compared(said.corners))
+    if report.search is not None and said.search is not None:
+        shown = _image(frontier.picture(report.search), f"Score against time of each plan, {said.title}")
+        shown += _compared(said.search)
+        parts.append(f"<details open><summary>what the search tried</summary>{shown}</details>")
     parts += [_facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
@@ -70,8 +74,8 @@ def _verdict(said: Words) -> str:
     return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
 
 
-def _four(table: Table) -> str:
-    """Compare dense and pruned, in float and in int8."""
+def _compared(table: Table) -> str:
+    """Show a table of models, a row for each."""
     head = "".join(f'<th{LEFT} scope="col">{escape(name)}</th>' for name in table.head)
     rows = ""
     for first, *others in table.rows:

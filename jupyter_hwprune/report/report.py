@@ -15,6 +15,7 @@ from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .older import OLDER_VERSION, converted
+from .search import Search
 
 SCHEMA_VERSION = 5
 CLIFF = 0.1  # of the dense score's size
@@ -134,6 +135,7 @@ class Report:
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
     corners: Corners | None = None
+    search: Search | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

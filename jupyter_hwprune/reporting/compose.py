@@ -10,7 +10,7 @@ from ..choose.choice import Choice
 from ..measure.candidates import Findings
 from ..measure.rating import Settled
 from ..recipe import RecipeRead
-from ..report import Fingerprints, Recipe, Report, Request, Scores
+from ..report import Fingerprints, Recipe, Report, Request, Scores, Search
 from .reasons import explain, fall
 
 
@@ -35,6 +35,7 @@ def report_of_run(
     scores: Scores | None,
     fingerprints: Fingerprints,
     versions: dict[str, str],
+    search: Search | None = None,
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
     inputs = {"input": asked.input, "calib": asked.calib}
@@ -50,6 +51,7 @@ def report_of_run(
         returned=pruned.returned,
         scores=scores,
         sensitivity=pruned.sensitivity,
+        search=search,
         reasons=(
             *explain(choice, findings, pruned),
             *pruned.remarks,

@@ -30,6 +30,7 @@ export interface Report {
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
   corners: Corners | null;
+  search: Search | null;
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -397,9 +398,56 @@ export interface LeftInFloat {
   reason: string;
 }
 /**
+ * A search for the plan that loses least within the goal.
+ *
+ * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model.
+ */
+export interface Search {
+  goal: Goal;
+  unit: string;
+  points: SearchPoint[];
+  stopped_by: ('time' | 'energy' | 'power' | 'size' | 'score') | null;
+  rounds: number;
+  remembered: number;
+  seconds: number;
+  dense_score: number | null;
+  remarks: string[];
+}
+/**
+ * What the pruned model shall reach, null where nothing is asked: latency, energy and power are those of a batch.
+ *
+ * `speedup` is over the dense model of the same toolchain, `size_mb` that of the compiled files in units of a million bytes, and `max_drop` the dense model's score minus the pruned one's. Raises InputError for values that no model can reach.
+ */
+export interface Goal {
+  latency_ms: number | null;
+  speedup: number | null;
+  energy_mj: number | null;
+  power_mw: number | null;
+  size_mb: number | null;
+  max_drop: number | null;
+}
+/**
+ * One plan that was measured.
+ *
+ * `share` is what goes of channels, blocks or weights on average, `kept` the share of all weights that stays. `time` and `dense_time` are in the unit of the search, of one interleaved call; `predicted` is what the table said before. `score` is the user's, null if it was not taken: without training, but for the chosen plan.
+ */
+export interface SearchPoint {
+  name: string;
+  share: number;
+  kept: number;
+  time: number;
+  dense_time: number;
+  predicted: number | null;
+  size_bytes: number | null;
+  energy_mj: number | null;
+  score: number | null;
+  int8: boolean;
+  chosen: boolean;
+}
+/**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models; `search` lists the plans that a search has measured.
  */
 export interface Words {
   title: string;
@@ -412,6 +460,7 @@ export interface Words {
   returned: string[];
   left_dense: string[];
   corners: Table | null;
+  search: Table | null;
 }
 /**
  * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.

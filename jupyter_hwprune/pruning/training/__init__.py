@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from ...choose.scoring import device_of
 from ...core.copying import copied
 from ...core.errors import InputError, PruneError
+from ...core.example import Example
 from ...core.interrupts import users_code
 from ...core.pattern import Channel, Depth, Pattern
+from ...core.torch_state import own_torch_state
 from ...toolchains.process import Progress
-from .. import Pruned, copy_modes
+from .. import Pruned, copy_modes, recount
 from ..depth import Removed
 from ..layers import weight_name
+from ..served import Served
 from .holding import held, kept_as_it_is
-from .schedule import Stage
+from .schedule import Stage, stages
 
 Finetune = Callable[[nn.Module], Any]
 PruneStep = Callable[[nn.Module, Pattern, float], Pruned]
@@ -36,6 +39,26 @@ class Subject:
     name: str
     dense: nn.Module
     start: nn.Module  # the model to prune: the dense copy, or one with reordered channels
+
+
+@dataclass(frozen=True)
+class Training:
+    """The user's fine-tune step and the schedule that it runs by."""
+
+    subject: Subject
+    finetune: Finetune
+    schedule: str
+    steps: int
+    example: Example
+    served: Served | None
+    progress: Progress
+
+    def along(self, prune_step: PruneStep, pattern: Pattern, share: float) -> Pruned:
+        """Prune and train in steps up to the share, and describe the layers as they are after the last training."""
+        growing = stages(self.schedule, pattern, share, self.steps)
+        pruned = train_along(self.subject, growing, prune_step, self.finetune, self.progress)
+        with own_torch_state():
+            return recount(self.subject.start, self.example, pruned, self.served)
 
 
 def train_along(

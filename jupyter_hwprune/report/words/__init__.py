@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from . import search
 from .corners import Table, table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
@@ -40,7 +41,8 @@ class Words:
     """All the wording of a report, except its own texts.
 
     `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
-    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
+    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models; `search`
+    lists the plans that a search has measured.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Words:
     returned: tuple[str, ...]
     left_dense: tuple[str, ...]
     corners: Table | None = None
+    search: Table | None = None
 
 
 def words_of(report: Report) -> Words:
@@ -67,4 +70,5 @@ def words_of(report: Report) -> Words:
         returned=tuple(returned(report)),
         left_dense=tuple(left_dense(report.skipped)),
         corners=table(report),
+        search=search.table(report),
     )

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ...core.errors import counted
-from . import corners
+from . import corners, search
 from .layers import name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
@@ -35,6 +35,7 @@ def facts(report: Report) -> list[Fact]:
 
 def _evidence(report: Report) -> Iterator[tuple[str, str]]:
     measurement = report.measurement
+    yield from search.facts(report)
     if measurement.kind == "timed":
         yield from _timed(report, measurement)
         return

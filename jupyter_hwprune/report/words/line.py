@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...core.options import OPTIONS, magic_line
@@ -20,6 +21,8 @@ def line(report: Report) -> str:
         asked["dtype"] = None
     if recipe is not None:  # a recipe sets the method itself
         asked |= dict.fromkeys(("pattern", "sparsity", "importance", "allocation")) | {"recipe": recipe.name}
+    if report.search is not None:  # which finds the share itself
+        asked |= asdict(report.search.goal) | {"sparsity": None}
     asked |= {"eval": expression_of(report.scores and report.scores.expression), "variable": "run"}
     return magic_line(asked, cell=request.schedule != "one-shot")  # the same cell goes under it
 

@@ -41,12 +41,26 @@ const WORDS =
 /** What the magic would refuse, by field; the form shows it before the cell is inserted. */
 export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   const found: Partial<Record<keyof Asked, string>> = {};
-  const { pattern, sparsity, threads, variable } = asked;
+  const { pattern, sparsity, speedup, latency_ms: latency, max_drop: drop, threads, variable } = asked;
   if (pattern.trim() !== '' && !isPattern(pattern.trim())) {
     found.pattern = 'Write 2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8 or unstructured.';
   }
   if (sparsity.trim() !== '' && !(Number(sparsity) > 0 && Number(sparsity) < 1)) {
     found.sparsity = 'Write a share above 0 and below 1, such as 0.5.';
+  }
+  if (speedup.trim() !== '' && !(Number(speedup) > 1)) {
+    found.speedup = 'Write a number above 1, such as 2.';
+  }
+  if (latency.trim() !== '' && !(Number(latency) > 0)) {
+    found.latency_ms = 'Write a number of milliseconds above 0.';
+  }
+  if (drop.trim() !== '' && !(Number(drop) >= 0)) {
+    found.max_drop = 'Write a number of at least 0, such as 0.01.';
+  } else if (drop.trim() !== '' && asked.eval.trim() === '') {
+    found.max_drop = 'Give a score, which may fall by so much.';
+  }
+  if (hasGoal(asked) && sparsity.trim() !== '') {
+    found.sparsity = 'Leave this empty: the search for the goal finds it.';
   }
   if (threads.trim() !== '' && !/^[1-9]\d*$/.test(threads.trim())) {
     found.threads = 'Write a whole number, at least 1.';
@@ -55,6 +69,11 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
     found.variable = 'This is not a valid variable name.';
   }
   return found;
+}
+
+/** Whether the line searches for a goal. */
+export function hasGoal({ speedup, latency_ms: latency, max_drop: drop }: Asked): boolean {
+  return [speedup, latency, drop].some(each => each.trim() !== '');
 }
 
 function isPattern(text: string): boolean {

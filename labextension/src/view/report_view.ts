@@ -2,9 +2,10 @@ import type { Report } from '../report';
 import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
-import { four } from './four';
 import { layers } from './layers/section';
+import { four } from './models';
 import type { Reading, Seen } from './reading';
+import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
 import { verdict } from './verdict';
 import { text, wordsOf } from './words';
@@ -19,6 +20,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
     four(words.corners),
+    searched(report.search, words),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),

@@ -36,6 +36,14 @@ describe('what the magic would refuse', () => {
       'threads',
       'variable',
     ]);
+    expect(Object.keys(faults(asked({ speedup: '1', latency_ms: '0', max_drop: '-1', sparsity: '0.5' })))).toEqual([
+      'speedup',
+      'latency_ms',
+      'max_drop',
+      'sparsity',
+    ]);
+    expect(faults(asked({ max_drop: '0.01' })).max_drop).toContain('score');
+    expect(faults(asked({ speedup: '2', max_drop: '0', eval: 'f' }))).toEqual({});
     expect(faults(asked({ pattern: '1:4', sparsity: '.75', variable: 'größe' }))).toEqual({});
     expect(faults(asked({ sparsity: 'half' })).sparsity).toContain('above 0');
   });

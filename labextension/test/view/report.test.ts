@@ -84,16 +84,28 @@ describe('a report', () => {
     expect(view.textContent).toContain('1.25 MB → 700 kB (-44 %)');
   });
 
+  it('shows what a search tried: a point and a row for each plan, the chosen one marked', () => {
+    const view = shown(data('search'));
+    const points = [...view.querySelectorAll('.hwprune-point title')].map(each => each.textContent);
+    expect(points).toHaveLength(3);
+    expect(view.querySelector('.hwprune-chosen')?.textContent).toBe('channels, 0% to 50%');
+    const rows = [...find(view, 'table', '.hwprune-models').rows].map(row => row.textContent);
+    expect(rows).toHaveLength(4);
+    expect(rows.filter(row => row.includes('chosen'))).toHaveLength(1);
+    expect(view.textContent).toContain('the score stopped the search');
+    expect(shown(data('plain')).querySelector('.hwprune-point')).toBeNull();
+  });
+
   it('shows dense and pruned in float and in int8, the fastest of which decides', () => {
     const view = shown(data('corners'));
-    const rows = [...find(view, 'table', '.hwprune-four').rows].map(row =>
+    const rows = [...find(view, 'table', '.hwprune-models').rows].map(row =>
       [...row.cells].map(cell => cell.textContent)
     );
     const { head, rows: told } = (data('corners').words as { corners: { head: string[]; rows: string[][] } }).corners;
     expect(rows).toEqual([head, ...told]);
     expect(find(view, 'span', '.hwprune-badge').textContent).toContain('7.50x: pruned int8');
     expect(view.querySelector('.hwprune-strip title')?.textContent).toContain('7.25x to 7.75x');
-    expect(shown(data('plain')).querySelector('.hwprune-four')).toBeNull();
+    expect(shown(data('plain')).querySelector('.hwprune-models')).toBeNull();
   });
 
   it('shows what was only compiled: its size, why nobody timed it, and the cure', () => {

@@ -1,7 +1,7 @@
 /** Choose how to prune, and how to score the result. */
 import { share } from '../../view/format';
 import type { Choices, JudgeOffered } from '../answers';
-import { type Asked, fixedSparsity } from '../line';
+import { type Asked, fixedSparsity, hasGoal } from '../line';
 import type { PanelModel } from '../model';
 import { rowOf, judgeOf, stateOf } from '../words';
 import { Fold, SelectField, TextField, asOffer } from './parts';
@@ -13,11 +13,13 @@ export function OptionsSection({ model }: { model: PanelModel }) {
   const judge = judgeOf(row, stateOf(model.told.machine, row), asked.toolchain);
   const pattern = asked.pattern || (judge?.pattern ?? '');
   const fixed = fixedSparsity(pattern);
+  const isSearched = hasGoal(asked);
   const set = (name: keyof Asked) => (value: string) => {
     model.set({ [name]: value });
   };
   return (
     <Fold model={model} section="options" title="How">
+      <Goal model={model} />
       <div className="jp-hwprune-pair">
         <TextField
           name="pattern"
@@ -33,10 +35,10 @@ export function OptionsSection({ model }: { model: PanelModel }) {
         <TextField
           name="sparsity"
           label="Sparsity"
-          value={fixed === null ? asked.sparsity : ''}
+          value={fixed === null && !isSearched ? asked.sparsity : ''}
           onChange={set('sparsity')}
-          placeholder={String(fixed ?? judge?.sparsity ?? "target's")}
-          disabled={fixed !== null}
+          placeholder={isSearched ? 'the search finds it' : String(fixed ?? judge?.sparsity ?? "target's")}
+          disabled={fixed !== null || isSearched}
           note={fixed === null ? undefined : `${pattern} always removes ${share(fixed)}.`}
           fault={fixed === null ? faults.sparsity : undefined}
         />
@@ -77,6 +79,34 @@ interface Rest {
   judge: JudgeOffered | null;
 }
 
+/** What the model has to reach; the search then finds the sparsity. */
+function Goal({ model }: { model: PanelModel }) {
+  const { asked, faults } = model;
+  const goal = (name: keyof Asked) => (value: string) => {
+    model.set({ [name]: value, ...(value.trim() === '' ? {} : { sparsity: '' }) });
+  };
+  return (
+    <div className="jp-hwprune-pair">
+      <TextField
+        name="speedup"
+        label="Goal: times faster"
+        value={asked.speedup}
+        onChange={goal('speedup')}
+        placeholder="none; 2"
+        fault={faults.speedup}
+      />
+      <TextField
+        name="max_drop"
+        label="Score may fall by"
+        value={asked.max_drop}
+        onChange={goal('max_drop')}
+        placeholder="any; 0.01"
+        fault={faults.max_drop}
+      />
+    </div>
+  );
+}
+
 function More({ model, set, judge }: Rest) {
   const { asked, faults } = model;
   const { choices, namespace } = model.told;
@@ -84,6 +114,14 @@ function More({ model, set, judge }: Rest) {
   return (
     <details className="jp-hwprune-more">
       <summary>More</summary>
+      <TextField
+        name="latency_ms"
+        label="Goal: milliseconds a batch"
+        value={asked.latency_ms}
+        onChange={set('latency_ms')}
+        placeholder="none"
+        fault={faults.latency_ms}
+      />
       <TextField
         name="calib"
         label="Calibration inputs"

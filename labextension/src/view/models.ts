@@ -1,9 +1,16 @@
-/** Dense and pruned, in float and in int8, side by side. */
+/** A table of models side by side, a row for each. */
 import type { Table } from '../report';
 import { element, section } from './elements';
 import type { Seen } from './reading';
 
+/** Dense and pruned, in float and in int8. */
 export function four(table: Seen<Table> | null): HTMLElement | null {
+  const shown = models(table);
+  return shown === null ? null : section('Dense and pruned, in float and in int8', shown);
+}
+
+/** The table that the report's words hold; nothing where they hold none. */
+export function models(table: Seen<Table> | null): HTMLElement | null {
   if (table === null || table.rows.length === 0) {
     return null;
   }
@@ -16,6 +23,11 @@ export function four(table: Seen<Table> | null): HTMLElement | null {
       ...cells.map(cell => element('td', {}, cell))
     )
   );
-  const shown = element('table', { class: 'hwprune-four' }, element('thead', {}, head), element('tbody', {}, ...rows));
-  return section('Dense and pruned, in float and in int8', element('div', { class: 'hwprune-wide' }, shown));
+  const shown = element(
+    'table',
+    { class: 'hwprune-models' },
+    element('thead', {}, head),
+    element('tbody', {}, ...rows)
+  );
+  return element('div', { class: 'hwprune-wide' }, shown);
 }
