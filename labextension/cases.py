@@ -173,7 +173,7 @@ def _search(plain: r.Report) -> r.Report:
         r.SearchPoint("channels, 50% of each set", 0.5, 0.25, 0.75, 2.125, 0.8, 433_000, score=0.5),
         r.SearchPoint("channels, 0% to 50%", 0.375, 0.5, 0.9, 2.125, 0.9, 800_000, score=0.975, chosen=True),
     )
-    goal = Goal(speedup=3.0, max_drop=0.01)
+    goal = Goal(speedup=5.0, max_drop=0.01)
     search = r.Search(goal, "ms", points, "score", rounds=1, remembered=2, seconds=42.5, dense_score=0.98)
     request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8", sparsity=0.375)
     return replace(plain, request=request, search=search, scores=r.Scores("accuracy(net)", 0.98, 0.975))

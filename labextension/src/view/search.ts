@@ -54,7 +54,7 @@ function frontier(search: Seen<Search>): SVGElement | null {
       drawing(
         'circle',
         {
-          class: place.chosen ? 'hwprune-point hwprune-chosen' : 'hwprune-point',
+          class: place.chosen ? 'hwprune-plan hwprune-chosen-plan' : 'hwprune-plan',
           cx: x(place.x),
           cy: y(place.y),
           r: place.chosen ? 6 : 4,

@@ -86,14 +86,14 @@ describe('a report', () => {
 
   it('shows what a search tried: a point and a row for each plan, the chosen one marked', () => {
     const view = shown(data('search'));
-    const points = [...view.querySelectorAll('.hwprune-point title')].map(each => each.textContent);
+    const points = [...view.querySelectorAll('.hwprune-plan title')].map(each => each.textContent);
     expect(points).toHaveLength(3);
-    expect(view.querySelector('.hwprune-chosen')?.textContent).toBe('channels, 0% to 50%');
+    expect(view.querySelector('.hwprune-chosen-plan')?.textContent).toBe('channels, 0% to 50%');
     const rows = [...find(view, 'table', '.hwprune-models').rows].map(row => row.textContent);
     expect(rows).toHaveLength(4);
     expect(rows.filter(row => row.includes('chosen'))).toHaveLength(1);
     expect(view.textContent).toContain('the score stopped the search');
-    expect(shown(data('plain')).querySelector('.hwprune-point')).toBeNull();
+    expect(shown(data('plain')).querySelector('.hwprune-plan')).toBeNull();
   });
 
   it('shows dense and pruned in float and in int8, the fastest of which decides', () => {
