@@ -27,6 +27,7 @@ from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
 from .fitting import LARGE_BYTES, fitted
+from .lean import bytes_of
 from .program import DTYPES, in_dtype, is_narrow
 from .remembered import find, key_of, remember
 
@@ -245,7 +246,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
-    large = proto.ByteSize() > LARGE_BYTES
+    large = bytes_of(proto.graph) > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
