@@ -45,9 +45,9 @@ class Pitch(nn.Module):
 class Same(nn.Module):
     """Padded by hand, and one more at the end, as TensorFlow pads."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.Linear(16, 5)
+        self.conv, self.norm, self.head = nn.Conv2d(3, width, 3, 2), nn.BatchNorm2d(width), nn.Linear(width, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(functional.relu(self.norm(self.conv(functional.pad(x, (0, 1, 0, 1))))).mean((2, 3)))

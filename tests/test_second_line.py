@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from jupyter_hwprune import hwprune
 from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core import tracing
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.export import remembered
+from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.keep.run import Run
-from tests.networks import cnn
+from tests.networks import ZOO, cnn, images
 
 
 class Scaled(nn.Module):
@@ -28,6 +32,29 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         made: Tensor = self.body(x)
         return made * self.scale
+
+
+class Patches(nn.Module):
+    """Convolutions without a norm, whose weights the file holds as they are, and a head that it holds transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 16, 4, 4), nn.Conv2d(16, 32, 1), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.second(self.first(x).relu()).relu().flatten(2).transpose(1, 2))
+        return y
+
+
+class Clamped(nn.Module):
+    """A weight that the file holds clamped, which leaves it as it is for as long as it is small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.linear.weight.clamp(-1, 1), self.linear.bias)
 
 
 @pytest.fixture
@@ -83,9 +110,36 @@ def test_a_change_of_any_kind_is_exported_anew(made: Counter[str], image: Tensor
     assert converted() == 2
     model.scale = 3.0
     assert converted() == 2
-    assert converted(x=image + 1) == 2  # the expected outputs are others
-    assert converted(x=image + 1) == 0
+    assert converted(x=image + 1) == 0  # the graph is the same, and the outputs are computed anew
     assert converted(x=image + 1, batch=3) == 2
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+@pytest.mark.parametrize("name", ["transformer", "transformer_tied", "gated", "patches"])
+def test_zeros_are_written_into_the_dense_file_as_a_conversion_would_write_them(
+    made: Counter[str], name: str, pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, make_input = ZOO.get(name, (Patches, images))
+    model, x = build().eval(), make_input()
+    smaller = hwprune(model, x, target="tpu-v5e", pattern=pattern, sparsity=0.5).model  # which is not measured here
+    export_onnx(model, Example.of(x), tmp_path, "dense")
+    files = []
+    for times in (1, 2):
+        files.append(onnx.load(str(export_onnx(smaller, Example.of(x), tmp_path, f"smaller-{times}").model)))
+        assert made["converted"] == times
+        monkeypatch.setattr(remembered, "_cases", type(remembered._cases)())
+    assert files[0] == files[1]
+
+
+def test_a_weight_that_the_file_holds_as_another_value_is_converted_anew(made: Counter[str], tmp_path: Path) -> None:
+    model, x = Clamped().eval(), torch.randn(2, 8)
+    export_onnx(model, Example.of(x), tmp_path, "small")
+    nn.init.constant_(model.linear.weight[0, 0], 3.0)
+    case = export_onnx(model, Example.of(x), tmp_path, "large")
+    assert made["converted"] == 2
+    session = onnxruntime.InferenceSession(case.model, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {case.input_names[0]: x.numpy()})
+    np.testing.assert_allclose(found, model(x).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_files_of_a_run_are_its_own(made: Counter[str], image: Tensor, tmp_path: Path) -> None:
@@ -101,12 +155,12 @@ def test_files_of_a_run_are_its_own(made: Counter[str], image: Tensor, tmp_path:
 def test_what_is_remembered_is_bounded(made: Counter[str], image: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     models = [cnn() for _ in range(3)]
     pruned(models[0], image, 0.5)
-    (one, _) = (remembered._bytes(case) for case in remembered._cases.values())
+    (one, _) = (remembered._bytes(case) for _, case in remembered._cases.values())
     monkeypatch.setattr(remembered, "MOST_BYTES", int(one * 2.5))
     for model in models[1:]:
         pruned(model, image, 0.5)
-    assert sum(map(remembered._bytes, remembered._cases.values())) <= remembered.MOST_BYTES
-    folders = {case.model.parent for case in remembered._cases.values()}
+    assert sum(remembered._bytes(case) for _, case in remembered._cases.values()) <= remembered.MOST_BYTES
+    folders = {case.model.parent for _, case in remembered._cases.values()}
     assert all(folder.exists() for folder in folders)
     monkeypatch.setattr(remembered, "MOST_BYTES", 1)
     made.clear()

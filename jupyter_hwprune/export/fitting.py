@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.quiet import quiet
+from .lean import bytes_of, folded_none, put_values, take_values, with_weights_as_inputs
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 LEFT_TO_THE_RUNTIME = ["FusionGemm", "FusionGemmMul", "FusionGemmAdd"]  # they would hide the output of a Linear
@@ -33,24 +34,36 @@ def fitted(proto: Any) -> Any:
 
 
 def _slim(proto: Any) -> Any:
+    """Simplify the graph without the values of its large weights, or with all of them where that does not do."""
+    values = take_values(proto.graph)
+    made = _slimmed(proto)
+    if made is None or not folded_none(made.graph):
+        put_values(proto.graph, values)
+        made = _slimmed(proto) if values else None
+        return proto if made is None else made
+    put_values(made.graph, values)
+    return made
+
+
+def _slimmed(proto: Any) -> Any | None:
     import onnx
     import onnxslim
 
-    if proto.ByteSize() > LARGE_BYTES:  # it infers shapes of the model as one message
-        return proto
+    if bytes_of(proto.graph) > LARGE_BYTES:  # it infers shapes of the model as one message
+        return None
     own = onnx.ModelProto()
     own.CopyFrom(proto)
     try:
         with quiet():
             made = onnxslim.slim(own, skip_fusion_patterns=LEFT_TO_THE_RUNTIME)
-            onnx.checker.check_model(made, full_check=True)
+            onnx.checker.check_model(with_weights_as_inputs(made), full_check=True)
     except Exception:  # noqa: BLE001 - the graph as torch wrote it is right, only slower
-        return proto
+        return None
     same = all(
         [each.name for each in getattr(made.graph, side)] == [each.name for each in getattr(proto.graph, side)]
         for side in ("input", "output")
     )
-    return made if same else proto
+    return made if same else None
 
 
 def transpose_plainly(graph: Any) -> None:

@@ -27,10 +27,14 @@ from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
 from .fitting import LARGE_BYTES, fitted
+from .lean import bytes_of
 from .program import DTYPES, in_dtype, is_narrow
-from .remembered import find, key_of, remember
+from .remembered import Key, find, find_alike, key_of, remember
+from .reweighted import reweighted
 
 WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+Names = tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]
+"""The four maps of `Exported`."""
 LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
 
 
@@ -106,6 +110,30 @@ def export_onnx(
         return known
     if outputs is None:
         outputs = example.outputs(own)
+    made = None if key is None or program is None else _made_before(key, program)
+    proto, names = made or _made(own, program, example, opset)
+    path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
+    save(proto, path)
+    input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
+    np.savez(expected, *map(_numpy, outputs))
+    case = Exported(path, inputs, expected, input_names, *names)
+    if key is not None and not path.with_name(f"{path.name}.data").exists():
+        remember(key, case)
+    return case
+
+
+def _made_before(key: Key, program: ExportedProgram) -> tuple[Any, Names] | None:
+    """Return the graph of another model of this session with this one's weights, and the nodes' names."""
+    known = find_alike(key, Exported)
+    if known is None:
+        return None
+    case, before = known
+    proto = reweighted(case.model, before, key, program)
+    return None if proto is None else (proto, (case.layers, case.upstream, case.values, case.nodes))
+
+
+def _made(own: nn.Module, program: ExportedProgram | None, example: Example, opset: int | None) -> tuple[Any, Names]:
+    """Convert the model, name its nodes after its layers, and fit the graph to the runtimes."""
     return_only_tensors(own)
     args = example.args
     if args and isinstance(args[-1], dict):  # would become keyword arguments
@@ -128,14 +156,7 @@ def export_onnx(
         proto = fitted(proto)
         layers, _, values, nodes = names
         names = _named_again(proto.graph, layers, values, nodes)
-    path, inputs, expected = (folder / f"{name}{suffix}" for suffix in (".onnx", ".inputs.npz", ".expected.npz"))
-    save(proto, path)
-    input_names = _save_inputs(proto.graph, example, inputs, narrow=dtype is not None)
-    np.savez(expected, *map(_numpy, outputs))
-    case = Exported(path, inputs, expected, input_names, *names)
-    if key is not None and not path.with_name(f"{path.name}.data").exists():
-        remember(key, case)
-    return case
+    return proto, names
 
 
 def _program_of(model: nn.Module, example: Example) -> ExportedProgram | None:
@@ -177,7 +198,7 @@ def _cause(error: BaseException) -> str:
 
 def name_nodes(
     graph: Any, layer_of: Callable[[Any, set[str]], tuple[str | None, bool]], scope_of: Callable[[Any], str | None]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]:
+) -> Names:
     """Rename nodes and the values they make, in place; return the four maps of `Exported`.
 
     `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node takes
@@ -216,9 +237,7 @@ def name_nodes(
     return layers, upstream, values, {number: name for name, number in order.items()}
 
 
-def _named_again(
-    graph: Any, layers: dict[str, str], values: dict[str, str], nodes: dict[int, str]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]:
+def _named_again(graph: Any, layers: dict[str, str], values: dict[str, str], nodes: dict[int, str]) -> Names:
     """Name the nodes of a graph that was changed since `name_nodes`, whose maps these are; return the new maps."""
     scopes = {value: scope for scope, value in values.items()}
 
@@ -245,7 +264,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
-    large = proto.ByteSize() > LARGE_BYTES
+    large = bytes_of(proto.graph) > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 

@@ -1,14 +1,15 @@
 """Exported files of this session, found again by what they were made from: the graph, its tensors, the example.
 
-A second line on the same model, with another pattern or sparsity, then writes its dense model without exporting again.
+A second line on the same model, with another pattern or sparsity, then writes its dense model without exporting again,
+and a model of the same graph with other weights is written with those in their places.
 """
 
 import atexit
 import hashlib
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,14 +25,24 @@ from .cases import Case
 MOST_BYTES = 2 << 30
 """The most bytes of files that are remembered; the longest unused go first."""
 
+
+@dataclass(frozen=True)
+class Key:
+    """Hashes of all that an exported file follows from: the graph with its shapes, each tensor, and the example."""
+
+    graph: str
+    tensors: Mapping[str, str]
+    whole: str
+
+
 C = TypeVar("C", bound=Case)
-_cases: OrderedDict[str, Case] = OrderedDict()
+_cases: OrderedDict[str, tuple[Key, Case]] = OrderedDict()
 _root: Path | None = None
 
 
-def key_of(program: ExportedProgram, model: nn.Module, example: Example, more: Iterable[object] = ()) -> str:
+def key_of(program: ExportedProgram, model: nn.Module, example: Example, more: Iterable[object] = ()) -> Key:
     """Hash all that an exported file follows from; `more` holds the exporter's settings."""
-    digest = hashlib.blake2b()
+    digest = hashlib.sha256()
     for graph in program.graph_module.modules():
         if isinstance(graph, GraphModule):
             digest.update(graph.code.encode())
@@ -39,40 +50,60 @@ def key_of(program: ExportedProgram, model: nn.Module, example: Example, more: I
             digest.update(repr(stacks).encode())
     digest.update(repr([(name, type(module).__name__) for name, module in model.named_modules()]).encode())
     digest.update(f"{program.graph_signature} {[*more]}".encode())
-    held = {**program.state_dict, **program.constants, **{str(i): t for i, t in enumerate(example.tensors)}}
-    for name, value in held.items():
-        digest.update(f"{name} {type(value)} ".encode())
-        if isinstance(value, Tensor):
-            digest.update(f"{tuple(value.shape)} {value.dtype} ".encode())
-            values = value.detach().cpu().contiguous().flatten()
-            digest.update(values.view(torch.uint8).numpy().data if values.numel() else b"")
-    return digest.hexdigest()
+    held = {**program.state_dict, **program.constants}
+    given = {str(place): tensor for place, tensor in enumerate(example.tensors)}
+    for name, value in (held | given).items():
+        form = (tuple(value.shape), value.dtype) if isinstance(value, Tensor) else ()
+        digest.update(f"{name} {type(value)} {form} ".encode())
+    tensors = {name: digest_of(value) for name, value in held.items() if isinstance(value, Tensor)}
+    graph = digest.hexdigest()
+    whole = repr([graph, tensors, [digest_of(value) for value in given.values()]])
+    return Key(graph, tensors, hashlib.sha256(whole.encode()).hexdigest())
 
 
-def find(key: str, folder: Path, name: str, kind: type[C]) -> C | None:
+def digest_of(tensor: Tensor) -> str:
+    return hashlib.sha256(bytes_of(tensor)).hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return a tensor's values, row by row."""
+    values = tensor.detach().cpu().contiguous().flatten()
+    return values.view(torch.uint8).numpy().data if values.numel() else memoryview(b"")
+
+
+def find(key: Key, folder: Path, name: str, kind: type[C]) -> C | None:
     """Copy the files of a remembered case to `folder` under another name. Raises OSError."""
-    known = _cases.get(key)
+    _, known = _cases.get(key.whole, (key, None))
     if not isinstance(known, kind) or not known.model.exists():
         return None
-    _cases.move_to_end(key)
+    _cases.move_to_end(key.whole)
     return _copied(known, folder, name)
 
 
-def remember(key: str, case: Case) -> None:
+def find_alike(key: Key, kind: type[C]) -> tuple[C, Key] | None:
+    """Return a remembered case of the same graph with other weights, and its key; its files are not to be changed."""
+    for own, known in _cases.values():
+        if isinstance(known, kind) and own.graph == key.graph and known.model.exists():
+            _cases.move_to_end(own.whole)
+            return known, own
+    return None
+
+
+def remember(key: Key, case: Case) -> None:
     """Keep copies of a case's files, unless they take too much room. Raises OSError."""
     global _root  # noqa: PLW0603 - made on first use: importing the package writes nothing
     size = _bytes(case)
-    if size > MOST_BYTES or key in _cases:
+    if size > MOST_BYTES or key.whole in _cases:
         return
-    while _cases and size + sum(map(_bytes, _cases.values())) > MOST_BYTES:
-        _, oldest = _cases.popitem(last=False)
+    while _cases and size + sum(_bytes(each) for _, each in _cases.values()) > MOST_BYTES:
+        _, (_, oldest) = _cases.popitem(last=False)
         folders.remove(oldest.model.parent)
     if _root is None or not _root.exists():
         _root = folders.make()
         atexit.register(folders.remove, _root)
-    own = _root / key[:16]
+    own = _root / key.whole[:16]
     own.mkdir(exist_ok=True)
-    _cases[key] = _copied(case, own, "model")
+    _cases[key.whole] = key, _copied(case, own, "model")
 
 
 def _bytes(case: Case) -> int:

@@ -85,16 +85,25 @@ def measure(
 
 
 CLEAR_RATIO = 1.2
-CLEAR_NOISE = 3  # times the largest difference that two compilations of one model have shown in a round
+CLEAR_NOISE = 4.5  # times the difference of two compilations of one model in a round
+OUTLIERS = 7  # of so many rounds, one may be disturbed
 
 
 def _is_clear(times: dict[str, list[float]], dense: str, control: str) -> bool:
-    """Say whether every case is far from the dense one, to the same side in every round."""
+    """Say whether every case is far from the dense one, to the same side in every round.
+
+    Far is CLEAR_RATIO at least. By the sign test, a case whose median ratio is no larger exceeds it in each of n rounds
+    with a chance of 2^-n at most, and has to do so again in every later round: 1/128 for 7 rounds, however noisy they
+    are. That holds for independent rounds, so far is also a multiple of what two copies of one model differ by, the
+    largest in OUTLIERS rounds left out: one disturbed round says nothing of the others. In normal noise that is no
+    smaller than three times the largest difference of 7 rounds.
+    """
     if control not in times or len(times) < 3 or min(map(min, times.values())) <= 0:
         return False
     others = [name for name in times if name != dense]
     ratios = {name: [math.log(a / b) for a, b in zip(times[dense], times[name])] for name in others}
-    far = max(CLEAR_NOISE * max(map(abs, ratios.pop(control))), math.log(CLEAR_RATIO))
+    noise = sorted(map(abs, ratios.pop(control)))
+    far = max(CLEAR_NOISE * noise[-1 - len(noise) // OUTLIERS], math.log(CLEAR_RATIO))
     return all(min(each) > far or max(each) < -far for each in ratios.values())
 
 
