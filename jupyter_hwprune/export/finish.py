@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..core.copying import copied
 from ..core.errors import first_line
@@ -63,7 +64,7 @@ def with_other_batches(case: Exported, model: nn.Module, example: Example) -> Ex
     for batch in OTHERS:
         if batch == example.batch:
             continue
-        given = example.rebatched(batch)
+        given = _of_other_rows(example, batch)
         try:
             expected = given.outputs(own)
         except Exception as error:  # noqa: BLE001 - a forward may raise anything
@@ -83,6 +84,21 @@ def closed(case: C, why: str) -> C:
     close_batch(proto, case.batch)
     _write(proto, case.model)
     return replace(case, batch=None, fixed=why, others=())
+
+
+def _of_other_rows(example: Example, batch: int) -> Example:
+    """Return the example with `batch` rows, each shifted by its number along the last axis.
+
+    Rows that are alike would hide that one is taken for another; shifted, they hold values that the model takes.
+    """
+    given = example.rebatched(batch)
+
+    def shifted(tensor: Tensor) -> Tensor:
+        if tensor.ndim < 2 or tensor.shape[0] != batch:
+            return tensor
+        return torch.stack([row.roll(place, -1) for place, row in enumerate(tensor)])
+
+    return given.changed(shifted)
 
 
 def _has_rows(tensor: Any, example: Example) -> bool:
