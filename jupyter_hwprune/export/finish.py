@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ..core.copying import copied
 from ..core.errors import first_line
 from ..core.example import Example
-from .batch import FixedBatchError, close_batch, open_batch
+from .batch import close_batch, open_batch
 from .cases import Case, Rows
 from .onnx import Exported
 from .program import is_narrow
+from .shapes import FixedBatchError
 
 C = TypeVar("C", bound=Case)
 OTHERS = (1, 3)
