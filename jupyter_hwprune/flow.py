@@ -149,7 +149,8 @@ def hwprune(
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
             pruned = ready.with_own_statistics(pruned, scorer and scorer.maybe)
-        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, ready.calibration)
+        calibration, outputs = ready.calibration, ready.outputs
+        bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, calibration, outputs)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
         scores = None if scorer is None else scorer.both(dense_score(), settled.pruned.model)
@@ -161,7 +162,8 @@ def hwprune(
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions, searched)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
         structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
-        return Run(finished, report, found.files, folder, structure, Signature(ready.inputs, ready.outputs))
+        signature = Signature(ready.inputs, found.any_batch, found.fixed_batch)
+        return Run(finished, report, found.files, folder, structure, signature)
 
 
 def _recipe(

@@ -131,3 +131,4 @@ def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> Non
     said = "".join("".join(output.get("text", "")) for output in outputs)
     assert "run.py" in said.split()
     assert "output (32, 10) float32" in said
+    assert "(1, 10)\n(5, 10)\n(100, 10)" in said

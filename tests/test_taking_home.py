@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
+import openvino
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,24 +69,123 @@ def test_an_exported_folder_runs_by_itself_under_the_models_own_names(toolchain:
     said_of_itself = {each.key: each.value for each in proto.metadata_props}
     assert said_of_itself["hwprune.pattern"] == "channel at 0.5"
     assert run.report.fingerprints.pruned in said_of_itself["hwprune.report"]
+    assert said_of_itself["hwprune.toolchain"] == toolchain
     again = Report.load(tmp_path / "deploy" / "report.json")
     assert again == run.report
     assert "<table" in (tmp_path / "deploy" / "report.html").read_text()
     assert "python run.py" in (tmp_path / "deploy" / "README.md").read_text()
 
 
-def test_the_exported_file_computes_what_the_pruned_model_does(tmp_path: Path) -> None:
-    import onnxruntime
+class Cells(nn.Module):
+    """A token of a class before what was read both ways: the graph is written for the batch that it was traced with."""
 
-    run = pruned()
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        self.cells, self.head = nn.LSTM(8, 8, bidirectional=True), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read, _ = self.cells(x.transpose(0, 1))
+        y: Tensor = self.head(torch.cat([self.token.expand(x.shape[0], -1, -1), read.transpose(0, 1)], 1)[:, :2])
+        return y
+
+
+class Largest(nn.Module):
+    """Picks by the number of the row, which a trace of one row writes down as 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = cnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return y[torch.arange(x.shape[0]), y.argmax(1)]
+
+
+class OneRow(nn.Module):
+    """Written for one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = cnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x).view(1, 10)
+        return y
+
+
+def outputs_of(path: Path, inputs: dict[str, Tensor]) -> list[np.ndarray]:
+    """Load a model's file as it is, in the runtime that it was written for, and run it."""
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    if path.suffix == ".onnx":
+        return list(onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, arrays))
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return list(compiled(arrays).values())
+
+
+def error_of(found: list[np.ndarray], expected: list[Tensor]) -> float:
+    assert [each.shape for each in found] == [each.shape for each in expected]
+    pairs = zip(found, expected, strict=True)
+    return max(float(np.abs(one - own.numpy()).max() / own.abs().max()) for one, own in pairs)
+
+
+@pytest.mark.parametrize("toolchain", ["onnxruntime", "openvino"])
+def test_what_is_taken_home_takes_any_batch_in_float_and_in_int8(toolchain: str, tmp_path: Path) -> None:
+    run = pruned(toolchain, dtype="int8")
     run.export(tmp_path / "deploy")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "deploy" / run.artifacts["onnx"].name, providers=["CPUExecutionProvider"]
+    run.save(tmp_path / "run")
+    kept = load(tmp_path / "run", Named()).artifacts
+    assert run.report.corners is not None
+    int8 = run.report.corners.rows[3].error
+    assert int8 is not None
+    for batch in (1, 2, 3, 7):
+        inputs = {"pixels": INPUTS["pixels"][torch.arange(batch) % 2], "scale": INPUTS["scale"]}
+        with torch.no_grad():
+            expected = list(run.model.eval()(**inputs).values())
+        for kind, allowed in (("onnx", 1e-3), ("int8_onnx", 3 * int8), ("int8_xml", 3 * int8), ("ir", 1e-3)):
+            for path in (kept.get(kind), kept.get(kind) and tmp_path / "deploy" / kept[kind].name):
+                if path is not None:
+                    assert error_of(outputs_of(path, inputs), expected) <= allowed
+    readme = (tmp_path / "deploy" / "README.md").read_text()
+    assert "The files take any batch" in readme
+    assert "at batches of 1 and 2 and 3" in readme
+    assert ("`pruned.optimised.onnx` | the optimised file, for the type of device" in readme) == (
+        toolchain == "onnxruntime"
     )
-    with np.load(tmp_path / "deploy" / "example.npz") as example:
-        found = session.run(["logits"], dict(example))[0]
-    expected = run.model.eval()(**INPUTS)["logits"].detach().numpy()
-    assert np.abs(found - expected).max() <= run.report.check.tolerance * np.abs(expected).max()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("toolchain", ["onnxruntime", "openvino"])
+def test_a_graph_that_was_traced_for_one_row_takes_any_batch(toolchain: str) -> None:
+    x = torch.randn(3, 5, 8)
+    run = hwprune(Cells(), x[:1], pattern="unstructured", sparsity=0.5, toolchain=toolchain, effort=QUICK)
+    for rows in (x[:1], x[1:], x):
+        with torch.no_grad():
+            expected = run.model.eval()(rows)
+        assert error_of(outputs_of(run.artifacts["onnx"], {"x": rows}), [expected]) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [(Largest(), "at another batch the file is off by"), (OneRow(), "own forward fails on a batch of 3")],
+    ids=["wrong at another batch", "refused by torch"],
+)
+def test_a_file_that_is_wrong_at_another_batch_keeps_the_examples_and_says_why(
+    model: nn.Module, said: str, tmp_path: Path
+) -> None:
+    x = torch.randn(1, 3, 16, 16)
+    run = hwprune(model, x, pattern="channel", sparsity=0.5, toolchain="onnxruntime", dtype="int8", effort=QUICK)
+    run.export(tmp_path / "deploy")
+    readme = " ".join((tmp_path / "deploy" / "README.md").read_text().split())
+    assert "The files take a batch of 1 alone: " in readme
+    assert said in readme
+    assert "run.py" in readme
+    run_script(tmp_path / "deploy")
+    for kind in ("onnx", "int8_onnx"):
+        (port,) = onnx.load(run.artifacts[kind]).graph.input
+        assert [dim.dim_value for dim in port.type.tensor_type.shape.dim] == [1, 3, 16, 16]
+    with torch.no_grad():
+        expected = run.model.eval()(x)
+    assert error_of(outputs_of(run.artifacts["onnx"], {"x": x}), [expected]) <= 1e-3
 
 
 def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path: Path) -> None:

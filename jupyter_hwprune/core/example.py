@@ -54,7 +54,7 @@ class Example:
             fits = t.ndim > 0 and t.shape[0] == own
             return t.index_select(0, torch.arange(batch, device=t.device) % own) if fits else t
 
-        return self._with_tensors(resize)
+        return self.changed(resize)
 
     def on_cpu(self) -> Example:
         """Return the example on the CPU; raises InputError for a tensor without values."""
@@ -64,7 +64,7 @@ class Example:
                 f"The example input of shape {tuple(without.shape)} is on the meta device, which holds no values. Give "
                 "a real tensor of that shape, such as torch.randn(...) or a batch of your data."
             )
-        return self._with_tensors(lambda t: t.detach().cpu())
+        return self.changed(lambda t: t.detach().cpu())
 
     def fresh(self) -> Example:
         """Return the example with copies of its tensors, for a pass that may write to its inputs."""
@@ -75,14 +75,14 @@ class Example:
                 copies[id(t)] = t.clone()
             return copies[id(t)]
 
-        return self._with_tensors(copy)
+        return self.changed(copy)
 
     def as_float32(self) -> Example:
         return self.in_dtype(torch.float32)
 
     def in_dtype(self, dtype: torch.dtype) -> Example:
         """Return the example with its floating-point tensors in that dtype."""
-        return self._with_tensors(lambda t: t.to(dtype) if t.is_floating_point() else t)
+        return self.changed(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
     def lengthened(self, length: int) -> Example | None:
         """Return the example with sequences of one token extended to `length`; None if it has no such sequence."""
@@ -96,9 +96,10 @@ class Example:
             steps = torch.arange(length).reshape(1, length, *[1] * (t.ndim - 2))
             return t + steps.to(t.dtype) if t.is_floating_point() else (t + steps) % max(2, int(t.max()) + 1)
 
-        return self._with_tensors(lengthen)
+        return self.changed(lengthen)
 
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Example:
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Example:
+        """Return the example with other tensors in the place of its own."""
         return Example(*pytree.tree_map_only(Tensor, change, (self.args, self.kwargs)))
 
     def through(self, model: nn.Module) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Exported(Case):
     upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
     values: dict[str, str]  # torch module without children -> the value that is its output
     nodes: dict[int, str]  # number -> node
+    outputs: dict[str, str] = field(default_factory=dict)  # a model's own name of an output -> the node that makes it
 
     def layers_of(self, names: list[str], op: str) -> list[str]:
         """Return the torch layers that a kernel computes, given the runtime's node names for it.
@@ -87,7 +88,7 @@ class Exported(Case):
 
     def _known(self, name: str) -> str | None:
         """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`."""
-        return self.nodes.get(_number_in(name))
+        return self.nodes.get(_number_in(self.outputs.get(name, name)))
 
 
 def export_onnx(

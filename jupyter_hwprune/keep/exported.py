@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.errors import InputError, first_line
 from ..core.example import Example
+from ..export.finish import OTHERS
 from ..render import mimebundle, text
 from ..report import Report, words
 from ..toolchains import manifest_of
@@ -30,8 +31,13 @@ $headline
 | --- | --- |
 $files
 
-$how It takes a batch of $batch, the size that was measured; the names of inputs and outputs are those of the model's
-`forward`.
+$how
+
+$batch
+
+The names of inputs and outputs are those of the model's `forward`. Each model's file says in its metadata which pattern
+it was pruned to, for which target, with which toolchain, and as `hwprune.report` the fingerprint of its weights, which
+`report.json` holds too.
 
 ```
 $report
@@ -41,10 +47,11 @@ $report
 
 @dataclass(frozen=True)
 class Signature:
-    """What a run was measured with: the example, and what the model's outputs are called, in order."""
+    """What a run was measured with, and whether its files take another batch; `fixed_batch` says why they do not."""
 
     example: Example
-    outputs: tuple[str, ...]
+    any_batch: bool = False
+    fixed_batch: str | None = None
 
 
 def export(folder: str | Path, artifacts: Mapping[str, Path], report: Report, signature: Signature) -> None:
@@ -68,22 +75,24 @@ def export(folder: str | Path, artifacts: Mapping[str, Path], report: Report, si
 
 
 def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signature: Signature) -> None:
-    said = words.words_of(report)
+    said, manifest = words.words_of(report), manifest_of(report.request.toolchain)
     copy_artifacts(artifacts, folder)
-    held = {path.name: f"the {kind.replace('_', ' ')} file" for kind, path in artifacts.items()}
-    for path in sorted(folder.glob("*.onnx")):
-        _label(path, report, signature)
+    bound = f", for the type of device that it was made on and a batch of {report.request.batch} alone"
+    held = {
+        path.name: f"the {kind.replace('_', ' ')} file{bound * (kind.removeprefix('int8_') in manifest.bound)}"
+        for kind, path in artifacts.items()
+    }
     main = _main_file(artifacts, report)
-    script = manifest_of(report.request.toolchain).script
     how = "No script is known for this toolchain; its own tools run the files."
-    if main is not None and script is not None:
+    if main is not None and manifest.script is not None:
         names = _input_names(folder / artifacts["onnx"].name)
         arrays: Any = dict(zip(names, map(_array, signature.example.tensors), strict=True))
         np.savez(folder / EXAMPLE, **arrays)
-        filled = Template(script).substitute(model=main.name, threads=report.request.threads, example=EXAMPLE)
+        values = {"model": main.name, "threads": report.request.threads, "example": EXAMPLE}
+        filled = Template(manifest.script).substitute(values, batch=report.request.batch)
         (folder / SCRIPT).write_text(filled.lstrip(), encoding="utf-8")
         held |= {EXAMPLE: "the example input, by the names of the inputs", SCRIPT: f"runs `{main.name}` on the example"}
-        how = f"`python {SCRIPT}` runs the model as it was measured."
+        how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_dense_int8(report)}"
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     page = f"<!doctype html><html><head><meta charset='utf-8'><title>{escape(said.title)}</title></head><body>"
     html = f"{page}{mimebundle(report)['text/html']}</body></html>"
@@ -94,49 +103,43 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
         headline=said.headline,
         files="\n".join(f"| `{name}` | {what} |" for name, what in held.items()),
         how=how,
-        batch=report.request.batch,
+        batch=_on_batch(report.request.batch, signature),
         report=text(report),
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
 def _main_file(artifacts: Mapping[str, Path], report: Report) -> Path | None:
-    """Return the file of the model that the headline is about, as far as it is there."""
-    fastest = report.fastest
-    if fastest is not None and fastest.dtype == "int8" and fastest.pruned:
+    """Return the file of the fastest pruned model, as far as it is there."""
+    corners = report.corners.rows if report.corners else ()
+    fastest = min((each for each in corners if each.pruned), key=lambda each: each.ms, default=None)
+    if fastest is not None and fastest.dtype == "int8":
         return artifacts.get("int8_onnx", artifacts.get("int8_xml"))
     return artifacts.get("onnx")
 
 
-def _label(path: Path, report: Report, signature: Signature) -> None:
-    """Name the outputs as the model does, and say in the file's metadata where it comes from."""
-    import onnx
-
-    large = path.with_name(f"{path.name}.data").exists()
-    proto = onnx.load(str(path), load_external_data=not large)
-    renamed = {}
-    if len(signature.outputs) == len(proto.graph.output):
-        own = [name or "output" for name in signature.outputs]
-        renamed = {value.name: name for value, name in zip(proto.graph.output, own, strict=True)}
-    taken = {value for node in proto.graph.node for value in (*node.input, *node.output)}
-    if len({*renamed.values()}) == len(renamed) and taken.isdisjoint(renamed.values()):
-        for value in (*proto.graph.output, *proto.graph.value_info):
-            value.name = renamed.get(value.name, value.name)
-        for node in proto.graph.node:
-            node.input[:] = [renamed.get(value, value) for value in node.input]
-            node.output[:] = [renamed.get(value, value) for value in node.output]
-    request = report.request
-    onnx.helper.set_model_props(
-        proto,
-        {each.key: each.value for each in proto.metadata_props}
-        | {
-            "hwprune.pattern": f"{request.pattern} at {request.sparsity:g}",
-            "hwprune.target": request.target,
-            "hwprune.toolchain": request.toolchain,
-            "hwprune.report": f"{report.created} {report.fingerprints.pruned}",
-        },
+def _on_dense_int8(report: Report) -> str:
+    fastest = report.fastest
+    if fastest is None or fastest.pruned:
+        return ""
+    return (
+        " The fastest of the four models is the dense one in int8, which is not in this folder: quantise the model "
+        "that you began with."
     )
-    onnx.save(proto, str(path))
+
+
+def _on_batch(batch: int, signature: Signature) -> str:
+    """Say which batches the files take, and how to give another."""
+    if not signature.any_batch:
+        why = "the size that was measured" if signature.fixed_batch is None else signature.fixed_batch
+        return f"The files take a batch of {batch} alone: {why}."
+    proven = " and ".join(map(str, sorted({*OTHERS, batch})))
+    return (
+        "The files take any batch, unless the table says otherwise; torch and the runtime agreed at batches of "
+        f"{proven}. A runtime is fastest when it is told the batch as it loads a file, as `{SCRIPT}` does, and as was "
+        f"measured at {batch}. For another, give inputs of so many rows and change that line; without it, one loaded "
+        "model takes every batch, at a little more time in some runtimes."
+    )
 
 
 def _input_names(path: Path) -> Sequence[str]:

@@ -14,6 +14,7 @@ from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.errors import MismatchError
 from ..export.cases import Case
+from ..export.finish import closed
 from ..report import Counters, Evidence, Machine, Untimed
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
@@ -24,6 +25,8 @@ from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, 
 from .kernels import layers_with_costs, layers_with_kernels
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 
+MOST_GROWTH = 3
+"""How many times an int8 model's error at the example's batch it may be off at another: rounding varies by the row."""
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
 
@@ -32,7 +35,8 @@ TOGETHER_BYTES = 4 << 30
 class Bench:
     """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected.
 
-    With a `quantiser`, each model has an int8 twin, which is timed in turn with the others.
+    With a `quantiser`, each model has an int8 twin, which is timed in turn with the others. `outputs` are the names of
+    the model's outputs.
     """
 
     write_dense: WriteDense
@@ -43,6 +47,7 @@ class Bench:
     reference: str = "torch"
     place: Place = HERE
     quantiser: Quantiser | None = None
+    outputs: tuple[str, ...] = ()
     _known: dict[Any, Findings] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -85,6 +90,8 @@ class Bench:
             right = [each for name, each in named.items() if name not in wrong]
             others = iter(self._together(right) if right else [])
             return [wrong.get(name) or next(others) for name in named]
+        if fixed := self._fixed(result, named):
+            return self._together([fixed.get(name, each) for name, each in named.items()])
         self._confirm(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
         found = [self._findings(name, each, result, passes) for name, each in named.items()]
@@ -113,6 +120,21 @@ class Bench:
                 for clock, values in clocks.items():
                     values.extend(more["samples"][name][clock])
             result["rounds"] += more["rounds"]
+
+    def _fixed(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Candidate]:
+        """Fix the batch of each candidate whose file, or whose int8 twin's, is wrong at another; return these again."""
+        found: dict[str, Candidate] = {}
+        for case, other in result.get("other_batches", {}).items():
+            name, own = case.removesuffix(SUFFIX), max(result["errors"][case], default=0.0)
+            allowed = MOST_GROWTH * own if case.endswith(SUFFIX) else tolerance_of(self.choice)
+            if name not in found and other["error"] > max(allowed, tolerance_of(self.choice)):
+                what = f"{self.choice.judge.toolchain}'s int8 model" if case.endswith(SUFFIX) else "the file"
+                why = f"at another batch {what} is off by {other['error']:.1e} of the largest output"
+                one = candidates[name]
+                found[name] = replace(one, case=closed(one.case, other["refused"] or why))
+                if self.quantiser is not None:
+                    self.quantiser.forget(one.case)
+        return found
 
     def _twins(self, candidates: Mapping[str, Candidate]) -> dict[str, Twin] | Failure:
         """Return the int8 model of the dense one and of each candidate; none without a quantiser."""
@@ -158,9 +180,9 @@ class Bench:
             others += [twin.of_job(name) for name, twin in twins.items()]
         cases += others
         if runs:
-            cases += [replace(each, name=each.name + AGAIN, keep_files=False) for each in others]
+            cases += [replace(each, name=each.name + AGAIN, keep_files=False, others=()) for each in others]
         if process:
-            cases = [replace(each, keep_files=False) for each in cases]
+            cases = [replace(each, keep_files=False, others=()) for each in cases]
         graphs = all(each.graphs for each in candidates.values())
         effort = effort or self.effort
         return prove_job(self.choice, self.folder, cases, effort=effort, runs=runs, graphs=graphs, process=process)
@@ -204,6 +226,8 @@ class Bench:
             machine=Machine(**result["machine"]),
             versions=result["versions"],
             files=files,
+            fixed_batch=one.case.fixed,
+            any_batch=one.case.batch is not None,
         )
         if choice.way == "compile":
             estimate = estimate_of(result["estimates"], name, self._compiled(result, manifest.estimates))

@@ -49,12 +49,17 @@ class Candidate:
         return self.fingerprint, self.sparse, self.graphs
 
     def of_job(self, name: str) -> CaseOfJob:
-        return CaseOfJob(name, self.case, self.layers_run, self.sparse, self.plans, keep_files=True)
+        return CaseOfJob(
+            name, self.case, self.layers_run, self.sparse, self.plans, keep_files=True, others=self.case.others
+        )
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the judge measured for one candidate."""
+    """What the judge measured for one candidate.
+
+    Its files take any batch if `any_batch`; `fixed_batch` says why not, where something was found to stand against it.
+    """
 
     measurement: Measurement
     layers: tuple[Layer, ...]
@@ -67,6 +72,8 @@ class Findings:
     machine: Machine | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    any_batch: bool = False
+    fixed_batch: str | None = None
     corners: Corners | None = None
     twins: Mapping[str, Twin] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from ..choose.choice import Choice
 from ..choose.effort import Effort
-from ..export.cases import Case
+from ..export.cases import Case, Rows
 from ..toolchains import interpreter, manifest_of, toolchain_file
 from ..toolchains.contract import Settings
 from ..toolchains.process import CACHE, Failure, Progress, call
@@ -38,7 +38,8 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
 class CaseOfJob:
     """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans.
 
-    `tolerance` is the largest error of its outputs, None for that of the choice's dtype.
+    `tolerance` is the largest error of its outputs, None for that of the choice's dtype. `others` are other batches to
+    run it on.
     """
 
     name: str
@@ -48,6 +49,7 @@ class CaseOfJob:
     plans: Mapping[str, Any] = field(default_factory=dict)
     keep_files: bool = False
     tolerance: float | None = None
+    others: tuple[Rows, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Job:
             "sparse": [],
             "plans": {},
             "graphs": self.graphs,
+            "batch": next((each.case.batch for each in self.cases if each.case.batch is not None), None),
             "keep_files": False,
             "cache": "",
         }
@@ -89,6 +92,7 @@ class Job:
                     "plans": dict(each.plans),
                     "keep_files": each.keep_files,
                     "tolerance": tolerance_of(choice) if each.tolerance is None else each.tolerance,
+                    "others": [[self._path(rows.inputs), self._path(rows.expected)] for rows in each.others],
                 }
                 for each in self.cases
             ],

@@ -31,20 +31,22 @@ def bench_for(
     progress: Progress,
     effort: Effort = FULL,
     calibration: Sequence[Example] = (),
+    outputs: Sequence[str] = (),
 ) -> Bench:
     """Return a bench that writes, compiles and times the dense model once for all candidates of a call.
 
-    If the choice quantises, `calibration` are the inputs to do so with.
+    If the choice quantises, `calibration` are the inputs to do so with. `outputs` are the names of the model's outputs.
     """
 
     def write_dense(own: Choice, name: str) -> Case:
-        return write_case(dense, example, own, folder, name, progress)
+        named = outputs if own.judge == choice.judge else ()  # for others the file has to suit them all
+        return write_case(dense, example, own, folder, name, progress, outputs=named)
 
     quantiser = None
     if choice.quantise is not None:
         batches, rows = calibration_batches(calibration, example)
         quantiser = Quantiser(choice, folder, HERE, progress, batches, rows)
-    return Bench(write_dense, choice, folder, progress, effort=effort, quantiser=quantiser)
+    return Bench(write_dense, choice, folder, progress, effort=effort, quantiser=quantiser, outputs=tuple(outputs))
 
 
 def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) -> Findings:
@@ -64,12 +66,15 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
     """
     choice, pruned = bench.choice, settled.pruned
     sparse = served(pruned.layers, choice)
-    case = settled.written or write_case(pruned.model, example, choice, bench.folder, name, bench.progress)
+    report = fingerprint(pruned.model)
+    case = settled.written or write_case(
+        pruned.model, example, choice, bench.folder, name, bench.progress, outputs=bench.outputs, report=report
+    )
     models = {"dense": (bench.dense, dense), "pruned": (case, pruned.model)}
     return Candidate(
         case,
         pruned.layers,
-        fingerprint(pruned.model),
+        report,
         isinstance(choice.pattern, (Channel, Depth)),
         layers_run=settled.rated or sparse,
         sparse=sparse,

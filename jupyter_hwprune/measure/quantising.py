@@ -37,7 +37,7 @@ class Twin:
     left_in_float: tuple[LeftInFloat, ...]
 
     def of_job(self, name: str) -> CaseOfJob:
-        return CaseOfJob(name + SUFFIX, self.case, keep_files=True, tolerance=ABSURD)
+        return CaseOfJob(name + SUFFIX, self.case, keep_files=True, tolerance=ABSURD, others=self.case.others)
 
 
 @dataclass
@@ -56,6 +56,9 @@ class Quantiser:
         if case.model not in self._known:
             self._known[case.model] = self._made(case, name)
         return self._known[case.model]
+
+    def forget(self, case: Case) -> None:
+        self._known.pop(case.model, None)
 
     def _made(self, case: Case, name: str) -> Twin | Failure:
         path = self.folder / "calibration.npz"

@@ -14,7 +14,7 @@ from ..core.errors import MismatchError, counted
 from ..core.example import Example
 from ..export import write_case
 from ..export.cases import Case
-from ..pruning import Pruned, restore
+from ..pruning import Pruned, fingerprint, restore
 from ..report import NOT_COMPARED, Comparison, Layer, Returned
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure
@@ -52,7 +52,10 @@ def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Examp
     rated = served(pruned.layers, choice)
     if choice.way != "run" or not rated or not manifest_of(choice.judge.toolchain).rates:
         return Settled(pruned, choice)
-    case = write_case(pruned.model, example, choice, bench.folder, "pruned", bench.progress)
+    report = fingerprint(pruned.model)
+    case = write_case(
+        pruned.model, example, choice, bench.folder, "pruned", bench.progress, outputs=bench.outputs, report=report
+    )
     cases = (CaseOfJob("dense", bench.dense, rated), CaseOfJob("pruned", case, rated))
     result = bench.place.run(Job("rate", choice, bench.folder, cases, more={"layers": rated}), bench.progress)
     if isinstance(result, Failure):

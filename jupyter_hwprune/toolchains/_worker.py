@@ -42,6 +42,7 @@ def _with_whole_paths(request: dict[str, Any], folder: str) -> dict[str, Any]:
     """Complete the paths of a job, which are relative to its folder."""
     for case in request.get("cases", ()):
         case.update({key: os.path.join(folder, case[key]) for key in ("model", "expected")})
+        case["others"] = [[os.path.join(folder, path) for path in pair] for pair in case.get("others", ())]
     inputs = os.path.join(folder, request["inputs"]) if "inputs" in request else None
     return dict(request, folder=folder, inputs=inputs)
 
@@ -98,8 +99,12 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
             outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
         with np.load(case["expected"]) as file:
             result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
+    result["other_batches"] = {
+        case["name"]: _other_batches(np, toolchain, request, case) for case in request["cases"] if case["others"]
+    }
     tolerances = {case["name"]: case["tolerance"] for case in request["cases"]}
     wrong = any(max(errors, default=0.0) > tolerances[name] for name, errors in result["errors"].items())
+    wrong = wrong or any(found["error"] > tolerances[name] for name, found in result["other_batches"].items())
     if wrong or not running or not request["effort"]:
         return result
     timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
@@ -117,6 +122,21 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
         }
         result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
     return result
+
+
+def _other_batches(np: Any, toolchain: Any, request: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """Compile a case for any batch, and run it on others: its largest error, or what the runtime says against it."""
+    settings, worst = dict(_settings(request, case), batch=None), 0.0
+    try:
+        artefact = toolchain.compile(case["model"], _inputs(request), settings, request["folder"])
+        for inputs, expected in case["others"]:
+            own = _inputs(dict(request, inputs=inputs))
+            outputs = toolchain.load(artefact, own, settings).outputs()
+            with np.load(expected) as file:
+                worst = max([worst, *_relative_errors(np, outputs, [file[key] for key in file.files])])
+    except Exception as error:  # noqa: BLE001 - a vendor may raise anything, and the file is right at its own batch
+        return {"error": 1e30, "refused": f"{type(error).__name__}: {error}"}
+    return {"error": worst, "refused": None}
 
 
 def _shuffled(cases: list[Any], process: int) -> list[Any]:

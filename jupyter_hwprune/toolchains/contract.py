@@ -21,6 +21,7 @@ class Settings(TypedDict):
 
     `layers` are all layers that may run sparsely, `sparse` those that do so in this case, `plans` what `rate` returned
     for each. If `graphs` is False, every case is started kernel by kernel, since one of them cannot start otherwise.
+    `batch` is what to compile a model for whose batch is open, None for any.
     """
 
     device: str
@@ -30,6 +31,7 @@ class Settings(TypedDict):
     sparse: list[str]
     plans: dict[str, Any]
     graphs: bool
+    batch: int | None
     keep_files: bool  # write the files that a user may want to keep
     cache: str  # a file to keep results in between runs
 

@@ -32,6 +32,7 @@ class Manifest:
 
     takes:           the form it compiles: "onnx", or "program", a torch ExportedProgram in the chosen dtype
     opset:           the ONNX operator set it needs, None for the exporter's own
+    any_batch:       it takes a model with an open batch, and compiles it for that of its settings, or for any
     converts:        it runs models in the chosen dtype instead of their own
     runs:            it has `load` and `profile`, so it can run and time where its device is
     cross_compiles:  it compiles for a device that is not on this machine
@@ -42,13 +43,16 @@ class Manifest:
     meter:           it has `meter`, which reads this energy counter
     simulates:       it has `simulate`; the text says what a simulation leaves out
     checks:          it has `interpret`, which computes an artefact's outputs without its device
-    script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example
+    bound:           the kinds of its files that run on the type of device, and at the batch, of the run alone
+    script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
+                     $batch rows
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     """
 
     install: str
     takes: Form = "onnx"
     opset: int | None = None
+    any_batch: bool = False
     converts: bool = False
     runs: bool = True
     cross_compiles: bool = False
@@ -60,6 +64,7 @@ class Manifest:
     simulates: str | None = None
     checks: bool = False
     quantises: str | None = None
+    bound: tuple[str, ...] = ()
     script: str | None = None
 
 

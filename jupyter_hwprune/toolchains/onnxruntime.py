@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "pip install onnxruntime",
     "quantises": "pip install onnxruntime onnx",
+    "any_batch": True,
+    "bound": ("optimised",),
     "script": """
 import numpy as np
 import onnxruntime
 
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = $threads
+options.add_free_dimension_override_by_name("batch", $batch)  # for a file that takes any
 session = onnxruntime.InferenceSession("$model", options, providers=["CPUExecutionProvider"])
 inputs = dict(np.load("$example"))
 names = [each.name for each in session.get_outputs()]
@@ -141,6 +144,8 @@ def _options(settings: Settings) -> Any:
     options.inter_op_num_threads = 1
     # idle threads of one session would otherwise spin on the cores while the next session is timed
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if settings["batch"] is not None:
+        options.add_free_dimension_override_by_name("batch", settings["batch"])
     return options
 
 

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "pip install openvino",
     "quantises": "pip install nncf",
+    "any_batch": True,
     "script": """
 import numpy as np
 import openvino
 
 config = {"INFERENCE_NUM_THREADS": $threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-model = openvino.Core().compile_model("$model", "CPU", config)
 inputs = dict(np.load("$example"))
-result = model({port: inputs[next(name for name in port.names if name in inputs)] for port in model.inputs})
+own = openvino.Core().read_model("$model")
+given = {port: inputs[next(name for name in port.names if name in inputs)] for port in own.inputs}
+own.reshape({port: value.shape for port, value in given.items()})  # for a file that takes any batch
+model = openvino.Core().compile_model(own, "CPU", config)
+result = model(list(given.values()))
 for port, value in result.items():
     print(port.any_name, value.shape, value.dtype)
 """,
@@ -57,7 +61,7 @@ def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
         path = os.path.join(folder, os.path.splitext(os.path.basename(model))[0] + ".openvino.xml")
         openvino.save_model(openvino.Core().read_model(model), path, compress_to_fp16=False)
         files = {"ir": path, "ir_weights": path.replace(".xml", ".bin")}
-    return _Compiled(model, settings, files, counters=False)
+    return _Compiled(_shaped(model, inputs, settings), settings, files, counters=False)
 
 
 def load(artefact: _Compiled, inputs: dict[str, Any], settings: Settings) -> _Request:
@@ -65,9 +69,17 @@ def load(artefact: _Compiled, inputs: dict[str, Any], settings: Settings) -> _Re
 
 
 def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
+    return _Profile(_shaped(model, inputs, settings), inputs, settings)
+
+
+def _shaped(model: str, inputs: dict[str, Any], settings: Settings) -> Any:
+    """Read a model, with an open batch fixed to that of the inputs: kernels are chosen for it."""
     import openvino
 
-    return _Profile(openvino.Core().read_model(model), inputs, settings)
+    own = openvino.Core().read_model(model)
+    if settings["batch"] is not None and own.is_dynamic():
+        own.reshape({port: _input_of(port, inputs).shape for port in own.inputs})
+    return own
 
 
 def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
