@@ -13,6 +13,7 @@ from typing import Any
 from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.errors import MismatchError
+from ..core.interrupts import spared
 from ..export.cases import Case
 from ..report import Counters, Evidence, Machine, Untimed
 from ..toolchains import manifest_of
@@ -21,7 +22,7 @@ from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
 from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
 from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
-from .kernels import layers_with_costs, layers_with_kernels
+from .kernels import Profiles, layers_with_costs
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 
 TOGETHER_BYTES = 4 << 30
@@ -95,24 +96,27 @@ class Bench:
     ) -> None:
         """Time everything again in fresh processes where the first one leaves a doubt, and add their samples to it.
 
-        A process that fails adds nothing: the first one has shown that the models run.
+        A process that fails adds nothing: the first one has shown that the models run. An interrupt ends the
+        confirmation, and what was timed until then stands.
         """
-        if "samples" not in result or result["clear"] or result["compile_s"] > self.effort.compile_s:
+        profiles = ((self._profiles(name, each, result), each.layers) for name, each in candidates.items())
+        layers = "kernels" in result and any(own.in_doubt(layers) for own, layers in profiles)
+        if "samples" not in result or (result["clear"] and not layers) or result["compile_s"] > self.effort.compile_s:
             return
-        alone = replace(self.effort, profile=False)
-        for process in range(1, self.effort.processes):
-            which = f"process {process + 1} of {self.effort.processes}"
+        again = replace(self.effort, profile=layers)
+        with spared() as stop:
+            for process in range(1, self.effort.processes):
+                which = f"process {process + 1} of {self.effort.processes}"
 
-            def tell(phase: str, detail: str, which: str = which) -> None:
-                self.progress("confirm", f"{which}, {phase}: {detail}")
+                def tell(phase: str, detail: str, which: str = which) -> None:
+                    self.progress("confirm", f"{which}, {phase}: {detail}")
 
-            more = self.place.run(self._job(candidates, twins, alone, process), tell)
-            if isinstance(more, Failure) or "samples" not in more:
-                continue
-            for name, clocks in result["samples"].items():
-                for clock, values in clocks.items():
-                    values.extend(more["samples"][name][clock])
-            result["rounds"] += more["rounds"]
+                more = self.place.run(self._job(candidates, twins, again, process), tell, stop)
+                if not isinstance(more, Failure) and "samples" in more:
+                    _add(result, more)
+                if stop.is_set():
+                    result["interrupted"] = self.effort.processes
+                    return
 
     def _twins(self, candidates: Mapping[str, Candidate]) -> dict[str, Twin] | Failure:
         """Return the int8 model of the dense one and of each candidate; none without a quantiser."""
@@ -158,7 +162,10 @@ class Bench:
             others += [twin.of_job(name) for name, twin in twins.items()]
         cases += others
         if runs:
-            cases += [replace(each, name=each.name + AGAIN, keep_files=False) for each in others]
+            judged = {*candidates}  # an int8 twin is judged as a whole
+            cases += [
+                replace(each, name=each.name + AGAIN, keep_files=False, profiled=each.name in judged) for each in others
+            ]
         if process:
             cases = [replace(each, keep_files=False) for each in cases]
         graphs = all(each.graphs for each in candidates.values())
@@ -215,9 +222,8 @@ class Bench:
         timed = timed_of(result, name, choice.threads, label)
         layers, other = one.layers, None
         if "kernels" in result:
-            layers, other = layers_with_kernels(
-                one.layers, result["kernels"], cases, name, channels=one.channels, renamed=one.renamed
-            )
+            profiles = self._profiles(name, one, result)
+            layers, other = profiles.with_kernels(layers, channels=one.channels), profiles.others(layers)
         counted, counters = None, dict[str, Counters]()
         if one.sparse and self.effort.profile and manifest.counts:
             job = Job("count", choice, self.folder, (one.of_job(name),))
@@ -233,6 +239,10 @@ class Bench:
             baselines=against(*passes, timed.pruned, timed.clock),
         )
 
+    def _profiles(self, name: str, one: Candidate, result: dict[str, Any]) -> Profiles:
+        cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
+        return Profiles([result["kernels"], *result.get("more_kernels", ())], cases, name, one.renamed)
+
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
@@ -241,6 +251,16 @@ class Bench:
         device = f"{by} for {self.choice.target.chip}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
+
+
+def _add(result: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add the samples of another process, which hold as many copies, to those before."""
+    for name, clocks in result["samples"].items():
+        for clock, values in clocks.items():
+            values.extend(more["samples"][name][clock])
+    result["rounds"] += more["rounds"]
+    if "kernels" in more:
+        result.setdefault("more_kernels", []).append(more["kernels"])
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:

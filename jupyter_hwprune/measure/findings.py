@@ -47,6 +47,7 @@ def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> 
         between(of_dense, of_pruned, of_dense, rounds),
         pruned_again=again,
         rounds=rounds,
+        interrupted=result.get("interrupted"),
         dense_launch=_launch(result["facts"][DENSE]),
         pruned_launch=_launch(result["facts"][name]),
     )

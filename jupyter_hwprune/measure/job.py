@@ -3,6 +3,7 @@
 The description names files relative to the folder and holds nothing about this machine, so another machine can run it.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -38,7 +39,8 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
 class CaseOfJob:
     """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans.
 
-    `tolerance` is the largest error of its outputs, None for that of the choice's dtype.
+    `tolerance` is the largest error of its outputs, None for that of the choice's dtype. `profiled` is False where no
+    layer of it is judged.
     """
 
     name: str
@@ -48,6 +50,7 @@ class CaseOfJob:
     plans: Mapping[str, Any] = field(default_factory=dict)
     keep_files: bool = False
     tolerance: float | None = None
+    profiled: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Job:
                     "plans": dict(each.plans),
                     "keep_files": each.keep_files,
                     "tolerance": tolerance_of(choice) if each.tolerance is None else each.tolerance,
+                    "profiled": each.profiled,
                 }
                 for each in self.cases
             ],
@@ -140,8 +144,11 @@ def tolerance_of(choice: Choice) -> float:
 class Place(Protocol):
     """Where jobs run. A place has its own interpreters, toolchain files and cache."""
 
-    def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
-        """Run a job; return the worker's answer with facts about its machine, or how it failed."""
+    def run(self, job: Job, progress: Progress, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
+        """Run a job; return the worker's answer with facts about its machine, or how it failed.
+
+        Setting `stop` ends it, as a failure.
+        """
 
     def serve(self, job: Job) -> AbstractContextManager[Served]:
         """Hold the job's one case ready in a worker, to run on inputs as they come."""
@@ -150,9 +157,9 @@ class Place(Protocol):
 class Here:
     """A worker process on this machine."""
 
-    def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
+    def run(self, job: Job, progress: Progress, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
         request, options = self._with_place(job)
-        return call(request, job.folder, progress, **options)
+        return call(request, job.folder, progress, stop=stop, **options)
 
     def serve(self, job: Job) -> AbstractContextManager[Served]:
         request, options = self._with_place(job)

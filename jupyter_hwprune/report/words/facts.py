@@ -74,6 +74,9 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     rounds = counted(len(timed.dense.cpu_ms), "interleaved round")
     processes = f" in {len(timed.rounds)} processes" if len(timed.rounds) > 1 else ""
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds}{processes}"
+    if timed.interrupted is not None:
+        said = f"confirmation was interrupted after process {max(1, len(timed.rounds))} of {timed.interrupted}"
+        yield "confirmed", f"{said}: the verdict is that of what was timed until then"
     if timed.pruned_again is not None:
         spreads = [f"{milliseconds(min(each))} to {milliseconds(max(each))}" for each in timed.copies_ms()]
         both = f"of dense {spreads[0]}, of pruned {spreads[1]}{_in_float(report)}"
