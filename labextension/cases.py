@@ -62,6 +62,7 @@ def _reports() -> dict[str, r.Report]:
         "estimated": _estimated(plain),
         "compiled": _compiled(plain),
         "corners": _corners(plain),
+        "runtimes": _runtimes(plain),
     }
 
 
@@ -186,3 +187,14 @@ def _corners(plain: r.Report) -> r.Report:
     )
     request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8", dtype="int8", takes_dtype=True)
     return replace(plain, request=request, corners=corners, scores=r.Scores("accuracy(net)", 0.98, 0.97))
+
+
+def _runtimes(plain: r.Report) -> r.Report:
+    """Return a report of three runtimes, of which another than its own is the fastest, and one could not be timed."""
+    own = r.Runtime("onnxruntime", "1.31", 2.125, 0.6995, SPREAD, error=2e-7)
+    other = r.Runtime("openvino", None, 1.5, 0.5, SPREAD, alone=NOISE, timed=replace(TIMED, rounds=(2, 1)))
+    left_out = (r.LeftOut("deepsparse", "it is not installed", "`%hwprune setup deepsparse`"),)
+    both = r.Comparison(4.25, 4.0, 4.5, 0.0725, "faster")
+    request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8")
+    measurement = replace(TIMED, rounds=(3,), interrupted=3)
+    return replace(plain, request=request, measurement=measurement, runtimes=r.Runtimes((own, other), both, left_out))

@@ -40,7 +40,7 @@ class Uneven:
         self.jobs: list[Job] = []
 
     def run(self, job: Job, progress: Any, stop: Any = None) -> Any:
-        result = HERE.run(job, progress, stop)
+        result: Any = HERE.run(job, progress, stop)
         if not self.jobs:
             result["clear"] = True
             for row in (*result["kernels"]["pruned"], *result["kernels"]["pruned~"]):

@@ -4,6 +4,8 @@ The dense model and all candidates of a call are compiled, checked, profiled and
 process. A bench keeps its findings by the candidate's fingerprint, so the same weights are measured only once.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +26,7 @@ from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, 
 from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import Profiles, layers_with_costs
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
+from .runtimes import Answer, Passes, joined, runtimes_of
 
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
@@ -49,7 +52,7 @@ class Bench:
     @cached_property
     def dense(self) -> Case:
         """The dense model, written for the judge on first use."""
-        return self.write_dense(self.choice, "dense")
+        return self.write_dense(self.choice, f"dense{self.choice.suffix}")
 
     @cached_property
     def _baselines(self) -> Baselines:
@@ -86,37 +89,52 @@ class Bench:
             right = [each for name, each in named.items() if name not in wrong]
             others = iter(self._together(right) if right else [])
             return [wrong.get(name) or next(others) for name in named]
-        self._confirm(result, named, twins)
+        result, beside = self._confirmed(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
-        found = [self._findings(name, each, result, passes) for name, each in named.items()]
+        found = [self._findings(name, each, result, passes, beside) for name, each in named.items()]
         return [self._with_corners(each, name, result, twins) for name, each in zip(named, found, strict=True)]
 
-    def _confirm(
-        self, result: dict[str, Any], candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure
-    ) -> None:
-        """Time everything again in fresh processes where the first one leaves a doubt, and add their samples to it.
+    def _confirmed(
+        self, first: dict[str, Any], candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure
+    ) -> tuple[dict[str, Any], Passes]:
+        """Time everything again in fresh processes where the first one leaves a doubt; return the samples of all.
 
-        A process that fails adds nothing: the first one has shown that the models run. An interrupt ends the
-        confirmation, and what was timed until then stands.
+        Other runtimes, where all were asked for, are timed in turn with these processes, two of them at least. A
+        process that fails adds nothing: the first one has shown that the models run. An interrupt ends this, and what
+        was timed until then stands.
         """
-        profiles = ((self._profiles(name, each, result), each.layers) for name, each in candidates.items())
-        layers = "kernels" in result and any(own.in_doubt(layers) for own, layers in profiles)
-        if "samples" not in result or (result["clear"] and not layers) or result["compile_s"] > self.effort.compile_s:
-            return
+        beside: dict[str, list[Answer]] = {each.choice.judge.toolchain: [] for each in self._others}
+        answers, result = [first], joined([first])
+        if "samples" not in first:
+            return result, {}
+        layers = any(self._profiles(name, each, result).in_doubt(each.layers) for name, each in candidates.items())
+        doubt, quick = layers or not first["clear"], first["compile_s"] <= self.effort.compile_s
+        processes = max(self.effort.processes if doubt else 1, 2 if beside else 1) if quick else 1
         again = replace(self.effort, profile=layers)
         with spared() as stop:
-            for process in range(1, self.effort.processes):
-                which = f"process {process + 1} of {self.effort.processes}"
-
-                def tell(phase: str, detail: str, which: str = which) -> None:
-                    self.progress("confirm", f"{which}, {phase}: {detail}")
-
-                more = self.place.run(self._job(candidates, twins, again, process), tell, stop)
-                if not isinstance(more, Failure) and "samples" in more:
-                    _add(result, more)
+            for process in range(processes):
+                which = f"process {process + 1} of {processes}"
+                if process:
+                    job = self._job(candidates, twins, again, process)
+                    more = self.place.run(job, self._telling("confirm", which), stop)
+                    answers += [] if isinstance(more, Failure) or "samples" not in more else [more]
+                for other in self._others:
+                    own = {name: each.for_runtime(other.choice) for name, each in candidates.items()}
+                    name = other.choice.judge.toolchain
+                    say = self._telling("runtimes", f"{name}, {which}")
+                    beside[name].append(self.place.run(other._job(own, {}, process=process), say, stop))  # noqa: SLF001
                 if stop.is_set():
-                    result["interrupted"] = self.effort.processes
-                    return
+                    return joined(answers) | {"interrupted": processes}, beside
+        return joined(answers), beside
+
+    def _telling(self, phase: str, which: str) -> Progress:
+        return lambda inner, detail: self.progress(phase, f"{which}, {inner}: {detail}")
+
+    @cached_property
+    def _others(self) -> list[Bench]:
+        """A bench for each of the other runtimes, where all were asked for."""
+        effort = replace(self.effort, profile=False)
+        return [replace(self, choice=each, effort=effort) for each in self.choice.beside()[0]]
 
     def _twins(self, candidates: Mapping[str, Candidate]) -> dict[str, Twin] | Failure:
         """Return the int8 model of the dense one and of each candidate; none without a quantiser."""
@@ -198,7 +216,9 @@ class Bench:
             found[name] = Findings(Untimed(Evidence("unavailable", reason=said)), one.layers)
         return found
 
-    def _findings(self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any]) -> Findings:
+    def _findings(
+        self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], beside: Passes
+    ) -> Findings:
         choice, manifest = self.choice, manifest_of(self.choice.judge.toolchain)
         cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
         files = {one.case.model.suffix[1:]: one.case.model}
@@ -221,7 +241,7 @@ class Bench:
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)
         layers, other = one.layers, None
-        if "kernels" in result:
+        if result["profiles"]:
             profiles = self._profiles(name, one, result)
             layers, other = profiles.with_kernels(layers, channels=one.channels), profiles.others(layers)
         counted, counters = None, dict[str, Counters]()
@@ -237,11 +257,12 @@ class Bench:
             energy=None if meter is None else energy_of(result.get("energy"), name, label, meter),
             counters=counted,
             baselines=against(*passes, timed.pruned, timed.clock),
+            runtimes=runtimes_of(choice, result, timed, beside, name) if choice.every else None,
         )
 
     def _profiles(self, name: str, one: Candidate, result: dict[str, Any]) -> Profiles:
         cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
-        return Profiles([result["kernels"], *result.get("more_kernels", ())], cases, name, one.renamed)
+        return Profiles(result["profiles"], cases, name, one.renamed)
 
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
@@ -251,16 +272,6 @@ class Bench:
         device = f"{by} for {self.choice.target.chip}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
-
-
-def _add(result: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add the samples of another process, which hold as many copies, to those before."""
-    for name, clocks in result["samples"].items():
-        for clock, values in clocks.items():
-            values.extend(more["samples"][name][clock])
-    result["rounds"] += more["rounds"]
-    if "kernels" in more:
-        result.setdefault("more_kernels", []).append(more["kernels"])
 
 
 def failed(choice: Choice, failure: Failure) -> Evidence:

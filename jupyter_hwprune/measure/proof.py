@@ -65,6 +65,10 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
     choice, pruned = bench.choice, settled.pruned
     sparse = served(pruned.layers, choice)
     case = settled.written or write_case(pruned.model, example, choice, bench.folder, name, bench.progress)
+
+    def write(own: Choice) -> Case:
+        return write_case(pruned.model, example, own, bench.folder, f"{name}{own.suffix}", bench.progress)
+
     models = {"dense": (bench.dense, dense), "pruned": (case, pruned.model)}
     return Candidate(
         case,
@@ -77,6 +81,7 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
         plans=settled.plans,
         graphs=settled.graphs,
         first_wrong=partial(_first_wrong, bench, models, example),
+        write=write,
     )
 
 

@@ -35,9 +35,7 @@ LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 def render(report: Report, picture: bytes | None) -> str:
     """Return the HTML; `picture` is the PNG of the masks, shown below the table."""
     said = words.words_of(report)
-    parts = [_verdict(said)]
-    if said.corners is not None:
-        parts.append(_four(said.corners))
+    parts = [_verdict(said), *map(_side_by_side, filter(None, [said.corners, said.runtimes]))]
     parts += [_facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
@@ -70,8 +68,8 @@ def _verdict(said: Words) -> str:
     return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
 
 
-def _four(table: Table) -> str:
-    """Compare dense and pruned, in float and in int8."""
+def _side_by_side(table: Table) -> str:
+    """Compare dense and pruned, in float and in int8, or in several runtimes."""
     head = "".join(f'<th{LEFT} scope="col">{escape(name)}</th>' for name in table.head)
     rows = ""
     for first, *others in table.rows:

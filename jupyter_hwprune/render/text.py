@@ -28,8 +28,8 @@ def render(report: Report, width: int | None = None) -> str:
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
     lines = [*_filled(f"hwprune: {said.title}", most), "", *_filled(verdict, most), ""]
-    if said.corners is not None:
-        lines += [*_four(said.corners, most), ""]
+    for table in filter(None, [said.corners, said.runtimes]):
+        lines += [*_side_by_side(table, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
     lines += _wrapped([("why", each) for each in report.reasons], most)
     lines += ["", *_table(report, said, most), ""]
@@ -83,8 +83,8 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
     return [*lines, *_wrapped([("", note) for note in said.notes], most)]
 
 
-def _four(table: Table, most: int) -> list[str]:
-    """Lay out the table of four models; where it is too wide, each model is a line of its own words."""
+def _side_by_side(table: Table, most: int) -> list[str]:
+    """Lay out a table of models; where it is too wide, each model is a line of its own words."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     if sum(widths) + 2 * len(widths) <= most:
         rows = (table.head, *table.rows)

@@ -15,6 +15,7 @@ from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .older import OLDER_VERSION, converted
+from .runtimes import Runtimes
 
 SCHEMA_VERSION = 5
 CLIFF = 0.1  # of the dense score's size
@@ -134,6 +135,7 @@ class Report:
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
     corners: Corners | None = None
+    runtimes: Runtimes | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -147,7 +149,12 @@ class Report:
 
     @property
     def deciding(self) -> Comparison:
-        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float."""
+        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float.
+
+        With several runtimes, it is that of the fastest pruned with the fastest dense model.
+        """
+        if self.runtimes is not None:
+            return self.runtimes.speed
         fastest = self.fastest
         return deciding(self.measurement, self.baselines) if fastest is None else fastest.speed
 

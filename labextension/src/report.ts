@@ -30,6 +30,7 @@ export interface Report {
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
   corners: Corners | null;
+  runtimes: Runtimes | null;
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -198,7 +199,7 @@ export interface OtherKernels {
 /**
  * Dense against pruned, interleaved; `control` is the dense model compiled a second time, as `pruned_again` is.
  *
- * `rounds` are those of each process, whose samples stand one after the other; () is one process. Only accelerators have launches.
+ * `rounds` are those of each process, whose samples stand one after the other; () is one process. `interrupted` is the number of processes that were to confirm the first one's verdict, if the user broke that off. Only accelerators have launches.
  */
 export interface Timed {
   evidence: Evidence;
@@ -213,6 +214,7 @@ export interface Timed {
   pruned_launch: Launch | null;
   pruned_again: Samples | null;
   rounds: number[];
+  interrupted: number | null;
   kind: 'timed';
 }
 /**
@@ -397,9 +399,42 @@ export interface LeftInFloat {
   reason: string;
 }
 /**
+ * All runtimes, the report's own toolchain first; `speed` is the fastest pruned against the fastest dense model.
+ *
+ * The noise floor of two runtimes is what the processes of one of them differ by.
+ */
+export interface Runtimes {
+  rows: Runtime[];
+  speed: Comparison;
+  left_out: LeftOut[];
+}
+/**
+ * Dense and pruned in one runtime. Both are in each of its processes, which ran in turn with the other runtimes'.
+ *
+ * `alone` is what the runtime buys by itself: its dense model against that of the report's own toolchain. `pruning` is what pruning buys on top of it: pruned against dense in this runtime. `error` is the largest difference of the pruned model's outputs from torch's, relative to the largest value. `timed` holds the samples, null for the report's own toolchain, whose samples are the report's measurement.
+ */
+export interface Runtime {
+  toolchain: string;
+  version: string | null;
+  dense_ms: number;
+  pruned_ms: number;
+  pruning: Comparison;
+  alone: Comparison;
+  error: number | null;
+  timed: Timed | null;
+}
+/**
+ * A toolchain of the target that was not timed, with the reason and the cure.
+ */
+export interface LeftOut {
+  toolchain: string;
+  reason: string;
+  cure: string | null;
+}
+/**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, and `runtimes` in each runtime, if all were asked for.
  */
 export interface Words {
   title: string;
@@ -412,6 +447,7 @@ export interface Words {
   returned: string[];
   left_dense: string[];
   corners: Table | null;
+  runtimes: Table | null;
 }
 /**
  * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.

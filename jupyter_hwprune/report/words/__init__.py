@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .corners import Table, table
+from . import corners, runtimes
+from .corners import Table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
 from .line import line
@@ -40,7 +41,8 @@ class Words:
     """All the wording of a report, except its own texts.
 
     `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
-    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models.
+    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, and
+    `runtimes` in each runtime, if all were asked for.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Words:
     returned: tuple[str, ...]
     left_dense: tuple[str, ...]
     corners: Table | None = None
+    runtimes: Table | None = None
 
 
 def words_of(report: Report) -> Words:
@@ -66,5 +69,6 @@ def words_of(report: Report) -> Words:
         notes=tuple(notes(report)),
         returned=tuple(returned(report)),
         left_dense=tuple(left_dense(report.skipped)),
-        corners=table(report),
+        corners=corners.table(report),
+        runtimes=runtimes.table(report),
     )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import counted
 from . import corners
+from . import runtimes as of_runtimes
 from .layers import name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
-from .verdict import estimator, interval, named, speed
+from .verdict import estimator, fastest_of, interval, named, speed
 
 if TYPE_CHECKING:
     from .. import Energy, Evidence, Report, Skipped, Timed
@@ -62,8 +63,11 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
     how = counted(request.threads, "thread") if request.on_host else request.dtype
-    fastest, rival = report.fastest, report.rival
-    if fastest is not None:
+    fastest, rival, runtimes = report.fastest, report.rival, report.runtimes
+    if runtimes is not None:
+        ends = [milliseconds(ms) for ms in (runtimes.fastest_dense.dense_ms, runtimes.fastest_pruned.pruned_ms)]
+        yield "time", f"{' → '.join(ends)}, {fastest_of(runtimes)}"
+    elif fastest is not None:
         said = f"dense float32 → {named(fastest)}"
         yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(fastest.ms)} ({said})"
     elif rival is not None and rival.dense_ms is not None and report.deciding is rival.speed:
@@ -84,6 +88,8 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
     if report.corners is not None:
         yield from corners.facts(report.corners)
+    if runtimes is not None:
+        yield from of_runtimes.facts(runtimes)
     dense, pruned = timed.dense_launch, timed.pruned_launch
     if dense is not None and pruned is not None:
         eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"

@@ -1,9 +1,9 @@
-/** Dense and pruned, in float and in int8, side by side. */
+/** Dense and pruned side by side: in float and in int8, or in several runtimes. */
 import type { Table } from '../report';
 import { element, section } from './elements';
 import type { Seen } from './reading';
 
-export function four(table: Seen<Table> | null): HTMLElement | null {
+export function sideBySide(heading: string, table: Seen<Table> | null): HTMLElement | null {
   if (table === null || table.rows.length === 0) {
     return null;
   }
@@ -17,5 +17,5 @@ export function four(table: Seen<Table> | null): HTMLElement | null {
     )
   );
   const shown = element('table', { class: 'hwprune-four' }, element('thead', {}, head), element('tbody', {}, ...rows));
-  return section('Dense and pruned, in float and in int8', element('div', { class: 'hwprune-wide' }, shown));
+  return section(heading, element('div', { class: 'hwprune-wide' }, shown));
 }

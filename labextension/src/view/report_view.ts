@@ -2,7 +2,7 @@ import type { Report } from '../report';
 import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
-import { four } from './four';
+import { sideBySide } from './four';
 import { layers } from './layers/section';
 import type { Reading, Seen } from './reading';
 import { sensitivity } from './sensitivity/section';
@@ -18,7 +18,8 @@ export function reportView({ report, notes }: Reading): HTMLElement {
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
-    four(words.corners),
+    sideBySide('Dense and pruned, in float and in int8', words.corners),
+    sideBySide('Dense and pruned in each runtime', words.runtimes),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),
