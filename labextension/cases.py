@@ -90,6 +90,7 @@ def _full(plain: r.Report) -> r.Report:
         ),
         sensitivity=r.Sensitivity("output error", curves, rows=256, passes=1234),
         check=r.OutputCheck(1.25e-6, 0.0, 1e-3, "the masked dense model"),
+        hotspots=r.Hotspots(MEASURED, (r.Hotspot("a product", "[Dynamic code]", 1.25, None),)),
         scores=r.Scores("accuracy(net)", 0.98998, 0.125),
     )
 

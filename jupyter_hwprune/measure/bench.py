@@ -22,7 +22,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
-from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
+from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, hotspots_of, timed_of
 from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import Profiles, layers_with_costs
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
@@ -248,6 +248,10 @@ class Bench:
         if one.sparse and self.effort.profile and manifest.counts:
             job = Job("count", choice, self.folder, (one.of_job(name),))
             counted, counters = counters_of(self.place.run(job, self.progress))
+        hotspots = None
+        if result["samples_functions"] and self.effort.profile and result["device"]["kind"] == "cpu":
+            job = Job("hotspots", choice, self.folder, (CaseOfJob(DENSE, self.dense, one.layers_run), one.of_job(name)))
+            hotspots = hotspots_of(self.place.run(job, self.progress), name)
         meter = manifest.meter
         return replace(
             findings,
@@ -256,6 +260,7 @@ class Bench:
             other_kernels=other,
             energy=None if meter is None else energy_of(result.get("energy"), name, label, meter),
             counters=counted,
+            hotspots=hotspots,
             baselines=against(*passes, timed.pruned, timed.clock),
             runtimes=runtimes_of(choice, result, timed, beside, name) if choice.every else None,
         )

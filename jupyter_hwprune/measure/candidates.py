@@ -15,6 +15,7 @@ from ..report import (
     Energy,
     Evidence,
     Footprint,
+    Hotspots,
     Layer,
     Machine,
     Measurement,
@@ -85,6 +86,7 @@ class Findings:
     files: dict[str, Path] = field(default_factory=dict)
     corners: Corners | None = None
     runtimes: Runtimes | None = None
+    hotspots: Hotspots | None = None
     twins: Mapping[str, Twin] = field(default_factory=dict)
 
     @property

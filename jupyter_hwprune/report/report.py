@@ -11,6 +11,7 @@ from ..core.door import one_door
 from ..core.errors import ReportError, first_line
 from . import codec, words
 from .corners import Corner, Corners
+from .hotspots import Hotspots
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
@@ -136,6 +137,7 @@ class Report:
     footprint: Footprint | None = None
     corners: Corners | None = None
     runtimes: Runtimes | None = None
+    hotspots: Hotspots | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

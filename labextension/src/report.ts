@@ -31,6 +31,7 @@ export interface Report {
   footprint: Footprint | null;
   corners: Corners | null;
   runtimes: Runtimes | null;
+  hotspots: Hotspots | null;
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -430,6 +431,24 @@ export interface LeftOut {
   toolchain: string;
   reason: string;
   cure: string | null;
+}
+/**
+ * The functions of both models, the longest first; no `rows` if they could not be sampled.
+ */
+export interface Hotspots {
+  evidence: Evidence;
+  rows: Hotspot[];
+}
+/**
+ * A function, and its CPU time in a run of each model; null where no sample fell into it.
+ *
+ * `module` is the file that holds it, or the vendor's word for code that a runtime compiled.
+ */
+export interface Hotspot {
+  function: string;
+  module: string;
+  dense_ms: number | null;
+  pruned_ms: number | null;
 }
 /**
  * All the wording of a report, except its own texts.

@@ -17,7 +17,10 @@ from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, 
 from .verdict import estimator, fastest_of, interval, named, speed
 
 if TYPE_CHECKING:
-    from .. import Energy, Evidence, Report, Skipped, Timed
+    from .. import Energy, Evidence, Hotspots, Report, Skipped, Timed
+
+
+FUNCTIONS = 3  # of each model; the others are in the report
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
         yield "energy", _energy(report.energy)
     if report.counters is not None:
         yield "counters", _counters(report, report.counters)
+    if report.hotspots is not None:
+        yield "functions", _functions(report.hotspots)
     yield "weights", removed(totals.weights, totals.pruned_weights)
     yield from _of_layers(report)
     if report.timed is not None:
@@ -164,6 +169,20 @@ def _counters(report: Report, source: Evidence) -> str:
     known = [layer.counters for layer in report.layers if layer.counters is not None]
     sparse = sum(each.sparse > 0 for each in known)
     return f"sparse operations in {sparse} of {counted(len(known), 'layer')} ({source.device})"
+
+
+def _functions(found: Hotspots) -> str:
+    """Name the functions that take the most CPU time in a run of each model."""
+    if not found.rows:
+        return _missing(found.evidence)
+    sides = []
+    for kind in ("dense", "pruned"):
+        times = {row: getattr(row, f"{kind}_ms") for row in found.rows if getattr(row, f"{kind}_ms") is not None}
+        first = sorted(times, key=lambda row: -times[row])[:FUNCTIONS]
+        sides.append(
+            f"{kind} " + ", ".join(f"{middle_cut(row.function, 40)} {milliseconds(times[row])}" for row in first)
+        )
+    return f"{'; '.join(sides)}: CPU time of a run, by {found.evidence.device}"
 
 
 def _missing(evidence: Evidence) -> str:
