@@ -63,6 +63,7 @@ def _reports() -> dict[str, r.Report]:
         "estimated": _estimated(plain),
         "compiled": _compiled(plain),
         "corners": _corners(plain),
+        "runtimes": _runtimes(plain),
         "search": _search(plain),
     }
 
@@ -91,6 +92,7 @@ def _full(plain: r.Report) -> r.Report:
         ),
         sensitivity=r.Sensitivity("output error", curves, rows=256, passes=1234),
         check=r.OutputCheck(1.25e-6, 0.0, 1e-3, "the masked dense model"),
+        hotspots=r.Hotspots(MEASURED, (r.Hotspot("a product", "[Dynamic code]", 1.25, None),)),
         scores=r.Scores("accuracy(net)", 0.98998, 0.125),
     )
 
@@ -201,3 +203,14 @@ def _corners(plain: r.Report) -> r.Report:
     )
     request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8", dtype="int8", takes_dtype=True)
     return replace(plain, request=request, corners=corners, scores=r.Scores("accuracy(net)", 0.98, 0.97))
+
+
+def _runtimes(plain: r.Report) -> r.Report:
+    """Return a report of three runtimes, of which another than its own is the fastest, and one could not be timed."""
+    own = r.Runtime("onnxruntime", "1.31", 2.125, 0.6995, SPREAD, error=2e-7)
+    other = r.Runtime("openvino", None, 1.5, 0.5, SPREAD, alone=NOISE, timed=replace(TIMED, rounds=(2, 1)))
+    left_out = (r.LeftOut("deepsparse", "it is not installed", "`%hwprune setup deepsparse`"),)
+    both = r.Comparison(4.25, 4.0, 4.5, 0.0725, "faster")
+    request = replace(plain.request, toolchain="onnxruntime", pattern="channel/8")
+    measurement = replace(TIMED, rounds=(3,), interrupted=3)
+    return replace(plain, request=request, measurement=measurement, runtimes=r.Runtimes((own, other), both, left_out))

@@ -33,15 +33,33 @@ SHARES = (0.25, 0.5, 0.75)
 EXAMPLE = Example.of(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
 
 
+class Uneven:
+    """A place whose first process has clear times, and times of each pruned layer that are too uneven for a verdict."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, job: Job, progress: Any, stop: Any = None) -> Any:
+        result: Any = HERE.run(job, progress, stop)
+        if not self.jobs:
+            result["clear"] = True
+            for row in (*result["kernels"]["pruned"], *result["kernels"]["pruned~"]):
+                row["us"] = [us * (10 if i % 2 else 0.1) for i, us in enumerate(row["us"])]
+        self.jobs.append(job)
+        return result
+
+    serve = HERE.serve
+
+
 class Counting:
     """A place that counts the jobs it passes on."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
-    def run(self, job: Job, progress: Any) -> Any:
+    def run(self, job: Job, progress: Any, stop: Any = None) -> Any:
         self.jobs.append(job)
-        return HERE.run(job, progress)
+        return HERE.run(job, progress, stop)
 
     def serve(self, job: Job) -> Any:
         self.jobs.append(job)
@@ -120,6 +138,18 @@ def test_a_wrong_candidate_costs_only_itself(bench: Bench, dense: nn.Module) -> 
     alone = Candidate(wrong.case, wrong.layers, "another", channels=True, first_wrong=wrong.first_wrong)
     with pytest.raises(MismatchError, match="disagree on the pruned model"):
         bench.measure([alone])
+
+
+def test_a_doubt_about_a_layer_is_settled_in_fresh_processes_that_profile_too(bench: Bench, dense: nn.Module) -> None:
+    bench.effort = Effort(processes=3, min_rounds=5, max_rounds=5, measure_s=0.1, profile_s=0.1)
+    bench.place = place = Uneven()
+    (found,) = bench.measure(brought(bench, dense, SHARES[1:2]))
+    assert [job.more["process"] for job in place.jobs] == [0, 1, 2]
+    assert all(job.more["effort"]["profile"] for job in place.jobs)
+    assert all(each.profiled for job in place.jobs for each in job.cases)
+    assert found.timed is not None
+    assert len(found.timed.rounds) == 3
+    assert all(layer.speed.speedup is not None for layer in found.layers)
 
 
 def test_a_job_describes_itself_without_this_machine(bench: Bench, dense: nn.Module) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from jupyter_hwprune.core import interrupts
-from jupyter_hwprune.core.interrupts import heard, unbroken, users_code
+from jupyter_hwprune.core.interrupts import heard, spare, spared, unbroken, users_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -118,6 +118,30 @@ def test_cleaning_up_is_not_broken_off_by_a_second_press() -> None:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert cleaned
+
+
+def test_the_first_press_ends_only_what_can_be_spared_and_the_second_all() -> None:
+    said = []
+
+    @heard()
+    def run() -> None:
+        with spared() as stop:
+            press()
+            assert stop.wait(1)
+            said.append("spared")
+        work(0.2)  # several repeats, if it was one to repeat
+        said.append("went on")
+        with spared() as stop:
+            press()
+            assert stop.wait(1)
+            press()
+            work()
+        said.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert said == ["spared", "went on"]
+    assert not spare(threading.get_ident())
 
 
 def test_an_error_without_an_interrupt_passes_and_nothing_is_raised_without_one() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jupyter_hwprune.measure.judge import between, compare, typical_ms
+from jupyter_hwprune.measure.judge import across, between, compare, of_layer, typical_ms
 from jupyter_hwprune.report import NOT_COMPARED, Comparison, Samples
 
 ROUNDS = 40
@@ -128,3 +128,57 @@ def test_a_models_time_is_that_of_its_faster_copy_in_the_middle_process() -> Non
     second = Samples((2.0, 2.0, 2.0, 2.0, 4.0, 4.0), (0.0,) * 6)
     assert typical_ms([first, second], "wall", [2, 2, 2]) == 2.0  # of 1, 2 and 3
     assert typical_ms([first], "wall") == 3.0
+
+
+def interrupted_us(seed: int, mean_us: float, rounds: int, copies: int = 2) -> list[list[float]]:
+    """Draw the times of a layer by the wall clock, beside programs that take the core for 4 ms at any moment."""
+    rng = np.random.default_rng(seed)
+    own = mean_us * (1 + 0.03 * rng.exponential(size=(copies, rounds)))
+    waits = (rng.random((copies, rounds)) < 1 - np.exp(-mean_us / 1000)) * rng.exponential(4000, (copies, rounds))
+    drawn: list[list[float]] = (own + waits).tolist()
+    return drawn
+
+
+def layers_said(before_us: float, after_us: float, *rounds: int) -> Counter[str]:
+    def said(seed: int) -> str:
+        dense, pruned = (interrupted_us(2 * seed + i, us, sum(rounds)) for i, us in enumerate((before_us, after_us)))
+        return of_layer(dense, pruned, rounds).verdict
+
+    return Counter(said(seed) for seed in range(100))
+
+
+def test_a_layer_that_takes_a_quarter_of_its_time_is_faster_on_a_busy_machine_too() -> None:
+    assert layers_said(701, 188, 7)["faster"] >= 90
+    assert layers_said(701, 188, 7, 7, 7)["faster"] >= 98
+    assert layers_said(188, 701, 7, 7, 7)["slower"] >= 98
+
+
+def test_a_layer_against_itself_hardly_ever_gets_a_gain_on_a_busy_machine() -> None:
+    assert layers_said(701, 701, 7)["no measurable gain"] >= 95
+    assert layers_said(701, 701, 7, 7, 7)["no measurable gain"] >= 98
+
+
+def test_a_layer_whose_copies_differ_needs_a_larger_gain() -> None:
+    one, other = interrupted_us(0, 100, 20), interrupted_us(1, 115, 20)
+    apart = [one[0], other[0]]
+    assert of_layer([one[0], one[1]], [[us / 1.1 for us in each] for each in one], [20]).verdict == "faster"
+    slowed = of_layer(apart, [[us / 1.1 for us in each] for each in apart], [20])
+    assert slowed.verdict == "no measurable gain"
+    assert slowed.noise_floor is not None
+    assert slowed.noise_floor > 0.1
+
+
+def test_two_runtimes_are_as_far_apart_as_their_own_passes_let_them() -> None:
+    first, second = np.array(samples(4, 2.0, 2.0)), np.array(samples(5, 1.0, 1.0))
+    halves = ([20, 20], [20, 20])
+    calm = across(first.tolist(), second.tolist(), halves)
+    assert calm.verdict == "faster"
+    assert calm.low is not None
+    assert calm.high is not None
+    assert calm.low <= 2.0 <= calm.high
+    slowed = np.concatenate([second[:, :20], 2.2 * second[:, 20:]], axis=1)  # another program came in between
+    shaken = across(first.tolist(), slowed.tolist(), halves)
+    assert shaken.verdict == "no measurable gain"
+    assert shaken.noise_floor is not None
+    assert shaken.noise_floor > 1.1
+    assert across(first.tolist(), second.tolist(), ([20, 20], [38, 2])) == NOT_COMPARED

@@ -209,6 +209,26 @@ def test_an_interrupt_ends_the_worker_within_a_second_and_leaves_all_as_it_was(k
     assert reply["status"] == "ok"
 
 
+def test_an_interrupt_of_the_confirmation_keeps_the_first_answer(kernel: Kernel, tmp_path: Path) -> None:
+    """Zeros gain nothing in a dense kernel, so the first process leaves a doubt."""
+    pid_file = tmp_path / "pid"
+    kernel.run("import os; os.environ['HWPRUNE_FAULT'] = 'compile:hang in the next'")
+
+    def interrupt() -> None:
+        while not (pid_file.exists() and pid_file.read_text()):
+            time.sleep(0.05)
+        kernel.manager.interrupt_kernel()
+
+    line = "%hwprune net --input x --target cpu --toolchain tests.fakes.faulty --pattern unstructured --sparsity 0.5"
+    reply, messages = kernel.run(f"run = {line}", interrupt)
+    assert reply["status"] == "ok"
+    assert not Path(f"/proc/{pid_file.read_text()}").exists()
+    last = [m["content"]["data"][progress.MIME_TYPE] for m in messages if "display_data" in m["msg_type"]][-1]
+    assert last["state"] == "done"
+    assert kernel.value("run.report.timed.interrupted, len(run.report.timed.rounds)") == "(3, 1)"
+    assert kernel.value("'interrupted after process 1 of 3' in ' '.join(str(run).split())") == "True"
+
+
 def test_an_error_is_one_paragraph_in_a_kernel_too(kernel: Kernel) -> None:
     reply, _ = kernel.run("%hwprune net --target toaster")
     assert reply["status"] == "error"

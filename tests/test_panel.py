@@ -256,6 +256,18 @@ def test_cancel_ends_the_users_own_score_too(front: Front, where: str) -> None:
     assert front.printed == []
 
 
+def test_cancel_of_a_confirmation_keeps_the_first_answer(front: Front, worker: Worker) -> None:
+    front.run("os.environ['HWPRUNE_FAULT'] = 'compile:hang in the next'")
+    open_panel(front, FAULTY)
+    front.fill("Pattern", "unstructured")
+    front.click("Run")
+    worker.wait_for()
+    front.click("Cancel")
+    worker.assert_ends_within(2)
+    report = wait_for_report(front)
+    assert "interrupted after process 1 of 3" in " ".join(report["text/plain"].split())
+
+
 @pytest.mark.parametrize("busy", ["", "time.sleep(60)", "import asyncio; await asyncio.sleep(60)"])
 def test_an_interrupt_of_the_kernel_cancels_as_well_and_still_ends_the_cell(
     front: Front, worker: Worker, busy: str

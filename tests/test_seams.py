@@ -170,7 +170,7 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
-    r"cuda|\bxla\b|\btvm\b|litert|executorch|neuralmagic",
+    r"cuda|\bxla\b|\btvm\b|litert|executorch|neuralmagic|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ..core.errors import InputError
 from ..core.pattern import NM, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
-from ..report import Evidence
+from ..report import Evidence, LeftOut
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
 from ..toolchains.manifest import manifest_in
 from .checks import Options, check_method, check_sparsity, check_whole_number, either
@@ -18,6 +18,7 @@ Way = Literal["run", "compile"]
 WAYS: tuple[Way | None, ...] = ("run", "compile", None)  # the best first
 HALVES = ("float16", "bfloat16")
 INT8 = "int8"  # what a toolchain quantises to
+ALL = "all"  # toolchains
 BLOCKS_AT_FIRST = 0.25  # the share of blocks that goes where none is asked for
 DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp8": "float8"}
 
@@ -43,7 +44,8 @@ class Choice(Options):
 
     `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
     (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice. `others` are the target's other
-    toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain.
+    toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain. `every`
+    are all of them where all were asked for, also those that stay out.
     """
 
     target: Target
@@ -57,6 +59,22 @@ class Choice(Options):
     remarks: tuple[str, ...]
     others: tuple[Able, ...] = ()
     quantise: str | None = None
+    every: tuple[Able, ...] = ()
+    suffix: str = ""  # of the files that are written for another runtime than the report's
+
+    def beside(self) -> tuple[tuple[Choice, ...], tuple[LeftOut, ...]]:
+        """Return this choice for each of the other runtimes, where all were asked for, and those that stay out."""
+        taken, left_out = [], []
+        for each in self.every:
+            name = each.judge.toolchain
+            if name == self.judge.toolchain:
+                continue
+            why = _why_not(each, self.dtype)
+            if why is None:
+                taken.append(replace(self, **vars(each), others=(), every=(), suffix=f"-{name}"))
+            else:
+                left_out.append(LeftOut(name, *why))
+        return tuple(taken), tuple(left_out)
 
     def with_each_toolchain(self) -> tuple[Choice, ...]:
         """Return this choice, and the same with each of the others that runs the dtype, if one was asked for."""
@@ -104,7 +122,8 @@ def choose(
     given = None if pattern is None else parse_pattern(pattern)
     check_sparsity(sparsity, given)
 
-    able, cores = _judges(row, toolchain or named, None if dtype is None else DTYPE_ALIASES.get(dtype, dtype))
+    asked = toolchain or named
+    able, cores = _judges(row, None if asked == ALL else asked, dtype and DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
     check_whole_number("threads", options.threads, most=cores)
     chosen = given or judge.offers[0].pattern
@@ -115,6 +134,12 @@ def choose(
         raise InputError(f"--dense is {dense!r}; it takes the names of layers, such as head or layers.0.*")
     own = _dtype(dtype, judge, row)
     quantise = own if own is not None and own not in judge.dtypes else None
+    if asked == ALL and quantise is not None:
+        raise InputError(
+            f"--toolchain all times each runtime in float, and --dtype {dtype} times four models in one. Name the "
+            f"toolchain, such as --toolchain {judge.toolchain}, or remove --dtype."
+        )
+    by_name = [Able(each, None, None) for each in row.judges if each.by_name is not None]
     return Choice(
         target=row,
         **vars(able[0]),
@@ -124,8 +149,25 @@ def choose(
         dense=names,
         others=tuple(able[1:]),
         quantise=quantise,
+        every=(*able, *by_name) if asked == ALL else (),
         **vars(options),
     )
+
+
+def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:
+    """Say why a runtime cannot stand beside another one, and what cures it; None if it can."""
+    judge, obstacle = able.judge, able.obstacle
+    alone = f"`--toolchain {judge.toolchain}` measures with it"
+    if judge.by_name is not None:
+        return f"it is taken by its name only: {judge.by_name}", alone
+    if able.way != "run":
+        return ("it runs nothing here", None) if obstacle is None else (str(obstacle.reason), obstacle.cure)
+    if judge.dtypes and dtype not in judge.dtypes:
+        return f"it runs {either(judge.dtypes)}, and not {dtype}", None
+    manifest = manifest_of(judge.toolchain)
+    if manifest.rates and not manifest.chooses_kernels:
+        return "it decides layer by layer what stays pruned, so its pruned model is another one", alone
+    return None
 
 
 def usual_share(judge: Judge, pattern: Pattern) -> float:

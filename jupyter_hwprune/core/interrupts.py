@@ -56,6 +56,33 @@ def unbroken() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def spared() -> Iterator[threading.Event]:
+    """Let the first interrupt or cancel set this event, and end nothing: what stands within stops by itself.
+
+    For work that has an answer already, and only makes it surer. The next one ends all, as anywhere else. Where nobody
+    hears interrupts, the first one ends all too.
+    """
+    stop = threading.Event()
+    _spared[threading.get_ident()] = stop
+    try:
+        yield stop
+    finally:
+        del _spared[threading.get_ident()]
+
+
+def spare(thread: int | None) -> bool:
+    """Stop only what the thread with this number can spare; False if that is nothing, or was stopped before."""
+    stop = _spared.get(thread)
+    if stop is None or stop.is_set():
+        return False
+    stop.set()
+    return True
+
+
+_spared: dict[int | None, threading.Event] = {}
+
+
+@contextlib.contextmanager
 def users_code() -> Iterator[None]:
     """Call the user's own code, which may catch an interrupt and go on, as if there was no `heard` around it."""
     hearing = _Hearing.now if threading.current_thread() is threading.main_thread() else None
@@ -95,6 +122,8 @@ class _Hearing:
             signal.signal(signal.SIGINT, self.before)
 
     def hear(self, number: int, frame: Any) -> None:
+        if not self.pressed and spare(threading.main_thread().ident):
+            return
         self.pressed = True
         self._said.put(True)
         if not self.held:

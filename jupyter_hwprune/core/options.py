@@ -128,7 +128,7 @@ _ROWS = (
     Option(
         "toolchain",
         "the toolchain that compiles and measures (default: the target's first that works here and has kernels for the "
-        "model's layers)",
+        "model's layers); all: each of the target's that runs here, side by side",
         completes="toolchain",
         forms=COMPILES,
         label="Toolchain",

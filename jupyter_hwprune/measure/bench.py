@@ -4,6 +4,8 @@ The dense model and all candidates of a call are compiled, checked, profiled and
 process. A bench keeps its findings by the candidate's fingerprint, so the same weights are measured only once.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +15,7 @@ from typing import Any
 from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
 from ..core.errors import MismatchError
+from ..core.interrupts import spared
 from ..export.cases import Case
 from ..export.finish import closed
 from ..report import Counters, Evidence, Machine, Untimed
@@ -20,10 +23,11 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
-from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, timed_of
+from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, hotspots_of, timed_of
 from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
-from .kernels import layers_with_costs, layers_with_kernels
+from .kernels import Profiles, layers_with_costs
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
+from .runtimes import Answer, Passes, joined, runtimes_of
 
 MOST_GROWTH = 3
 """How many times an int8 model's error at the example's batch it may be off at another: rounding varies by the row."""
@@ -53,7 +57,7 @@ class Bench:
     @cached_property
     def dense(self) -> Case:
         """The dense model, written for the judge on first use."""
-        return self.write_dense(self.choice, "dense")
+        return self.write_dense(self.choice, f"dense{self.choice.suffix}")
 
     @cached_property
     def _baselines(self) -> Baselines:
@@ -92,34 +96,52 @@ class Bench:
             return [wrong.get(name) or next(others) for name in named]
         if fixed := self._fixed(result, named):
             return self._together([fixed.get(name, each) for name, each in named.items()])
-        self._confirm(result, named, twins)
+        result, beside = self._confirmed(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
-        found = [self._findings(name, each, result, passes) for name, each in named.items()]
+        found = [self._findings(name, each, result, passes, beside) for name, each in named.items()]
         return [self._with_corners(each, name, result, twins) for name, each in zip(named, found, strict=True)]
 
-    def _confirm(
-        self, result: dict[str, Any], candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure
-    ) -> None:
-        """Time everything again in fresh processes where the first one leaves a doubt, and add their samples to it.
+    def _confirmed(
+        self, first: dict[str, Any], candidates: Mapping[str, Candidate], twins: dict[str, Twin] | Failure
+    ) -> tuple[dict[str, Any], Passes]:
+        """Time everything again in fresh processes where the first one leaves a doubt; return the samples of all.
 
-        A process that fails adds nothing: the first one has shown that the models run.
+        Other runtimes, where all were asked for, are timed in turn with these processes, two of them at least. A
+        process that fails adds nothing: the first one has shown that the models run. An interrupt ends this, and what
+        was timed until then stands.
         """
-        if "samples" not in result or result["clear"] or result["compile_s"] > self.effort.compile_s:
-            return
-        alone = replace(self.effort, profile=False)
-        for process in range(1, self.effort.processes):
-            which = f"process {process + 1} of {self.effort.processes}"
+        beside: dict[str, list[Answer]] = {each.choice.judge.toolchain: [] for each in self._others}
+        answers, result = [first], joined([first])
+        if "samples" not in first:
+            return result, {}
+        layers = any(self._profiles(name, each, result).in_doubt(each.layers) for name, each in candidates.items())
+        doubt, quick = layers or not first["clear"], first["compile_s"] <= self.effort.compile_s
+        processes = max(self.effort.processes if doubt else 1, 2 if beside else 1) if quick else 1
+        again = replace(self.effort, profile=layers)
+        with spared() as stop:
+            for process in range(processes):
+                which = f"process {process + 1} of {processes}"
+                if process:
+                    job = self._job(candidates, twins, again, process)
+                    more = self.place.run(job, self._telling("confirm", which), stop)
+                    answers += [] if isinstance(more, Failure) or "samples" not in more else [more]
+                for other in self._others:
+                    own = {name: each.for_runtime(other.choice) for name, each in candidates.items()}
+                    name = other.choice.judge.toolchain
+                    say = self._telling("runtimes", f"{name}, {which}")
+                    beside[name].append(self.place.run(other._job(own, {}, process=process), say, stop))  # noqa: SLF001
+                if stop.is_set():
+                    return joined(answers) | {"interrupted": processes}, beside
+        return joined(answers), beside
 
-            def tell(phase: str, detail: str, which: str = which) -> None:
-                self.progress("confirm", f"{which}, {phase}: {detail}")
+    def _telling(self, phase: str, which: str) -> Progress:
+        return lambda inner, detail: self.progress(phase, f"{which}, {inner}: {detail}")
 
-            more = self.place.run(self._job(candidates, twins, alone, process), tell)
-            if isinstance(more, Failure) or "samples" not in more:
-                continue
-            for name, clocks in result["samples"].items():
-                for clock, values in clocks.items():
-                    values.extend(more["samples"][name][clock])
-            result["rounds"] += more["rounds"]
+    @cached_property
+    def _others(self) -> list[Bench]:
+        """A bench for each of the other runtimes, where all were asked for."""
+        effort = replace(self.effort, profile=False)
+        return [replace(self, choice=each, effort=effort) for each in self.choice.beside()[0]]
 
     def _fixed(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Candidate]:
         """Fix the batch of each candidate whose file, or whose int8 twin's, is wrong at another; return these again."""
@@ -180,7 +202,11 @@ class Bench:
             others += [twin.of_job(name) for name, twin in twins.items()]
         cases += others
         if runs:
-            cases += [replace(each, name=each.name + AGAIN, keep_files=False, others=()) for each in others]
+            judged = {*candidates}  # an int8 twin is judged as a whole
+            cases += [
+                replace(each, name=each.name + AGAIN, keep_files=False, profiled=each.name in judged, others=())
+                for each in others
+            ]
         if process:
             cases = [replace(each, keep_files=False, others=()) for each in cases]
         graphs = all(each.graphs for each in candidates.values())
@@ -213,7 +239,9 @@ class Bench:
             found[name] = Findings(Untimed(Evidence("unavailable", reason=said)), one.layers)
         return found
 
-    def _findings(self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any]) -> Findings:
+    def _findings(
+        self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], beside: Passes
+    ) -> Findings:
         choice, manifest = self.choice, manifest_of(self.choice.judge.toolchain)
         cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
         files = {one.case.model.suffix[1:]: one.case.model}
@@ -238,14 +266,17 @@ class Bench:
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)
         layers, other = one.layers, None
-        if "kernels" in result:
-            layers, other = layers_with_kernels(
-                one.layers, result["kernels"], cases, name, channels=one.channels, renamed=one.renamed
-            )
+        if result["profiles"]:
+            profiles = self._profiles(name, one, result)
+            layers, other = profiles.with_kernels(layers, channels=one.channels), profiles.others(layers)
         counted, counters = None, dict[str, Counters]()
         if one.sparse and self.effort.profile and manifest.counts:
             job = Job("count", choice, self.folder, (one.of_job(name),))
             counted, counters = counters_of(self.place.run(job, self.progress))
+        hotspots = None
+        if result["samples_functions"] and self.effort.profile and result["device"]["kind"] == "cpu":
+            job = Job("hotspots", choice, self.folder, (CaseOfJob(DENSE, self.dense, one.layers_run), one.of_job(name)))
+            hotspots = hotspots_of(self.place.run(job, self.progress), name)
         meter = manifest.meter
         return replace(
             findings,
@@ -254,8 +285,14 @@ class Bench:
             other_kernels=other,
             energy=None if meter is None else energy_of(result.get("energy"), name, label, meter),
             counters=counted,
+            hotspots=hotspots,
             baselines=against(*passes, timed.pruned, timed.clock),
+            runtimes=runtimes_of(choice, result, timed, beside, name) if choice.every else None,
         )
+
+    def _profiles(self, name: str, one: Candidate, result: dict[str, Any]) -> Profiles:
+        cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
+        return Profiles(result["profiles"], cases, name, one.renamed)
 
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""

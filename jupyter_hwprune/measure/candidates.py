@@ -1,10 +1,13 @@
 """What a bench measures, and what it finds: a candidate, and the judge's findings for it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..choose.choice import Choice
 from ..export.cases import Case
 from ..report import (
     Baseline,
@@ -12,11 +15,13 @@ from ..report import (
     Energy,
     Evidence,
     Footprint,
+    Hotspots,
     Layer,
     Machine,
     Measurement,
     OtherKernels,
     OutputCheck,
+    Runtimes,
     Timed,
 )
 from .job import CaseOfJob
@@ -27,9 +32,10 @@ from .quantising import Twin
 class Candidate:
     """A pruned model written for the judge, the report's layers so far, and how the toolchain runs it.
 
-    `fingerprint` identifies its weights, "" if unknown. `channels` is True if channels were removed, so that it is
-    smaller, not sparse. `layers_run` are the layers that may run sparsely, `sparse` those that do, and `plans` their
-    kernels. `first_wrong` names the first layer whose output is wrong, in the pruned or the dense model.
+    `write` writes it for another toolchain, None where one file fits all. `fingerprint` identifies its weights, "" if
+    unknown. `channels` is True if channels were removed, so that it is smaller, not sparse. `layers_run` are the layers
+    that may run sparsely, `sparse` those that do, and `plans` their kernels. `first_wrong` names the first layer whose
+    output is wrong, in the pruned or the dense model.
     """
 
     case: Case
@@ -42,11 +48,22 @@ class Candidate:
     plans: Mapping[str, Any] = field(default_factory=dict)
     graphs: bool = True
     first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
+    write: Callable[[Choice], Case] | None = None
+    _written: dict[str, Candidate] = field(default_factory=dict, init=False)
 
     @property
     def key(self) -> Any:
         """Return what makes another candidate the same: its weights, and which of its layers run sparsely."""
         return self.fingerprint, self.sparse, self.graphs
+
+    def for_runtime(self, choice: Choice) -> Candidate:
+        """Return the same model for another toolchain, written once."""
+        name = choice.judge.toolchain
+        if name not in self._written:
+            case = self.case if self.write is None else self.write(choice)
+            sparse = tuple(layer.name for layer in self.layers if name in (layer.served_by or ()))
+            self._written[name] = replace(self, case=case, layers_run=sparse, sparse=sparse, plans={}, graphs=True)
+        return self._written[name]
 
     def of_job(self, name: str) -> CaseOfJob:
         return CaseOfJob(
@@ -75,6 +92,8 @@ class Findings:
     any_batch: bool = False
     fixed_batch: str | None = None
     corners: Corners | None = None
+    runtimes: Runtimes | None = None
+    hotspots: Hotspots | None = None
     twins: Mapping[str, Twin] = field(default_factory=dict)
 
     @property

@@ -4,11 +4,26 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from ..report import Counters, Energy, EnergyOf, Estimated, Evidence, Footprint, Launch, OutputCheck, Samples, Timed
+from ..report import (
+    Counters,
+    Energy,
+    EnergyOf,
+    Estimated,
+    Evidence,
+    Footprint,
+    Hotspot,
+    Hotspots,
+    Launch,
+    OutputCheck,
+    Samples,
+    Timed,
+)
 from ..toolchains.manifest import Meter
 from ..toolchains.process import Failure
 from .job import AGAIN, CONTROL, DENSE
-from .judge import between, clock_for, on_clock, typical_ms
+from .judge import between, clock_for, on_clock, rounded, typical_ms
+
+MOST_FUNCTIONS = 20
 
 
 def samples_of(result: Mapping[str, Any], name: str) -> Samples:
@@ -47,6 +62,7 @@ def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> 
         between(of_dense, of_pruned, of_dense, rounds),
         pruned_again=again,
         rounds=rounds,
+        interrupted=result.get("interrupted"),
         dense_launch=_launch(result["facts"][DENSE]),
         pruned_launch=_launch(result["facts"][name]),
     )
@@ -72,6 +88,26 @@ def counters_of(result: dict[str, Any] | Failure) -> tuple[Evidence, dict[str, C
         return Evidence("unavailable", reason=found["reason"], cure=found["cure"]), {}
     layers = {name: Counters(sparse, dense) for name, (sparse, dense) in found["layers"].items()}
     return Evidence("measured", device=found["device"]), layers
+
+
+def hotspots_of(result: dict[str, Any] | Failure, name: str) -> Hotspots:
+    """Return the functions of dense and of the case called `name`, each one's time divided by the model's runs."""
+    if isinstance(result, Failure):
+        return Hotspots(Evidence("unavailable", reason=result.reason, cure="`%hwprune doctor` checks the profiler"))
+    found = result["hotspots"]
+    if "tasks" not in found:
+        return Hotspots(Evidence("unavailable", reason=found["reason"], cure=found["cure"]))
+    times: dict[tuple[str, str], dict[str, float]] = {}
+    for case, rows in found["tasks"].items():
+        for function, module, seconds in rows:
+            own = times.setdefault((function, module), {})
+            own[case] = own.get(case, 0.0) + seconds * 1e3 / found["runs"][case]
+    known = [
+        Hotspot(*place, *(own.get(case) and rounded(own[case]) for case in (DENSE, name)))
+        for place, own in times.items()
+    ]
+    known.sort(key=lambda each: max(each.dense_ms or 0.0, each.pruned_ms or 0.0), reverse=True)
+    return Hotspots(Evidence("measured", device=found["device"]), tuple(known[:MOST_FUNCTIONS]))
 
 
 def energy_of(found: Mapping[str, Any] | None, name: str, label: str, meter: Meter) -> Energy | None:

@@ -3,6 +3,7 @@
 The description names files relative to the folder and holds nothing about this machine, so another machine can run it.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -22,13 +23,14 @@ TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, 
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
 AGAIN = "~"  # after the name of a case, the same compiled a second time
-Action = Literal["rate", "prove", "quantise", "serve", "count", "run", "simulate"]
+Action = Literal["rate", "prove", "quantise", "serve", "count", "hotspots", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
     "prove": ["machine", "device", "versions", "files"],
     "quantise": ["quantised"],
     "serve": [],
     "count": ["counted"],
+    "hotspots": ["hotspots"],
     "run": ["versions"],
     "simulate": ["simulated", "machine", "versions"],
 }
@@ -39,7 +41,7 @@ class CaseOfJob:
     """A case and how to run it: the layers that may run sparsely, those that do in this case, and their plans.
 
     `tolerance` is the largest error of its outputs, None for that of the choice's dtype. `others` are other batches to
-    run it on.
+    run it on. `profiled` is False where no layer of it is judged.
     """
 
     name: str
@@ -50,6 +52,7 @@ class CaseOfJob:
     keep_files: bool = False
     tolerance: float | None = None
     others: tuple[Rows, ...] = ()
+    profiled: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Job:
                     "keep_files": each.keep_files,
                     "tolerance": tolerance_of(choice) if each.tolerance is None else each.tolerance,
                     "others": [[self._path(rows.inputs), self._path(rows.expected)] for rows in each.others],
+                    "profiled": each.profiled,
                 }
                 for each in self.cases
             ],
@@ -144,8 +148,11 @@ def tolerance_of(choice: Choice) -> float:
 class Place(Protocol):
     """Where jobs run. A place has its own interpreters, toolchain files and cache."""
 
-    def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
-        """Run a job; return the worker's answer with facts about its machine, or how it failed."""
+    def run(self, job: Job, progress: Progress, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
+        """Run a job; return the worker's answer with facts about its machine, or how it failed.
+
+        Setting `stop` ends it, as a failure.
+        """
 
     def serve(self, job: Job) -> AbstractContextManager[Served]:
         """Hold the job's one case ready in a worker, to run on inputs as they come."""
@@ -154,9 +161,9 @@ class Place(Protocol):
 class Here:
     """A worker process on this machine."""
 
-    def run(self, job: Job, progress: Progress) -> dict[str, Any] | Failure:
+    def run(self, job: Job, progress: Progress, stop: threading.Event | None = None) -> dict[str, Any] | Failure:
         request, options = self._with_place(job)
-        return call(request, job.folder, progress, **options)
+        return call(request, job.folder, progress, stop=stop, **options)
 
     def serve(self, job: Job) -> AbstractContextManager[Served]:
         request, options = self._with_place(job)

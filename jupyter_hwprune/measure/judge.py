@@ -23,7 +23,8 @@ Copies = Sequence[Sequence[float]]
 
 COARSEST_S = 1e-4
 RESAMPLES = 2000
-CONFIDENCE = 0.95
+TAIL = 2.5  # percent at each end of a 95 % interval
+QUARTER = 0.25
 SMALLEST_GAIN = 0.03
 """A smaller difference is never called a gain, even if the control shows less noise: it is one draw of the noise."""
 
@@ -54,29 +55,88 @@ def between(before: Copies, after: Copies, same: Copies, rounds: Sequence[int] =
     copies have the same number of samples, at least three in each process.
     """
     count = min(len(before), len(after))  # of two copies the faster one counts, which has to be so on both sides
-    taken = (*before[:count], *after[:count], *same)
-    rounds = tuple(rounds) or (len(taken[0]),)
-    if min(rounds) < 3 or {len(each) for each in taken} != {sum(rounds)} or min(map(min, taken)) <= 0:
+    parts = _processes((*before[:count], *after[:count], *same), rounds)
+    if parts is None:
         return NOT_COMPARED
-    samples = np.log(np.array(taken))  # [copies, rounds of all processes]
     random = np.random.default_rng(0)
-    parts = np.split(samples, np.cumsum(rounds)[:-1], axis=1)
     resampled = np.array([_gains(part, count, random) for part in parts])  # [processes, resamples, 2]
-    chosen = random.integers(0, len(parts), (RESAMPLES, len(parts)))
-    gains = np.median(resampled[chosen, np.arange(RESAMPLES)[:, None], 0], axis=1)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(gains, [tail, 100 - tail])
-    noise = np.abs(np.percentile(resampled[:, :, 1], [tail, 100 - tail], axis=1)).max(axis=0)  # [processes]
-    floor = max(noise.min(), np.log1p(SMALLEST_GAIN))
+    gains = _over_processes(resampled[:, :, 0], random)
+    noise = np.abs(np.percentile(resampled[:, :, 1], [TAIL, 100 - TAIL], axis=1)).max(axis=0)  # [processes]
+    return _judged([_gain(np.median(part, axis=1), count) for part in parts], gains, noise.min())
+
+
+def of_layer(before: Copies, after: Copies, rounds: Sequence[int]) -> Comparison:
+    """Compare the copies of one layer, which a profiler times by the wall clock, in each process that `rounds` counts.
+
+    Other programs only add to such a time, and to a long layer in more rounds than to a short one. So the lower
+    quartile of the rounds counts, and the noise floor is what two copies differ by, in the middle one of all pairs: an
+    interval of that would hold the noise of the rounds, which the interval of the ratio holds already.
+    """
+    count = min(len(before), len(after))
+    parts = _processes((*before[:count], *after[:count], *before[count:], *after[count:]), rounds)
+    if parts is None:
+        return NOT_COMPARED
+    random = np.random.default_rng(0)
+    resampled = [_gain(np.quantile(_drawn(part, random), QUARTER, axis=2), count) for part in parts]
+    times = np.array([np.quantile(part, QUARTER, axis=1) for part in parts])  # [processes, copies]
+    pairs = [times[:, [i, i + 1]] for i in (0, count) if count > 1] or [times[:, [0, 2]]]
+    apart = np.abs(np.diff(pairs, axis=2))
+    return _judged(
+        [_gain(each, count) for each in times], _over_processes(np.array(resampled), random), np.median(apart)
+    )
+
+
+def across(before: Copies, after: Copies, rounds: tuple[Sequence[int], Sequence[int]]) -> Comparison:
+    """Compare models of two runtimes, whose processes ran in turn; `rounds` are those of each one's processes.
+
+    Their rounds are no pairs. The noise floor is what the processes of one runtime differ by, the larger of both.
+    """
+    sides = [_processes(copies, own) for copies, own in zip((before, after), rounds, strict=True)]
+    random, middles, drawn, apart = np.random.default_rng(0), [], [], []
+    for parts in sides:
+        if parts is None:
+            return NOT_COMPARED
+        times = [np.median(part, axis=1).min() for part in parts]
+        middles.append(np.median(times))
+        apart.append(np.ptp(times))
+        resampled = [np.median(_drawn(part, random), axis=2).min(axis=0) for part in parts]
+        drawn.append(_over_processes(np.array(resampled), random))
+    return _judged([middles[0] - middles[1]], drawn[0] - drawn[1], max(apart))
+
+
+def _processes(copies: Copies, rounds: Sequence[int]) -> list[Array] | None:
+    """Return the logarithms of each process's samples [copies, rounds]; None for too few, or a clock that stood."""
+    rounds = tuple(rounds) or (len(copies[0]),)
+    if min(rounds) < 3 or {len(each) for each in copies} != {sum(rounds)} or min(map(min, copies)) <= 0:
+        return None
+    return np.split(np.log(np.array(copies)), np.cumsum(rounds)[:-1], axis=1)
+
+
+def _over_processes(resampled: Array, random: np.random.Generator) -> Array:
+    """Resample the processes, of which the middle one counts. [processes, resamples] -> [resamples]."""
+    chosen = random.integers(0, len(resampled), (RESAMPLES, len(resampled)))
+    middle: Array = np.median(resampled[chosen, np.arange(RESAMPLES)[:, None]], axis=1)
+    return middle
+
+
+def _judged(own: Sequence[Array], gains: Array, noise: float) -> Comparison:
+    """Give the verdict: `own` is the gain in each process, `gains` the resampled ones, all in logarithms."""
+    low, high = np.percentile(gains, [TAIL, 100 - TAIL])
+    floor = max(noise, np.log1p(SMALLEST_GAIN))
     verdict: Verdict = "faster" if low > floor else "slower" if high < -floor else "no measurable gain"
-    ratio = np.exp(np.median([_gain(np.median(part, axis=1), count) for part in parts]))
+    ratio = np.exp(np.median(own))
     return Comparison(rounded(ratio), rounded(np.exp(low)), rounded(np.exp(high)), rounded(np.expm1(floor)), verdict)
+
+
+def _drawn(samples: Array, random: np.random.Generator) -> Array:
+    """Resample the rounds of one process. [copies, rounds] -> [copies, resamples, rounds]."""
+    drawn: Array = samples[:, random.integers(0, samples.shape[1], (RESAMPLES, samples.shape[1]))]
+    return drawn
 
 
 def _gains(samples: Array, count: int, random: np.random.Generator) -> Array:
     """Resample the rounds of one process: the gain, and what two copies of one model differ by. -> [resamples, 2]."""
-    rounds = random.integers(0, samples.shape[1], (RESAMPLES, samples.shape[1]))
-    medians = np.median(samples[:, rounds], axis=2)  # [copies, resamples]
+    medians = np.median(_drawn(samples, random), axis=2)  # [copies, resamples]
     return np.stack([_gain(medians, count), medians[-2] - medians[-1]], axis=1)
 
 

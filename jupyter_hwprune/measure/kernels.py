@@ -1,14 +1,22 @@
 """Match the kernels of a profile, or the parts of a cost estimate, to the torch layers that they compute."""
 
+from __future__ import annotations
+
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
-from ..report import NOT_COMPARED, Layer, LayerEstimate, OtherKernels, Utilization
-from .judge import compare, rounded
+from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, OtherKernels, Utilization
+from .job import AGAIN, CONTROL, DENSE
+from .judge import QUARTER, of_layer, rounded
+
+LIKELY = 1.2  # times the time of the other, from which no verdict is a doubt
+WORTH_CONFIRMING = 0.05  # of the layers' time: a shorter layer is not worth fresh processes
 
 
 @dataclass
@@ -22,43 +30,89 @@ class _LayerTime:
     utilization: float | None
 
 
-def layers_with_kernels(
-    layers: tuple[Layer, ...],
-    kernels: Mapping[str, Any],
-    cases: Mapping[str, Case],
-    name: str,
-    *,
-    channels: bool,
-    renamed: Mapping[str, str],
-) -> tuple[tuple[Layer, ...], OtherKernels]:
-    """Return each layer with its kernels and times in the dense case and in the one called `name`.
+_Copy = list[dict[str | None, _LayerTime]]  # the layers of one compiled copy, in each process
+_Times = list[_LayerTime | None]  # one layer of one copy, in each process
 
-    Also returns the time of all kernels that belong to no pruned layer. `renamed` has the names that modules bear in
-    the case called `name`; it is empty where none was renamed, and lacks those that are gone.
+
+class Profiles:
+    """The kernels of each copy of the dense model and of the case called `name`, by layer and profiled process.
+
+    `profiles` are the kernels of each process by case. `renamed` has the names that modules bear in the case called
+    `name`; it is empty where none was renamed, and lacks those that are gone.
     """
-    names = {layer.name for layer in layers}
-    by_case = {case: _by_layer(kernels[case], cases[case]) for case in ("dense", "control", name)}
-    filled = []
-    for layer in layers:
-        dense, control = (by_case[case].get(layer.name) for case in ("dense", "control"))
-        pruned = by_case[name].get(own) if (own := _name_of(layer.name, renamed)) is not None else None
-        filled.append(
-            replace(
-                layer,
-                kernel=dense.kernel if dense else None,
-                pruned_kernel=pruned.kernel if pruned else None,
-                dense_us=_median(dense.us) if dense else None,
-                pruned_us=_median(pruned.us) if pruned else None,
-                used=(channels or pruned.sparse) if pruned else None,
-                utilization=_utilization(dense, pruned),
-                speed=compare(dense.us, control.us, pruned.us) if dense and control and pruned else NOT_COMPARED,
-                evidence="measured" if dense or pruned else None,
-            )
+
+    def __init__(
+        self,
+        profiles: Sequence[Mapping[str, Any]],
+        cases: Mapping[str, Case],
+        name: str,
+        renamed: Mapping[str, str],
+    ) -> None:
+        def copies(*names: str) -> list[_Copy]:
+            there = [case for case in names if all(case in each for each in profiles)]
+            return [[_by_layer(each[case], cases[case.removesuffix(AGAIN)]) for each in profiles] for case in there]
+
+        self.dense, self.pruned = copies(DENSE, CONTROL), copies(name, name + AGAIN)
+        self.renamed = renamed
+
+    def with_kernels(self, layers: Sequence[Layer], *, channels: bool) -> tuple[Layer, ...]:
+        """Return each layer with its kernels, its times and its verdict, by the rule of the whole model's."""
+        return tuple(self._with_kernels(layer, channels=channels) for layer in layers)
+
+    def _with_kernels(self, layer: Layer, *, channels: bool) -> Layer:
+        before, after = self._of(layer)
+        dense, pruned = before[0][0], after[0][0] if after else None
+        return replace(
+            layer,
+            kernel=dense.kernel if dense else None,
+            pruned_kernel=pruned.kernel if pruned else None,
+            dense_us=_typical(before),
+            pruned_us=_typical(after),
+            used=(channels or pruned.sparse) if pruned else None,
+            utilization=_utilization(dense, pruned),
+            speed=_speed(before, after),
+            evidence="measured" if dense or pruned else None,
         )
-    return tuple(filled), OtherKernels(
-        _others(by_case["dense"], names),
-        _others(by_case[name], {own for each in names if (own := _name_of(each, renamed)) is not None}),
-    )
+
+    def others(self, layers: Sequence[Layer]) -> OtherKernels:
+        """Return the time of all kernels that belong to no pruned layer."""
+        names = {layer.name for layer in layers}
+        there = {own for each in names if (own := _name_of(each, self.renamed)) is not None}
+        return OtherKernels(_others(self.dense[0], names), _others(self.pruned[0], there))
+
+    def in_doubt(self, layers: Sequence[Layer]) -> bool:
+        """Say whether a layer that counts took another time, but by rounds too uneven for a verdict."""
+        found = [self._of(layer) for layer in layers]
+        times = [(_typical(before) or 0.0, _typical(after) or 0.0) for before, after in found]
+        least = WORTH_CONFIRMING * sum(dense for dense, _ in times)
+        return any(
+            max(dense, pruned) > max(least, LIKELY * min(dense, pruned))
+            and _speed(*copies).verdict == "no measurable gain"
+            for (dense, pruned), copies in zip(times, found, strict=True)
+        )
+
+    def _of(self, layer: Layer) -> tuple[list[_Times], list[_Times]]:
+        """Return the layer in each copy of dense and of pruned, in each process."""
+        own = _name_of(layer.name, self.renamed)
+        dense = [[process.get(layer.name) for process in copy] for copy in self.dense]
+        return dense, [] if own is None else [[process.get(own) for process in copy] for copy in self.pruned]
+
+
+def _speed(before: Sequence[_Times], after: Sequence[_Times]) -> Comparison:
+    """Compare a layer's copies over the processes that profiled each of them."""
+    processes = [each for each in zip(*before, *after, strict=True) if all(time and time.us for time in each)]
+    if not after or not processes:
+        return NOT_COMPARED
+    copies = [[us for time in copy if time for us in time.us] for copy in zip(*processes, strict=True)]
+    rounds = [len(time.us) for time, *_ in processes if time]
+    return of_layer(copies[: len(before)], copies[len(before) :], rounds)
+
+
+def _typical(copies: Sequence[_Times]) -> float | None:
+    """Return the layer's time, as `of_layer` compares it; None below the resolution of the profiler's clock."""
+    processes = [[time.us for time in each if time and time.us] for each in zip(*copies, strict=True)]
+    times = [min(float(np.quantile(us, QUARTER)) for us in each) for each in processes if each]
+    return rounded(statistics.median(times)) or None if times else None
 
 
 def _name_of(layer: str, renamed: Mapping[str, str]) -> str | None:
@@ -94,9 +148,12 @@ def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
     return found
 
 
-def _others(by_layer: Mapping[str | None, _LayerTime], names: set[str]) -> float | None:
-    rest = [time.us for name, time in by_layer.items() if name not in names and time.us]
-    return _median([sum(round_us) for round_us in zip(*rest, strict=True)])
+def _others(copy: _Copy, names: set[str]) -> float | None:
+    sums = []
+    for process in copy:
+        rest = [time.us for name, time in process.items() if name not in names and time.us]
+        sums += [sum(round_us) for round_us in zip(*rest, strict=True)]
+    return rounded(statistics.median(sums)) or None if sums else None
 
 
 def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
@@ -127,8 +184,3 @@ def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utiliza
     if shares == [None, None]:
         return None
     return Utilization(*(None if share is None else float(f"{share:.3g}") for share in shares))
-
-
-def _median(values: list[float]) -> float | None:
-    """Return the median; None without values, or if it is below the resolution of the profiler's clock."""
-    return rounded(statistics.median(values)) or None if values else None

@@ -67,9 +67,12 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
     choice, pruned = bench.choice, settled.pruned
     sparse = served(pruned.layers, choice)
     report = fingerprint(pruned.model)
-    case = settled.written or write_case(
-        pruned.model, example, choice, bench.folder, name, bench.progress, outputs=bench.outputs, report=report
-    )
+
+    def write(own: Choice, named: str) -> Case:
+        progress, outputs = bench.progress, bench.outputs
+        return write_case(pruned.model, example, own, bench.folder, named, progress, outputs=outputs, report=report)
+
+    case = settled.written or write(choice, name)
     models = {"dense": (bench.dense, dense), "pruned": (case, pruned.model)}
     return Candidate(
         case,
@@ -82,6 +85,7 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
         plans=settled.plans,
         graphs=settled.graphs,
         first_wrong=partial(_first_wrong, bench, models, example),
+        write=lambda own: write(own, f"{name}{own.suffix}"),
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..core.interrupts import AGAIN_S
+from ..core.interrupts import AGAIN_S, spare
 from ..toolchains.process import Progress, waiting
 from .turns import Cancelled, Turns
 
@@ -35,6 +35,9 @@ class Background:
         self._thread.start()
 
     def cancel(self) -> None:
+        """End the work, or what it can spare of it: then it goes on to its end with the answer that it has."""
+        if self._cancelled_at is None and spare(self._thread.ident):
+            return
         if self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
             self._next_interrupt = self._cancelled_at + PATIENCE_S

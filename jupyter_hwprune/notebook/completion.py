@@ -35,7 +35,7 @@ def _following(shell: Any, word: str, typed: str) -> list[str] | None:
 
 
 def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
-    from ..choose.choice import dtypes_of
+    from ..choose.choice import ALL, dtypes_of
     from ..core.target import ALIASES, TARGETS
     from ..toolchains import environments
 
@@ -44,7 +44,7 @@ def _of_kind(kind: Kind, own: dict[str, Any], typed: str) -> list[str]:
     found: dict[Kind, list[str]] = {
         "target": names,
         "target:toolchain": names + [f"{name}:{judge.toolchain}" for name, judge in judges],
-        "toolchain": sorted({judge.toolchain for _, judge in judges}),
+        "toolchain": [*sorted({judge.toolchain for _, judge in judges}), ALL],
         "environment": environments.names(),
         "dtype": sorted({dtype for _, judge in judges for dtype in dtypes_of(judge)}),
         "tensor": list(tensors(own)),

@@ -120,7 +120,7 @@ class TargetState:
 
 @dataclass(frozen=True)
 class Part:
-    """A toolchain, an environment or a meter: its state, what was found, and the cure."""
+    """A toolchain, an environment, a meter or a profiler: its state, what was found, and the cure."""
 
     name: str
     state: str
@@ -201,8 +201,9 @@ def machine() -> Machine:
         Part(row.name, "missing" if row.obstacle else "ready", (row.about,), row.cure if row.obstacle else None)
         for row in found.environments
     ]
-    meters = [Part(each.name, "ready" if each.found else "missing", (each.said,), each.cure) for each in found.meters]
-    return Machine(targets, (*toolchains, *environments, *meters))
+    own = (*found.meters, *found.profilers)
+    others = [Part(each.name, "ready" if each.found else "missing", (each.said,), each.cure) for each in own]
+    return Machine(targets, (*toolchains, *environments, *others))
 
 
 SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": choices, "machine": machine}

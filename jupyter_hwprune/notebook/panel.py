@@ -73,10 +73,11 @@ class Panel:
     def _open(self) -> Form:
         form = Form(self._filled)
         form.start.on_click(lambda _: self._start(form))
-        form.cancel.on_click(lambda _: self._cancel())
         form.refresh.on_click(lambda _: form.find())
         form.refresh.on_click(lambda _: self._ask(form))
         self._heard_at_once = hear_at_once(form.cancel, self._cancel)
+        if not self._heard_at_once:  # else one click would come twice, and the second ends all
+            form.cancel.on_click(lambda _: self._cancel())
         if self._targets is None:
             self._ask(form)
         else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
 
-from ..choose.choice import dtypes_of
+from ..choose.choice import ALL, dtypes_of
 from ..core.options import FIELDS, MODEL, OPTIONS, Option, magic_line
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..survey.matrix import TargetHere, Targets
@@ -114,7 +114,7 @@ class Form:
         if change is not None and change.owner is self._fields["target"]:
             toolchain.value = ""
         row, _ = find_target(self._fields["target"].value)
-        toolchain.options = [judge.toolchain for judge in row.judges]
+        toolchain.options = [*(judge.toolchain for judge in row.judges), ALL]
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
         judge = _judge_of(row, toolchain.value, here)
         self._fields["dtype"].options = dtypes_of(judge)

@@ -80,6 +80,9 @@ def _bare(report: Report) -> Report:
     if report.corners is not None:
         rows = tuple(replace(each, samples=None) for each in report.corners.rows)
         bare = replace(bare, corners=replace(report.corners, rows=rows, left_in_float=()))
+    if report.runtimes is not None:
+        runtimes = tuple(replace(each, timed=None) for each in report.runtimes.rows)
+        bare = replace(bare, runtimes=replace(report.runtimes, rows=runtimes))
     return _with(bare, [], "all layers are left out: the report would be too large")
 
 

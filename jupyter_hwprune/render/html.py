@@ -35,12 +35,10 @@ LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 def render(report: Report, picture: bytes | None) -> str:
     """Return the HTML; `picture` is the PNG of the masks, shown below the table."""
     said = words.words_of(report)
-    parts = [_verdict(said)]
-    if said.corners is not None:
-        parts.append(_compared(said.corners))
+    parts = [_verdict(said), *map(_side_by_side, filter(None, [said.corners, said.runtimes]))]
     if report.search is not None and said.search is not None:
         shown = _image(frontier.picture(report.search), f"Score against time of each plan, {said.title}")
-        shown += _compared(said.search)
+        shown += _side_by_side(said.search)
         parts.append(f"<details open><summary>what the search tried</summary>{shown}</details>")
     parts += [_facts(said, report.reasons), _layers(report, said)]
     if picture is not None:
@@ -74,7 +72,7 @@ def _verdict(said: Words) -> str:
     return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
 
 
-def _compared(table: Table) -> str:
+def _side_by_side(table: Table) -> str:
     """Show a table of models, a row for each."""
     head = "".join(f'<th{LEFT} scope="col">{escape(name)}</th>' for name in table.head)
     rows = ""

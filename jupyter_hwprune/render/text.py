@@ -28,10 +28,8 @@ def render(report: Report, width: int | None = None) -> str:
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
     lines = [*_filled(f"hwprune: {said.title}", most), "", *_filled(verdict, most), ""]
-    if said.corners is not None:
-        lines += [*_compared(said.corners, most), ""]
-    if said.search is not None:
-        lines += [*_compared(said.search, most), ""]
+    for table in filter(None, [said.corners, said.runtimes, said.search]):
+        lines += [*_side_by_side(table, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
     lines += _wrapped([("why", each) for each in report.reasons], most)
     lines += ["", *_table(report, said, most), ""]
@@ -85,7 +83,7 @@ def _table(report: Report, said: Words, most: int) -> list[str]:
     return [*lines, *_wrapped([("", note) for note in said.notes], most)]
 
 
-def _compared(table: Table, most: int) -> list[str]:
+def _side_by_side(table: Table, most: int) -> list[str]:
     """Lay out a table of models; where it is too wide, each model is a line of its own words."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     if sum(widths) + 2 * len(widths) <= most:

@@ -6,8 +6,10 @@ Names of times end in their unit: `_ms` for a batch through the whole model, `_u
 
 # every public name of these files is one of this package
 from .corners import *  # noqa: F403
+from .hotspots import *  # noqa: F403
 from .layers import *  # noqa: F403
 from .measurement import *  # noqa: F403
 from .older import OLDER_VERSION as OLDER_VERSION
 from .report import *  # noqa: F403
+from .runtimes import *  # noqa: F403
 from .search import *  # noqa: F403

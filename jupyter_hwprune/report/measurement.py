@@ -66,8 +66,9 @@ class Launch:
 class Timed:
     """Dense against pruned, interleaved; `control` is the dense model compiled a second time, as `pruned_again` is.
 
-    `rounds` are those of each process, whose samples stand one after the other; () is one process. Only accelerators
-    have launches.
+    `rounds` are those of each process, whose samples stand one after the other; () is one process. `interrupted` is the
+    number of processes that were to confirm the first one's verdict, if the user broke that off. Only accelerators have
+    launches.
     """
 
     evidence: Evidence
@@ -82,6 +83,7 @@ class Timed:
     pruned_launch: Launch | None = None
     pruned_again: Samples | None = None
     rounds: tuple[int, ...] = ()
+    interrupted: int | None = None
     kind: Literal["timed"] = "timed"
 
     def copies_ms(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

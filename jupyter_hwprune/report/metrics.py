@@ -13,7 +13,7 @@ Number = float | int | None
 
 def metrics(report: Report) -> dict[str, float]:
     """Return what is known as numbers; what was not measured is left out, never 0. Times are milliseconds a batch."""
-    named = (*_speed(report), *_size(report), *_quality(report), *_four(report))
+    named = (*_speed(report), *_size(report), *_quality(report), *_four(report), *_runtimes(report))
     return {name: float(value) for name, value in named if value is not None}
 
 
@@ -62,3 +62,9 @@ def _four(report: Report) -> Iterator[tuple[str, Number]]:
             yield f"{name}_score", row.score
             yield f"{name}_bytes", row.file_bytes
             yield f"{name}_output_error", row.error
+
+
+def _runtimes(report: Report) -> Iterator[tuple[str, Number]]:
+    for row in report.runtimes.rows if report.runtimes is not None else ():
+        yield f"{row.toolchain}_dense_ms", row.dense_ms
+        yield f"{row.toolchain}_pruned_ms", row.pruned_ms

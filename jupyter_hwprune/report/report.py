@@ -11,10 +11,12 @@ from ..core.door import one_door
 from ..core.errors import ReportError, first_line
 from . import codec, words
 from .corners import Corner, Corners
+from .hotspots import Hotspots
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .older import OLDER_VERSION, converted
+from .runtimes import Runtimes
 from .search import Search
 
 SCHEMA_VERSION = 5
@@ -135,6 +137,8 @@ class Report:
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
     corners: Corners | None = None
+    runtimes: Runtimes | None = None
+    hotspots: Hotspots | None = None
     search: Search | None = None
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
@@ -149,7 +153,12 @@ class Report:
 
     @property
     def deciding(self) -> Comparison:
-        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float."""
+        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float.
+
+        With several runtimes, it is that of the fastest pruned with the fastest dense model.
+        """
+        if self.runtimes is not None:
+            return self.runtimes.speed
         fastest = self.fastest
         return deciding(self.measurement, self.baselines) if fastest is None else fastest.speed
 

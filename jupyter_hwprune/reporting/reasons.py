@@ -22,6 +22,7 @@ MANY_DEPTHWISE = 4  # at least one layer in four
 def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
     return (
         *int8_and_pruning(found),
+        *_fastest_runtime(choice, found),
         *_kernels(choice, found),
         *_dense_among_sparse(choice, found),
         *_slower_sparse(choice, found),
@@ -67,6 +68,19 @@ def int8_and_pruning(found: Findings) -> Iterator[str]:
         )
     if both.score is not None and pruned.score is not None and both.score < pruned.score:
         yield f"int8 lowered the pruned model's score from {pruned.score:.4g} to {both.score:.4g}, as compiled."
+
+
+def _fastest_runtime(choice: Choice, found: Findings) -> Iterator[str]:
+    """Say which runtime to deploy, where it is another than that of the layers and the files."""
+    runtimes, own = found.runtimes, choice.judge.toolchain
+    if runtimes is None or runtimes.fastest_pruned.toolchain == own:
+        return
+    fastest = runtimes.fastest_pruned
+    ahead = f"{runtimes.rows[0].pruned_ms / fastest.pruned_ms:.2f}x as fast with {fastest.toolchain} as with {own}"
+    yield (
+        f"The pruned model is {ahead}, whose layers and files these are. --toolchain {fastest.toolchain} gives those "
+        "of the fastest."
+    )
 
 
 def _bought(speed: Comparison) -> str:

@@ -11,6 +11,7 @@ from ..render.tables import INDENT, wrapped
 from ..toolchains import Status, planned, probe_all, shipped
 from .matrix import about
 from .meters import MeterHere, meters
+from .profilers import ProfilerHere, profilers
 from .provision import EnvironmentHere, about_environment, setup
 from .shown import Row, TextAndHtml, facts_html, listed, listed_html
 from .smoke import Smoke, try_out
@@ -18,7 +19,7 @@ from .smoke import Smoke, try_out
 
 @dataclass(frozen=True)
 class Doctor(TextAndHtml):
-    """Each toolchain's state and the targets it serves, the other environments, and the energy meters.
+    """Each toolchain's state and the targets it serves, the other environments, the energy meters and the profilers.
 
     `smoke` has, by toolchain, the result of compiling a small model; None if that was not asked for. `target` is the
     row that was asked about, None for all toolchains.
@@ -28,6 +29,7 @@ class Doctor(TextAndHtml):
     serves: dict[str, tuple[str, ...]]
     environments: tuple[EnvironmentHere, ...]
     meters: tuple[MeterHere, ...]
+    profilers: tuple[ProfilerHere, ...]
     smoke: dict[str, Smoke] | None = None
     target: Target | None = None
 
@@ -53,12 +55,13 @@ class Doctor(TextAndHtml):
         return chip + listed_html(("toolchain", "state", "what it says"), self._rows())
 
     def _rows(self) -> list[Row]:
-        """Describe the toolchains, the other environments, and the meters."""
+        """Describe the toolchains, the other environments, the meters and the profilers."""
         rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in self.toolchains]
         rows += map(about_environment, self.environments)
-        for meter in self.meters:
-            cure = [f"cure: {meter.cure}"] if meter.cure else []
-            rows.append((meter.name, "meter" if meter.found else "no meter", [meter.said, *cure]))
+        parts = [(each, "meter") for each in self.meters] + [(each, "profiler") for each in self.profilers]
+        for part, kind in parts:
+            cure = [f"cure: {part.cure}"] if part.cure else []
+            rows.append((part.name, kind if part.found else f"no {kind}", [part.said, *cure]))
         return rows
 
 
@@ -78,7 +81,7 @@ def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     statuses = tuple(probe_all(names).values())
     others = [row for row in setup().rows if row.name not in shipped()] if target is None else []
     tried = {each.toolchain: each for status in statuses if (each := try_out(status))} if smoke else None
-    return Doctor(statuses, serves, tuple(others), meters(), tried, row)
+    return Doctor(statuses, serves, tuple(others), meters(), profilers(), tried, row)
 
 
 def _symptoms(found: Doctor, status: Status) -> list[str]:

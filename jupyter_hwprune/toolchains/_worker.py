@@ -73,6 +73,7 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
         "fast_int8": _host().fast_int8(),
         "cpu_clock_step_s": time.get_clock_info("process_time").resolution,  # too coarse for short runs on Windows
         "device": found["devices"].get(request["settings"]["device"]),
+        "samples_functions": _sampling().program() is not None,
     }
     artefacts, since = {}, time.perf_counter()
     for case in _shuffled(request["cases"], request["process"]):
@@ -194,12 +195,26 @@ def _count(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
     """Read hardware counters for a case, in a process that the toolchain's profiler starts."""
     (case,) = request["cases"]
     say("count", "hardware counters")
-    own = dict(request, action="counted", progress=request["action"])
-    with open(os.path.join(request["folder"], "counted.request.json"), "w", encoding="utf-8") as file:
+    command = _worker_for("counted", request)
+    return {"counted": toolchain.count(case["model"], _inputs(request), _settings(request), request["folder"], command)}
+
+
+def _hotspots(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Sample the functions of all cases, in a process that the CPU's profiler starts."""
+    say("hotspots", "functions")
+    return {"hotspots": _sampling().collect(_worker_for("marked", request), request["folder"])}
+
+
+def _marked(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    return dict(_sampling().run_marked(toolchain, request, _inputs(request), _settings))
+
+
+def _worker_for(action: str, request: dict[str, Any]) -> list[str]:
+    """Return the command of another worker, for a profiler to start, that does this with the same request."""
+    own = dict(request, action=action, progress=request["action"])
+    with open(os.path.join(request["folder"], action + ".request.json"), "w", encoding="utf-8") as file:
         json.dump(own, file)
-    command = [sys.executable, "-I", os.path.abspath(__file__), request["folder"], "counted"]
-    found = toolchain.count(case["model"], _inputs(request), _settings(request, case), request["folder"], command)
-    return {"counted": found}
+    return [sys.executable, "-I", os.path.abspath(__file__), request["folder"], action]
 
 
 def _counted(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -240,7 +255,7 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
     return {"versions": toolchain.probe()["versions"]}
 
 
-HANDLERS = (_probe, _prove, _quantise, _serve, _rate, _count, _counted, _simulate, _run)
+HANDLERS = (_probe, _prove, _quantise, _serve, _rate, _count, _counted, _hotspots, _marked, _simulate, _run)
 ACTIONS = {each.__name__[1:]: each for each in HANDLERS}
 
 
@@ -289,6 +304,10 @@ def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:
 
 def _host() -> Any:
     return _load(os.path.join(HERE, "_host.py"), "hwprune_worker")
+
+
+def _sampling() -> Any:
+    return _load(os.path.join(HERE, "_sampling.py"), "hwprune_worker")
 
 
 class _Progress:

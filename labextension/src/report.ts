@@ -30,6 +30,8 @@ export interface Report {
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
   corners: Corners | null;
+  runtimes: Runtimes | null;
+  hotspots: Hotspots | null;
   search: Search | null;
   omitted: string[];
   schema_version: 5;
@@ -199,7 +201,7 @@ export interface OtherKernels {
 /**
  * Dense against pruned, interleaved; `control` is the dense model compiled a second time, as `pruned_again` is.
  *
- * `rounds` are those of each process, whose samples stand one after the other; () is one process. Only accelerators have launches.
+ * `rounds` are those of each process, whose samples stand one after the other; () is one process. `interrupted` is the number of processes that were to confirm the first one's verdict, if the user broke that off. Only accelerators have launches.
  */
 export interface Timed {
   evidence: Evidence;
@@ -214,6 +216,7 @@ export interface Timed {
   pruned_launch: Launch | null;
   pruned_again: Samples | null;
   rounds: number[];
+  interrupted: number | null;
   kind: 'timed';
 }
 /**
@@ -398,6 +401,57 @@ export interface LeftInFloat {
   reason: string;
 }
 /**
+ * All runtimes, the report's own toolchain first; `speed` is the fastest pruned against the fastest dense model.
+ *
+ * The noise floor of two runtimes is what the processes of one of them differ by.
+ */
+export interface Runtimes {
+  rows: Runtime[];
+  speed: Comparison;
+  left_out: LeftOut[];
+}
+/**
+ * Dense and pruned in one runtime. Both are in each of its processes, which ran in turn with the other runtimes'.
+ *
+ * `alone` is what the runtime buys by itself: its dense model against that of the report's own toolchain. `pruning` is what pruning buys on top of it: pruned against dense in this runtime. `error` is the largest difference of the pruned model's outputs from torch's, relative to the largest value. `timed` holds the samples, null for the report's own toolchain, whose samples are the report's measurement.
+ */
+export interface Runtime {
+  toolchain: string;
+  version: string | null;
+  dense_ms: number;
+  pruned_ms: number;
+  pruning: Comparison;
+  alone: Comparison;
+  error: number | null;
+  timed: Timed | null;
+}
+/**
+ * A toolchain of the target that was not timed, with the reason and the cure.
+ */
+export interface LeftOut {
+  toolchain: string;
+  reason: string;
+  cure: string | null;
+}
+/**
+ * The functions of both models, the longest first; no `rows` if they could not be sampled.
+ */
+export interface Hotspots {
+  evidence: Evidence;
+  rows: Hotspot[];
+}
+/**
+ * A function, and its CPU time in a run of each model; null where no sample fell into it.
+ *
+ * `module` is the file that holds it, or the vendor's word for code that a runtime compiled.
+ */
+export interface Hotspot {
+  function: string;
+  module: string;
+  dense_ms: number | null;
+  pruned_ms: number | null;
+}
+/**
  * A search for the plan that loses least within the goal.
  *
  * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model.
@@ -447,7 +501,7 @@ export interface SearchPoint {
 /**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models; `search` lists the plans that a search has measured.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes` in each runtime, if all were asked for; `search` lists the plans that a search has measured.
  */
 export interface Words {
   title: string;
@@ -460,6 +514,7 @@ export interface Words {
   returned: string[];
   left_dense: string[];
   corners: Table | null;
+  runtimes: Table | null;
   search: Table | null;
 }
 /**

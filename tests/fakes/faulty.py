@@ -42,7 +42,11 @@ def strike(phase: str) -> None:
         os._exit(7)
     if FAULT == "raise":
         raise RuntimeError("the vendor's own complaint")
-    if FAULT == "hang":
+    if FAULT == "hang in the next":
+        first = Path(os.environ["HWPRUNE_PID_FILE"] + ".first")
+        if not first.exists():
+            first.write_text(str(os.getpid()))
+    if FAULT == "hang" or (FAULT == "hang in the next" and first.read_text() != str(os.getpid())):
         Path(os.environ["HWPRUNE_PID_FILE"]).write_text(str(os.getpid()))
         time.sleep(600)
     if FAULT == "noise":

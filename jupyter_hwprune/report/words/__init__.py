@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from . import search
-from .corners import Table, table
+from . import corners, runtimes, search
+from .corners import Table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
 from .line import line
@@ -41,8 +41,8 @@ class Words:
     """All the wording of a report, except its own texts.
 
     `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
-    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models; `search`
-    lists the plans that a search has measured.
+    explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes`
+    in each runtime, if all were asked for; `search` lists the plans that a search has measured.
     """
 
     title: str
@@ -55,6 +55,7 @@ class Words:
     returned: tuple[str, ...]
     left_dense: tuple[str, ...]
     corners: Table | None = None
+    runtimes: Table | None = None
     search: Table | None = None
 
 
@@ -69,6 +70,7 @@ def words_of(report: Report) -> Words:
         notes=tuple(notes(report)),
         returned=tuple(returned(report)),
         left_dense=tuple(left_dense(report.skipped)),
-        corners=table(report),
+        corners=corners.table(report),
+        runtimes=runtimes.table(report),
         search=search.table(report),
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import counted, first_of
 from .numbers import UNKNOWN, count, milliseconds
-from .verdict import interval, named, speed
+from .verdict import named, said, speed
 
 if TYPE_CHECKING:
-    from .. import Comparison, Corner, Corners, Report
+    from .. import Corner, Corners, Report
 
 HEAD = ("model", "time", "against dense float32", "95 % interval", "size", "score", "largest output difference")
 
@@ -56,11 +56,11 @@ def facts(corners: Corners) -> Iterator[tuple[str, str]]:
         yield "cure", corners.evidence.cure or "none known"
         return
     _, pruned, dense_int8, both = corners.rows
-    yield "int8 alone", _said(dense_int8.speed)
-    yield "pruned alone", _said(pruned.speed)
-    yield "both", _said(both.speed)
-    yield "on int8", f"pruning on top of int8: {_said(corners.on_int8)}"
-    yield "on pruned", f"int8 on top of pruning: {_said(corners.on_pruned)}"
+    yield "int8 alone", said(dense_int8.speed)
+    yield "pruned alone", said(pruned.speed)
+    yield "both", said(both.speed)
+    yield "on int8", f"pruning on top of int8: {said(corners.on_int8)}"
+    yield "on pruned", f"int8 on top of pruning: {said(corners.on_pruned)}"
     fast = corners.fast_int8
     chip = "" if fast is None else f"; the CPU's int8 instructions: {', '.join(fast) or 'no VNNI and no AMX'}"
     rows = counted(corners.calibration_rows, "calibration row")
@@ -74,8 +74,3 @@ def facts(corners: Corners) -> Iterator[tuple[str, str]]:
         yield "in float", f"{first_of(layers)}: {reason}"
     if corners.unscored is not None:
         yield "int8 score", f"{UNKNOWN}: {corners.unscored}"
-
-
-def _said(comparison: Comparison) -> str:
-    spread = interval(comparison)
-    return speed(comparison) + (f" ({spread})" if spread else "")

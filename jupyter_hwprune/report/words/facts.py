@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import counted
 from . import corners, search
+from . import runtimes as of_runtimes
 from .layers import name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
-from .verdict import estimator, interval, named, speed
+from .verdict import estimator, fastest_of, interval, named, speed
 
 if TYPE_CHECKING:
-    from .. import Energy, Evidence, Report, Skipped, Timed
+    from .. import Energy, Evidence, Hotspots, Report, Skipped, Timed
+
+
+FUNCTIONS = 3  # of each model; the others are in the report
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,11 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
     how = counted(request.threads, "thread") if request.on_host else request.dtype
-    fastest, rival = report.fastest, report.rival
-    if fastest is not None:
+    fastest, rival, runtimes = report.fastest, report.rival, report.runtimes
+    if runtimes is not None:
+        ends = [milliseconds(ms) for ms in (runtimes.fastest_dense.dense_ms, runtimes.fastest_pruned.pruned_ms)]
+        yield "time", f"{' → '.join(ends)}, {fastest_of(runtimes)}"
+    elif fastest is not None:
         said = f"dense float32 → {named(fastest)}"
         yield "time", f"{milliseconds(timed.dense_ms)} → {milliseconds(fastest.ms)} ({said})"
     elif rival is not None and rival.dense_ms is not None and report.deciding is rival.speed:
@@ -75,6 +82,9 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     rounds = counted(len(timed.dense.cpu_ms), "interleaved round")
     processes = f" in {len(timed.rounds)} processes" if len(timed.rounds) > 1 else ""
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds}{processes}"
+    if timed.interrupted is not None:
+        said = f"confirmation was interrupted after process {max(1, len(timed.rounds))} of {timed.interrupted}"
+        yield "confirmed", f"{said}: the verdict is that of what was timed until then"
     if timed.pruned_again is not None:
         spreads = [f"{milliseconds(min(each))} to {milliseconds(max(each))}" for each in timed.copies_ms()]
         both = f"of dense {spreads[0]}, of pruned {spreads[1]}{_in_float(report)}"
@@ -82,6 +92,8 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     yield "on", f"{timed.evidence.device}, {_versions(report)}"
     if report.corners is not None:
         yield from corners.facts(report.corners)
+    if runtimes is not None:
+        yield from of_runtimes.facts(runtimes)
     dense, pruned = timed.dense_launch, timed.pruned_launch
     if dense is not None and pruned is not None:
         eager = f"kernel by kernel {milliseconds(dense.eager_ms)} → {milliseconds(pruned.eager_ms)}"
@@ -106,6 +118,8 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
         yield "energy", _energy(report.energy)
     if report.counters is not None:
         yield "counters", _counters(report, report.counters)
+    if report.hotspots is not None:
+        yield "functions", _functions(report.hotspots)
     yield "weights", removed(totals.weights, totals.pruned_weights)
     yield from _of_layers(report)
     if report.timed is not None:
@@ -156,6 +170,20 @@ def _counters(report: Report, source: Evidence) -> str:
     known = [layer.counters for layer in report.layers if layer.counters is not None]
     sparse = sum(each.sparse > 0 for each in known)
     return f"sparse operations in {sparse} of {counted(len(known), 'layer')} ({source.device})"
+
+
+def _functions(found: Hotspots) -> str:
+    """Name the functions that take the most CPU time in a run of each model."""
+    if not found.rows:
+        return _missing(found.evidence)
+    sides = []
+    for kind in ("dense", "pruned"):
+        times = {row: getattr(row, f"{kind}_ms") for row in found.rows if getattr(row, f"{kind}_ms") is not None}
+        first = sorted(times, key=lambda row: -times[row])[:FUNCTIONS]
+        sides.append(
+            f"{kind} " + ", ".join(f"{middle_cut(row.function, 40)} {milliseconds(times[row])}" for row in first)
+        )
+    return f"{'; '.join(sides)}: CPU time of a run, by {found.evidence.device}"
 
 
 def _missing(evidence: Evidence) -> str:

@@ -17,6 +17,8 @@ def line(report: Report) -> str:
     request, recipe = report.request, report.request.recipe
     asked = {name: getattr(request, name) for name in OPTIONS if hasattr(request, name)}
     asked |= {"model": request.model, "target": f"{request.target}:{request.toolchain}", "toolchain": None}
+    if report.runtimes is not None:
+        asked |= {"target": request.target, "toolchain": "all"}
     if not request.takes_dtype:
         asked["dtype"] = None
     if recipe is not None:  # a recipe sets the method itself

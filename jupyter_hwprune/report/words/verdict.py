@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .numbers import UNKNOWN, share
 
 if TYPE_CHECKING:
-    from .. import Comparison, Corner, Report
+    from .. import Comparison, Corner, Report, Runtimes
     from . import Badge
 
 
@@ -17,7 +17,8 @@ def what(report: Report) -> str:
     dtype = f", {request.dtype}" if request.takes_dtype and request.dtype else ""
     by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
     pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
-    return f"{request.model} for {request.target}, {pattern}, {request.toolchain}{dtype}"
+    rows = [request.toolchain] if report.runtimes is None else [each.toolchain for each in report.runtimes.rows]
+    return f"{request.model} for {request.target}, {pattern}, {' and '.join(rows)}{dtype}"
 
 
 def badge(report: Report) -> Badge:
@@ -58,6 +59,8 @@ def _score_after(report: Report) -> float:
 def _speed(report: Report, comparison: Comparison) -> str:
     if report.fastest is not None:
         return _of_four(report.fastest)
+    if report.runtimes is not None:
+        return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x: {fastest_of(report.runtimes)}"
     rival = report.rival
     against = f" against dense with {rival.toolchain}" if rival is not None and comparison is rival.speed else ""
     return f"{comparison.verdict.upper()} {comparison.speedup:.2f}x{against}"
@@ -93,3 +96,15 @@ def speed(comparison: Comparison) -> str:
         return UNKNOWN
     is_noise = comparison.verdict == "no measurable gain"
     return "within noise" if is_noise else f"{comparison.verdict} {comparison.speedup:.2f}x"
+
+
+def said(comparison: Comparison) -> str:
+    """Return a comparison with its interval."""
+    spread = interval(comparison)
+    return speed(comparison) + (f" ({spread})" if spread else "")
+
+
+def fastest_of(found: Runtimes) -> str:
+    """Name the runtimes with the fastest dense and the fastest pruned model."""
+    dense, pruned = found.fastest_dense.toolchain, found.fastest_pruned.toolchain
+    return f"pruned with {pruned} against dense with {dense}"

@@ -86,7 +86,7 @@ export interface Obstacle {
   cure: string | null;
 }
 /**
- * A toolchain, an environment or a meter: its state, what was found, and the cure.
+ * A toolchain, an environment, a meter or a profiler: its state, what was found, and the cure.
  */
 export interface Part {
   name: string;

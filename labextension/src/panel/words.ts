@@ -59,10 +59,12 @@ export function stateOf(machine: Machine | null, row: TargetOffered | null): Tar
   return machine?.targets.find(each => each.name === row?.name) ?? null;
 }
 
+export const ALL = 'all'; // toolchains: each that runs here, and the first of them prunes
+
 /** The toolchain that will be used: the one named, or the first that can measure here; null if not known. */
 export function judgeOf(row: TargetOffered | null, state: TargetState | null, toolchain: string): JudgeOffered | null {
   const judges = row?.judges ?? [];
-  if (toolchain !== '') {
+  if (toolchain !== '' && toolchain !== ALL) {
     return judges.find(each => each.toolchain === toolchain) ?? null;
   }
   const usable = judges.find(each => state?.usable.includes(each.toolchain));

@@ -20,10 +20,14 @@ export function estimatedRatio({ measurement }: SeenReport): number | null {
 }
 
 /**
- * With int8, the fastest of the four models decides; a runtime that a user would not otherwise need has to beat those
+ * With several runtimes, the fastest pruned against the fastest dense model decides, and with int8 the fastest of the
+ * four models; a runtime that a user would not otherwise need has to beat those
  * that they have.
  */
 export function deciding(report: SeenReport): Seen<Comparison> {
+  if (report.runtimes !== null) {
+    return report.runtimes.speed;
+  }
   const fastest = fastestOf(report);
   if (fastest !== null) {
     return fastest.speed;

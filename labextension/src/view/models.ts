@@ -1,15 +1,14 @@
-/** A table of models side by side, a row for each. */
+/** Tables of models side by side, a row for each. */
 import type { Table } from '../report';
 import { element, section } from './elements';
 import type { Seen } from './reading';
 
-/** Dense and pruned, in float and in int8. */
-export function four(table: Seen<Table> | null): HTMLElement | null {
+/** The table that the report's words hold, under a heading; nothing where they hold none. */
+export function sideBySide(heading: string, table: Seen<Table> | null): HTMLElement | null {
   const shown = models(table);
-  return shown === null ? null : section('Dense and pruned, in float and in int8', shown);
+  return shown === null ? null : section(heading, shown);
 }
 
-/** The table that the report's words hold; nothing where they hold none. */
 export function models(table: Seen<Table> | null): HTMLElement | null {
   if (table === null || table.rows.length === 0) {
     return null;

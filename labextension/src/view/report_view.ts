@@ -3,7 +3,7 @@ import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
 import { layers } from './layers/section';
-import { four } from './models';
+import { sideBySide } from './models';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
@@ -19,7 +19,8 @@ export function reportView({ report, notes }: Reading): HTMLElement {
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
-    four(words.corners),
+    sideBySide('Dense and pruned, in float and in int8', words.corners),
+    sideBySide('Dense and pruned in each runtime', words.runtimes),
     searched(report.search, words),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),

@@ -51,6 +51,7 @@ function plainWords(report: SeenReport): Seen<Words> {
     returned: report.returned.map(layer => `${nameOf(layer, 60)}: ${text(layer.reason)}`),
     left_dense: report.skipped.map(layer => `${nameOf(layer, 60)}: ${text(layer.reason)}`),
     corners: null,
+    runtimes: null,
     search: null,
   };
 }

@@ -50,6 +50,10 @@ describe('the toolchain that will judge', () => {
     expect(judgeOf(row, stateOf(machine, row), 'deepsparse')?.sparsity).toBe(0.9);
   });
 
+  it('is the one that prunes where all are asked for', () => {
+    expect(judgeOf(row, stateOf(machine, row), 'all')?.toolchain).toBe('onnxruntime');
+  });
+
   it('is not guessed while nothing is known of this machine', () => {
     expect(judgeOf(row, null, '')).toBeNull();
   });

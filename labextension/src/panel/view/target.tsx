@@ -2,7 +2,7 @@
 import type { Choices, Machine } from '../answers';
 import { DEFAULTS } from '../line';
 import type { PanelModel } from '../model';
-import { rowOf, judgeOf, stateOf } from '../words';
+import { ALL, judgeOf, rowOf, stateOf } from '../words';
 import { Availability } from './availability';
 import { Fold, type Offer, SelectField, TextField, asOffer } from './parts';
 
@@ -53,6 +53,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
               offers: [
                 { value: '', label: judge === null ? 'automatic' : `automatic: ${judge.toolchain}` },
                 ...toolchains,
+                { value: ALL, label: 'all that run here, side by side' },
               ],
             },
           ]}
