@@ -18,7 +18,7 @@ from .core.interrupts import heard, unbroken
 from .core.pattern import Depth
 from .core.torch_state import own_torch_state
 from .keep.exported import Signature
-from .keep.run import Run
+from .keep.run import Run, required
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench
 from .measure.candidates import Findings
@@ -32,6 +32,7 @@ from .pruning.training import Finetune, Subject, train_along
 from .pruning.training.schedule import check_schedule, stages
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
+from .report.requirements import read_requirements
 from .report.words.line import expression_of
 from .reporting.compose import Asked, report_of_run
 from .toolchains.folders import remove
@@ -64,6 +65,7 @@ def hwprune(
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
+    require: str | None = None,
     effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
@@ -91,11 +93,12 @@ def hwprune(
     survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
     file or text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
     toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
-    `score` and `finetune` draw.
+    `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3, drop<=0.01".
 
-    Raises InputError, PruneError, ExportError or MismatchError. If a toolchain is missing, crashes or takes too long,
-    the report's verdict is "not measured".
+    Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
+    is missing, crashes or takes too long, the report's verdict is "not measured".
     """
+    requirements = () if require is None else read_requirements(require)
     check_schedule(schedule, steps, finetune)
     method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
@@ -146,7 +149,8 @@ def hwprune(
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
         structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
-        return Run(finished, report, found.files, folder, structure, Signature(ready.inputs, ready.outputs))
+        run = Run(finished, report, found.files, folder, structure, Signature(ready.inputs, ready.outputs))
+    return required(run, requirements)
 
 
 def _recipe(
