@@ -38,7 +38,7 @@ def main(words: list[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> int:
     from .survey.gate import gate
 
-    found = gate(options.path, require=options.require)
+    found = gate(options.path, require=options.require, ignore=options.ignore)
     print(found)
     return 0 if found.passed else 1
 
@@ -68,9 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     for command, of_command in (("doctor", doctor), ("setup", setup)):
         for name in parameters(command).values():
             add_to(of_command, OPTIONS[name])
-    check = commands.add_parser("check", help="check a saved report against what is required of it")
+    check = commands.add_parser("check", help="check a saved report against requirements, and list its mistakes")
     check.add_argument("path", help="a report's JSON, the folder of Run.save, or that of Run.export")
-    add_to(check, OPTIONS["require"])
+    for name in ("require", "ignore"):
+        add_to(check, OPTIONS[name])
     return parser
 
 

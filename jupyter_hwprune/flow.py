@@ -25,6 +25,7 @@ from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .mistakes import check_codes
 from .pruning import Pruned, copy_modes, fingerprint, recount
 from .pruning.prepared import Prepared, prepare
 from .pruning.taking import take
@@ -66,6 +67,7 @@ def hwprune(
     calib: Any = None,
     timeout_s: float = 1800,
     require: str | None = None,
+    ignore: Sequence[str] = (),
     effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
@@ -93,11 +95,13 @@ def hwprune(
     survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
     file or text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
     toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
-    `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3, drop<=0.01".
+    `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3, drop<=0.01"; `ignore`
+    are codes of mistakes that the report says nothing of.
 
     Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
     is missing, crashes or takes too long, the report's verdict is "not measured".
     """
+    silent = check_codes(ignore)
     requirements = () if require is None else read_requirements(require)
     check_schedule(schedule, steps, finetune)
     method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
@@ -144,7 +148,9 @@ def hwprune(
         if scorer is not None:
             models = (ready.start, settled.pruned.model)
             found = with_scores(bench, found, models, ready.inputs, scorer, scores)
-        words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
+        words = Asked(
+            name, input_name, calib_name, recipe_read, schedule, steps, finetune is not None, taken.arrived, silent
+        )
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))

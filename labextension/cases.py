@@ -90,6 +90,10 @@ def _full(plain: r.Report) -> r.Report:
         sensitivity=r.Sensitivity("output error", curves, rows=256, passes=1234),
         check=r.OutputCheck(1.25e-6, 0.0, 1e-3, "the masked dense model"),
         scores=r.Scores("accuracy(net)", 0.98998, 0.125),
+        mistakes=(
+            r.Mistake("HWP101", "A title", "error", "Found.", "Why.", "Do `this`.", ("c",), "%hwprune net -o run"),
+            r.Mistake("HWP113", "Another title", "warning", "It was noisy.", "Why.", "Be quiet."),
+        ),
     )
 
 

@@ -8,5 +8,6 @@ Names of times end in their unit: `_ms` for a batch through the whole model, `_u
 from .corners import *  # noqa: F403
 from .layers import *  # noqa: F403
 from .measurement import *  # noqa: F403
+from .mistake import *  # noqa: F403
 from .older import OLDER_VERSION as OLDER_VERSION
 from .report import *  # noqa: F403

@@ -14,6 +14,7 @@ from .corners import Corner, Corners
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
+from .mistake import Arrived, Mistake
 from .older import OLDER_VERSION, converted
 
 SCHEMA_VERSION = 5
@@ -66,7 +67,7 @@ class Request:
 
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
     type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
-    followed by the fine-tune step if there is one.
+    followed by the fine-tune step if it was `trained`. `ignore` are the codes of mistakes to say nothing of.
     """
 
     model: str
@@ -91,6 +92,8 @@ class Request:
     recipe: Recipe | None = None
     schedule: str = "one-shot"
     steps: int = 1
+    trained: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,9 @@ class Report:
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
     corners: Corners | None = None
+    identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
+    arrived: Arrived | None = None
+    mistakes: tuple[Mistake, ...] = ()
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -12,6 +12,7 @@ from .corners import Table, table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
 from .line import line
+from .mistakes import mistake
 from .verdict import badge, headline, interval, speed, what
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "facts",
     "headline",
     "line",
+    "mistake",
     "name",
     "rows",
     "speed",

@@ -4,6 +4,7 @@ import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
 import { four } from './four';
 import { layers } from './layers/section';
+import { mistakes } from './mistakes';
 import type { Reading, Seen } from './reading';
 import { sensitivity } from './sensitivity/section';
 import { verdict } from './verdict';
@@ -19,6 +20,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
     four(words.corners),
+    mistakes(report.mistakes),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),

@@ -61,6 +61,7 @@ describe('a report', () => {
     const headings = [...view.querySelectorAll('h3, h4, summary')].map(heading => heading.textContent);
     expect(headings).toEqual([
       'net for x86-cpu, 2:4 at 50 % by activation, deepsparse',
+      'Mistakes',
       'Why',
       'What it kept and what is gone',
       '3 pruned layers',
