@@ -14,6 +14,7 @@ from ..report.words.scores import fell
 from ..report.words.verdict import interval
 from .seen import Found, Seen, is_depthwise
 
+STEEP = 4  # times as steep after the knee as before it
 UNSEEN = 0.15  # a gain that a measurement should not miss
 
 
@@ -105,17 +106,17 @@ def _curves(seen: Seen) -> tuple[Curve, ...]:
 
 
 def _past_the_knee(seen: Seen, curve: Curve) -> str | None:
-    """Say how far a layer's share is past the knee: where its error leaves the chord from first to last the most."""
-    points = [(0.0, 0.0)] + [(each.sparsity, each.error) for each in curve.points if each.error is not None]
-    chosen = next((layer.sparsity for layer in seen.report.layers if layer.name == curve.layer), None)
-    if chosen is None or len(points) < 3:
+    """Say how far a layer's share is past the knee: the point furthest below the chord from nothing to that share."""
+    chosen = next((layer.sparsity for layer in seen.report.layers if layer.name == curve.layer), 0.0)
+    points = [(at.sparsity, at.error) for at in curve.points if at.error is not None and at.sparsity <= chosen + 1e-9]
+    if len(points) < 2:
         return None
-    (_, first), (width, last) = points[0], points[-1]
-    knee = max(points, key=lambda each: first + (last - first) * each[0] / width - each[1])
-    after = [each for each in points if knee[0] < each[0] <= chosen + 1e-9]
-    if not after or after[-1][1] <= max(CLIFF, 2 * knee[1]):
+    *before, (width, error) = points
+    share_there, error_there = max(before, key=lambda each: error * each[0] / width - each[1])
+    slope, slope_after = error_there / share_there, (error - error_there) / (width - share_there)
+    if error <= CLIFF or slope_after <= STEEP * slope:
         return None
-    return f"{share(chosen)}, knee at {share(knee[0])}"
+    return f"{share(chosen)}, knee at {share(share_there)}"
 
 
 def noisy(seen: Seen) -> Iterator[Found]:

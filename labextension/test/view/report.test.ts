@@ -72,6 +72,13 @@ describe('a report', () => {
     ]);
   });
 
+  it('names each mistake with its severity, and sets the line to copy apart', () => {
+    const [first, second] = find(shown(data()), 'ul', '.hwprune-mistakes').children;
+    expect(first?.textContent).toBe('HWP101 A title (error). Found. Why. Do this.%hwprune net -o run');
+    expect(first?.querySelector('pre')?.textContent).toBe('%hwprune net -o run');
+    expect(second?.querySelector('pre')).toBeNull();
+  });
+
   it('shows an estimate as none: no capitals, no colour, no interval, and its unit at the head of the table', () => {
     const view = shown(data('estimated'));
     const badge = find(view, 'span', '.hwprune-badge');
