@@ -74,13 +74,14 @@ def runs(name: str, batch: int, sparsities: list[float]) -> Rows:
         report: Report = shell.run_line_magic("hwprune", line).report
         data = json.loads(report.to_json())
         row = {key: value for key, value in data.items() if key not in {"layers", "skipped"}}
+        row["reasons"] = [*report.reasons, *(each.what for each in report.mistakes)]
         row["simulated_ms"] = simulated[sparsity].ms
         row["layers_used"] = [layer.used for layer in report.layers]
         row["verdict"] = report.verdict
         row["page"] = where([report])
         row["cells"] = cells(report, simulated[sparsity].ms)
         print("  ".join(row["cells"]), flush=True)
-        for reason in report.reasons:
+        for reason in row["reasons"]:
             print(f"    {reason}", flush=True)
         rows.append(row)
     shell.drop_by_id({name: model, "x": x})

@@ -14,6 +14,7 @@ from .core.errors import (
     NothingFitsError,
     PruneError,
     ReportError,
+    RequirementError,
     ToolchainError,
 )
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "NothingFitsError", "PruneError"]
-__all__ += ["MultiheadAttention", "Report", "ReportError", "Run", "Shown", "ToolchainError"]
+__all__ += ["MultiheadAttention", "Report", "ReportError", "RequirementError", "Run", "Shown", "ToolchainError"]
 __all__ += ["doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets", "zoo"]
 
 _HOMES = {

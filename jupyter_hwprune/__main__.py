@@ -1,4 +1,8 @@
-"""The commands for a shell, without a notebook: `python -m jupyter_hwprune targets`, `doctor` and `setup`."""
+"""The commands for a shell, without a notebook: `python -m jupyter_hwprune targets`, `doctor`, `setup` and `check`.
+
+They end with 0; with 1 where something failed or a saved report does not meet what is required of it; and with 2 where
+the words or the report cannot be read.
+"""
 
 import argparse
 import sys
@@ -18,15 +22,25 @@ def main(words: list[str] | None = None) -> int:
         elif options.command == "doctor":
             found = doctor.doctor(options.target, **given)
             print(found.to_json() if options.json else found)
+        elif options.command == "check":
+            return _check(options)
         else:
             print(provision.setup(options.name, **given, progress=_Lines()))
     except HwpruneError as error:
         print("\n".join(error._render_traceback_()), file=sys.stderr)
-        return 1
+        return 2 if options.command == "check" else 1
     except KeyboardInterrupt:
         print("Interrupted; incomplete files were removed.", file=sys.stderr)
         return 130
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .survey.gate import gate
+
+    found = gate(options.path, require=options.require, ignore=options.ignore)
+    print(found)
+    return 0 if found.passed else 1
 
 
 class _Lines:
@@ -54,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     for command, of_command in (("doctor", doctor), ("setup", setup)):
         for name in parameters(command).values():
             add_to(of_command, OPTIONS[name])
+    check = commands.add_parser("check", help="check a saved report against requirements, and list its mistakes")
+    check.add_argument("path", help="a report's JSON, the folder of Run.save, or that of Run.export")
+    for name in ("require", "ignore"):
+        add_to(check, OPTIONS[name])
     return parser
 
 

@@ -20,13 +20,14 @@ from .core.interrupts import heard, unbroken
 from .core.pattern import Depth
 from .core.torch_state import own_torch_state
 from .keep.exported import Signature
-from .keep.run import Run
+from .keep.run import Run, required
 from .keep.saved.structure import structure_of
 from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .mistakes import check_codes
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Prepared, prepare
 from .pruning.taking import take
@@ -34,6 +35,7 @@ from .pruning.training import Finetune, Subject, Training
 from .pruning.training.schedule import check_schedule
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
+from .report.requirements import read_requirements
 from .report.words.line import expression_of
 from .reporting.compose import Asked, report_of_run
 from .search import search
@@ -73,6 +75,8 @@ def hwprune(
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
+    require: str | None = None,
+    ignore: Sequence[str] = (),
     effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
     name: str = "model",
@@ -98,13 +102,18 @@ def hwprune(
     weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
     trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
     survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
-    file or text, and replaces all of these. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
+    file or text, and replaces all of these. A goal (`latency_ms` of a batch, `speedup` over dense, `energy_mj`,
+    `power_mw`, `size_mb` of its files, and `max_drop` of the score) takes the place of the sparsity: a search finds the
+    plan that loses least within it. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
     toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
-    `score` and `finetune` draw.
+    `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3, drop<=0.01"; `ignore`
+    are codes of mistakes that the report says nothing of.
 
-    Raises InputError, PruneError, ExportError or MismatchError. If a toolchain is missing, crashes or takes too long,
-    the report's verdict is "not measured".
+    Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
+    is missing, crashes or takes too long, the report's verdict is "not measured".
     """
+    silent = check_codes(ignore)
+    requirements = () if require is None else read_requirements(require)
     check_schedule(schedule, steps, finetune)
     limits = {"latency_ms": latency_ms, "speedup": speedup, "energy_mj": energy_mj, "power_mw": power_mw}
     goal = Goal.of(**limits, size_mb=size_mb, max_drop=max_drop)
@@ -157,13 +166,16 @@ def hwprune(
         if scorer is not None:
             models = (ready.start, settled.pruned.model)
             found = with_scores(bench, found, models, ready.inputs, scorer, scores)
-        words = Asked(name, input_name, calib_name, recipe_read, schedule, steps, trained=finetune is not None)
+        words = Asked(
+            name, input_name, calib_name, recipe_read, schedule, steps, finetune is not None, taken.arrived, silent
+        )
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions, searched)
         finished = copy_modes(model, settled.pruned.model, settled.pruned.blocks).to(device_of(model))
         structure = structure_of(ready.start, finished, settled.pruned.keep, settled.pruned.blocks)
         signature = Signature(ready.inputs, found.any_batch, found.fixed_batch)
-        return Run(finished, report, found.files, folder, structure, signature)
+        run = Run(finished, report, found.files, folder, structure, signature)
+    return required(run, requirements)
 
 
 def _recipe(

@@ -94,6 +94,10 @@ def _full(plain: r.Report) -> r.Report:
         check=r.OutputCheck(1.25e-6, 0.0, 1e-3, "the masked dense model"),
         hotspots=r.Hotspots(MEASURED, (r.Hotspot("a product", "[Dynamic code]", 1.25, None),)),
         scores=r.Scores("accuracy(net)", 0.98998, 0.125),
+        mistakes=(
+            r.Mistake("HWP101", "A title", "error", "Found.", "Why.", "Do `this`.", ("c",), "%hwprune net -o run"),
+            r.Mistake("HWP113", "Another title", "warning", "It was noisy.", "Why.", "Be quiet."),
+        ),
     )
 
 

@@ -18,6 +18,8 @@ from PIL import Image
 import jupyter_hwprune
 from jupyter_hwprune import report
 from jupyter_hwprune.core.target import TARGETS
+from jupyter_hwprune.mistakes.table import KINDS
+from jupyter_hwprune.report.metrics import METRICS
 from jupyter_hwprune.toolchains import environments, planned, shipped
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +114,14 @@ def test_the_page_of_the_schema_has_every_field(site: dict[str, Page]) -> None:
     fields = {field for part in (schema, *schema["$defs"].values()) for field in part["properties"]}
     assert not {field for field in fields if field not in page.words}
     assert report.MIME_TYPE in page.words
+
+
+def test_each_mistake_and_each_metric_has_its_place(site: dict[str, Page]) -> None:
+    page = site["generated/mistakes.html"]
+    for code, kind in KINDS.items():
+        assert code.lower() in page.anchors
+        assert all(said.replace("`", "") in page.words for said in (f"{code} {kind.title}", kind.when))
+    assert not [name for name in METRICS if name not in site["generated/requirements.html"].words]
 
 
 def test_the_options_are_those_of_the_magic(site: dict[str, Page], shell: Any) -> None:

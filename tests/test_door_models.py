@@ -37,8 +37,9 @@ def quick(model: nn.Module, example: Any, **options: Any) -> Any:
 
 
 def said(run: Any, words: str) -> str:
-    """Return the one reason that holds the words."""
-    (found,) = (reason for reason in run.report.reasons if words in reason)
+    """Return the one reason or mistake that holds the words."""
+    texts = (*run.report.reasons, *(each.what for each in run.report.mistakes))
+    (found,) = (each for each in texts if words in each)
     return str(found)
 
 
@@ -61,7 +62,7 @@ def by_spectral_norm(model: nn.Sequential) -> nn.Sequential:
 
 
 HOOKED: dict[str, tuple[Callable[[nn.Sequential], nn.Sequential], str, str]] = {
-    "prune": (by_torch_prune, "the mask of torch.nn.utils.prune of 0.weight is folded", "weight_orig"),
+    "prune": (by_torch_prune, "Your model multiplies 0.weight by masks", "weight_orig"),
     "weight_norm": (by_weight_norm, "torch.nn.utils.weight_norm of 0.weight is folded", "weight_g"),
     "spectral_norm": (by_spectral_norm, "torch.nn.utils.spectral_norm of 0.weight is folded", "weight_orig"),
 }

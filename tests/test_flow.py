@@ -109,7 +109,7 @@ def test_a_transformer_with_a_score() -> None:
     assert run.report.scores is not None
     assert run.report.scores.pruned < run.report.scores.dense
     assert run.report.scores.expression == "size"
-    assert any("An accuracy cliff: the score fell from" in reason for reason in run.report.reasons)
+    assert any(each.code == "HWP112" and each.what.startswith("The score fell from") for each in run.report.mistakes)
     assert run.model.get_parameter("up.weight").any()  # it was asked of a copy
 
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jupyter_hwprune"
 ORDER = (
     ("core",),
     ("report",),
+    ("mistakes",),
     ("toolchains",),
     ("choose",),
     ("pruning",),

@@ -156,6 +156,9 @@ def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: di
     assert options is not None
     read = {name: value for name, value in vars(options).items() if hasattr(asked.request, name)}
     said = {name: getattr(asked.request, name) for name in OPTIONS if hasattr(asked.request, name)}
-    assert read | {"dense": tuple(options.dense)} == said | {"target": "hopper:cusparselt", "toolchain": None}
+    assert read | {"dense": tuple(options.dense), "ignore": tuple(options.ignore)} == said | {
+        "target": "hopper:cusparselt",
+        "toolchain": None,
+    }
     assert options.eval == changes["expression"]
     assert (options.words, options.variable) == (["net"], "run")

@@ -132,8 +132,8 @@ def test_launches_energy_and_counters_stand_in_the_report(run: Run) -> None:
 def test_counters_that_contradict_a_kernels_name_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
     monkeypatch.setenv("HWPRUNE_NCU", "up=0,4096;down=4096,0")
-    reasons = sparse_here(Net()).report.reasons
-    assert any("contradict the kernels' names in up: trust the counters" in reason for reason in reasons)
+    mistakes = sparse_here(Net()).report.mistakes
+    assert any("contradict the kernels' names in up: trust the counters" in each.what for each in mistakes)
 
 
 @pytest.mark.parametrize(
@@ -298,15 +298,17 @@ def test_without_a_gpu_all_that_can_be_known_is(x: torch.Tensor) -> None:
 
 def test_a_batch_too_small_is_said_before_anything_is_measured() -> None:
     report = hwprune(Net(), torch.randn(1, 16, 256), target="hopper").report
-    assert any("fewer than 64 rows (batch times tokens, here 16)" in reason for reason in report.reasons)
+    assert any("fewer than 64 rows (batch times tokens, here 16)" in each.what for each in report.mistakes)
 
 
 def test_unstructured_zeros_on_a_gpu_are_caught(x: torch.Tensor) -> None:
-    reasons = hwprune(
+    mistakes = hwprune(
         Net(), x, target="hopper", toolchain=STAND_IN, pattern="unstructured", effort=SHORT
-    ).report.reasons
-    assert any("multiply every zero" in reason for reason in reasons)
-    assert any("skips no single weights; use --pattern 2:4" in reason for reason in reasons)
+    ).report.mistakes
+    found = {each.code: each for each in mistakes}
+    assert "multiply every zero" in found["HWP110"].what
+    assert "skips no single weights" in found["HWP101"].what
+    assert found["HWP101"].fix == "Use --pattern 2:4."
 
 
 def test_halves_of_a_report_merge(run: Run, x: torch.Tensor, tmp_path: Path, shell: Any) -> None:

@@ -25,6 +25,7 @@ EVERYTHING: dict[str, Any] = {
     "error": 0.1,
     "evidence": "measured",
     "estimate": LayerEstimate(2.0, 1.0),
+    "ran_on": "another processor",
 }
 EXTENSION = Path(__file__).parent.parent / "labextension"
 

@@ -492,4 +492,4 @@ def test_a_score_that_fell_for_all_the_training_is_named() -> None:
     scores = iter([1.0, 0.2])
     x = torch.randn(4, 32)
     run = trained(mlp(), Trainer(x), x, pattern="unstructured", score=lambda _: next(scores))
-    assert any("fell from 1 to 0.2, even after training" in reason for reason in run.report.reasons)
+    assert any("fell from 1 to 0.2, even after training" in each.what for each in run.report.mistakes)

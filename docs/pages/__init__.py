@@ -11,9 +11,9 @@ from typing import Any
 
 from jupyter_hwprune import Run
 
-from . import api, benchmarks, lab, options, reports, schema, targets, toolchains, tutorials
+from . import api, benchmarks, lab, mistakes, options, reports, requirements, schema, targets, toolchains, tutorials
 
-MAKERS = (api, benchmarks, lab, options, reports, schema, targets, toolchains, tutorials)
+MAKERS = (api, benchmarks, lab, mistakes, options, reports, requirements, schema, targets, toolchains, tutorials)
 
 
 def setup(app: Any) -> dict[str, bool]:

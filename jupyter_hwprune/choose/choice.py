@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -27,13 +27,14 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 class Able:
     """A toolchain of the target, the most it can do here, and why it cannot do more.
 
-    `remarks` tell the user about the choice if this one is taken.
+    `remarks` tell the user about the choice if this one is taken. `identities` are those of the device here.
     """
 
     judge: Judge
     way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Choice(Options):
     obstacle: Evidence | None
     remarks: tuple[str, ...]
     others: tuple[Able, ...] = ()
+    identities: tuple[str, ...] = ()
     quantise: str | None = None
     every: tuple[Able, ...] = ()
     suffix: str = ""  # of the files that are written for another runtime than the report's
@@ -215,20 +217,23 @@ def _judges(row: Target, named: str | None, dtype: str | None) -> tuple[list[Abl
     if dtype is not None:
         judges = [judge for judge in judges if runs(judge, dtype)] or judges
     statuses = probe_all(judge.toolchain for judge in judges)
-    found = [Able(judge, *what_it_can(row, judge, statuses[judge.toolchain])) for judge in judges]
-    told = [replace(own, remarks=tuple(_told(row, own, found[:i], statuses))) for i, own in enumerate(found)]
+    found = [_able(row, judge, statuses[judge.toolchain]) for judge in judges]
+    told = [replace(own, remarks=tuple(_told(row, own, found[:i]))) for i, own in enumerate(found)]
     told.sort(key=lambda each: WAYS.index(each.way))  # stable
     return told, statuses[told[0].judge.toolchain].cores
 
 
-def _told(row: Target, own: Able, before: Sequence[Able], statuses: Mapping[str, Status]) -> Iterator[str]:
-    """Name the toolchains passed over for this one, and say if it measures a chip of another maker."""
+def _able(row: Target, judge: Judge, status: Status) -> Able:
+    device = status.devices.get(judge.device)
+    identities = () if device is None else tuple(device.identities)
+    return Able(judge, *what_it_can(row, judge, status), identities=identities)
+
+
+def _told(row: Target, own: Able, before: Sequence[Able]) -> Iterator[str]:
+    """Name the toolchains passed over for this one."""
     for each in before:
         if each.obstacle is not None and WAYS.index(each.way) > WAYS.index(own.way):
             yield f"{each.judge.toolchain} is preferred for {row.name} and was passed over: {each.obstacle.reason}"
-    device = statuses[own.judge.toolchain].devices.get(own.judge.device)
-    if own.way == "run" and device is not None and row.identities and not {*row.identities} & {*device.identities}:
-        yield f"Measured on {device.label}, not on a CPU by {row.maker}: it runs the same instructions on another chip."
 
 
 def _named_judge(row: Target, named: str) -> Judge:

@@ -7,12 +7,14 @@ HwpruneError
 ├── ExportError         torch could not export the model
 ├── ToolchainError      a toolchain, its worker process or its environment failed
 │   └── MismatchError   a compiled model's outputs are not torch's
-└── ReportError         a report or a stored run cannot be read, joined or written
+├── ReportError         a report or a stored run cannot be read, joined or written
+└── RequirementError    the run is whole, but does not meet what --require asks for
 """
 
 import textwrap
 from collections.abc import Collection
 from itertools import islice
+from typing import Any
 
 
 class HwpruneError(Exception):
@@ -47,6 +49,14 @@ class MismatchError(ToolchainError): ...
 
 
 class ReportError(HwpruneError): ...
+
+
+class RequirementError(HwpruneError):
+    """`run` is the whole run, with its model, report and files."""
+
+    def __init__(self, said: str, run: Any) -> None:
+        super().__init__(said)
+        self.run = run
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

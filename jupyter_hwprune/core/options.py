@@ -190,6 +190,12 @@ _ROWS = (
     ),
     Option("steps", "with a cell: the number of pruning steps; the cell runs after each", type=int, default=1),
     Option(
+        "require",
+        'what the run has to reach, as in "speedup>=1.3, drop<=0.01" or "verdict==faster"; otherwise the call fails '
+        "with the figures, and the run is kept",
+    ),
+    Option("ignore", "a mistake to say nothing of, by its code (HWP113); repeatable", default=()),
+    Option(
         "zoo",
         "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML file of an analysis",
         completes="folder",

@@ -6,7 +6,7 @@ The strategy matrix, the choice of layers for sparse kernels, and the advice in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .pattern import NM, Block, Channel, Pattern
 
@@ -18,7 +18,7 @@ TRANSPOSED = ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 class LayerFacts:
     """The facts that rules check: `inputs` are the channels of one group, `rows` those of the product (None: unknown).
 
-    `module` is the name of the layer's class, `dtype` the data type to run.
+    `module` is the name of the layer's class, `dtype` the data type to run, `kernel` a convolution's sides.
     """
 
     module: str
@@ -28,15 +28,14 @@ class LayerFacts:
     rows: int | None = None
     dtype: str = "float32"
     pattern: Pattern | None = None
+    kernel: tuple[int, ...] = ()
 
     @classmethod
     def of_weight(cls, module: str, shape: tuple[int, ...]) -> LayerFacts:
         """Read the channels off a weight's shape, as torch lays it out: a transposed one has its inputs first."""
         first, second = (*shape, 1, 1)[:2]
-        return cls(module, second, first) if module in TRANSPOSED else cls(module, first, second)
-
-    def given(self, *, rows: int | None, pattern: Pattern) -> LayerFacts:
-        return replace(self, rows=rows, pattern=pattern)
+        outputs, inputs = (second, first) if module in TRANSPOSED else (first, second)
+        return cls(module, outputs, inputs, kernel=shape[2:])
 
 
 Broken = Callable[[LayerFacts], str | None]
@@ -44,10 +43,15 @@ Broken = Callable[[LayerFacts], str | None]
 
 @dataclass(frozen=True)
 class Rule:
-    """`says` states the rule of a chip; `broken` returns why a layer breaks it, None if it does not or nobody knows."""
+    """`says` states the rule of a chip; `broken` returns why a layer breaks it, None if it does not or nobody knows.
+
+    `code` is that of the mistake to break it, "" for none; `multiple` is what channels have to be one of.
+    """
 
     says: str
     broken: Broken = lambda _: None
+    code: str = ""
+    multiple: int | None = None
 
     def holds(self, layer: LayerFacts) -> bool:
         return self.broken(layer) is None
@@ -97,7 +101,7 @@ def channels_in(multiple: int, says: str | None = None) -> Rule:
         breaks = isinstance(layer.pattern, Channel) and layer.outputs % multiple
         return f"it keeps {layer.outputs} channels, no multiple of {multiple}" if breaks else None
 
-    return Rule(says or f"channels in multiples of {multiple}", broken)
+    return Rule(says or f"channels in multiples of {multiple}", broken, "HWP106", multiple)
 
 
 def blocks_of(side: int, says: str) -> Rule:
@@ -108,15 +112,17 @@ def blocks_of(side: int, says: str) -> Rule:
         breaks = isinstance(pattern, Block) and (pattern.rows % side or pattern.columns % side)
         return f"blocks of {pattern} do not fill it" if breaks else None
 
-    return Rule(says, broken)
+    return Rule(says, broken, "HWP105")
 
 
 def at_least_rows(rows: int, says: str) -> Rule:
+    """Require a height of the input matrix of layers with n:m weights."""
+
     def broken(layer: LayerFacts) -> str | None:
-        breaks = layer.rows is not None and layer.rows < rows
+        breaks = isinstance(layer.pattern, NM) and layer.rows is not None and layer.rows < rows
         return f"fewer than {rows} rows (batch times tokens, here {layer.rows})" if breaks else None
 
-    return Rule(says, broken)
+    return Rule(says, broken, "HWP104")
 
 
 def at_least_inputs(inputs: int, says: str) -> Rule:
@@ -126,4 +132,19 @@ def at_least_inputs(inputs: int, says: str) -> Rule:
         few = layer.module in CONVOLUTIONS and isinstance(layer.pattern, NM) and layer.inputs < inputs
         return f"it has {layer.inputs} input channels" if few else None
 
-    return Rule(says, broken)
+    return Rule(says, broken, "HWP104")
+
+
+def kernels_up_to(side: int, says: str) -> Rule:
+    """Require convolutions whose kernels have at most this side."""
+
+    def broken(layer: LayerFacts) -> str | None:
+        large = layer.module in (*CONVOLUTIONS, *TRANSPOSED) and max(layer.kernel, default=0) > side
+        return f"its kernel is {'x'.join(map(str, layer.kernel))}" if large else None
+
+    return Rule(says, broken, "HWP107")
+
+
+def without(modules: tuple[str, ...], says: str) -> Rule:
+    """Refuse classes of layers."""
+    return Rule(says, lambda layer: f"it is a {layer.module}" if layer.module in modules else None, "HWP107")

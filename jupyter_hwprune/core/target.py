@@ -12,7 +12,18 @@ from functools import partial
 
 from .errors import InputError
 from .pattern import NM, Block, Channel, Pattern, Unstructured
-from .rules import Rule, SparseKernels, at_least_inputs, at_least_rows, blocks_of, both_multiples, channels_in, only
+from .rules import (
+    Rule,
+    SparseKernels,
+    at_least_inputs,
+    at_least_rows,
+    blocks_of,
+    both_multiples,
+    channels_in,
+    kernels_up_to,
+    only,
+    without,
+)
 
 X86, ARM = "x86_64", "aarch64"
 
@@ -198,6 +209,7 @@ TARGETS: tuple[Target, ...] = (
         rules=(
             channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
             Rule("DLA: fp16 or int8, fixed shapes; what it cannot do falls back to the GPU"),
+            kernels_up_to(32, "DLA: convolution kernels of 1 to 32 a side"),
         ),
         vendor_says="GPU and DLA both run 2:4 weights; 1.24-1.47x was seen on DLA, more in the low-power modes.",
         vendor_page="https://github.com/NVIDIA/Deep-Learning-Accelerator-SW",
@@ -304,6 +316,7 @@ TARGETS: tuple[Target, ...] = (
         judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,)),),
         rules=(
             Rule("full int8; sizes and parameters constant; at most three inner dimensions"),
+            without(("Conv3d", "ConvTranspose3d", "GRU"), "no 3-D convolution and no GRU among the chip's operations"),
             Rule("all after the first unsupported operation runs on the CPU"),
         ),
         common_mistake=UNSUPPORTED_MISTAKE,

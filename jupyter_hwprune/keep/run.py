@@ -1,7 +1,7 @@
 """The result of a call: the pruned model, the report, and the compiler's files."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +10,14 @@ from torch import nn
 
 from ..choose.scoring import device_of
 from ..core.door import one_door
-from ..core.errors import InputError, PruneError, ReportError, first_line
+from ..core.errors import InputError, PruneError, ReportError, RequirementError, first_line
 from ..pruning import copy_modes
 from ..pruning.taking import take
 from ..pruning.training.holding import held
 from ..recipe.write import recipe_text
 from ..render import mimebundle, summary, text
 from ..report import Report
+from ..report.requirements import Requirement, check, unmet
 from ..toolchains.folders import LOCK, remove
 from ..toolchains.process import new_folder
 from .exported import Signature, export
@@ -110,6 +111,14 @@ class Run(Shown):
             except OSError as error:
                 raise InputError(f"The recipe cannot be written to {path}: {first_line(error)}.") from error
         return text
+
+
+def required(run: Run, requirements: Sequence[Requirement]) -> Run:
+    """Return the run if it meets every requirement; otherwise raises RequirementError, which holds it."""
+    said = unmet(check(run.report, requirements))
+    if said is not None:
+        raise RequirementError(f"{said} The run is kept: .run of this error has its model, report and files.", run)
+    return run
 
 
 @one_door(ReportError)

@@ -28,6 +28,7 @@ class _LayerTime:
     sparse: bool | None
     us: list[float]
     utilization: float | None
+    ran_on: str | None = None
 
 
 _Copy = list[dict[str | None, _LayerTime]]  # the layers of one compiled copy, in each process
@@ -72,6 +73,7 @@ class Profiles:
             utilization=_utilization(dense, pruned),
             speed=_speed(before, after),
             evidence="measured" if dense or pruned else None,
+            ran_on=pruned.ran_on if pruned else None,
         )
 
     def others(self, layers: Sequence[Layer]) -> OtherKernels:
@@ -166,11 +168,14 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
         layers = exported.layers_of(row["names"], row["op"])
         first, others = (layers[0] if layers else None), layers[1:]
         if first not in found:
-            found[first] = _LayerTime(row["kernel"], row["op"], row["sparse"], list(row["us"]), row.get("utilization"))
+            found[first] = _LayerTime(
+                row["kernel"], row["op"], row["sparse"], list(row["us"]), row.get("utilization"), row.get("ran_on")
+            )
         else:
             known = found[first]
             known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
             known.sparse = known.sparse or (None if None in {known.sparse, row["sparse"]} else row["sparse"])
+            known.ran_on = known.ran_on or row.get("ran_on")
             if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:
                 known.kernel, known.op, known.utilization = row["kernel"], row["op"], row.get("utilization")
         for other in others:

@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from ..core.errors import InputError
+from ..core.errors import InputError, RequirementError
 from ..core.interrupts import heard
 from ..core.options import RUN, ZOO, keywords
 from . import completion, lab
@@ -46,6 +46,8 @@ class HwpruneMagics(Magics):
         found = self._run(options, cell) if form == RUN else own.get(form, partial(_call, form))(options)
         if options.variable:
             self.shell.user_ns[options.variable] = found
+        if form == RUN and options.require is not None:
+            self._require(found, options, shown=not line.rstrip().endswith(";"))
         return None if line.rstrip().endswith(";") else found
 
     def _setup(self, options: Namespace) -> Any:
@@ -100,8 +102,11 @@ class HwpruneMagics(Magics):
         __tracebackhide__ = True
         from ..flow import hwprune
         from ..render import summary
+        from ..report.requirements import read_requirements
 
         asked = arguments(self.shell.user_ns, options)
+        if asked.pop("require") is not None:  # checked once the run is kept and shown, and read before it starts
+            read_requirements(options.require)
         cell = None if text is None else Cell(self.shell, text, asked["name"], scores=asked["score"] is None)
         if cell is not None:
             asked["finetune"] = cell.finetune
@@ -116,6 +121,22 @@ class HwpruneMagics(Magics):
                 raise error.with_traceback(cell.frames)  # noqa: B904 - with the user's own chain
             raise
         return run
+
+    @staticmethod
+    def _require(run: Any, options: Namespace, *, shown: bool) -> None:
+        """Fail the cell with the figures where the run does not reach what the line requires, but show it first."""
+        from IPython.display import display
+
+        from ..keep.run import required
+        from ..report.requirements import read_requirements
+
+        __tracebackhide__ = True
+        try:
+            required(run, read_requirements(options.require))
+        except RequirementError:
+            if shown:
+                display(run)
+            raise
 
 
 def _call(form: str, options: Namespace, **progress: Any) -> Any:

@@ -5,21 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from ..core.copying import copied_and_shared
 from ..core.errors import InputError, counted, first_line, first_of
+from ..report import Arrived
+
+GROUP, HALF = 4, 2  # 2:4
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Our copy of the user's model, on the CPU, and what it differs in from theirs."""
+    """Our copy of the user's model, on the CPU, what it differs in from theirs, and what theirs came with."""
 
     model: nn.Module
     remarks: tuple[str, ...]
+    arrived: Arrived
 
 
 def take(model: nn.Module, *, finite: bool = True) -> Taken:
@@ -36,6 +40,7 @@ def take(model: nn.Module, *, finite: bool = True) -> Taken:
         raise InputError(
             f"The model cannot be copied ({first_line(error)}), and the user's own is never changed."
         ) from error
+    masked, parametrized = tuple(_masked(own)), tuple(_parametrized(own))
     remarks = [*_fold_hooks(own)]
     if shared:
         it = "it is" if len(shared) == 1 else "they are"
@@ -48,7 +53,7 @@ def take(model: nn.Module, *, finite: bool = True) -> Taken:
             raise InputError(
                 f"The weight {name} holds NaN or infinite values; no pruning can rank those. Replace them first."
             )
-    return Taken(own, tuple(remarks))
+    return Taken(own, tuple(remarks), Arrived(masked, parametrized, tuple(_across(own))))
 
 
 def _refuse_other_kinds(model: Any) -> None:
@@ -90,6 +95,40 @@ def _is_quantised(module: nn.Module) -> bool:
     )
 
 
+def _masked(own: nn.Module) -> Iterator[str]:
+    """Name the weights that torch.nn.utils.prune multiplies by a mask before each pass."""
+    for name, module in own.named_modules():
+        for hook in module._forward_pre_hooks.values():  # noqa: SLF001 - where torch.nn.utils leaves its hooks
+            if isinstance(hook, prune.BasePruningMethod):
+                yield f"{name}.{hook._tensor_name}".lstrip(".")  # noqa: SLF001
+
+
+def _parametrized(own: nn.Module) -> Iterator[str]:
+    """Name the weights that a parametrization with a mask computes, as those of torch.ao.pruning."""
+    for name, module in own.named_modules():
+        for weight, steps in getattr(module, "parametrizations", {}).items():
+            if any("mask" in dict(step.named_buffers(recurse=False)) for step in steps):
+                yield f"{name}.{weight}".lstrip(".")
+
+
+@torch.no_grad()
+def _across(own: nn.Module) -> Iterator[str]:
+    """Name the layers with zeros that are 2:4 along the outputs and not along the inputs."""
+    for name, weight in own.named_parameters():
+        if weight.ndim < 2 or not name.endswith("weight") or min(weight.shape[:2]) < GROUP:
+            continue
+        zero = weight.flatten(2) == 0 if weight.ndim > 2 else (weight == 0)[..., None]  # [O, I, places]
+        many = 2 * int(zero.sum()) >= zero[: len(zero) - len(zero) % GROUP].numel()
+        if many and _in_halves(zero) and not _in_halves(zero.transpose(0, 1)):
+            yield name.removesuffix(".weight")
+
+
+def _in_halves(zero: Tensor) -> bool:
+    """Say whether at least two of each four along the first dimension are zero. [A, B, places]."""
+    whole = zero[: len(zero) - len(zero) % GROUP]
+    return bool((whole.reshape(-1, GROUP, *zero.shape[1:]).sum(1) >= HALF).all())
+
+
 def _fold_hooks(own: nn.Module) -> Iterator[str]:
     """Put the weights that hooks compute in their place, in our copy, and say of which layers."""
     folded: dict[str, list[str]] = {}
@@ -100,7 +139,8 @@ def _fold_hooks(own: nn.Module) -> Iterator[str]:
                 _, what, remove, attribute = known
                 weight = getattr(hook, attribute)
                 remove(module, weight)
-                folded.setdefault(what, []).append(f"{name}.{weight}".lstrip("."))
+                if what is not None:
+                    folded.setdefault(what, []).append(f"{name}.{weight}".lstrip("."))
     for what, names in folded.items():
         yield (
             f"In the pruned copy, {what} of {first_of(names)} {'is' if len(names) == 1 else 'are'} folded into the "
@@ -116,8 +156,8 @@ def _remove_masks(module: nn.Module, name: str) -> None:
     prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
-FOLDS: tuple[tuple[type, str, Callable[[Any, str], Any], str], ...] = (
-    (prune.BasePruningMethod, "the mask of torch.nn.utils.prune", _remove_masks, "_tensor_name"),
+FOLDS: tuple[tuple[type, str | None, Callable[[Any, str], Any], str], ...] = (
+    (prune.BasePruningMethod, None, _remove_masks, "_tensor_name"),  # a mistake, which `arrived` leads to
     (WeightNorm, "torch.nn.utils.weight_norm", remove_weight_norm, "name"),
     (SpectralNorm, "torch.nn.utils.spectral_norm", remove_spectral_norm, "name"),
 )

@@ -14,6 +14,7 @@ from ..report.words.numbers import middle_cut
 
 LONGEST_WORDS = 400
 MOST_REASONS = 20
+MOST_BARE = 4  # mistakes where there is room for little else
 SIZES = (16, 8)  # tiles along a side, and weights along a side of the corner
 
 
@@ -30,6 +31,7 @@ def _bounded(report: Report) -> Report:
     """Shorten texts from the user's code and from vendors, and lists of them: their length is unlimited."""
     data = json.loads(report.to_json(), object_hook=_cut)
     data["reasons"], data["omitted"] = data["reasons"][:MOST_REASONS], data["omitted"][:MOST_REASONS]
+    data["mistakes"] = [each | {"layers": each["layers"][:MOST_REASONS]} for each in data["mistakes"][:MOST_REASONS]]
     data["versions"] = dict(list(data["versions"].items())[:MOST_REASONS])
     return Report.from_json(json.dumps(data))
 
@@ -74,7 +76,8 @@ def _with(report: Report, layers: list[Layer], said: str) -> Report:
 def _bare(report: Report) -> Report:
     """Keep only the findings on the whole model."""
     none = Samples((), ())
-    bare = replace(report, skipped=(), sensitivity=None)
+    worst = tuple(replace(each, layers=()) for each in report.mistakes[:MOST_BARE])
+    bare = replace(report, skipped=(), sensitivity=None, mistakes=worst)
     if report.timed is not None:
         bare = replace(bare, measurement=replace(report.timed, dense=none, control=none, pruned=none))
     if report.corners is not None:

@@ -40,7 +40,7 @@ def render(report: Report, picture: bytes | None) -> str:
         shown = _image(frontier.picture(report.search), f"Score against time of each plan, {said.title}")
         shown += _side_by_side(said.search)
         parts.append(f"<details open><summary>what the search tried</summary>{shown}</details>")
-    parts += [_facts(said, report.reasons), _layers(report, said)]
+    parts += [_facts(said, report), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"
         parts += [_image(picture, shown), _masks(report)]
@@ -82,8 +82,10 @@ def _side_by_side(table: Table) -> str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _facts(said: Words, reasons: Sequence[str]) -> str:
-    rows = [(fact.name, fact.said) for fact in said.facts] + [("why", reason) for reason in reasons]
+def _facts(said: Words, report: Report) -> str:
+    rows = [(fact.name, fact.said) for fact in said.facts]
+    rows += [(each.code, words.mistake(each)) for each in report.mistakes]
+    rows += [("why", reason) for reason in report.reasons]
     cells = "".join(
         f'<tr><th{LEFT} scope="row">{_unbroken(name)}</th><td{LEFT}>{_with_code(fact)}</td></tr>' for name, fact in rows
     )

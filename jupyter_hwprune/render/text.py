@@ -31,6 +31,7 @@ def render(report: Report, width: int | None = None) -> str:
     for table in filter(None, [said.corners, said.runtimes, said.search]):
         lines += [*_side_by_side(table, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
+    lines += _wrapped([(each.code, words.mistake(each)) for each in report.mistakes], most)
     lines += _wrapped([("why", each) for each in report.reasons], most)
     lines += ["", *_table(report, said, most), ""]
     lines += _wrapped([("dense again", each) for each in said.returned[:8]], most)

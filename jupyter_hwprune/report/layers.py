@@ -91,7 +91,8 @@ class Layer:
     `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured;
     `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about
     the mean, if the layer has a bias that corrects the mean);
-    `evidence` is the source of its times, kernels and estimate, None if it has none of them.
+    `evidence` is the source of its times, kernels and estimate, None if it has none of them;
+    `ran_on` is another processor that ran it than the device asked for.
     In JSON, a layer leaves out the fields that are unknown.
     """
 
@@ -123,6 +124,7 @@ class Layer:
     error: float | None = None
     evidence: EvidenceKind | None = None
     estimate: LayerEstimate | None = None
+    ran_on: str | None = None
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.pruned_shape)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..core.door import one_door
 from ..core.errors import InputError, ReportError, counted
-from . import Layer, Report
+from . import CLIFF_CODE, Layer, Mistake, Report
 
 SAME = (
     *("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "dense", "permute", "keep_all"),
@@ -45,6 +45,7 @@ def merge(one: Report, other: Report) -> Report:
         request=replace(timed.request, model=rest.request.model, input=rest.request.input),
         layers=tuple(_filled(layer, known.get(layer.name)) for layer in timed.layers),
         scores=timed.scores or (rest.scores if is_same else None),
+        mistakes=(*timed.mistakes, *(_of_score(rest) if timed.scores is None and is_same else ())),
         reasons=(*timed.reasons, *remarks, f"Joined from a run of {rest.created} and one of {timed.created}."),
     )
 
@@ -68,6 +69,11 @@ def _remarks(timed: Report, rest: Report, *, is_same: bool, removed_others: bool
             f"The other report's score ({rest.scores.pruned:.4g}) is of a model with different layers pruned, so it is "
             f"left out{why}."
         )
+
+
+def _of_score(rest: Report) -> Iterator[Mistake]:
+    """Yield what only the other report could know: that the score fell off a cliff."""
+    yield from (each for each in rest.mistakes if each.code == CLIFF_CODE)
 
 
 def _filled(layer: Layer, same: Layer | None) -> Layer:

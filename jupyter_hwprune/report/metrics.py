@@ -1,70 +1,172 @@
-"""A report's numbers under stable names, flat, as experiment loggers take them."""
+"""A report's numbers under stable names, flat, as experiment loggers and requirements take them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from .measurement import Timed
 
 if TYPE_CHECKING:
+    from .corners import Corner
+    from .measurement import Evidence
     from .report import Report
 
 Number = float | int | None
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A number of a report: what it says, where it stands, and why it is missing and what would cure that."""
+
+    says: str
+    of: Callable[[Report], Number]
+    why_not: Callable[[Report], str]
+
+
 def metrics(report: Report) -> dict[str, float]:
     """Return what is known as numbers; what was not measured is left out, never 0. Times are milliseconds a batch."""
-    named = (*_speed(report), *_size(report), *_quality(report), *_four(report), *_runtimes(report))
-    return {name: float(value) for name, value in named if value is not None}
+    found = {name: metric.of(report) for name, metric in METRICS.items()} | dict(_runtimes(report))
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _speed(report: Report) -> Iterator[tuple[str, Number]]:
-    deciding, timed, energy = report.deciding, report.timed, report.energy
-    yield "speedup", deciding.speedup
-    yield "speedup_low", deciding.low
-    yield "speedup_high", deciding.high
-    yield "noise_floor", deciding.noise_floor
-    if timed is not None:
-        yield "dense_ms", timed.dense_ms
-        yield "pruned_ms", timed.pruned_ms
-    if report.measurement.kind == "estimated":
-        yield "estimated_ratio", report.measurement.ratio
-    if energy is not None:
-        yield "dense_mj", None if energy.dense is None else energy.dense.total_mj
-        yield "pruned_mj", None if energy.pruned is None else energy.pruned.total_mj
+def _at(*path: str) -> Callable[[Report], Number]:
+    """Follow attributes from the report; None as soon as one of them is."""
+
+    def value(report: Report) -> Number:
+        found: Any = report
+        for name in path:
+            found = None if found is None else getattr(found, name)
+        return cast("Number", found)
+
+    return value
 
 
-def _size(report: Report) -> Iterator[tuple[str, Number]]:
-    totals, footprint = report.totals, report.footprint
-    yield "sparsity", report.request.sparsity
-    yield "dense_weights", totals.weights
-    yield "pruned_weights", totals.pruned_weights
-    yield "dense_macs", totals.macs
-    yield "pruned_macs", totals.pruned_macs
-    if footprint is not None:
-        yield "dense_bytes", footprint.dense_bytes
-        yield "pruned_bytes", footprint.pruned_bytes
+def _deployed(pruned: Callable[[Report], Number], fastest: Callable[[Corner], Number]) -> Callable[[Report], Number]:
+    """Take the number of the fastest of four models, else of the pruned one."""
+    return lambda report: pruned(report) if report.fastest is None else fastest(report.fastest)
 
 
-def _quality(report: Report) -> Iterator[tuple[str, Number]]:
-    if report.scores is not None:
-        yield "dense_score", report.scores.dense
-        yield "pruned_score", report.scores.pruned
-    if report.check is not None:
-        yield "output_error", report.check.pruned_error
+def _megabytes(report: Report) -> Number:
+    size = _deployed(_at("footprint", "pruned_bytes"), lambda row: row.file_bytes)(report)
+    return None if size is None else size / 1e6
 
 
-def _four(report: Report) -> Iterator[tuple[str, Number]]:
-    for row in report.corners.rows if report.corners is not None else ():
-        if row.dtype == "int8":
-            name = f"{'pruned' if row.pruned else 'dense'}_int8"
-            yield f"{name}_ms", row.ms
-            yield f"{name}_speedup", row.speed.speedup
-            yield f"{name}_score", row.score
-            yield f"{name}_bytes", row.file_bytes
-            yield f"{name}_output_error", row.error
+def _drop(report: Report) -> Number:
+    after = _deployed(_at("scores", "pruned"), lambda row: row.score)(report)
+    return None if report.scores is None or after is None else report.scores.dense - after
 
 
 def _runtimes(report: Report) -> Iterator[tuple[str, Number]]:
     for row in report.runtimes.rows if report.runtimes is not None else ():
         yield f"{row.toolchain}_dense_ms", row.dense_ms
         yield f"{row.toolchain}_pruned_ms", row.pruned_ms
+
+
+def _int8(pruned: bool, of: Callable[[Corner], Number]) -> Callable[[Report], Number]:
+    def value(report: Report) -> Number:
+        rows = () if report.corners is None else report.corners.rows
+        return next((of(row) for row in rows if row.dtype == "int8" and row.pruned == pruned), None)
+
+    return value
+
+
+def _not_timed(report: Report) -> str:
+    measurement = report.measurement
+    if isinstance(measurement, Timed):
+        return "this comparison could not be made"
+    if measurement.kind == "estimated":
+        return "the compiler only estimated both models (estimated_ratio); run the same line where the chip is"
+    return _said(measurement.evidence)
+
+
+def _no_files(report: Report) -> str:
+    timed = isinstance(report.measurement, Timed)
+    return f"{report.request.toolchain} wrote no files to weigh" if timed else _said(report.measurement.evidence)
+
+
+def _no_energy(report: Report) -> str:
+    if report.energy is None:
+        return f"no meter was read here; `%hwprune doctor {report.request.target}` says what one needs"
+    return _said(report.energy.evidence)
+
+
+def _no_score(report: Report) -> str:
+    unscored = report.corners and report.corners.unscored
+    return unscored or "no score was given; add --eval, or end the cell with one"
+
+
+def _no_int8(report: Report) -> str:
+    if report.corners is None:
+        return "there are no int8 models; add --dtype int8 for a CPU"
+    return _no_score(report) if report.corners.rows else _said(report.corners.evidence)
+
+
+def _said(evidence: Evidence) -> str:
+    cure = f". Cure: {evidence.cure}" if evidence.cure else ""
+    return f"{(evidence.reason or 'nothing was measured').rstrip('.')}{cure}"
+
+
+def _uncounted(_: Report) -> str:
+    return "what this model computes could not be counted"
+
+
+def _not_estimated(report: Report) -> str:
+    return f"{report.request.toolchain} gave no estimate; ask for speedup where the models were timed"
+
+
+DECIDING = "of the comparison that the verdict is of"
+DEPLOYED = "of the model that the headline is about: the fastest with int8, else the pruned one"
+METRICS: dict[str, Metric] = {
+    "speedup": Metric(f"dense time / pruned time, {DECIDING}", _at("deciding", "speedup"), _not_timed),
+    "speedup_low": Metric("lower end of its 95 % interval", _at("deciding", "low"), _not_timed),
+    "speedup_high": Metric("upper end of its 95 % interval", _at("deciding", "high"), _not_timed),
+    "noise_floor": Metric("noise floor, as a share", _at("deciding", "noise_floor"), _not_timed),
+    "latency_ms": Metric(
+        f"milliseconds a batch {DEPLOYED}", _deployed(_at("timed", "pruned_ms"), lambda row: row.ms), _not_timed
+    ),
+    "dense_ms": Metric("milliseconds a batch of the dense model in float", _at("timed", "dense_ms"), _not_timed),
+    "pruned_ms": Metric("milliseconds a batch of the pruned model in float", _at("timed", "pruned_ms"), _not_timed),
+    "estimated_ratio": Metric(
+        "dense cost / pruned cost by the compiler's own estimate",
+        lambda each: each.measurement.ratio if each.measurement.kind == "estimated" else None,
+        _not_estimated,
+    ),
+    "energy_mj": Metric("millijoules a batch of the pruned model", _at("energy", "pruned", "total_mj"), _no_energy),
+    "dense_mj": Metric("millijoules a batch of the dense model", _at("energy", "dense", "total_mj"), _no_energy),
+    "pruned_mj": Metric("the same as energy_mj", _at("energy", "pruned", "total_mj"), _no_energy),
+    "sparsity": Metric("share asked for", _at("request", "sparsity"), _uncounted),
+    "dense_weights": Metric("weights of the dense model", _at("totals", "weights"), _uncounted),
+    "pruned_weights": Metric("weights left", _at("totals", "pruned_weights"), _uncounted),
+    "dense_macs": Metric("multiply-accumulates of the dense model", _at("totals", "macs"), _uncounted),
+    "pruned_macs": Metric("multiply-accumulates left", _at("totals", "pruned_macs"), _uncounted),
+    "size_mb": Metric(f"megabytes of the compiled files {DEPLOYED}", _megabytes, _no_files),
+    "dense_bytes": Metric("bytes of the dense model's compiled files", _at("footprint", "dense_bytes"), _no_files),
+    "pruned_bytes": Metric("bytes of the pruned model's compiled files", _at("footprint", "pruned_bytes"), _no_files),
+    "drop": Metric(f"score of the dense model less that {DEPLOYED}; below 0 for a rise", _drop, _no_score),
+    "dense_score": Metric("score of the dense model", _at("scores", "dense"), _no_score),
+    "pruned_score": Metric("score of the pruned model", _at("scores", "pruned"), _no_score),
+    "output_error": Metric(
+        "largest difference from torch's outputs, as a share",
+        _at("check", "pruned_error"),
+        _not_timed,
+    ),
+}
+for _name, _pruned in (("dense_int8", False), ("pruned_int8", True)):
+    _whose = f"{_name.partition('_')[0]} int8 model"
+    METRICS |= {
+        f"{_name}_ms": Metric(f"milliseconds a batch of the {_whose}", _int8(_pruned, lambda row: row.ms), _no_int8),
+        f"{_name}_speedup": Metric(
+            f"dense float time / time of the {_whose}", _int8(_pruned, lambda row: row.speed.speedup), _no_int8
+        ),
+        f"{_name}_score": Metric(
+            f"score of the {_whose}, as compiled", _int8(_pruned, lambda row: row.score), _no_int8
+        ),
+        f"{_name}_bytes": Metric(
+            f"bytes of the {_whose}'s files", _int8(_pruned, lambda row: row.file_bytes), _no_int8
+        ),
+        f"{_name}_output_error": Metric(
+            f"largest difference of the {_whose}, as a share", _int8(_pruned, lambda row: row.error), _no_int8
+        ),
+    }

@@ -15,6 +15,7 @@ from .hotspots import Hotspots
 from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
+from .mistake import Arrived, Mistake
 from .older import OLDER_VERSION, converted
 from .runtimes import Runtimes
 from .search import Search
@@ -69,7 +70,7 @@ class Request:
 
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
     type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
-    followed by the fine-tune step if there is one.
+    followed by the fine-tune step if it was `trained`. `ignore` are the codes of mistakes to say nothing of.
     """
 
     model: str
@@ -94,6 +95,8 @@ class Request:
     recipe: Recipe | None = None
     schedule: str = "one-shot"
     steps: int = 1
+    trained: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,9 @@ class Report:
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None
     search: Search | None = None
+    identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
+    arrived: Arrived | None = None
+    mistakes: tuple[Mistake, ...] = ()
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -9,9 +9,11 @@ import torch
 from ..choose.choice import Choice
 from ..measure.candidates import Findings
 from ..measure.rating import Settled
+from ..mistakes import with_mistakes
 from ..recipe import RecipeRead
-from ..report import Fingerprints, Recipe, Report, Request, Scores, Search
-from .reasons import explain, fall
+from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Search, Timed
+from ..report.words.scores import fell
+from .reasons import explain
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Asked:
     schedule: str
     steps: int
     trained: bool
+    arrived: Arrived
+    ignore: tuple[str, ...]
 
 
 def report_of_run(
@@ -39,7 +43,9 @@ def report_of_run(
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
     inputs = {"input": asked.input, "calib": asked.calib}
-    request = request_of(choice, asked.model, batch, **inputs, schedule=asked.schedule, steps=asked.steps)
+    own = {"schedule": asked.schedule, "steps": asked.steps, "trained": asked.trained, "ignore": asked.ignore}
+    request = request_of(choice, asked.model, batch, **inputs, **own)
+    fall = None if scores is None or scores.is_cliff(scores.pruned) else fell(scores, trained=asked.trained)
     if asked.recipe is not None:
         request = replace(request, importance="recipe", recipe=Recipe(asked.recipe.name, asked.recipe.text))
     return compose(
@@ -56,10 +62,11 @@ def report_of_run(
             *explain(choice, findings, pruned),
             *pruned.remarks,
             *filter(None, [pruned.statistics]),
-            *fall(scores, trained=asked.trained),
+            *([] if fall is None else [" ".join(fall)]),
         ),
         versions=findings.versions | {"torch": torch.__version__} | versions,
         fingerprints=fingerprints,
+        arrived=asked.arrived,
     )
 
 
@@ -90,10 +97,12 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
 def compose(choice: Choice, request: Request, findings: Findings, **found: Any) -> Report:
     """Return the report of these findings; `found` are its other fields, and those that differ from the findings'."""
     shared = {field.name: getattr(findings, field.name) for field in fields(Report) if hasattr(findings, field.name)}
-    return Report(
+    report = Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         request=request,
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
+        identities=choice.identities if isinstance(findings.measurement, Timed) else (),
         **shared | found,
     )
+    return with_mistakes(report, choice.target)

@@ -47,8 +47,8 @@ class Device(TypedDict):
 class KernelOfLayer(TypedDict):
     """One kernel of a profile, with one sample in microseconds for each profiled run.
 
-    Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; and `int8`:
-    whether it multiplies 8-bit integers.
+    Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; `int8`: whether
+    it multiplies 8-bit integers; and `ran_on`: the processor that ran it, where that is not the device asked for.
     """
 
     names: list[str]  # the nodes of the model that it computes, by the runtime's names

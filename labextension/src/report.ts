@@ -33,6 +33,9 @@ export interface Report {
   runtimes: Runtimes | null;
   hotspots: Hotspots | null;
   search: Search | null;
+  identities: string[];
+  arrived: Arrived | null;
+  mistakes: Mistake[];
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -40,7 +43,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if there is one.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`. `ignore` are the codes of mistakes to say nothing of.
  */
 export interface Request {
   model: string;
@@ -65,6 +68,8 @@ export interface Request {
   recipe: Recipe | null;
   schedule: string;
   steps: number;
+  trained: boolean;
+  ignore: string[];
 }
 /**
  * The SparseML recipe that pruned the model: the name used for it, and its text.
@@ -82,7 +87,7 @@ export interface Totals {
 /**
  * One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (null).
  *
- * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels; speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict. `served_by` are the target's toolchains with a sparse kernel for this layer, null if not checked; `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured; `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about the mean, if the layer has a bias that corrects the mean); `evidence` is the source of its times, kernels and estimate, null if it has none of them. In JSON, a layer leaves out the fields that are unknown.
+ * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels; speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict. `served_by` are the target's toolchains with a sparse kernel for this layer, null if not checked; `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured; `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about the mean, if the layer has a bias that corrects the mean); `evidence` is the source of its times, kernels and estimate, null if it has none of them; `ran_on` is another processor that ran it than the device asked for. In JSON, a layer leaves out the fields that are unknown.
  */
 export interface Layer {
   name: string;
@@ -111,6 +116,7 @@ export interface Layer {
   error?: number | null;
   evidence?: ('measured' | 'simulated kernels' | 'compiler-estimate' | 'compiled' | 'unavailable') | null;
   estimate?: LayerEstimate | null;
+  ran_on?: string | null;
 }
 /**
  * A small picture of a keep mask: the density of tiles, and a corner of the mask, both row by row in base64.
@@ -497,6 +503,31 @@ export interface SearchPoint {
   score: number | null;
   int8: boolean;
   chosen: boolean;
+}
+/**
+ * What the user's model came with: weights that masks multiply before each pass, and `across`.
+ *
+ * The masks are those of torch.nn.utils.prune, or `parametrized`, as torch.ao.pruning's. `across` are layers whose zeros are 2:4 along their outputs and not along their inputs, where kernels look for them.
+ */
+export interface Arrived {
+  masked: string[];
+  parametrized: string[];
+  across: string[];
+}
+/**
+ * A mistake under its stable code: `what` was found and in which `layers`, `why` it costs, and the `fix`.
+ *
+ * An "error" makes the pruning useless on this chip, a "warning" takes part of the gain, a "note" limits what the report shows. `line` is one to copy, if there is one.
+ */
+export interface Mistake {
+  code: string;
+  title: string;
+  severity: 'error' | 'warning' | 'note';
+  what: string;
+  why: string;
+  fix: string;
+  layers: string[];
+  line: string | null;
 }
 /**
  * All the wording of a report, except its own texts.

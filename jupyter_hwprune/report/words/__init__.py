@@ -13,6 +13,7 @@ from .corners import Table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
 from .line import line
+from .mistakes import mistake
 from .verdict import badge, headline, interval, speed, what
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "facts",
     "headline",
     "line",
+    "mistake",
     "name",
     "rows",
     "speed",

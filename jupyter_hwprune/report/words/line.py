@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .. import Report
 
 
-def line(report: Report) -> str:
-    """Return the line that repeats this run on a machine that can measure it."""
+def line(report: Report, **changed: Any) -> str:
+    """Return the line that repeats this run on a machine that can measure it, with other values for some options."""
     request, recipe = report.request, report.request.recipe
     asked = {name: getattr(request, name) for name in OPTIONS if hasattr(request, name)}
     asked |= {"model": request.model, "target": f"{request.target}:{request.toolchain}", "toolchain": None}
@@ -26,6 +26,7 @@ def line(report: Report) -> str:
     if report.search is not None:  # which finds the share itself
         asked |= asdict(report.search.goal) | {"sparsity": None}
     asked |= {"eval": expression_of(report.scores and report.scores.expression), "variable": "run"}
+    asked |= changed
     return magic_line(asked, cell=request.schedule != "one-shot")  # the same cell goes under it
 
 

@@ -3,6 +3,7 @@ import { deciding } from './deciding';
 import { element, folded, pairs, section, withCode } from './elements';
 import { counted } from './format';
 import { layers } from './layers/section';
+import { mistakes } from './mistakes';
 import { sideBySide } from './models';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
@@ -22,6 +23,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
     sideBySide('Dense and pruned, in float and in int8', words.corners),
     sideBySide('Dense and pruned in each runtime', words.runtimes),
     searched(report.search, words),
+    mistakes(report.mistakes),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),
     layers(report),

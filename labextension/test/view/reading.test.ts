@@ -17,7 +17,7 @@ const UNKNOWN_OF_A_LAYER = Object.fromEntries(
     'utilization',
     'compressed',
   ]
-    .concat(['counters', 'error', 'evidence', 'estimate'])
+    .concat(['counters', 'error', 'evidence', 'estimate', 'ran_on'])
     .map(name => [name, null])
 );
 const NO_SPEED = { speed: { speedup: null, low: null, high: null, noise_floor: null, verdict: null } };

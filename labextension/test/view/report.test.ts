@@ -61,6 +61,7 @@ describe('a report', () => {
     const headings = [...view.querySelectorAll('h3, h4, summary')].map(heading => heading.textContent);
     expect(headings).toEqual([
       'net for x86-cpu, 2:4 at 50 % by activation, deepsparse',
+      'Mistakes',
       'Why',
       'What it kept and what is gone',
       '3 pruned layers',
@@ -69,6 +70,13 @@ describe('a report', () => {
       '7 layers left dense, and why',
       'machine, versions and the request',
     ]);
+  });
+
+  it('names each mistake with its severity, and sets the line to copy apart', () => {
+    const [first, second] = find(shown(data()), 'ul', '.hwprune-mistakes').children;
+    expect(first?.textContent).toBe('HWP101 A title (error). Found. Why. Do this.%hwprune net -o run');
+    expect(first?.querySelector('pre')?.textContent).toBe('%hwprune net -o run');
+    expect(second?.querySelector('pre')).toBeNull();
   });
 
   it('shows an estimate as none: no capitals, no colour, no interval, and its unit at the head of the table', () => {
