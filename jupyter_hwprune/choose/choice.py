@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.errors import InputError
@@ -26,13 +26,14 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 class Able:
     """A toolchain of the target, the most it can do here, and why it cannot do more.
 
-    `remarks` tell the user about the choice if this one is taken.
+    `remarks` tell the user about the choice if this one is taken. `status` is what its probe found.
     """
 
     judge: Judge
     way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...] = ()
+    status: Status | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Choice(Options):
 
     `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
     (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice. `others` are the target's other
-    toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain.
+    toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain. `status`
+    is what the judge's probe found here.
     """
 
     target: Target
@@ -57,6 +59,7 @@ class Choice(Options):
     remarks: tuple[str, ...]
     others: tuple[Able, ...] = ()
     quantise: str | None = None
+    status: Status | None = field(default=None, compare=False)
 
     def with_each_toolchain(self) -> tuple[Choice, ...]:
         """Return this choice, and the same with each of the others that runs the dtype, if one was asked for."""
@@ -173,7 +176,8 @@ def _judges(row: Target, named: str | None, dtype: str | None) -> tuple[list[Abl
     if dtype is not None:
         judges = [judge for judge in judges if runs(judge, dtype)] or judges
     statuses = probe_all(judge.toolchain for judge in judges)
-    found = [Able(judge, *what_it_can(row, judge, statuses[judge.toolchain])) for judge in judges]
+    probed = [(judge, statuses[judge.toolchain]) for judge in judges]
+    found = [Able(judge, *what_it_can(row, judge, status), status=status) for judge, status in probed]
     told = [replace(own, remarks=tuple(_told(row, own, found[:i], statuses))) for i, own in enumerate(found)]
     told.sort(key=lambda each: WAYS.index(each.way))  # stable
     return told, statuses[told[0].judge.toolchain].cores

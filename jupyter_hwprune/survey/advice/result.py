@@ -1,0 +1,248 @@
+"""What pruning would buy here: rows ranked by speed-up, the next line to run, as data, text and HTML."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from ...core.door import one_door
+from ...core.errors import ReportError, counted, first_line
+from ...render.tables import html_table, wrapped
+from ...report import NOT_COMPARED, Comparison, Estimated, Evidence, codec, words
+from ...report.words.numbers import UNKNOWN, milliseconds, share, three_digits
+from ..shown import TextAndHtml, aligned
+from . import picture
+
+CAUTION = (
+    "Pruned by magnitude and not trained: these are the times of such shapes and zeros, and nothing here says what "
+    "accuracy is left."
+)
+ORDER = ("measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable")
+OF = {"channel": "channels", "depth": "blocks"}
+HEAD = ("pattern", "removes", "weights", "MACs", "with", "time", "against dense", "95 % interval")
+
+
+@dataclass(frozen=True)
+class Advised:
+    """A pattern with a toolchain at the `share` of channels, blocks or weights that goes, and what that buys there.
+
+    `pattern` is None for int8 alone, where nothing goes. `weights_removed` and `macs_removed` are shares of the model's
+    own. `speed` compares with the dense model in float: that of the same toolchain, or the `rival`'s if that is faster.
+    `estimate` is the compiler's own, where nothing ran. The samples are those of the clock that decided. `made` is when
+    the numbers were, and `remembered` says that it was in an earlier call.
+    """
+
+    target: str
+    toolchain: str
+    pattern: str | None
+    share: float | None
+    int8: bool
+    evidence: Evidence
+    weights_removed: float | None = None
+    macs_removed: float | None = None
+    dense_ms: float | None = None
+    ms: float | None = None
+    speed: Comparison = NOT_COMPARED
+    estimate: Estimated | None = None
+    rival: str | None = None
+    dense_samples_ms: tuple[float, ...] = ()
+    samples_ms: tuple[float, ...] = ()
+    made: str = ""
+    remembered: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        return self.estimate.ratio if self.estimate else self.speed.speedup
+
+    @property
+    def what(self) -> str:
+        return " + ".join(filter(None, [self.pattern, "int8" if self.int8 else None]))
+
+    @property
+    def removes(self) -> str:
+        if self.pattern is None or self.share is None:
+            return "nothing"
+        kind = next((of for start, of in OF.items() if self.pattern.startswith(start)), "weights")
+        return f"{share(self.share)} of {kind}"
+
+    @property
+    def saved_per_weight(self) -> float:
+        """The share of the time that is saved for each share of the weights that goes; 0 where neither is known."""
+        return (1 - 1 / self.ratio) / self.weights_removed if self.ratio and self.weights_removed else 0.0
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A toolchain of the target that can do nothing here, with the reason and the cure."""
+
+    target: str
+    toolchain: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Advice(TextAndHtml):
+    """Rows in the order of what they buy: those that were timed, then estimates, then those without a number.
+
+    `best` is the row that saves most time for the weights it costs, None if none is faster beyond the noise. `line` is
+    the next to run: that row's, or where nothing pays one that may. `would` says what else may pay.
+    """
+
+    model: str
+    threads: int
+    batch: int
+    rows: tuple[Advised, ...]
+    best: Advised | None
+    line: str | None
+    would: tuple[str, ...]
+    absent: tuple[Absent, ...]
+    remarks: tuple[str, ...]
+    created: str
+
+    @property
+    def summary(self) -> str:
+        if self.best is not None:
+            return f"{self.model}: {self.best.what}, {self.best.removes}, is {self._gain(self.best)}"
+        return f"{self.model}: {self._nothing()}"
+
+    @one_door(ReportError)
+    def to_json(self) -> str:
+        return json.dumps(codec.unstructure(self), allow_nan=False, indent=1)
+
+    @one_door(ReportError)
+    def save(self, path: str | Path) -> None:
+        """Write the advice as JSON; raises ReportError if the file cannot be written."""
+        try:
+            Path(path).write_text(self.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"The advice cannot be written to {path}: {first_line(error)}.") from error
+
+    def picture(self) -> bytes | None:
+        """Return a PNG of speed-up against the share of weights removed; None if nothing has both."""
+        return picture.draw(self.rows, f"{self.model}: what pruning would buy", self._where)
+
+    def __str__(self) -> str:
+        lines = [f"hwprune advise: {self._title()}", ""]
+        lines += [f"  {line}".rstrip() for line in (aligned([HEAD, *self._cells()]) if self._numbered() else [])]
+        lines += [""] * bool(self._numbered())
+        for name, said in self._facts():
+            lines += wrapped(said, f"  {name:<13}", " " * 15)
+        return "\n".join([*lines, *([f"  {'next':<13}{self.line}"] if self.line else [])])
+
+    def _html(self) -> str:
+        parts = [f"<p><b>{escape(self._title())}</b></p>"]
+        if self._numbered():
+            parts.append(html_table(HEAD, [tuple(map(escape, row)) for row in self._cells()]))
+        if (png := self.picture()) is not None:
+            data, alt = (
+                base64.b64encode(png).decode("ascii"),
+                "Speed-up by the share of weights removed: the rows above",
+            )
+            parts.append(f'<img alt="{alt}" style="max-width:100%;height:auto" src="data:image/png;base64,{data}">')
+        parts.append(html_table(("", ""), [(f"<b>{escape(a)}</b>", escape(b)) for a, b in self._facts()]))
+        if self.line:
+            parts.append(f"<p><b>next</b></p><pre>{escape(self.line)}</pre>")
+        return f'<div style="max-width:1200px">{"".join(parts)}</div>'
+
+    def _title(self) -> str:
+        where = ", ".join(dict.fromkeys([*(row.target for row in self.rows), *(each.target for each in self.absent)]))
+        return f"{self.model} for {where}, batch {self.batch}, {counted(self.threads, 'thread')}"
+
+    def _numbered(self) -> list[Advised]:
+        return [row for row in self.rows if row.evidence.kind != "unavailable"]
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [self._row(row) for row in self._numbered()]
+
+    def _row(self, row: Advised) -> tuple[str, ...]:
+        low, high = row.speed.low, row.speed.high
+        between = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+        gone = (_less(row.weights_removed), _less(row.macs_removed))
+        return (row.what, row.removes, *gone, self._where(row), _time(row), _against(row), between)
+
+    def _where(self, row: Advised) -> str:
+        several = len({each.target for each in self.rows}) > 1
+        return f"{row.target}:{row.toolchain}" if several else row.toolchain
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        if self.best is not None:
+            per = f"{self.best.saved_per_weight:.2f} % of the time for each percent of the weights"
+            yield "best", f"{self.best.what}, {self.best.removes}: {self._gain(self.best)}, and saves {per}."
+        else:
+            yield "best", f"{self._nothing()}."
+        for said in self.would:
+            yield "would pay", said
+        for row in self.rows:
+            if row.evidence.kind == "unavailable":
+                yield "not measured", f"{row.what}, {row.removes}, {self._where(row)}: {_why(row.evidence)}"
+        for each in self.absent:
+            yield "not here", f"{each.toolchain} for {each.target}: {_why(each.evidence)}"
+        for said in (*_sources(self.rows), *_memories(self.rows), CAUTION, *self.remarks):
+            yield "note", said
+
+    def _gain(self, row: Advised) -> str:
+        against = f" against dense with {row.rival}" if row.rival else ""
+        return f"{words.speed(row.speed)}{against} with {self._where(row)}"
+
+    def _nothing(self) -> str:
+        tried = [row for row in self.rows if row.speed.speedup is not None]
+        return "nothing that was timed is faster beyond the noise" if tried else "nothing was timed here"
+
+
+def ranked(rows: Sequence[Advised]) -> tuple[Advised, ...]:
+    """Order rows by their speed-up; times, simulations and estimates are not compared with each other."""
+    return tuple(sorted(rows, key=lambda row: (ORDER.index(row.evidence.kind), -(row.ratio or 0.0))))
+
+
+def best_of(rows: Sequence[Advised]) -> Advised | None:
+    """Return the row that is faster and saves most time for each weight that goes; int8 alone costs none.
+
+    A row that removes weights comes first: a line of `%hwprune` times int8 alone beside it.
+    """
+    faster = [row for row in rows if row.evidence.kind == "measured" and row.speed.verdict == "faster"]
+    return max(faster, key=lambda row: (row.saved_per_weight, row.ratio or 0.0), default=None)
+
+
+def _less(removed: float | None) -> str:
+    return UNKNOWN if removed is None else f"-{share(removed)}" if removed else "all"
+
+
+def _time(row: Advised) -> str:
+    if row.estimate is not None:
+        return f"{row.estimate.dense:.4g} → {row.estimate.pruned:.4g} {row.estimate.unit}"
+    if row.dense_ms is None or row.ms is None:
+        return UNKNOWN
+    return f"{three_digits(row.dense_ms)} → {milliseconds(row.ms)}"
+
+
+def _against(row: Advised) -> str:
+    if row.estimate is not None:
+        return f"estimated {row.estimate.ratio:.2f}x"
+    if row.evidence.kind == "compiled":
+        return "compiled, not timed"
+    said = words.speed(row.speed) + (f" than {row.rival}" if row.rival and row.speed.verdict == "faster" else "")
+    return f"simulated: {said}" if row.evidence.kind == "simulated kernels" else said
+
+
+def _why(evidence: Evidence) -> str:
+    return f"{evidence.reason}" + (f"; cure: {evidence.cure}" if evidence.cure else "")
+
+
+def _sources(rows: Sequence[Advised]) -> Iterator[str]:
+    for evidence in dict.fromkeys(row.evidence for row in rows if row.evidence.kind != "unavailable"):
+        names = dict.fromkeys(row.toolchain for row in rows if row.evidence == evidence)
+        kind = {"compiler-estimate": "Estimated by", "compiled": "Compiled by"}.get(evidence.kind)
+        said = f"{kind or evidence.kind.capitalize() + ' on'} {evidence.device}"
+        yield f"{said}{'' if kind else ', with ' + ' and '.join(names)}{f': {evidence.reason}' if kind else ''}."
+
+
+def _memories(rows: Sequence[Advised]) -> Iterator[str]:
+    old = [row for row in rows if row.remembered]
+    if old:
+        first, last = min(row.made for row in old), max(row.made for row in old)
+        when = first if first == last else f"{first} to {last}"
+        yield f"{len(old)} of {counted(len(rows), 'row')} are remembered, made {when}. --fresh makes them anew."
