@@ -28,10 +28,10 @@ from ...toolchains.process import Progress
 from ..simulation import simulate
 from .choosing import choices_of, split
 from .following import line_of, would_pay
+from .levels import Trial, no_int8, trials, without_kernels
 from .measuring import Workshop, measured, unmeasured
 from .remembered import Memory, structure_of
 from .result import Absent, Advice, Advised, best_of, ranked
-from .trials import Trial, no_int8, trials, without_kernels
 
 __all__ = ["Absent", "Advice", "Advised", "advise"]
 
@@ -94,7 +94,7 @@ def advise(
         tuple(rows),
         best,
         None if best is None else line_of(best, line, calib_name),
-        tuple(would_pay(asked, line)) if best is None else (),
+        tuple(would_pay(asked, rows, line)) if best is None else (),
         absent,
         remarks,
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

@@ -28,7 +28,7 @@ def line_of(best: Advised, asked: Mapping[str, Any], calib: str | None) -> str:
     return magic_line({**asked, **more, "calib": calib if best.int8 or isinstance(pattern, Depth) else None})
 
 
-def would_pay(choices: Sequence[Choice], asked: Mapping[str, Any]) -> Iterator[str]:
+def would_pay(choices: Sequence[Choice], rows: Sequence[Advised], asked: Mapping[str, Any]) -> Iterator[str]:
     """Say what was not tried here and may pay, given that nothing that was tried does."""
     tried = {choice.judge.toolchain for choice in choices if choice.way is not None}
     for target in dict.fromkeys(choice.target for choice in choices):
@@ -41,4 +41,5 @@ def would_pay(choices: Sequence[Choice], asked: Mapping[str, Any]) -> Iterator[s
                 f"{judge.toolchain}, which has kernels for {offers} and is taken only by its name, since "
                 f"{judge.by_name}: {line.replace('%hwprune', '%hwprune advise', 1)}"
             )
-    yield BIGGER
+    if any(row.speed.speedup is not None for row in rows):
+        yield BIGGER

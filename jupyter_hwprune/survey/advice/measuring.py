@@ -26,10 +26,8 @@ from ...pruning.prepared import Prepared
 from ...pruning.served import Served
 from ...report import Evidence, Timed, Totals, Untimed, best_baseline, deciding
 from ...toolchains.process import Progress, private_folder
+from .levels import WITH_INT8, Trial, channels_of
 from .result import Advised
-from .trials import WITH_INT8, Trial, channels_of
-
-WIDEST = 99  # the number of the file that is quantised, behind all others
 
 T = TypeVar("T")
 
@@ -98,8 +96,8 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
         bench = bench_for(dense, inputs, choice, folder, progress, effort)
         whole = _attempt(lambda: bench.dense)
         written = {
-            trial: whole if isinstance(whole, Failed) else _attempt(partial(_written, shop, bench, trial, made, number))
-            for number, (trial, made) in enumerate(pruned.items())
+            trial: whole if isinstance(whole, Failed) else _attempt(partial(_written, shop, bench, trial, made))
+            for trial, made in pruned.items()
         }
         ones = {trial: one for trial, one in written.items() if isinstance(one, Candidate)}
         for trial, one in written.items():
@@ -117,7 +115,7 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
             yield trial, _int8(shop, bench)
 
 
-def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned, number: int) -> Candidate:
+def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Candidate:
     """Write a pruned model for the toolchain; where it times single layers, losers get their dense weights back."""
     dense, inputs = shop.ready.start, shop.ready.inputs
     settled = return_losers(bench, dense, pruned, inputs)
@@ -125,7 +123,7 @@ def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned, number:
         raise ToolchainError(settled.choice.obstacle.reason)
     if not settled.pruned.layers:
         raise ToolchainError(f"each layer's sparse kernel gains nothing alone: {settled.pruned.returned[0].reason}")
-    one = candidate(bench, dense, settled, inputs, f"advised-{number}")
+    one = candidate(bench, dense, settled, inputs, trial.file)
     return replace(one, channels=isinstance(trial.pattern, (Channel, Depth)))
 
 
@@ -177,7 +175,7 @@ def _int8(shop: Workshop, bench: Bench) -> list[Advised]:
     """Return the rows of the dense model and of one with fewer channels, if any can go, both quantised."""
     choice, trial = bench.choice, Trial(channels_of(bench.choice.judge), WITH_INT8, int8=True)
     pruned = shop.pruned(replace(trial, int8=False), choice)
-    one = None if isinstance(pruned, Failed) else _attempt(partial(_written, shop, bench, trial, pruned, WIDEST))
+    one = None if isinstance(pruned, Failed) else _attempt(partial(_written, shop, bench, trial, pruned))
     found = _found(bench, [one if isinstance(one, Candidate) else _itself(bench)])[0]
     corners, timed = found.corners, found.timed
     alone = unmeasured(choice, Trial(None, int8=True), found.measurement.evidence)

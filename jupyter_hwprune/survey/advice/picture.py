@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .result import Advised
 
 SIZE_INCH = (8.6, 4.2)
+LINE_INCH = 0.155  # of the legend
 TICKS = (0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0)
 APART = 1.09  # the smallest factor between two ticks
 MARKERS = ("o", "s", "^", "D", "v")
@@ -42,7 +43,8 @@ def draw(rows: Sequence[Advised], title: str, where: Callable[[Advised], str]) -
     panels = [panel for panel in panels_of(rows, where) if panel.lines]
     if not panels:
         return None
-    figure = empty_figure(*SIZE_INCH)
+    names = sum(len(panel.lines) for panel in panels)
+    figure = empty_figure(SIZE_INCH[0], max(SIZE_INCH[1], LINE_INCH * names + 0.8))
     width = 0.64 / len(panels)
     handles: dict[str, Any] = {}
     for index, panel in enumerate(panels):

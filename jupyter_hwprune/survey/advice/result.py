@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,7 +14,7 @@ from ...core.door import one_door
 from ...core.errors import ReportError, counted, first_line
 from ...render.tables import html_table, wrapped
 from ...report import NOT_COMPARED, Comparison, Estimated, Evidence, codec, words
-from ...report.words.numbers import UNKNOWN, milliseconds, share, three_digits
+from ...report.words.numbers import UNKNOWN, count, milliseconds, share, three_digits
 from ..shown import TextAndHtml, aligned
 from . import picture
 
@@ -64,15 +65,17 @@ class Advised:
 
     @property
     def removes(self) -> str:
-        if self.pattern is None or self.share is None:
-            return "nothing"
-        kind = next((of for start, of in OF.items() if self.pattern.startswith(start)), "weights")
-        return f"{share(self.share)} of {kind}"
+        return "nothing" if self.share is None else f"{share(self.share)} of {self.kind}"
 
     @property
-    def saved_per_weight(self) -> float:
-        """The share of the time that is saved for each share of the weights that goes; 0 where neither is known."""
-        return (1 - 1 / self.ratio) / self.weights_removed if self.ratio and self.weights_removed else 0.0
+    def kind(self) -> str:
+        """What the share is of."""
+        return next((of for start, of in OF.items() if (self.pattern or "").startswith(start)), "weights")
+
+    @property
+    def saved_per_share(self) -> float:
+        """The share of the time that is saved for each share that goes; 0 where one is not known, or nothing goes."""
+        return (1 - 1 / self.ratio) / self.share if self.ratio and self.share else 0.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Absent:
 class Advice(TextAndHtml):
     """Rows in the order of what they buy: those that were timed, then estimates, then those without a number.
 
-    `best` is the row that saves most time for the weights it costs, None if none is faster beyond the noise. `line` is
-    the next to run: that row's, or where nothing pays one that may. `would` says what else may pay.
+    `best` is the row that saves most time for what goes, None if none is faster beyond the noise; where nothing was
+    timed, by an estimate. `line` is the next to
+    run, that row's. Where nothing is faster, `would` says what may be.
     """
 
     model: str
@@ -170,23 +174,27 @@ class Advice(TextAndHtml):
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         if self.best is not None:
-            per = f"{self.best.saved_per_weight:.2f} % of the time for each percent of the weights"
-            yield "best", f"{self.best.what}, {self.best.removes}: {self._gain(self.best)}, and saves {per}."
+            per = f"{self.best.saved_per_share:.2f} % of the time for each percent of {self.best.kind}"
+            most = f", and saves most for what goes: {per}" if self.best.share else ""
+            yield "best", f"{self.best.what}, {self.best.removes}: {self._gain(self.best)}{most}."
         else:
             yield "best", f"{self._nothing()}."
         for said in self.would:
             yield "would pay", said
+        alike: defaultdict[Evidence, list[Advised]] = defaultdict(list)
         for row in self.rows:
             if row.evidence.kind == "unavailable":
-                yield "not measured", f"{row.what}, {row.removes}, {self._where(row)}: {_why(row.evidence)}"
+                alike[row.evidence].append(row)
+        for evidence, rows in alike.items():
+            what, where = (dict.fromkeys(map(of, rows)) for of in (_what, self._where))
+            yield "not measured", f"{', '.join(what)} with {' and '.join(where)}: {_why(evidence)}"
         for each in self.absent:
             yield "not here", f"{each.toolchain} for {each.target}: {_why(each.evidence)}"
         for said in (*_sources(self.rows), *_memories(self.rows), CAUTION, *self.remarks):
             yield "note", said
 
     def _gain(self, row: Advised) -> str:
-        against = f" against dense with {row.rival}" if row.rival else ""
-        return f"{words.speed(row.speed)}{against} with {self._where(row)}"
+        return f"{_against(row)} with {self._where(row)}"
 
     def _nothing(self) -> str:
         tried = [row for row in self.rows if row.speed.speedup is not None]
@@ -199,21 +207,27 @@ def ranked(rows: Sequence[Advised]) -> tuple[Advised, ...]:
 
 
 def best_of(rows: Sequence[Advised]) -> Advised | None:
-    """Return the row that is faster and saves most time for each weight that goes; int8 alone costs none.
+    """Return the row that is faster and saves most time for what goes; an estimate only where nothing was timed.
 
-    A row that removes weights comes first: a line of `%hwprune` times int8 alone beside it.
+    Int8 alone comes last, for which nothing goes: a line that removes something times it too.
     """
     faster = [row for row in rows if row.evidence.kind == "measured" and row.speed.verdict == "faster"]
-    return max(faster, key=lambda row: (row.saved_per_weight, row.ratio or 0.0), default=None)
+    if all(row.speed.speedup is None for row in rows):
+        faster = [row for row in rows if row.estimate is not None and row.estimate.ratio > 1]
+    return max(faster, key=lambda row: (row.saved_per_share, row.ratio or 0.0), default=None)
+
+
+def _what(row: Advised) -> str:
+    return row.what if row.share is None else f"{row.what} at {share(row.share)}"
 
 
 def _less(removed: float | None) -> str:
-    return UNKNOWN if removed is None else f"-{share(removed)}" if removed else "all"
+    return UNKNOWN if removed is None else f"-{share(removed)}" if removed else "none"
 
 
 def _time(row: Advised) -> str:
     if row.estimate is not None:
-        return f"{row.estimate.dense:.4g} → {row.estimate.pruned:.4g} {row.estimate.unit}"
+        return f"{count(row.estimate.dense)} → {count(row.estimate.pruned)} {row.estimate.unit}"
     if row.dense_ms is None or row.ms is None:
         return UNKNOWN
     return f"{three_digits(row.dense_ms)} → {milliseconds(row.ms)}"

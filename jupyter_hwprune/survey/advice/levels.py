@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,11 @@ class Trial:
         said = "" if self.pattern is None else f"{self.pattern} {self.share:g}"
         return f"{said} {INT8 if self.int8 else ''}".strip()
 
+    @property
+    def file(self) -> str:
+        """A name for its files."""
+        return re.sub(r"\W+", "-", str(self))
+
 
 def trials(judge: Judge) -> list[Trial]:
     """Return what to try in the model's own dtype: the toolchain's offers, and what every runtime gains from."""
@@ -53,13 +59,15 @@ def without_kernels(choice: Choice) -> Iterator[tuple[Trial, Evidence]]:
     """Return the usual patterns of zeros that the toolchain has no kernels for, with the reason."""
     judge = choice.judge
     offered = [offer.pattern for offer in judge.offers]
+    if Unstructured() in offered:  # whose kernels skip the zeros of any pattern
+        return
     for pattern, usual in ((NM(2, 4), 0.5), (Block(16, 16), 0.75)):
         if pattern in offered or (judge.kernels is not None and judge.kernels.take(pattern)):
             continue
         if any(isinstance(pattern, Block) and isinstance(each, Block) for each in offered):
             continue  # blocks of the chip's own size are tried
-        said = f"{judge.toolchain} has no sparse kernels for {pattern} on {choice.target.name}, so that its zeros cost "
-        said += f"what other weights cost; unstructured at {share(ONCE)} is tried in its place"
+        said = f"it has no sparse kernels for {pattern} on {choice.target.name}, so that its zeros cost what other "
+        said += f"weights cost; unstructured at {share(ONCE)} is tried in its place"
         chips = [row.name for row in TARGETS if any(o.pattern == pattern for each in row.judges for o in each.offers)]
         cure = f"{pattern} is for {first_of(chips)}" if chips else None
         yield Trial(pattern, usual), Evidence("unavailable", reason=said, cure=cure)
@@ -67,9 +75,9 @@ def without_kernels(choice: Choice) -> Iterator[tuple[Trial, Evidence]]:
 
 def no_int8(choice: Choice) -> Evidence | None:
     """Say why int8 is not tried with a toolchain; None where it is worth trying."""
-    name = choice.judge.toolchain
-    if choice.way != "run" or choice.target.kind != "cpu" or manifest_of(name).quantises is None:
-        return Evidence("unavailable", reason=f"{name} does not quantise float models")
+    quantises = manifest_of(choice.judge.toolchain).quantises is not None
+    if choice.way != "run" or choice.target.kind != "cpu" or not quantises:
+        return Evidence("unavailable", reason="it does not quantise a model for a CPU")
     if fast_int8() == []:
         return Evidence("unavailable", reason="this CPU has no instructions for fast products of 8-bit integers")
     return None
