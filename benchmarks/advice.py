@@ -1,7 +1,7 @@
 """Advice is true: `python -m benchmarks.advice`.
 
-`%hwprune advise` times many pruned copies of a model for a second or two. Here each of its rows is measured again by the
-full run of `%hwprune` that it stands for: whether both give the same verdict, and by how much their ratios differ.
+`%hwprune advise` times many pruned copies of a model for a second or two. Here each of its rows is measured again by
+the full run of `%hwprune` that it stands for: whether both give the same verdict, and by how much their ratios differ.
 `--cases` takes only some rows of each model, spread over its table. Prints a table, and writes JSON beside it.
 """
 
@@ -103,11 +103,12 @@ def error(one: dict[str, Any]) -> float | None:
 
 def summary(cases: Sequence[dict[str, Any]]) -> str:
     off = [abs(math.log(each)) for one in cases if (each := error(one))]
-    load = [one["load_1min"] for one in cases]
+    load, cores = [one["load_1min"] for one in cases], os.cpu_count() or 1
+    beside = f" with {cores} cores, so that other programs ran beside" if max(load) > cores else f" with {cores} cores"
     return (
-        f"{sum(map(agree, cases))} of {len(cases)} verdicts agree; the ratios differ by {statistics.median(off):.1%} in "
-        f"the median and {max(off):.1%} at most. {cases[0]['device']}, one thread, batch 1; the load of the machine was "
-        f"{min(load):.1f} to {max(load):.1f} on {os.cpu_count()} cores, and other programs ran beside."
+        f"{sum(map(agree, cases))} of {len(cases)} verdicts agree; the ratios differ by {statistics.median(off):.1%} "
+        f"in the median and {max(off):.1%} at most. {cases[0]['device']}, one thread, batch 1; the machine's load was "
+        f"{min(load):.1f} to {max(load):.1f}{beside}."
     )
 
 

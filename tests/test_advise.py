@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jupyter_hwprune import advise
+from jupyter_hwprune import advise, pruning
 from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.pattern import Unstructured
@@ -24,6 +24,7 @@ from jupyter_hwprune.measure.job import HERE, Here, Job
 from jupyter_hwprune.report import Comparison, Evidence
 from jupyter_hwprune.survey import advice as home
 from jupyter_hwprune.survey.advice import Advised, levels, measuring, remembered
+from jupyter_hwprune.survey.advice.following import line_of
 from jupyter_hwprune.survey.advice.levels import trials
 from jupyter_hwprune.survey.advice.picture import panels_of
 from jupyter_hwprune.survey.advice.result import best_of, ranked
@@ -81,7 +82,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels, "BLOCKS", ())
 
 
-def of(rows: tuple[Advised, ...], pattern: str | None) -> list[Advised]:
+def of(rows: tuple[Advised, ...], pattern: str | None) -> list[Any]:
     return [row for row in rows if row.pattern == pattern and not row.int8]
 
 
@@ -193,7 +194,7 @@ def test_int8_alone_and_with_channels_are_rows_where_the_cpu_is_fast_at_it(
     assert (alone.pattern, alone.weights_removed, alone.removes) == (None, 0.0, "nothing")
     assert (wide.what, wide.share) == ("channel/8 + int8", 0.5)
     assert jobs["quantise"] == 2
-    line = home.line_of(wide, {"model": "net", "input": "x"}, "data")
+    line = line_of(wide, {"model": "net", "input": "x"}, "data")
     assert line.startswith("%hwprune net --input x --target x86-cpu:onnxruntime --pattern channel/8 --sparsity 0.5")
     assert "--calib data --dtype int8" in line
 
@@ -224,7 +225,7 @@ def test_a_toolchain_that_fails_is_a_reason_and_is_asked_again(
 def test_one_model_that_fails_keeps_the_others_going(
     user: Any, jobs: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = measuring.prune
+    real = pruning.prune
 
     def prune(dense: Any, example: Any, plan: Any, **more: Any) -> Any:
         if any(part.share == 0.5 for part in plan.parts.values()):
@@ -305,7 +306,7 @@ def test_what_is_remembered_is_of_the_structure_and_damage_is_measured_anew(jobs
 
     assert measured()
     with torch.no_grad():
-        net[0].weight += 1
+        net.get_parameter("0.weight").add_(1)
     assert not measured()
     assert measured(fresh=True)
     assert measured(nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 8)))
