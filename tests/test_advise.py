@@ -322,6 +322,7 @@ def test_what_is_remembered_is_of_the_structure_and_damage_is_measured_anew(jobs
         ({"target": ""}, "--target is ''; it takes names of targets"),
         ({"target": ["cpu", 3]}, "it takes names of targets"),
         ({"threads": 0}, "--threads is 0"),
+        ({"target": "all", "toolchain": FAULTY}, "No target can be timed, .* here with tests.fakes.faulty"),
         ({"toolchain": "gcc"}, "There is no toolchain 'gcc'"),
         ({"calib": []}, "The calibration data is empty"),
     ],

@@ -25,6 +25,11 @@ def choices_of(target: str | Sequence[str], toolchain: str | None, **options: An
         for name in dict.fromkeys(asked)
         for choice in choose(name, toolchain=toolchain, pattern="depth", **options).with_each_toolchain()
     ]
+    if not found:
+        with_it = f" with {toolchain}" if toolchain else ""
+        raise InputError(
+            f"No target can be timed, estimated or compiled for here{with_it}. `%hwprune doctor` says what is missing."
+        )
     return list(_once(found))
 
 

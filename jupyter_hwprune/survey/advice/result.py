@@ -13,6 +13,7 @@ from pathlib import Path
 from ...core.door import one_door
 from ...core.errors import ReportError, counted, first_line
 from ...render.tables import html_table, wrapped
+from ...render.text import terminal_width
 from ...report import NOT_COMPARED, Comparison, Estimated, Evidence, codec, words
 from ...report.words.numbers import UNKNOWN, count, milliseconds, share, three_digits
 from ..shown import TextAndHtml, aligned
@@ -24,6 +25,7 @@ CAUTION = (
 )
 ORDER = ("measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable")
 OF = {"channel": "channels", "depth": "blocks"}
+DISPENSABLE = ("95 % interval", "MACs", "weights")  # the columns that a narrow terminal drops, in this order
 HEAD = ("pattern", "removes", "weights", "MACs", "with", "time", "against dense", "95 % interval")
 
 
@@ -131,8 +133,8 @@ class Advice(TextAndHtml):
 
     def __str__(self) -> str:
         lines = [f"hwprune advise: {self._title()}", ""]
-        lines += [f"  {line}".rstrip() for line in (aligned([HEAD, *self._cells()]) if self._numbered() else [])]
-        lines += [""] * bool(self._numbered())
+        if self._numbered():
+            lines += [*_fitting([HEAD, *self._cells()]), ""]
         for name, said in self._facts():
             lines += wrapped(said, f"  {name:<13}", " " * 15)
         return "\n".join([*lines, *([f"  {'next':<13}{self.line}"] if self.line else [])])
@@ -215,6 +217,16 @@ def best_of(rows: Sequence[Advised]) -> Advised | None:
     if all(row.speed.speedup is None for row in rows):
         faster = [row for row in rows if row.estimate is not None and row.estimate.ratio > 1]
     return max(faster, key=lambda row: (row.saved_per_share, row.ratio or 0.0), default=None)
+
+
+def _fitting(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the table in lines, without the columns that a narrow terminal has no room for."""
+    for dropped in range(len(DISPENSABLE) + 1):
+        kept = [place for place, name in enumerate(HEAD) if name not in DISPENSABLE[:dropped]]
+        lines = [f"  {line}".rstrip() for line in aligned([tuple(row[place] for place in kept) for row in rows])]
+        if max(map(len, lines)) < terminal_width():
+            break
+    return lines
 
 
 def _what(row: Advised) -> str:
