@@ -54,7 +54,7 @@ def held_against_full_runs(name: str, most: int, out: Path, before: Sequence[dic
     print(advice, flush=True)
     rows = [row for row in advice.rows if row.evidence.kind == "measured" and row.pattern is not None]
     cases: list[dict[str, Any]] = []
-    for row in rows[:: max(1, len(rows) // most)][:most]:
+    for row in spread(rows, most):
         line = line_of(row, {"model": name, "input": "x"}, None)
         report: Report = shell.run_line_magic("hwprune", line.removeprefix("%hwprune ")).report
         cases.append(case(name, row, report) | {"line": line})
@@ -62,6 +62,12 @@ def held_against_full_runs(name: str, most: int, out: Path, before: Sequence[dic
         write(out, [*before, *cases])
     shell.drop_by_id({name: shell.user_ns[name]})
     return cases
+
+
+def spread(rows: Sequence[Advised], most: int) -> list[Advised]:
+    """Return at most so many rows, evenly from the first to the last: what gains nothing is among them."""
+    count = min(most, len(rows))
+    return [rows[round(at * (len(rows) - 1) / max(1, count - 1))] for at in range(count)]
 
 
 def case(name: str, row: Advised, report: Report) -> dict[str, Any]:

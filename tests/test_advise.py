@@ -144,7 +144,7 @@ def test_what_is_shown_and_saved(user: Any, jobs: Counter[str], tmp_path: Path) 
     assert data["rows"][0]["evidence"]["kind"] == "measured"
     (panel,) = panels_of(found.rows, lambda row: row.toolchain)
     drawn = {line.name: line for line in panel.lines}
-    assert [x for x, *_ in drawn["channel/8, onnxruntime"].points] == sorted(
+    assert [point.removed for point in drawn["channel/8, onnxruntime"].points] == sorted(
         row.weights_removed or 0 for row in of(found.rows, "channel/8")
     )
     assert panel.noise is not None

@@ -21,17 +21,27 @@ MARKERS = ("o", "s", "^", "D", "v")
 
 
 @dataclass(frozen=True)
+class Point:
+    """One row: the share of weights removed, the speed-up with its interval, and whether that is within its noise."""
+
+    removed: float
+    ratio: float
+    low: float
+    high: float
+    is_noise: bool
+
+
+@dataclass(frozen=True)
 class Line:
-    """One pattern with one toolchain: a point is the share of weights removed, the speed-up, and its interval."""
+    """One pattern with one toolchain."""
 
     name: str
-    points: tuple[tuple[float, float, float, float], ...]
-    simulated: bool
+    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Times and estimates are never on the same axes; `noise` is the largest floor, None for estimates."""
+    """Times and estimates are never on the same axes; `noise` is the smallest floor, None for estimates."""
 
     label: str
     lines: tuple[Line, ...]
@@ -69,35 +79,30 @@ def draw(rows: Sequence[Advised], title: str, where: Callable[[Advised], str]) -
 def panels_of(rows: Sequence[Advised], where: Callable[[Advised], str]) -> list[Panel]:
     """Reduce the rows to what is drawn."""
     lines: dict[str, list[Line]] = {}
-    groups: defaultdict[tuple[str, str], list[Advised]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
     for row in rows:
-        if row.ratio is not None and row.weights_removed is not None:
-            simulated = ", simulated" if row.evidence.kind == "simulated kernels" else ""
+        if (ratio := row.ratio) is not None and row.weights_removed is not None:
             label = "speed-up" if row.estimate is None else "estimated speed-up"
-            groups[label, f"{row.what}, {where(row)}{simulated}"].append(row)
-    for (label, name), own in groups.items():
-        points = tuple(sorted(map(_point, own)))
-        lines.setdefault(label, []).append(Line(name, points, name.endswith("simulated")))
+            is_noise = row.speed.verdict == "no measurable gain"
+            point = Point(row.weights_removed, ratio, row.speed.low or ratio, row.speed.high or ratio, is_noise)
+            groups[label, f"{row.what}, {where(row)}"].append(point)
+    for (label, name), points in groups.items():
+        own = tuple(sorted(points, key=lambda point: point.removed))
+        lines.setdefault(label, []).append(Line(name, own))
     floors = [row.speed.noise_floor for row in rows if row.speed.noise_floor is not None]
     return [
-        Panel(label, tuple(own), max(floors, default=None) if label == "speed-up" else None)
+        Panel(label, tuple(own), min(floors, default=None) if label == "speed-up" else None)
         for label, own in lines.items()
     ]
 
 
-def _point(row: Advised) -> tuple[float, float, float, float]:
-    ratio, removed = row.ratio, row.weights_removed
-    assert ratio is not None
-    assert removed is not None
-    return removed, ratio, row.speed.low or ratio, row.speed.high or ratio
-
-
 def _panel(axes: Any, panel: Panel) -> dict[str, Any]:
     """Draw one panel, and return a handle for each name."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import NullLocator
 
-    low = min(point[2] for line in panel.lines for point in line.points)
-    high = max(point[3] for line in panel.lines for point in line.points)
+    low = min(point.low for line in panel.lines for point in line.points)
+    high = max(point.high for line in panel.lines for point in line.points)
     low, high = min(low, 0.95) / 1.06, max(high, 1.05) * 1.06
     axes.set_xlim(-0.02, 1)
     axes.set_yscale("log")
@@ -116,32 +121,48 @@ def _panel(axes: Any, panel: Panel) -> dict[str, Any]:
     handles = {}
     for index, line in enumerate(panel.lines):
         handles[line.name] = _line(axes, line, index)
+    if any(point.is_noise for line in panel.lines for point in line.points):
+        hollow: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 4.5, "markerfacecolor": PAPER}
+        handles["within its own noise"] = Line2D([], [], color=INK, **hollow)
     if panel.noise is not None:
         band = axes.axhspan(1 / (1 + panel.noise), 1 + panel.noise, color="#9aa0a6", alpha=0.25, linewidth=0, zorder=1)
-        handles["within noise"] = band
+        handles["always within noise"] = band
     else:
         axes.axhline(1, color=FAINT, linewidth=0.6)
     return handles
 
 
 def _line(axes: Any, line: Line, index: int) -> Any:
-    x, y, low, high = zip(*line.points, strict=True)
-    spread = [[b - a for a, b in zip(low, y, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
-    return axes.errorbar(
-        x,
-        y,
-        yerr=[[max(0.0, each) for each in side] for side in spread],
-        color=COLOURS[index % len(COLOURS)],
-        linestyle="--" if index >= len(COLOURS) or line.simulated else "-",
-        marker=MARKERS[index % len(MARKERS)],
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    points = line.points
+    handle = axes.errorbar(
+        [point.removed for point in points],
+        [point.ratio for point in points],
+        yerr=[
+            [max(0.0, point.ratio - point.low) for point in points],
+            [max(0.0, point.high - point.ratio) for point in points],
+        ],
+        color=colour,
+        linestyle="-" if index < len(COLOURS) else "--",
+        marker=marker,
         markersize=4.5,
-        markerfacecolor=PAPER if line.simulated else None,
         linewidth=1.4,
         elinewidth=0.8,
         capsize=2,
         clip_on=False,
         zorder=3,
     )
+    for point in points:
+        if point.is_noise:
+            hollow: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "markersize": 4.5,
+                "markerfacecolor": PAPER,
+                "clip_on": False,
+            }
+            axes.plot(point.removed, point.ratio, zorder=4, **hollow)
+    return handle
 
 
 def _ticks(low: float, high: float) -> list[float]:

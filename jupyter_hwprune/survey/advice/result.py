@@ -165,8 +165,10 @@ class Advice(TextAndHtml):
         return [self._row(row) for row in self._numbered()]
 
     def _row(self, row: Advised) -> tuple[str, ...]:
-        low, high = row.speed.low, row.speed.high
+        low, high, floor = row.speed.low, row.speed.high, row.speed.noise_floor
         between = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+        if floor is not None and row.speed.verdict == "no measurable gain":
+            between += f", noise {share(floor)}"
         gone = (_less(row.weights_removed), _less(row.macs_removed))
         return (row.what, row.removes, *gone, self._where(row), _time(row), _against(row), between)
 
