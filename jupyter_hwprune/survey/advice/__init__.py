@@ -109,7 +109,7 @@ def _tried(shop: Workshop, choice: Choice, memory: Memory) -> Iterator[Advised]:
     why_not = no_int8(choice)
     if why_not is None:
         wanted.append(int8)
-    elif choice.way == "run":
+    elif choice.way == "run" and choice.target.kind == "cpu":
         yield unmeasured(choice, int8, why_not)
     weights = fingerprint(shop.ready.start)
     names = {trial: f"{trial} {weights if isinstance(trial.pattern, Depth) else ''}" for trial in wanted}

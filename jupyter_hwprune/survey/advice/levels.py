@@ -77,7 +77,7 @@ def no_int8(choice: Choice) -> Evidence | None:
     """Say why int8 is not tried with a toolchain; None where it is worth trying."""
     quantises = manifest_of(choice.judge.toolchain).quantises is not None
     if choice.way != "run" or choice.target.kind != "cpu" or not quantises:
-        return Evidence("unavailable", reason="it does not quantise a model for a CPU")
+        return Evidence("unavailable", reason="it does not quantise models")
     if fast_int8() == []:
         return Evidence("unavailable", reason="this CPU has no instructions for fast products of 8-bit integers")
     return None
