@@ -69,8 +69,10 @@ def advise(
     for this structure on this machine, with the same versions, is remembered unless `fresh`. Raises InputError.
     """
     asked = choices_of(target, toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
-    choices, absent, remarks = split(asked)
-    own = take(model).model.eval()
+    taken = take(model)
+    own = taken.model.eval()
+    able, absent = split(asked)
+    choices = [each.for_model_in(dtype_of(own)) for each in able]
     ready = prepare(own, example, asked[0], calib, None, {}, looks_at_inputs=True, trains=False)
     shop = Workshop(ready, effort, progress)
     structure = None
@@ -79,7 +81,7 @@ def advise(
         with own_torch_state():
             structure = structure_of(own, ready.inputs)
     rows: list[Advised] = []
-    for choice in (each.for_model_in(dtype_of(own)) for each in choices):
+    for choice in choices:
         memory = Memory(structure, choice, effort, fresh=fresh)
         rows += _tried(shop, choice, memory)
         if manifest_of(choice.judge.toolchain).simulates:
@@ -96,7 +98,7 @@ def advise(
         None if best is None else line_of(best, line, calib_name),
         tuple(would_pay(asked, rows, line)) if best is None else (),
         absent,
-        remarks,
+        tuple(dict.fromkeys([*taken.remarks, *(said for each in choices for said in each.remarks)])),
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
 

@@ -33,12 +33,11 @@ def choices_of(target: str | Sequence[str], toolchain: str | None, **options: An
     return list(_once(found))
 
 
-def split(choices: Sequence[Choice]) -> tuple[list[Choice], tuple[Absent, ...], tuple[str, ...]]:
-    """Return the choices that can do something here, the toolchains that cannot, and what is to be told of both."""
+def split(choices: Sequence[Choice]) -> tuple[list[Choice], tuple[Absent, ...]]:
+    """Return the choices that can do something here, and the toolchains that cannot."""
     able = [each for each in choices if each.way is not None]
     absent = [(each, each.obstacle) for each in choices if each.way is None]
-    gone = tuple(Absent(each.target.name, each.judge.toolchain, why) for each, why in absent if why is not None)
-    return able, gone, tuple(dict.fromkeys(said for each in able for said in each.remarks))
+    return able, tuple(Absent(each.target.name, each.judge.toolchain, why) for each, why in absent if why is not None)
 
 
 def _here(toolchain: str | None) -> Iterator[str]:

@@ -99,12 +99,15 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
             trial: whole if isinstance(whole, Failed) else _attempt(partial(_written, shop, bench, trial, made))
             for trial, made in pruned.items()
         }
-        ones = {trial: one for trial, one in written.items() if isinstance(one, Candidate)}
+        ready: dict[Trial, Written] = {}
         for trial, one in written.items():
             if isinstance(one, Failed):
                 yield trial, [unmeasured(choice, trial, one.evidence)]
-        for (trial, one), found in zip(ones.items(), _together(bench, [*ones.values()]), strict=True):
-            yield trial, [_row(choice, trial, pruned[trial].totals, found, channels=one.channels)]
+            else:
+                ready[trial] = one
+        found = _together(bench, [one.candidate for one in ready.values()])
+        for (trial, one), each in zip(ready.items(), found, strict=True):
+            yield trial, [_row(choice, trial, one, each)]
         for trial in quantised:
             if isinstance(whole, Failed):
                 yield trial, [unmeasured(choice, trial, whole.evidence)]
@@ -115,7 +118,15 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
             yield trial, _int8(shop, bench)
 
 
-def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Candidate:
+@dataclass(frozen=True)
+class Written:
+    """A pruned model that is ready to be measured, and what is left of its weights and their arithmetic."""
+
+    candidate: Candidate
+    totals: Totals
+
+
+def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Written:
     """Write a pruned model for the toolchain; where it times single layers, losers get their dense weights back."""
     dense, inputs = shop.ready.start, shop.ready.inputs
     settled = return_losers(bench, dense, pruned, inputs)
@@ -124,7 +135,7 @@ def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Cand
     if not settled.pruned.layers:
         raise ToolchainError(f"each layer's sparse kernel gains nothing alone: {settled.pruned.returned[0].reason}")
     one = candidate(bench, dense, settled, inputs, trial.file)
-    return replace(one, channels=isinstance(trial.pattern, (Channel, Depth)))
+    return Written(replace(one, channels=isinstance(trial.pattern, (Channel, Depth))), settled.pruned.totals)
 
 
 def _together(bench: Bench, candidates: Sequence[Candidate]) -> list[Findings]:
@@ -150,7 +161,8 @@ def _failed(found: Findings) -> bool:
     return found.measurement.evidence.kind == "unavailable"
 
 
-def _row(choice: Choice, trial: Trial, totals: Totals, found: Findings, *, channels: bool) -> Advised:
+def _row(choice: Choice, trial: Trial, one: Written, found: Findings) -> Advised:
+    totals = one.totals
     row = replace(
         unmeasured(choice, trial, found.measurement.evidence),
         weights_removed=1 - totals.pruned_weights / totals.weights if totals.weights else None,
@@ -158,7 +170,7 @@ def _row(choice: Choice, trial: Trial, totals: Totals, found: Findings, *, chann
     )
     if isinstance(found.measurement, Timed):
         timed = found.measurement
-        baselines = () if channels else found.baselines  # every runtime gains from fewer channels
+        baselines = () if one.candidate.channels else found.baselines  # every runtime gains from fewer channels
         speed, rival = deciding(timed, baselines), best_baseline(baselines)
         of = rival if rival is not None and speed is rival.speed and speed is not timed.comparison else None
         dense, pruned = (on_clock(samples, timed.clock) for samples in (timed.dense, timed.pruned))
@@ -176,14 +188,14 @@ def _int8(shop: Workshop, bench: Bench) -> list[Advised]:
     choice, trial = bench.choice, Trial(channels_of(bench.choice.judge), WITH_INT8, int8=True)
     pruned = shop.pruned(replace(trial, int8=False), choice)
     one = None if isinstance(pruned, Failed) else _attempt(partial(_written, shop, bench, trial, pruned))
-    found = _found(bench, [one if isinstance(one, Candidate) else _itself(bench)])[0]
+    found = _found(bench, [one.candidate if isinstance(one, Written) else _itself(bench)])[0]
     corners, timed = found.corners, found.timed
     alone = unmeasured(choice, Trial(None, int8=True), found.measurement.evidence)
     if corners is None or not corners.rows or timed is None:
         return [alone if corners is None else replace(alone, evidence=corners.evidence)]
     rows = [(corners.rows[2], replace(alone, weights_removed=0.0, macs_removed=0.0))]
-    if isinstance(one, Candidate) and isinstance(pruned, Pruned):
-        rows.append((corners.rows[3], _row(choice, trial, pruned.totals, found, channels=True)))
+    if isinstance(one, Written):
+        rows.append((corners.rows[3], _row(choice, trial, one, found)))
     on_dense = on_clock(timed.dense, timed.clock)
     return [
         replace(

@@ -165,10 +165,8 @@ class Advice(TextAndHtml):
         return [self._row(row) for row in self._numbered()]
 
     def _row(self, row: Advised) -> tuple[str, ...]:
-        low, high, floor = row.speed.low, row.speed.high, row.speed.noise_floor
+        low, high = row.speed.low, row.speed.high
         between = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-        if floor is not None and row.speed.verdict == "no measurable gain":
-            between += f", noise {share(floor)}"
         gone = (_less(row.weights_removed), _less(row.macs_removed))
         return (row.what, row.removes, *gone, self._where(row), _time(row), _against(row), between)
 
@@ -252,7 +250,10 @@ def _against(row: Advised) -> str:
         return f"estimated {row.estimate.ratio:.2f}x"
     if row.evidence.kind == "compiled":
         return "compiled, not timed"
-    said = words.speed(row.speed) + (f" than {row.rival}" if row.rival and row.speed.verdict == "faster" else "")
+    speed = row.speed
+    said = words.speed(speed) + (f" than {row.rival}" if row.rival and speed.verdict == "faster" else "")
+    if speed.verdict == "no measurable gain" and speed.noise_floor is not None:
+        said = f"within {share(speed.noise_floor)} noise"
     return f"simulated: {said}" if row.evidence.kind == "simulated kernels" else said
 
 
