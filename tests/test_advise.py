@@ -27,7 +27,7 @@ from jupyter_hwprune.survey.advice import Advised, levels, measuring, remembered
 from jupyter_hwprune.survey.advice.following import line_of
 from jupyter_hwprune.survey.advice.levels import trials
 from jupyter_hwprune.survey.advice.picture import panels_of
-from jupyter_hwprune.survey.advice.result import best_of, ranked
+from jupyter_hwprune.survey.advice.rows import best_of, ranked
 from tests.conftest import fingerprint
 from tests.test_magics import cell
 
@@ -155,7 +155,8 @@ def row(pattern: str | None, share: float | None, ratio: float | None, **more: A
     verdict = "not measured" if ratio is None else "faster" if ratio > 1.1 else "no measurable gain"
     speed: Any = Comparison(ratio, ratio, ratio, ratio and 0.05, verdict)  # type: ignore[arg-type]
     evidence = Evidence("unavailable", reason="why") if ratio is None else Evidence("measured", device="a CPU")
-    options: dict[str, Any] = {"int8": False, "evidence": evidence, "weights_removed": share or 0.0} | more
+    options: dict[str, Any] = {"int8": False, "evidence": evidence, "weights_removed": share or 0.0}
+    options |= {"dense_ms": 1.0, "ms": ratio and 1 / ratio} | more
     return Advised("x86-cpu", "onnxruntime", pattern, share, speed=speed, **options)
 
 
@@ -168,6 +169,9 @@ def test_the_best_saves_most_for_what_goes_and_int8_alone_comes_last() -> None:
     assert best is not None
     assert (best.share, best.speed.speedup) == (0.3, 1.4)  # 0.95 of the time for each of the channels, and not 0.71
     assert best_of(rows[:1]) is rows[0]
+    slow = row("channel/8", 0.3, 1.8, dense_ms=2.0, ms=2.0 / 1.8)
+    assert best_of([slow]) is slow
+    assert best_of([slow, row("unstructured", 0.9, 1.0)]) is None  # dense is faster with another toolchain
     assert best_of([row("channel/8", 0.5, 1.0), row("depth", 0.5, None)]) is None
 
 
@@ -176,11 +180,11 @@ def test_where_nothing_pays_it_says_so_and_what_may(user: Any, jobs: Counter[str
     monkeypatch.setattr(home, "best_of", lambda _: None)
     found = advise(user.user_ns["net"], user.user_ns["x"], target="x86-cpu:onnxruntime", effort=SHORT, name="net")
     said = " ".join(str(found).split())
-    assert "nothing that was timed is faster beyond the noise" in said
+    assert "nothing that was timed beats the fastest dense model beyond the noise" in said
     assert "would pay" in said
     assert "%hwprune advise net --target x86-cpu:deepsparse" in said
     assert found.line is None
-    assert found.summary == "net: nothing that was timed is faster beyond the noise"
+    assert found.summary == "net: nothing that was timed beats the fastest dense model beyond the noise"
 
 
 @pytest.mark.usefixtures("few")

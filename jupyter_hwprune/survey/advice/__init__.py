@@ -31,7 +31,8 @@ from .following import line_of, would_pay
 from .levels import Trial, no_int8, trials, without_kernels
 from .measuring import Workshop, measured, unmeasured
 from .remembered import Memory, structure_of
-from .result import Absent, Advice, Advised, best_of, ranked
+from .result import Advice
+from .rows import Absent, Advised, best_of, ranked
 
 __all__ = ["Absent", "Advice", "Advised", "advise"]
 

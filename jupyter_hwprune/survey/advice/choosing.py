@@ -9,7 +9,7 @@ from ...choose.choice import Choice, choose
 from ...core.errors import InputError
 from ...core.target import ALIASES, find_target
 from ..matrix import targets
-from .result import Absent
+from .rows import Absent
 
 ALL = "all"
 

@@ -9,7 +9,7 @@ from ...choose.choice import INT8, Choice
 from ...core.options import magic_line
 from ...core.pattern import NM, Depth, parse_pattern
 from ...toolchains import shipped
-from .result import Advised
+from .rows import Advised
 
 BIGGER = (
     "More arithmetic in each call: a larger --batch, or the model in its real size. The time of a small one goes to "

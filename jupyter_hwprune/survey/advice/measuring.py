@@ -27,7 +27,7 @@ from ...pruning.served import Served
 from ...report import Evidence, Timed, Totals, Untimed, best_baseline, deciding
 from ...toolchains.process import Progress, private_folder
 from .levels import WITH_INT8, Trial, channels_of
-from .result import Advised
+from .rows import Advised
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from ...render.png import FAINT, FONT, INK, PAPER, compact, empty_figure
 from ...render.sensitivity import COLOURS
 
 if TYPE_CHECKING:
-    from .result import Advised
+    from .rows import Advised
 
 SIZE_INCH = (8.6, 4.2)
 LINE_INCH = 0.155  # of the legend

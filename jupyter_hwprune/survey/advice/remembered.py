@@ -22,7 +22,7 @@ from ...core.example import Example
 from ...core.tracing import program_of
 from ...report import codec
 from ...toolchains.process import CACHE
-from .result import Advised
+from .rows import Advised
 
 FOLDER = CACHE / "advice"
 FORMAT = 1  # of the files; another one is not read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,79 +14,18 @@ from ...core.door import one_door
 from ...core.errors import ReportError, counted, first_line
 from ...render.tables import html_table, wrapped
 from ...render.text import terminal_width
-from ...report import NOT_COMPARED, Comparison, Estimated, Evidence, codec, words
+from ...report import Evidence, codec, words
 from ...report.words.numbers import UNKNOWN, count, milliseconds, share, three_digits
 from ..shown import TextAndHtml, aligned
 from . import picture
+from .rows import Absent, Advised, is_timed, saved_per_share
 
 CAUTION = (
     "Pruned by magnitude and not trained: these are the times of such shapes and zeros, and nothing here says what "
     "accuracy is left."
 )
-ORDER = ("measured", "simulated kernels", "compiler-estimate", "compiled", "unavailable")
-OF = {"channel": "channels", "depth": "blocks"}
 DISPENSABLE = ("95 % interval", "MACs", "weights")  # the columns that a narrow terminal drops, in this order
 HEAD = ("pattern", "removes", "weights", "MACs", "with", "time", "against dense", "95 % interval")
-
-
-@dataclass(frozen=True)
-class Advised:
-    """A pattern with a toolchain at the `share` of channels, blocks or weights that goes, and what that buys there.
-
-    `pattern` is None for int8 alone, where nothing goes. `weights_removed` and `macs_removed` are shares of the model's
-    own. `speed` compares with the dense model in float: that of the same toolchain, or the `rival`'s if that is faster.
-    `estimate` is the compiler's own, where nothing ran. The samples are those of the clock that decided. `made` is when
-    the numbers were, and `remembered` says that it was in an earlier call.
-    """
-
-    target: str
-    toolchain: str
-    pattern: str | None
-    share: float | None
-    int8: bool
-    evidence: Evidence
-    weights_removed: float | None = None
-    macs_removed: float | None = None
-    dense_ms: float | None = None
-    ms: float | None = None
-    speed: Comparison = NOT_COMPARED
-    estimate: Estimated | None = None
-    rival: str | None = None
-    dense_samples_ms: tuple[float, ...] = ()
-    samples_ms: tuple[float, ...] = ()
-    made: str = ""
-    remembered: bool = False
-
-    @property
-    def ratio(self) -> float | None:
-        return self.estimate.ratio if self.estimate else self.speed.speedup
-
-    @property
-    def what(self) -> str:
-        return " + ".join(filter(None, [self.pattern, "int8" if self.int8 else None]))
-
-    @property
-    def removes(self) -> str:
-        return "nothing" if self.share is None else f"{share(self.share)} of {self.kind}"
-
-    @property
-    def kind(self) -> str:
-        """What the share is of."""
-        return next((of for start, of in OF.items() if (self.pattern or "").startswith(start)), "weights")
-
-    @property
-    def saved_per_share(self) -> float:
-        """The share of the time that is saved for each share that goes; 0 where one is not known, or nothing goes."""
-        return (1 - 1 / self.ratio) / self.share if self.ratio and self.share else 0.0
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A toolchain of the target that can do nothing here, with the reason and the cure."""
-
-    target: str
-    toolchain: str
-    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -94,8 +33,7 @@ class Advice(TextAndHtml):
     """Rows in the order of what they buy: those that were timed, then estimates, then those without a number.
 
     `best` is the row that saves most time for what goes, None if none is faster beyond the noise; where nothing was
-    timed, by an estimate. `line` is the next to
-    run, that row's. Where nothing is faster, `would` says what may be.
+    timed, by an estimate. `line` is the next to run, that row's. Where nothing is faster, `would` says what may be.
     """
 
     model: str
@@ -176,11 +114,14 @@ class Advice(TextAndHtml):
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         if self.best is not None:
-            per = f"{self.best.saved_per_share:.2f} % of the time for each percent of {self.best.kind}"
-            most = f", and saves most for what goes: {per}" if self.best.share else ""
+            saved = f"{saved_per_share(self.best, self.rows):.2f} % of the fastest dense model's time"
+            most = f", and saves most for what goes: {saved} for each percent of {self.best.kind}"
+            most = most if self.best.share else ""
             yield "best", f"{self.best.what}, {self.best.removes}: {self._gain(self.best)}{most}."
         else:
             yield "best", f"{self._nothing()}."
+        if dense := _dense(self.rows, self._where):
+            yield "dense", dense
         for said in self.would:
             yield "would pay", said
         alike: defaultdict[Evidence, list[Advised]] = defaultdict(list)
@@ -200,23 +141,21 @@ class Advice(TextAndHtml):
 
     def _nothing(self) -> str:
         tried = [row for row in self.rows if row.speed.speedup is not None]
-        return "nothing that was timed is faster beyond the noise" if tried else "nothing was timed here"
+        return (
+            "nothing that was timed beats the fastest dense model beyond the noise"
+            if tried
+            else "nothing was timed here"
+        )
 
 
-def ranked(rows: Sequence[Advised]) -> tuple[Advised, ...]:
-    """Order rows by their speed-up; times, simulations and estimates are not compared with each other."""
-    return tuple(sorted(rows, key=lambda row: (ORDER.index(row.evidence.kind), -(row.ratio or 0.0))))
-
-
-def best_of(rows: Sequence[Advised]) -> Advised | None:
-    """Return the row that is faster and saves most time for what goes; an estimate only where nothing was timed.
-
-    Int8 alone comes last, for which nothing goes: a line that removes something times it too.
-    """
-    faster = [row for row in rows if row.evidence.kind == "measured" and row.speed.verdict == "faster"]
-    if all(row.speed.speedup is None for row in rows):
-        faster = [row for row in rows if row.estimate is not None and row.estimate.ratio > 1]
-    return max(faster, key=lambda row: (row.saved_per_share, row.ratio or 0.0), default=None)
+def _dense(rows: Sequence[Advised], where: Callable[[Advised], str]) -> str:
+    """Say how long the dense model takes with each toolchain, where there are several."""
+    times: dict[str, float] = {}
+    for row in rows:
+        if is_timed(row) and row.dense_ms and row.rival is None:
+            times[where(row)] = min(row.dense_ms, times.get(where(row), row.dense_ms))
+    said = [f"{milliseconds(ms)} with {name}" for name, ms in sorted(times.items(), key=lambda each: each[1])]
+    return ", ".join(said) if len(said) > 1 else ""
 
 
 def _fitting(rows: Sequence[tuple[str, ...]]) -> list[str]:
