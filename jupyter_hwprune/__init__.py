@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .pruning.attention import MultiheadAttention
     from .report import Report
     from .report.merging import merge
+    from .survey.advice import advise
     from .survey.doctor import doctor
     from .survey.matrix import targets
     from .survey.provision import setup
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "NothingFitsError", "PruneError"]
 __all__ += ["MultiheadAttention", "Report", "ReportError", "RequirementError", "Run", "Shown", "ToolchainError"]
-__all__ += ["doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets", "zoo"]
+__all__ += ["advise", "doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets"]
+__all__ += ["zoo"]
 
 _HOMES = {
     **dict.fromkeys(("Run", "Shown", "load"), "keep.run"),
     "MultiheadAttention": "pruning.attention",
     "Report": "report",
+    "advise": "survey.advice",
     "doctor": "survey.doctor",
     "hwprune": "flow",
     "layer_ranges": "core.ranges",

@@ -17,6 +17,7 @@ from jupyter_hwprune import (
     InputError,
     Report,
     Run,
+    advise,
     doctor,
     layer_ranges,
     load,
@@ -50,6 +51,7 @@ def run() -> Run:
 
 HOME = "jupyter_hwprune."
 CALLS: dict[str, tuple[str, Callable[[Run, Path], Any], str]] = {
+    "advise": ("survey.advice.choices_of", lambda *_: advise(small(), torch.ones(2, 16)), "before its first phase"),
     "simulate": ("survey.simulation.choose", lambda *_: simulate(small(), torch.ones(2, 16)), "before its first phase"),
     "targets": ("survey.matrix.probe_all", lambda *_: targets(), ""),
     "doctor": ("survey.doctor.probe_all", lambda *_: doctor(), ""),
@@ -86,8 +88,8 @@ def test_what_breaks_inside_comes_out_as_one_paragraph_of_ours(
     within = {"Report.save": "Report.to_json", "Report.load": "Report.from_json"}.get(name, name)
     assert said.startswith(f"{within} stopped {where}".rstrip())
     assert ("in the phase" in said, "before its first" in said) == (False, bool(where))
-    assert ("Your model is unchanged" in said) == (name in {"simulate", "load"})
-    assert ("--pattern" in said, "--toolchain" in said) == (False, name in {"simulate", "zoo"})
+    assert ("Your model is unchanged" in said) == (name in {"advise", "simulate", "load"})
+    assert ("--pattern" in said, "--toolchain" in said) == (False, name in {"advise", "simulate", "zoo"})
 
 
 def test_every_public_function_has_the_door() -> None:
@@ -166,6 +168,7 @@ def test_odd_values_in_the_namespace_hinder_no_look_up(user: Any) -> None:
         ("net --eval net.missing", "The score could not be computed: AttributeError"),
         ("net --importance activation --calib 1/0", "as the calibration inputs, could not be evaluated: ZeroDivision"),
         ("net --recipe x", "InputError: "),
+        ("advise half", "The model, a HalfMade, has no parts yet"),
         ("simulate half", "The model, a HalfMade, has no parts yet"),
         ("half", "The model, a HalfMade, has no parts yet"),
         ("merge net x", "net is a Sequential, and no run or report."),

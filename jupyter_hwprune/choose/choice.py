@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.errors import InputError
@@ -27,14 +27,14 @@ DTYPE_ALIASES = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16"
 class Able:
     """A toolchain of the target, the most it can do here, and why it cannot do more.
 
-    `remarks` tell the user about the choice if this one is taken. `identities` are those of the device here.
+    `remarks` tell the user about the choice if this one is taken. `status` is what its probe found.
     """
 
     judge: Judge
     way: Way | None
     obstacle: Evidence | None
     remarks: tuple[str, ...] = ()
-    identities: tuple[str, ...] = ()
+    status: Status | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Choice(Options):
     `dense` names the layers to leave unpruned. `way` is the most the judge can do here: run, only compile, or nothing
     (None); `obstacle` says why it cannot run. `remarks` tell the user about the choice. `others` are the target's other
     toolchains, the best first, for a model that suits one of them better; none if the user named a toolchain. `every`
-    are all of them where all were asked for, also those that stay out.
+    are all of them where all were asked for, also those that stay out. `status` is what the judge's probe found here.
     """
 
     target: Target
@@ -59,10 +59,15 @@ class Choice(Options):
     obstacle: Evidence | None
     remarks: tuple[str, ...]
     others: tuple[Able, ...] = ()
-    identities: tuple[str, ...] = ()
     quantise: str | None = None
+    status: Status | None = field(default=None, compare=False)
     every: tuple[Able, ...] = ()
     suffix: str = ""  # of the files that are written for another runtime than the report's
+
+    @property
+    def found(self) -> Device | None:
+        """The judge's device on this machine; None where it has none."""
+        return None if self.status is None else self.status.devices.get(self.judge.device)
 
     def beside(self) -> tuple[tuple[Choice, ...], tuple[LeftOut, ...]]:
         """Return this choice for each of the other runtimes, where all were asked for, and those that stay out."""
@@ -217,16 +222,11 @@ def _judges(row: Target, named: str | None, dtype: str | None) -> tuple[list[Abl
     if dtype is not None:
         judges = [judge for judge in judges if runs(judge, dtype)] or judges
     statuses = probe_all(judge.toolchain for judge in judges)
-    found = [_able(row, judge, statuses[judge.toolchain]) for judge in judges]
+    probed = [(judge, statuses[judge.toolchain]) for judge in judges]
+    found = [Able(judge, *what_it_can(row, judge, status), status=status) for judge, status in probed]
     told = [replace(own, remarks=tuple(_told(row, own, found[:i]))) for i, own in enumerate(found)]
     told.sort(key=lambda each: WAYS.index(each.way))  # stable
     return told, statuses[told[0].judge.toolchain].cores
-
-
-def _able(row: Target, judge: Judge, status: Status) -> Able:
-    device = status.devices.get(judge.device)
-    identities = () if device is None else tuple(device.identities)
-    return Able(judge, *what_it_can(row, judge, status), identities=identities)
 
 
 def _told(row: Target, own: Able, before: Sequence[Able]) -> Iterator[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Kind = Literal["target", "target:toolchain", "toolchain", "environment", "dtype", "tensor", "score", "recipe", "folder"]
 
 RUN, ZOO = "a run", "--zoo"  # the two forms without a word of their own
-COMPILES = (RUN, ZOO, "simulate")
+COMPILES = (RUN, ZOO, "simulate", "advise")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ SUBCOMMANDS = {
         Subcommand("targets"),
         Subcommand("doctor", "one target", most=1, completes="target"),
         Subcommand("setup", "one toolchain", most=1, completes="environment"),
+        Subcommand("advise", "one model", most=1),
         Subcommand("simulate", "one model", most=1),
         Subcommand("merge", "two runs, reports, or report files", fewest=2, most=2),
         Subcommand("panel"),
@@ -78,13 +79,14 @@ _ROWS = (
         "input",
         "the model's example input: a name or an expression",
         completes="tensor",
-        forms=(RUN, "simulate"),
+        forms=(RUN, "simulate", "advise"),
         parameter="example",
         label="Example input",
     ),
     Option(
         "target",
-        "the chip by its name in `%hwprune targets`, chip:toolchain, or a module with a TARGET",
+        "the chip by its name in `%hwprune targets`, chip:toolchain, or a module with a TARGET; advise takes several, "
+        "with commas, or all that can be measured here",
         default="cpu",
         completes="target:toolchain",
         forms=COMPILES,
@@ -111,6 +113,7 @@ _ROWS = (
         "calibration inputs, to rank by, for BatchNorm's statistics or for a --recipe: a tensor, a list or a "
         "DataLoader (default: --input)",
         completes="tensor",
+        forms=(RUN, "advise"),
         label="Calibrate with",
         placeholder="the example input",
     ),
@@ -205,6 +208,7 @@ _ROWS = (
     Option(
         "timeout", "seconds the toolchain may take", type=float, default=1800, forms=COMPILES, parameter="timeout_s"
     ),
+    Option("fresh", "measure anew what an earlier call on this machine has measured", default=False, forms=("advise",)),
     Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
     Option("accept_licence", "accept the licence; without this, it is shown", default=False, forms=("setup",)),
     Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),

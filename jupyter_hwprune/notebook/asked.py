@@ -100,9 +100,13 @@ def arguments(namespace: Mapping[str, Any], options: Namespace) -> dict[str, Any
         "example": example,
         "score": None if options.eval is None else scorer(namespace, options.eval, name),
         "recipe": None if options.recipe is None else find_recipe(namespace, options.recipe),
-        "calib": None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs"),
+        "calib": find_calib(namespace, options),
         "name": name,
         "input_name": input_name,
         "recipe_name": options.recipe,
         "calib_name": options.calib,
     }
+
+
+def find_calib(namespace: Mapping[str, Any], options: Namespace) -> Any:
+    return None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs")

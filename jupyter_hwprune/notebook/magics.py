@@ -12,7 +12,7 @@ from ..core.errors import InputError, RequirementError
 from ..core.interrupts import heard
 from ..core.options import RUN, ZOO, keywords
 from . import completion, lab
-from .asked import arguments, form_of, parse, takes_options
+from .asked import arguments, find_calib, form_of, parse, takes_options
 from .cell import Cell
 from .namespace import find_input, find_model, is_a
 from .progress import ProgressLine
@@ -33,8 +33,8 @@ class HwpruneMagics(Magics):
         name bound to the pruned copy, whose zeros stay zero; its last expression is the score, higher is better.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
-        `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`, `%hwprune setup`,
-        `%hwprune merge run there.json`, `%hwprune panel`; and
+        `%hwprune advise net`, `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`,
+        `%hwprune setup`, `%hwprune merge run there.json`, `%hwprune panel`; and
         `%%hwprune net --schedule cubic --steps 3` over `train(net)` and `accuracy(net)`.
         """
         __tracebackhide__ = True
@@ -43,6 +43,7 @@ class HwpruneMagics(Magics):
             return None
         form = form_of(options, cell=cell is not None)
         own: dict[str, Any] = {"setup": self._setup, "simulate": self._simulate, "merge": self._merge, ZOO: self._zoo}
+        own["advise"] = self._advise
         found = self._run(options, cell) if form == RUN else own.get(form, partial(_call, form))(options)
         if options.variable:
             self.shell.user_ns[options.variable] = found
@@ -67,6 +68,18 @@ class HwpruneMagics(Magics):
             asked = keywords(options, "simulate") | {"example": example}
             found = simulate(model, **asked, name=name, progress=progress)
             progress.done(f"{name} simulated for {found.target}")
+        return found
+
+    def _advise(self, options: Namespace) -> Any:
+        from ..survey.advice import advise
+
+        name, model = find_model(self.shell.user_ns, options.words[1] if options.words[1:] else None)
+        input_name, example = find_input(self.shell.user_ns, options.input)
+        asked = keywords(options, "advise") | {"example": example, "calib": find_calib(self.shell.user_ns, options)}
+        names = {"name": name, "input_name": input_name, "calib_name": options.calib}
+        with ProgressLine(self.shell) as progress:
+            found = advise(model, **asked, **names, progress=progress)
+            progress.done(found.summary)
         return found
 
     def _merge(self, options: Namespace) -> Any:

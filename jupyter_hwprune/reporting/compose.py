@@ -102,7 +102,7 @@ def compose(choice: Choice, request: Request, findings: Findings, **found: Any) 
         request=request,
         chip=choice.target.chip,
         typical_speedup=choice.target.typical_speedup,
-        identities=choice.identities if isinstance(findings.measurement, Timed) else (),
+        identities=tuple(choice.found.identities) if choice.found and isinstance(findings.measurement, Timed) else (),
         **shared | found,
     )
     return with_mistakes(report, choice.target)

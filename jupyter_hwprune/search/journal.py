@@ -18,7 +18,6 @@ from ..core.errors import ReportError
 from ..pruning import fingerprint
 from ..pruning.prepared import Prepared
 from ..report import Sensitivity, codec
-from ..toolchains import probe_all
 from ..toolchains.process import CACHE
 from .reading import Reading
 
@@ -98,12 +97,11 @@ def _read(path: Path) -> Iterator[tuple[tuple[str, str], Any]]:
 
 def _key(ready: Prepared) -> str:
     choice = ready.choice
-    status = probe_all([choice.judge.toolchain])[choice.judge.toolchain]
-    device = status.devices.get(choice.judge.device)
-    method = ready.method
+    versions = {} if choice.status is None else choice.status.versions
+    device, method = choice.found, ready.method
     asked: list[object] = [VERSION, fingerprint(ready.start), [f"{t.shape} {t.dtype}" for t in ready.inputs.tensors]]
     asked += [choice.target.name, choice.judge.toolchain, choice.judge.device, choice.dtype, choice.quantise]
     asked += [choice.threads, str(choice.pattern), method.importance, method.allocation, method.dense]
-    asked += [sorted(status.versions.items()), device and (device.label, device.identities)]
+    asked += [sorted(versions.items()), device and (device.label, device.identities)]
     asked += [sum(each.batch for each in ready.calibration)]
     return hashlib.blake2b(repr(asked).encode(), digest_size=12).hexdigest()

@@ -1,0 +1,131 @@
+"""Advice is true: `python -m benchmarks.advice`.
+
+`%hwprune advise` times many pruned copies of a model for a second or two. Here each of its rows is measured again by
+the full run of `%hwprune` that it stands for: whether both give the same verdict, and by how much their ratios differ.
+`--cases` takes only some rows of each model, spread over its table. Prints a table, and writes JSON beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+from benchmarks.models import MODELS
+from jupyter_hwprune import Report
+from jupyter_hwprune.report import Comparison
+from jupyter_hwprune.survey.advice import Advice, Advised
+from jupyter_hwprune.survey.advice.following import line_of
+
+RESULTS = Path(__file__).parent / "results" / "advice.json"
+HEAD = ("model", "pattern", "removes", "toolchain", "advised", "full run", "verdicts", "advised / full")
+PER_MODEL = 14  # rows: six float patterns and int8 with channels, for each of two toolchains
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--cases", type=int, default=PER_MODEL, help="rows of each model, spread over its table")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # torch's idle threads would otherwise spin on cores that others need
+    cases: list[dict[str, Any]] = []
+    for name in options.models:
+        cases += held_against_full_runs(name, options.cases, options.out, cases)
+    print(f"{summary(cases)}\nWritten to {options.out} and beside it")
+
+
+def held_against_full_runs(name: str, most: int, out: Path, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ask for advice by the magic itself, then run the line of each row in full."""
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "jupyter_hwprune")
+    torch.manual_seed(0)
+    build, make_input = MODELS[name]
+    shell.push({name: build(), "x": make_input(1)})
+    advice: Advice = shell.run_line_magic("hwprune", f"advise {name} --input x --target x86-cpu --fresh")
+    print(advice, flush=True)
+    rows = [row for row in advice.rows if row.evidence.kind == "measured" and row.pattern is not None]
+    cases: list[dict[str, Any]] = []
+    for row in spread(rows, most):
+        line = line_of(row, {"model": name, "input": "x"}, None)
+        report: Report = shell.run_line_magic("hwprune", line.removeprefix("%hwprune ")).report
+        cases.append(case(name, row, report) | {"line": line})
+        print(" | ".join(cells(cases[-1])), flush=True)
+        write(out, [*before, *cases])
+    shell.drop_by_id({name: shell.user_ns[name]})
+    return cases
+
+
+def spread(rows: Sequence[Advised], most: int) -> list[Advised]:
+    """Return at most so many rows, evenly from the first to the last: what gains nothing is among them."""
+    count = min(most, len(rows))
+    return [rows[round(at * (len(rows) - 1) / max(1, count - 1))] for at in range(count)]
+
+
+def case(name: str, row: Advised, report: Report) -> dict[str, Any]:
+    speed = report.deciding
+    if row.int8 and report.corners is not None and report.corners.rows:
+        speed = report.corners.rows[3].speed
+    return {
+        "model": name,
+        "pattern": row.what,
+        "removes": row.removes,
+        "toolchain": row.toolchain,
+        "advised": vars(row.speed),
+        "full": vars(speed),
+        "device": row.evidence.device,
+        "versions": report.versions,
+        "created": report.created,
+        "load_1min": os.getloadavg()[0],
+    }
+
+
+def cells(one: dict[str, Any]) -> tuple[str, ...]:
+    advised, full = Comparison(**one["advised"]), Comparison(**one["full"])
+    verdicts = advised.verdict if agree(one) else f"**{advised.verdict}, then {full.verdict}**"
+    ratios = (f"{each.speedup:.2f}x" if each.speedup else "not measured" for each in (advised, full))
+    off = error(one)
+    head = (one["model"], one["pattern"], one["removes"], one["toolchain"])
+    return (*head, *ratios, verdicts, "" if off is None else f"{off:.3f}")
+
+
+def agree(one: dict[str, Any]) -> bool:
+    return bool(one["advised"]["verdict"] == one["full"]["verdict"])
+
+
+def error(one: dict[str, Any]) -> float | None:
+    """Return the advised ratio divided by that of the full run."""
+    advised, full = one["advised"]["speedup"], one["full"]["speedup"]
+    return advised / full if advised and full else None
+
+
+def summary(cases: Sequence[dict[str, Any]]) -> str:
+    off = [abs(math.log(each)) for one in cases if (each := error(one))]
+    load, cores = [one["load_1min"] for one in cases], os.cpu_count() or 1
+    beside = f" with {cores} cores, so that other programs ran beside" if max(load) > cores else f" with {cores} cores"
+    return (
+        f"{sum(map(agree, cases))} of {len(cases)} verdicts agree; the ratios differ by {statistics.median(off):.1%} "
+        f"in the median and {max(off):.1%} at most. {cases[0]['device']}, one thread, batch 1; the machine's load was "
+        f"{min(load):.1f} to {max(load):.1f}{beside}."
+    )
+
+
+def write(path: Path, cases: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"cases": cases}, indent=1) + "\n")
+    rows = [HEAD, tuple("---" for _ in HEAD), *map(cells, cases)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    versions = ", ".join(f"{name} {version}" for name, version in cases[0]["versions"].items())
+    path.with_suffix(".md").write_text(f"{summary(cases)} {cases[0]['created']}; {versions}\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
