@@ -8,14 +8,14 @@ QUIET := --quiet --disable-pip-version-check
 
 NODE_READY := labextension/node_modules/.package-lock.json
 
-.PHONY: demo test check numeric ready lint lint-typescript environments labextension chromium lab docs screenshots
+.PHONY: demo test test-all check numeric ready lint lint-typescript environments labextension chromium lab docs screenshots
 .PHONY: wheel binder-check bench setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
 
 # what waits for downloads runs beside what computes
-test environments: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
+test test-all environments: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
 test:
 	$(MAKE) --jobs 3 ready
 	$(MAKE) check
@@ -24,8 +24,12 @@ ready: environments labextension chromium
 
 check:
 	$(MAKE) --jobs 2 lint lint-typescript
-	$(BIN)/pytest -n 2 --dist loadscope --ignore tests/browser
+	$(BIN)/pytest -n 2 --dist loadscope -m "not heavy" --ignore tests/browser
 	$(BIN)/pytest -n 2 --dist loadscope tests/browser
+
+# what `make test` leaves out for time: environments of their own, and installations that are killed
+test-all: test
+	$(BIN)/pytest -n 2 --dist loadscope -m heavy --ignore tests/browser
 
 lint:
 	$(BIN)/ruff check .

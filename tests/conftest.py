@@ -33,6 +33,17 @@ settings.load_profile("untimed")
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
 
 
+IN_ENVIRONMENTS = {"deepsparse_environment", "deepsparse_for_a_class", "sparseml_environment", "sparsezoo_environment"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what works in a heavy environment: `make test` takes one smoke test of each, `make test-all` every one."""
+    for item in items:
+        heavy = not IN_ENVIRONMENTS.isdisjoint(getattr(item, "fixturenames", ()))
+        if heavy and item.get_closest_marker("smoke") is None:
+            item.add_marker("heavy")
+
+
 @pytest.fixture
 def deepsparse_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     use_environment("deepsparse", monkeypatch)

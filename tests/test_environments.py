@@ -160,6 +160,7 @@ def test_an_interrupt_ends_the_installer_and_leaves_nothing(home: Path) -> None:
     assert not list(home.glob("sparsezoo-*"))
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(900)  # twenty times up to twelve seconds, and a setup at the end
 def test_a_setup_killed_at_any_moment_is_never_found_as_a_good_one(home: Path) -> None:
     """Kill the real thing at twenty random moments; then let two run at once, and use what they made."""

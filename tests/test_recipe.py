@@ -252,6 +252,7 @@ def test_calibration_inputs_of_two_shapes_are_refused() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.smoke
 def test_the_magic_takes_a_file_or_a_variable(shell: Any, sparseml_environment: Path, tmp_path: Path) -> None:
     assert sparseml_environment
     text = listed(params='["4.weight"]')

@@ -86,6 +86,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.smoke
 def test_a_folder_is_measured_against_its_dense_twin(small: Path, sparsezoo_environment: None) -> None:
     before = listing(small)
     shown = zoo(small, target=HERE)
