@@ -1,6 +1,6 @@
 """How well a search's table foretells a model's time: `python -m benchmarks.fidelity`.
 
-Fits the table to the copies that a search measures, and holds it against plans with random widths that were compiled and
+Fits the table to the copies that a search measures, and holds it against plans with random widths, compiled and
 timed in the same interleaved calls: as it is, and corrected by another measured plan, as the rounds of a search do.
 Writes results/fidelity.*.
 """
