@@ -142,7 +142,12 @@ def test_what_is_taken_home_takes_any_batch_in_float_and_in_int8(toolchain: str,
         inputs = {"pixels": INPUTS["pixels"][torch.arange(batch) % 2], "scale": INPUTS["scale"]}
         with torch.no_grad():
             expected = list(run.model.eval()(**inputs).values())
-        for kind, allowed in (("onnx", 1e-3), ("int8_onnx", 3 * int8), ("int8_xml", 3 * int8), ("ir", 1e-3)):
+        for kind, allowed in (
+            ("onnx", 1e-3),
+            ("int8_onnx", max(0.15, 3 * int8)),
+            ("int8_xml", max(0.15, 3 * int8)),
+            ("ir", 1e-3),
+        ):
             for path in (kept.get(kind), kept.get(kind) and tmp_path / "deploy" / kept[kind].name):
                 if path is not None:
                     assert error_of(outputs_of(path, inputs), expected) <= allowed

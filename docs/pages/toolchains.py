@@ -26,6 +26,7 @@ OPTIONAL = {
     "meter": "measures energy with the device's own counter",
     "rates": "times each layer alone, dense against sparse",
     "estimates": "estimates without running",
+    "any_batch": "compiles files that take any batch",
     "cross_compiles": "compiles for a device that is not on this machine",
 }
 

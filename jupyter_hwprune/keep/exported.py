@@ -138,7 +138,7 @@ def _on_batch(batch: int, signature: Signature) -> str:
         "The files take any batch, unless the table says otherwise; torch and the runtime agreed at batches of "
         f"{proven}. A runtime is fastest when it is told the batch as it loads a file, as `{SCRIPT}` does, and as was "
         f"measured at {batch}. For another, give inputs of so many rows and change that line; without it, one loaded "
-        "model takes every batch, at a little more time in some runtimes."
+        "model takes every batch, which costs time in some runtimes."
     )
 
 

@@ -24,13 +24,13 @@ from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
 from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, hotspots_of, timed_of
-from .job import AGAIN, CONTROL, DENSE, HERE, CaseOfJob, Job, Place, prove_job, tolerance_of
+from .job import AGAIN, CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, prove_job, tolerance_of
 from .kernels import Profiles, layers_with_costs
 from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
 from .runtimes import Answer, Passes, joined, runtimes_of
 
-MOST_GROWTH = 3
-"""How many times an int8 model's error at the example's batch it may be off at another: rounding varies by the row."""
+MOST_GROWTH = 10
+"""How many times an int8 model's error at the example's batch it may be off at another, whose rows are other ones."""
 TOGETHER_BYTES = 4 << 30
 """The most bytes of models in one process; further candidates get another process, with the dense model again."""
 
@@ -147,10 +147,11 @@ class Bench:
         """Fix the batch of each candidate whose file, or whose int8 twin's, is wrong at another; return these again."""
         found: dict[str, Candidate] = {}
         for case, other in result.get("other_batches", {}).items():
-            name, own = case.removesuffix(SUFFIX), max(result["errors"][case], default=0.0)
-            allowed = MOST_GROWTH * own if case.endswith(SUFFIX) else tolerance_of(self.choice)
-            if name not in found and other["error"] > max(allowed, tolerance_of(self.choice)):
-                what = f"{self.choice.judge.toolchain}'s int8 model" if case.endswith(SUFFIX) else "the file"
+            name, is_twin, allowed = case.removesuffix(SUFFIX), case.endswith(SUFFIX), tolerance_of(self.choice)
+            if is_twin:
+                allowed = max(TOLERANCES["int8"], MOST_GROWTH * max(result["errors"][case], default=0.0))
+            if name not in found and other["error"] > allowed:
+                what = f"{self.choice.judge.toolchain}'s int8 model" if is_twin else "the file"
                 why = f"at another batch {what} is off by {other['error']:.1e} of the largest output"
                 one = candidates[name]
                 found[name] = replace(one, case=closed(one.case, other["refused"] or why))
