@@ -28,6 +28,7 @@ RETURNED = (
     "jupyter_hwprune.toolchains.Remark",
     "jupyter_hwprune.survey.smoke.Smoke",
     "jupyter_hwprune.survey.meters.MeterHere",
+    "jupyter_hwprune.survey.profilers.ProfilerHere",
     "jupyter_hwprune.survey.provision.Environments",
     "jupyter_hwprune.survey.provision.EnvironmentHere",
     "jupyter_hwprune.toolchains.environments.Environment",

@@ -25,6 +25,7 @@ export class PanelModel implements IDisposable {
   private readonly forms = new WeakMap<NotebookPanel, Asked>();
   private readonly picked = new Set<string>();
   private wasBusy = false;
+  private cancelledIn: string | null = null;
   private disposed = false;
 
   constructor(private readonly tracker: INotebookTracker) {
@@ -118,13 +119,14 @@ export class PanelModel implements IDisposable {
     }
   }
 
-  /** Interrupt the kernel, which ends the run's worker as well. */
+  /** Interrupt the kernel, which ends the run's worker as well; of a confirmation only that, and the run goes on. */
   async cancel(): Promise<void> {
     const kernel = this.notebook?.sessionContext.session?.kernel;
     if (!kernel) {
       return;
     }
     this.cancelling = true;
+    this.cancelledIn = this.course?.progress.phase ?? null;
     this.changed.emit();
     try {
       await kernel.interrupt();
@@ -196,7 +198,7 @@ export class PanelModel implements IDisposable {
   };
 
   private readonly onWatched = (): void => {
-    if (this.course?.lives !== true) {
+    if (this.course?.lives !== true || this.course.progress.phase !== this.cancelledIn) {
       this.cancelling = false;
     }
     if (this.wasBusy && !this.busy) {

@@ -10,7 +10,7 @@ const PHASES = [
   ['compile', 'load'],
   ['check'],
   ['profile', 'count'],
-  ['measure', 'confirm', 'baseline', 'score'],
+  ['measure', 'confirm', 'runtimes', 'baseline', 'hotspots', 'score'],
 ];
 
 export interface Step {
