@@ -18,7 +18,7 @@ from torch.nn.utils import prune
 from jupyter_hwprune import Run, Shown, hwprune
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.target import TARGETS
-from jupyter_hwprune.mistakes import lint
+from jupyter_hwprune.mistakes import lint, silenced
 from jupyter_hwprune.mistakes.table import KINDS
 from jupyter_hwprune.notebook.asked import parse
 from jupyter_hwprune.report import (
@@ -361,6 +361,8 @@ def test_a_code_silences_its_mistake_for_good_and_an_unknown_one_is_refused() ->
     assert [each.code for each in own.mistakes] == ["HWP109"]
     assert [each.code for each in lint(Report.from_json(own.to_json()))] == ["HWP109"]
     assert lint(own, ignore=["HWP109"]) == ()
+    later = silenced(replace(own, request=replace(own.request, ignore=())), ("HWP109",))
+    assert (later.mistakes, later.request.ignore) == ((), ("HWP109",))
     with pytest.raises(InputError, match=r"no mistake 'hwp110'. Do you mean HWP110\?"):
         plan(mlp(), ROW, "hopper", ignore=["hwp110"])
 
