@@ -16,6 +16,7 @@ from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsif
 from torch.nn.utils import prune
 
 from jupyter_hwprune import Run, Shown, hwprune
+from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.target import TARGETS
 from jupyter_hwprune.mistakes import lint, silenced
@@ -419,3 +420,17 @@ def test_the_users_masks_stay_where_they_are_and_a_plain_model_has_none() -> Non
     assert own.arrived is not None
     assert own.arrived.masked == ("0.weight",)
     assert own.arrived.across == ()
+
+
+def test_a_runtime_that_tells_of_a_fallback_is_heard() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    options: dict[str, Any] = {
+        "target": "tests.fakes.toy",
+        "toolchain": "tests.fakes.falling",
+        "effort": Effort(measure_s=1.0),
+    }
+    own = hwprune(model, torch.randn(8, 64), **options).report
+    assert [layer.ran_on for layer in own.layers] == ["the host", None, None]
+    [found] = [each for each in own.mistakes if each.code == "HWP115"]
+    assert found.layers == ("0",)
+    assert "ran on the host and not on NPU0" in found.what
