@@ -267,7 +267,7 @@ SEEDED: dict[str, tuple[set[str], str, Callable[[], Report]]] = {
     ),
     "another maker's chip": (
         {"HWP117"},
-        "not on a chip by Intel",
+        "is no chip by Intel",
         lambda: fine("intel-cpu", "openvino", identities=("x86_64 AMD", "x86_64")),
     ),
     "compiled, not timed": (
