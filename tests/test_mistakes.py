@@ -16,9 +16,10 @@ from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsif
 from torch.nn.utils import prune
 
 from jupyter_hwprune import Run, Shown, hwprune
+from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.target import TARGETS
-from jupyter_hwprune.mistakes import lint
+from jupyter_hwprune.mistakes import lint, silenced
 from jupyter_hwprune.mistakes.table import KINDS
 from jupyter_hwprune.notebook.asked import parse
 from jupyter_hwprune.report import (
@@ -266,7 +267,7 @@ SEEDED: dict[str, tuple[set[str], str, Callable[[], Report]]] = {
     ),
     "another maker's chip": (
         {"HWP117"},
-        "not on a chip by Intel",
+        "is no chip by Intel",
         lambda: fine("intel-cpu", "openvino", identities=("x86_64 AMD", "x86_64")),
     ),
     "compiled, not timed": (
@@ -361,6 +362,8 @@ def test_a_code_silences_its_mistake_for_good_and_an_unknown_one_is_refused() ->
     assert [each.code for each in own.mistakes] == ["HWP109"]
     assert [each.code for each in lint(Report.from_json(own.to_json()))] == ["HWP109"]
     assert lint(own, ignore=["HWP109"]) == ()
+    later = silenced(replace(own, request=replace(own.request, ignore=())), ("HWP109",))
+    assert (later.mistakes, later.request.ignore) == ((), ("HWP109",))
     with pytest.raises(InputError, match=r"no mistake 'hwp110'. Do you mean HWP110\?"):
         plan(mlp(), ROW, "hopper", ignore=["hwp110"])
 
@@ -417,3 +420,17 @@ def test_the_users_masks_stay_where_they_are_and_a_plain_model_has_none() -> Non
     assert own.arrived is not None
     assert own.arrived.masked == ("0.weight",)
     assert own.arrived.across == ()
+
+
+def test_a_runtime_that_tells_of_a_fallback_is_heard() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    options: dict[str, Any] = {
+        "target": "tests.fakes.toy",
+        "toolchain": "tests.fakes.falling",
+        "effort": Effort(measure_s=1.0),
+    }
+    own = hwprune(model, torch.randn(8, 64), **options).report
+    assert [layer.ran_on for layer in own.layers] == ["the host", None, None]
+    [found] = [each for each in own.mistakes if each.code == "HWP115"]
+    assert found.layers == ("0",)
+    assert "ran on the host and not on NPU0" in found.what

@@ -197,7 +197,7 @@ _ROWS = (
         'what the run has to reach, as in "speedup>=1.3, drop<=0.01" or "verdict==faster"; otherwise the call fails '
         "with the figures, and the run is kept",
     ),
-    Option("ignore", "a mistake to say nothing of, by its code (HWP113); repeatable", default=()),
+    Option("ignore", "a mistake to say nothing of, by its code (HWP113); repeatable", default=(), forms=(RUN, ZOO)),
     Option(
         "zoo",
         "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML file of an analysis",

@@ -45,12 +45,12 @@ Broken = Callable[[LayerFacts], str | None]
 class Rule:
     """`says` states the rule of a chip; `broken` returns why a layer breaks it, None if it does not or nobody knows.
 
-    `code` is that of the mistake to break it, "" for none; `multiple` is what channels have to be one of.
+    `code` is that of the mistake to break it; `multiple` is what channels have to be one of.
     """
 
     says: str
     broken: Broken = lambda _: None
-    code: str = ""
+    code: str = "HWP107"  # the chip does not take such a layer
     multiple: int | None = None
 
     def holds(self, layer: LayerFacts) -> bool:
@@ -142,9 +142,9 @@ def kernels_up_to(side: int, says: str) -> Rule:
         large = layer.module in (*CONVOLUTIONS, *TRANSPOSED) and max(layer.kernel, default=0) > side
         return f"its kernel is {'x'.join(map(str, layer.kernel))}" if large else None
 
-    return Rule(says, broken, "HWP107")
+    return Rule(says, broken)
 
 
 def without(modules: tuple[str, ...], says: str) -> Rule:
     """Refuse classes of layers."""
-    return Rule(says, lambda layer: f"it is a {layer.module}" if layer.module in modules else None, "HWP107")
+    return Rule(says, lambda layer: f"it is a {layer.module}" if layer.module in modules else None)

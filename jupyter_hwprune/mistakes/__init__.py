@@ -38,6 +38,12 @@ def with_mistakes(report: Report, row: Target | None = None) -> Report:
     return replace(report, mistakes=lint(report, row))
 
 
+def silenced(report: Report, codes: tuple[str, ...]) -> Report:
+    """Return the report without the mistakes of these codes, which it remembers."""
+    left = tuple(each for each in report.mistakes if each.code not in codes)
+    return replace(report, request=replace(report.request, ignore=codes), mistakes=left)
+
+
 def check_codes(codes: Sequence[str]) -> tuple[str, ...]:
     """Return the codes; raises InputError for one that does not exist."""
     given = (codes,) if isinstance(codes, str) else tuple(codes)

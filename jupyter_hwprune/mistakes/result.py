@@ -191,7 +191,7 @@ def weak_evidence(seen: Seen) -> Iterator[Found]:
         return
     elif not {*row.identities} & {*report.identities}:
         yield Found(
-            f"Measured on {evidence.device}, not on a chip by {row.maker}, with the same instructions on another chip.",
+            f"Measured on {evidence.device}, which runs the same instructions and is no chip by {row.maker}.",
             f"Measure on {row.chip} before you rely on the number.",
             line=seen.line(),
         )

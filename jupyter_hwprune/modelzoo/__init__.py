@@ -21,6 +21,7 @@ from ..core.target import REFERENCE
 from ..keep.run import Shown
 from ..measure.bench import Bench
 from ..measure.candidates import Candidate, Findings
+from ..mistakes import check_codes, silenced
 from ..report import Evidence, Fingerprints, Layer, Report, Totals, Untimed
 from ..reporting.compose import compose, request_of
 from ..reporting.reasons import explain_written
@@ -51,6 +52,7 @@ def zoo(
     threads: int = 1,
     batch: int | None = None,
     timeout_s: float = 1800,
+    ignore: Sequence[str] = (),
     effort: Effort = FULL,
     progress: Progress = lambda _phase, _detail: None,
 ) -> Shown:
@@ -58,11 +60,12 @@ def zoo(
 
     `source` is a folder with SparseZoo's layout, a `zoo:` stub, or the YAML file of an analysis. An analysis has no
     weights, so its report shows counts and "not measured". `batch` sets the batch size if the file leaves it open;
-    `effort` limits the rounds and seconds of the measurement.
+    `effort` limits the rounds and seconds of the measurement; `ignore` are codes of mistakes to say nothing of.
 
     Raises InputError if the source cannot be read or its parts do not fit together, ToolchainError if the stub's server
     does not answer or the reference runtime cannot run the model, MismatchError if the toolchain's outputs are wrong.
     """
+    silent = check_codes(ignore)
     kind, name = _kind(str(source))
     choice = choose(target, toolchain=toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
     if choice.judge.dtypes or (choice.way and manifest_of(choice.judge.toolchain).takes != "onnx"):
@@ -73,8 +76,10 @@ def zoo(
     with private_folder() as folder:
         found = _read(kind, str(source), folder, progress, timeout_s)
         if kind == "analysis":
-            return Shown(_not_measured(name, found, choice))
-        return Shown(_measured(name, found, choice, folder, progress, effort))
+            report = _not_measured(name, found, choice)
+        else:
+            report = _measured(name, found, choice, folder, progress, effort)
+        return Shown(silenced(report, silent))
 
 
 def _kind(source: str) -> tuple[str, str]:
