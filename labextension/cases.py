@@ -175,9 +175,11 @@ def _compiled(plain: r.Report) -> r.Report:
 def _search(plain: r.Report) -> r.Report:
     """Return the report of a search that its limit on the score has stopped."""
     points = (
-        r.SearchPoint("channels, 25% of each set", 0.25, 0.56, 1.25, 2.125, size_bytes=960_000, score=0.97),
-        r.SearchPoint("channels, 50% of each set", 0.5, 0.25, 0.75, 2.125, 0.8, 433_000, score=0.5),
-        r.SearchPoint("channels, 0% to 50%", 0.375, 0.5, 0.9, 2.125, 0.9, 800_000, score=0.975, chosen=True),
+        r.SearchPoint("25 % of each set of channels", 0.25, 0.56, 1.25, 2.125, size_bytes=960_000, score=0.97),
+        r.SearchPoint("50 % of each set of channels", 0.5, 0.25, 0.75, 2.125, 0.8, 433_000, score=0.5),
+        r.SearchPoint(
+            "0 % to 50 % of the sets of channels", 0.375, 0.5, 0.9, 2.125, 0.9, 800_000, score=0.975, chosen=True
+        ),
     )
     goal = Goal(speedup=5.0, max_drop=0.01)
     search = r.Search(goal, "ms", points, "score", rounds=1, remembered=2, seconds=42.5, dense_score=0.98)

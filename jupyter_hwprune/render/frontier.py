@@ -85,5 +85,5 @@ def _limits(axes: Any, search: Search, dense: float, *, scored: bool) -> None:
 
 
 def _label(axes: Any, x: float, y: float, said: str, colour: str) -> None:
-    where = {"xytext": (6, 6), "textcoords": "offset points"}
+    where = {"xytext": (7, -13), "textcoords": "offset points"}
     axes.annotate(said, (x, y), fontsize=7.5, color=colour, zorder=6, **where, **FONT)

@@ -40,9 +40,10 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
         return
     yield "goal", str(search.goal)
     yield "reached", _outcome(report, search)
-    found = f", of which {search.remembered} were found on disk" if search.remembered else ""
-    plans = f"{counted(len(search.points), 'plan')} compiled and measured{found}"
-    yield "search", f"{plans}: {search.rounds} of them from the table of times, in {search.seconds:.0f} s"
+    found = f"; {search.remembered} of all were found on disk" if search.remembered else ""
+    copies = counted(len(search.points) - search.rounds, "measured plan")
+    said = f"a table of times from {copies}, then {counted(search.rounds, 'plan')} taken from it and measured{found}"
+    yield "search", f"{said}; {search.seconds:.0f} s"
 
 
 def _outcome(report: Report, search: Search) -> str:

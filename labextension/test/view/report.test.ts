@@ -96,7 +96,7 @@ describe('a report', () => {
     const view = shown(data('search'));
     const points = [...view.querySelectorAll('.hwprune-plan title')].map(each => each.textContent);
     expect(points).toHaveLength(3);
-    expect(view.querySelector('.hwprune-chosen-plan')?.textContent).toBe('channels, 0% to 50%');
+    expect(view.querySelector('.hwprune-chosen-plan')?.textContent).toBe('0 % to 50 % of the sets of channels');
     const rows = [...find(view, 'table', '.hwprune-models').rows].map(row => row.textContent);
     expect(rows).toHaveLength(4);
     expect(rows.filter(row => row.includes('chosen'))).toHaveLength(1);
