@@ -98,8 +98,8 @@ def export_onnx(
     With `dtype` both are converted to it, and the outputs are those of the float32 model. `opset` is the version of
     ONNX's operators, None for the exporter's own.
     """
-    own = copied(model).eval()
-    own.requires_grad_(requires_grad=False)
+    weights = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in model.parameters()}
+    own = copied(model, weights).eval()
     traced, outputs = model, None
     if dtype is not None:
         own, example, outputs = in_dtype(own, example, DTYPES[dtype])
