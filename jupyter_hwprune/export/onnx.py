@@ -27,7 +27,7 @@ from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
 from .fitting import LARGE_BYTES, fitted
-from .lean import bytes_of
+from .lean import weight_bytes
 from .program import DTYPES, in_dtype, is_narrow
 from .remembered import Key, find, find_alike, key_of, remember
 from .reweighted import reweighted
@@ -264,7 +264,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
-    large = bytes_of(proto.graph) > LARGE_BYTES
+    large = weight_bytes(proto.graph) > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
