@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jupyter_hwprune.core.example import Example
-from jupyter_hwprune.export import fitting, lean
+from jupyter_hwprune.export import fitting, lean, remembered
 from jupyter_hwprune.export.onnx import export_onnx
 from tests.networks import ZOO, images
 from tests.test_export import Pitch, Same
@@ -73,10 +73,10 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Mod
 
     monkeypatch.setattr(fitting, "take_values", take)
     monkeypatch.setattr(onnxslim, "slim", counted)
-    monkeypatch.setattr("jupyter_hwprune.export.onnx.find", lambda *_: None)
 
     def write(model: nn.Module, x: Tensor, elements: int) -> tuple[Any, Counter[str]]:
         done.clear()
+        monkeypatch.setattr(remembered, "_cases", type(remembered._cases)())
         monkeypatch.setattr(lean, "LARGE_ELEMENTS", elements)
         case = export_onnx(model.eval(), Example.of(x), tmp_path, f"of-{elements}")
         return onnx.load(str(case.model)), done.copy()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.quiet import quiet
-from .lean import bytes_of, folded_none, put_values, take_values, with_weights_as_inputs
+from .lean import folded_none, put_values, take_values, weight_bytes, with_weights_as_inputs
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 LEFT_TO_THE_RUNTIME = ["FusionGemm", "FusionGemmMul", "FusionGemmAdd"]  # they would hide the output of a Linear
@@ -49,7 +49,7 @@ def _slimmed(proto: Any) -> Any | None:
     import onnx
     import onnxslim
 
-    if bytes_of(proto.graph) > LARGE_BYTES:  # it infers shapes of the model as one message
+    if weight_bytes(proto.graph) > LARGE_BYTES:  # it infers shapes of the model as one message
         return None
     own = onnx.ModelProto()
     own.CopyFrom(proto)

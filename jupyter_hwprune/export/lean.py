@@ -76,7 +76,7 @@ def with_weights_as_inputs(proto: Any) -> Any:
     return own
 
 
-def bytes_of(graph: Any) -> int:
+def weight_bytes(graph: Any) -> int:
     """Return about how many bytes the graph's weights take: `ByteSize` would write them all out to count them."""
     from onnx import helper
 

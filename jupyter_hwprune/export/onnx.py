@@ -27,7 +27,7 @@ from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
 from .fitting import LARGE_BYTES, fitted
-from .lean import bytes_of
+from .lean import weight_bytes
 from .program import DTYPES, in_dtype, is_narrow
 from .remembered import Key, find, find_alike, key_of, remember
 from .reweighted import reweighted
@@ -99,8 +99,8 @@ def export_onnx(
     With `dtype` both are converted to it, and the outputs are those of the float32 model. `opset` is the version of
     ONNX's operators, None for the exporter's own.
     """
-    own = copied(model).eval()
-    own.requires_grad_(requires_grad=False)
+    weights = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in model.parameters()}
+    own = copied(model, weights).eval()
     traced, outputs = model, None
     if dtype is not None:
         own, example, outputs = in_dtype(own, example, DTYPES[dtype])
@@ -265,7 +265,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
-    large = bytes_of(proto.graph) > LARGE_BYTES
+    large = weight_bytes(proto.graph) > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 

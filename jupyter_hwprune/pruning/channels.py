@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,11 @@ class Channels:
     example: Example
     coupled: Coupled
     scores: Mapping[str, Tensor]
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What every cut is held against; its weights are drawn once."""
+        return Reference(self.plain, self.coupled, self.example)
 
     @classmethod
     def of(cls, dense: nn.Module, example: Example, score: Score | None = None, kept: Collection[str] = ()) -> Channels:
@@ -98,18 +103,17 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
     keep = _choose(channels, plan, reasons)
     if not keep:
         raise nothing_removable(pattern, reasons)
-    reference = Reference(channels.plain, channels.coupled, channels.example)
-    outcome = _attempt(channels, reference, keep)
+    outcome = _attempt(channels, keep)
     sets = {each.name: each for each in channels.coupled.sets}
     while isinstance(outcome, str):  # again where those that are left are each right, and wrong together
-        faults = _culprits(channels, reference, keep, outcome)
+        faults = _culprits(channels, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
         for name, why in faults.items():
             said = f"removing its channels cannot be proven right: {why}{_of_written_sizes(channels, sets[name])}"
             reasons |= dict.fromkeys(sets[name].makers, said)
         if not keep:
             raise nothing_removable(pattern, reasons)
-        outcome = _attempt(channels, reference, keep)
+        outcome = _attempt(channels, keep)
     model, masks = outcome
     return Surgery(model, pattern, masks, reasons, tuple(_replaced(model)))
 
@@ -141,14 +145,12 @@ def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> NothingFi
     )
 
 
-def _attempt(
-    channels: Channels, reference: Reference, keep: Mapping[str, Tensor]
-) -> tuple[nn.Module, dict[str, Tensor]] | str:
+def _attempt(channels: Channels, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
     """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
     small, masks = slice_model(channels.ready, channels.coupled, keep)
     give_back_whole(small, channels.dense, masks)
     found = find_attributes(channels.ready, channels.coupled, keep)
-    outcome = reference.first_equal(variants(small, found), keep)
+    outcome = channels.reference.first_equal(variants(small, found), keep)
     return outcome if isinstance(outcome, str) else (outcome, masks)
 
 
@@ -179,7 +181,7 @@ def _replaced(model: nn.Module) -> Iterator[str]:
         )
 
 
-def _culprits(channels: Channels, reference: Reference, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
+def _culprits(channels: Channels, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
     """Find by halves the sets without which the others can be proven, each with what is wrong with it."""
     names = list(keep)
     if len(names) == 1:
@@ -187,9 +189,9 @@ def _culprits(channels: Channels, reference: Reference, keep: Mapping[str, Tenso
     found: dict[str, str] = {}
     for half in (names[: len(names) // 2], names[len(names) // 2 :]):
         part = {name: keep[name] for name in half}
-        outcome = _attempt(channels, reference, part)
+        outcome = _attempt(channels, part)
         if isinstance(outcome, str):
-            found |= _culprits(channels, reference, part, outcome)
+            found |= _culprits(channels, part, outcome)
     return found or dict.fromkeys(names[len(names) // 2 :], fault)
 
 

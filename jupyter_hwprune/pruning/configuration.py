@@ -12,12 +12,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..core.copying import copied
 from ..core.errors import InputError
@@ -61,8 +62,8 @@ def configure(dense: nn.Module, pruned: nn.Module, example: Example) -> list[str
     """
     said = []
     for name, module in library_models(pruned).items():
-        outputs = example.outputs(pruned)
-        settings = _true_settings(dense.get_submodule(name), module, _Place(pruned, name, example, outputs))
+        place = _Place(pruned, name, example)
+        settings = _true_settings(dense.get_submodule(name), module, place)
         if settings is None:
             return None
         own = within([module.config])
@@ -74,7 +75,7 @@ def configure(dense: nn.Module, pruned: nn.Module, example: Example) -> list[str
                 if before is not None and vars(held).get(each.name) == before:
                     setattr(held, each.name, each.value)
             said.append(f"{each.name} {before} → {each.value}" if before is not None else f"{each.name} {each.value}")
-        if relative_difference(example.outputs(pruned), outputs) > TOLERANCE:
+        if relative_difference(example.outputs(pruned), place.outputs) > TOLERANCE:
             return None
     return said
 
@@ -115,7 +116,10 @@ class _Place:
     pruned: nn.Module
     name: str
     example: Example
-    outputs: list[torch.Tensor]
+
+    @cached_property
+    def outputs(self) -> list[torch.Tensor]:
+        return self.example.outputs(self.pruned)
 
     def holds(self, rebuilt: nn.Module) -> bool:
         """Say whether the whole computes the same with a model that was built from a configuration."""
@@ -124,9 +128,10 @@ class _Place:
             shared = {id(tensor): tensor for tensor in tensors_of_model(self.pruned).values()}
             whole = copied(self.pruned, shared)
             whole.set_submodule(self.name, rebuilt)
+        expected = self.outputs
         found = self.example.outputs(whole.eval())
-        alike = [t.shape for t in found] == [t.shape for t in self.outputs]
-        return alike and relative_difference(found, self.outputs) <= TOLERANCE
+        alike = [t.shape for t in found] == [t.shape for t in expected]
+        return alike and relative_difference(found, expected) <= TOLERANCE
 
 
 def _true_settings(dense: nn.Module, pruned: nn.Module, place: _Place) -> list[Setting] | None:
@@ -142,7 +147,7 @@ def _true_settings(dense: nn.Module, pruned: nn.Module, place: _Place) -> list[S
                 built = type(pruned)(config)
             if {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()} != shapes:
                 continue
-            with torch.random.fork_rng(devices=[]):  # it draws weights, which are then replaced
+            with torch.random.fork_rng(devices=[]), _Undrawn():  # what it would draw is then replaced
                 rebuilt = type(pruned)(config)
             rebuilt.load_state_dict(pruned.state_dict(), assign=True)
             rebuilt.tie_weights()  # type: ignore[operator]
@@ -151,6 +156,18 @@ def _true_settings(dense: nn.Module, pruned: nn.Module, place: _Place) -> list[S
         except Exception:  # noqa: BLE001,S112 - a class may refuse a configuration in any way
             continue
     return None
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves a new weight as it was allocated where a class fills it with random values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in {"normal_", "uniform_"}:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _require_readable(config: Any) -> None:

@@ -42,9 +42,13 @@ class Reference:
     def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | str:
         """Return the first model that equals the dense one without some units, or what is wrong with the first one."""
         along, expected, fault = kept_along(self.coupled, keep), None, ""
+        weights = dict(self.weights)
+        for name, cuts in along.items():
+            for dim, kept in cuts.items():
+                weights[name] = weights[name].index_select(dim, kept.nonzero().flatten())
         for model in models:
             try:
-                outputs = self.example.outputs(self._with_drawn_weights(model, along))
+                outputs = self.example.outputs(_with_weights(model, weights))
             except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
                 fault = fault or f"the smaller model does not run ({first_line(error)})"
                 continue
@@ -56,16 +60,6 @@ class Reference:
             else:
                 return model
         return fault
-
-    def _with_drawn_weights(self, small: nn.Module, along: Along) -> nn.Module:
-        memo: dict[int, Tensor] = {}
-        for name, tensor in tensors_of_model(small).items():
-            values = self.weights[name]
-            for dim, kept in along.get(name, {}).items():
-                values = values.index_select(dim, kept.nonzero().flatten())
-            if id(tensor) not in memo:
-                memo[id(tensor)] = nn.Parameter(values, False) if isinstance(tensor, nn.Parameter) else values.clone()
-        return copied(small, memo).eval()
 
     def _expected(self, keep: Mapping[str, Tensor], along: Along) -> list[Tensor]:
         trace = self.coupled.analysis.trace
@@ -80,6 +74,16 @@ class Reference:
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
             return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))
+
+
+def _with_weights(small: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy with these parameters, which no run changes, and copies of these buffers."""
+    memo: dict[int, Tensor] = {}
+    for name, tensor in tensors_of_model(small).items():
+        if id(tensor) not in memo:
+            own = weights[name]
+            memo[id(tensor)] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own.clone()
+    return copied(small, memo).eval()
 
 
 class MaskedDense(Interpreter):

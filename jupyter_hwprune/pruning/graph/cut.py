@@ -29,7 +29,7 @@ def slice_model(dense: nn.Module, coupled: Coupled, keep: Mapping[str, Tensor]) 
             small = small.index_select(dim, kept.nonzero().flatten().to(small.device))
         masks[name] = mask
         if id(tensor) not in made:
-            own = small.clone(memory_format=torch.contiguous_format)
+            own = small.contiguous()
             made[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
     memo = {id(tensor): made[id(tensor)] for tensor in originals.values() if id(tensor) in made}
     model = copied(dense, memo)  # what was sliced is taken from here, and everything that is tied stays so
@@ -107,8 +107,6 @@ def _tell(module: nn.Module) -> None:
         assert isinstance(hidden, Tensor)
         module.input_size, module.hidden_size = first.shape[1], hidden.shape[1]
         module._init_flat_weights()  # noqa: SLF001 - the list of weights that its kernels take
-    elif isinstance(module, nn.RNNCellBase):
-        module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
 
 
 def _weight_of(module: nn.Module) -> Any:
