@@ -25,11 +25,12 @@ from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled
 from jupyter_hwprune.pruning import prune
 from jupyter_hwprune.pruning.channels import Channels
-from jupyter_hwprune.search.moves import RANDOM_SAMPLES, UNIFORM_SHARES
+from jupyter_hwprune.search.moves import UNIFORM_SHARES
 from jupyter_hwprune.search.plans import EFFORTS
 from jupyter_hwprune.search.reading import Reading
 from jupyter_hwprune.search.space import Space
 from jupyter_hwprune.search.table import Sample, time_table
+from jupyter_hwprune.search.widths import RANDOM_SAMPLES
 from jupyter_hwprune.toolchains.process import private_folder
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.json"
@@ -75,16 +76,17 @@ def errors(name: str, toolchain: str, plans: int) -> dict[str, Any]:
         bench = bench_for(model, example, choice, folder, lambda *_: None, EFFORTS["table"])
         candidates = []
         for number, plan in enumerate(asked):
-            settled = Settled(prune(model, example, space.planned(plan), channels=channels), choice)
+            settled = Settled(prune(model, example, space.planned(plan, channels), channels=channels), choice)
             candidates.append(candidate(bench, model, settled, example, f"plan-{number}"))
         found = bench.measure(candidates)
         samples = [
             Sample(space.kept(plan), Reading.of(each, own.case.model, bench.dense.model))
             for plan, each, own in zip(asked, found, candidates, strict=True)
         ]
-    table = time_table(space.layers, space.weights, samples[: len(known)])
+    table = time_table(space.layers, space.weights(), samples[: len(known)])
     assert table is not None
-    ratios = [(each.reading.relative or 1.0) / table.of(each.kept) for each in samples[len(known) :]]
+    time = table.whole()
+    ratios = [(each.reading.relative or 1.0) / time.of(each.kept) for each in samples[len(known) :]]
     corrected = [own / before for before, own in zip([ratios[-1], *ratios[:-1]], ratios, strict=True)]
     return {"before": [abs(each - 1) for each in ratios], "after": [abs(each - 1) for each in corrected]}
 

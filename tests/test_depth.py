@@ -17,7 +17,7 @@ from jupyter_hwprune.core.errors import InputError, PruneError
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Depth, parse_pattern
 from jupyter_hwprune.pruning.calibration import Calibration
-from jupyter_hwprune.pruning.depth import Removed, Shortened, shorten
+from jupyter_hwprune.pruning.depth import Blocks, Removed, Shortened
 from jupyter_hwprune.pruning.depth.find import find_blocks
 from jupyter_hwprune.pruning.graph.trace import trace
 from jupyter_hwprune.pruning.method import Method
@@ -97,7 +97,7 @@ def shortened(model: nn.Module, x: Tensor, sparsity: float, dense: tuple[str, ..
     model.eval()
     example = Example.of(x)
     method = Method(calibration=Calibration.of(example, model, example), dense=dense)
-    return shorten(model, example, sparsity, method)
+    return Blocks.of(model, example, method).without(sparsity)
 
 
 @pytest.mark.parametrize(

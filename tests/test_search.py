@@ -19,7 +19,7 @@ from jupyter_hwprune.core.goal import Goal
 from jupyter_hwprune.pruning import Pruned
 from jupyter_hwprune.report import Search
 from jupyter_hwprune.report.words import line
-from jupyter_hwprune.search import journal, moves, plans
+from jupyter_hwprune.search import journal, plans, widths
 from jupyter_hwprune.search.cost import Cost
 from jupyter_hwprune.search.knapsack import Level, solve
 from jupyter_hwprune.search.reading import LayerTime, Reading
@@ -86,7 +86,7 @@ def of_channels(model: nn.Module) -> float:
 
 
 def test_a_search_is_measured_on_the_toolchain_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves, "RANDOM_SAMPLES", 1)
+    monkeypatch.setattr(widths, "RANDOM_SAMPLES", 1)
     run = hwprune(Net(), X, speedup=1.5, effort=SHORT)
     search = run.report.search
     assert search is not None
@@ -172,10 +172,10 @@ def test_a_cell_trains_the_plan_that_was_found_in_its_steps() -> None:
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(16, 16, 3, padding=1)
+        self.first, self.second = nn.Conv2d(16, 32, 3, padding=1), nn.Conv2d(32, 16, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = x + self.conv(x).relu()
+        made: Tensor = x + self.second(self.first(x).relu())
         return made
 
 
@@ -198,6 +198,19 @@ def test_where_one_share_goes_everywhere_the_search_finds_the_share() -> None:
     assert search.stopped_by is None
     assert len(run.model.get_submodule("blocks")._modules) == 4 - round(4 * search.share) == 3
     assert search.chosen.speedup == min(each.speedup for each in search.points)  # the first block is enough
+
+
+@pytest.mark.usefixtures("modelled")
+def test_blocks_and_channels_go_together_where_the_pattern_says_so() -> None:
+    run = hwprune(Residual(), X, pattern="depth+channel/8", speedup=4.0, effort=SHORT)
+    search = run.report.search
+    assert search is not None
+    assert search.stopped_by is None
+    tried = {each.name.partition(",")[0] for each in search.points}
+    assert tried >= {"0 of 4 blocks", "2 of 4 blocks"}
+    blocks = run.model.get_submodule("blocks")._modules
+    assert search.chosen.name.startswith(f"{4 - len(blocks)} of 4 blocks")
+    assert search.chosen.speedup >= 4.0
 
 
 def test_a_librarys_model_keeps_widths_that_its_configuration_can_say(modelled: list[Pruned]) -> None:
@@ -234,7 +247,7 @@ def test_a_search_that_was_ended_goes_on_where_it_was_and_ends_as_an_unbroken_on
         keep(*args)
 
     monkeypatch.setattr(journal.Journal, "keep", ended)
-    for _ in range(10):
+    for _ in range(4):
         at, calls = source.randint(1, 4), itertools.count(1)
         try:
             search()
@@ -332,7 +345,7 @@ def test_the_table_learns_what_each_side_of_a_layer_costs() -> None:
     table = time_table(layers, weights, samples)
     assert table is not None
     for a, b in ((0.3, 0.9), (0.9, 0.2), (1.0, 1.0)):
-        assert table.of({"a": a, "b": b}) == pytest.approx(reading(a, b).relative, rel=1e-6)
+        assert table.whole().of({"a": a, "b": b}) == pytest.approx(reading(a, b).relative, rel=1e-6)
 
 
 def test_a_goal_reads_as_a_sentence() -> None:

@@ -18,7 +18,7 @@ from .allocation import leave_dense
 from .channels import Channels
 from .configuration import configure, refuse_saving
 from .cuts import describe_cut
-from .depth import Removed, names_left, shorten
+from .depth import Blocks, Removed, names_left
 from .depth.both import joined
 from .depth.rows import describe_blocks
 from .fitting import ZeroPattern, zero_pattern
@@ -102,17 +102,18 @@ def plan_and_prune(
     method: Method = MAGNITUDE,
     served: Served | None = None,
     progress: Tell = lambda _layer: None,
+    blocks: Blocks | None = None,
 ) -> Pruned:
     """Prune a copy of `dense` by the method's plan: `sparsity` by the pattern in every layer that fits it.
 
-    With `served`, a layer that its toolchain has no sparse kernel for stays dense. Raises as `prune` does.
+    With `served`, a layer that its toolchain has no sparse kernel for stays dense. `blocks` are those of `dense`, if
+    already tried. Raises as `prune` does.
     """
     if isinstance(pattern, Depth):
-        shorter = _without_blocks(dense, example, sparsity, method, progress)
+        shorter = without_blocks(blocks or Blocks.of(dense, example, method, progress), example, sparsity)
         if pattern.then is None:
             return shorter
-        named = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
-        rest = replace(method, dense=tuple(shorter.renamed[name] for name in named if name in shorter.renamed))
+        rest = below(shorter, dense, method)
         return joined(shorter, plan_and_prune(shorter.model, example, pattern.then, sparsity, rest))
     if not isinstance(pattern, Channel):
         weights = read_weights(dense, example)
@@ -159,8 +160,15 @@ def prune(
     return replace(pruned, sensitivity=plan.sensitivity)
 
 
-def _without_blocks(dense: nn.Module, example: Example, sparsity: float, method: Method, progress: Tell) -> Pruned:
-    shortened = shorten(dense, example, sparsity, method, progress)
+def below(shorter: Pruned, dense: nn.Module, method: Method) -> Method:
+    """Return the method for the model without the blocks: its layers that stay dense have other names there."""
+    named = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
+    return replace(method, dense=tuple(shorter.renamed[name] for name in named if name in shorter.renamed))
+
+
+def without_blocks(blocks: Blocks, example: Example, sparsity: float) -> Pruned:
+    """Remove the share `sparsity` of the blocks, those that the model loses least by; raises PruneError as they do."""
+    dense, shortened = blocks.dense, blocks.without(sparsity)
     macs, macs_left = count_macs(dense, example), count_macs(shortened.model, example)
     layers, skipped = describe_blocks(dense, shortened, macs)
     _require_finite(shortened.model, example, f"Remove less than {sparsity:.0%}.")

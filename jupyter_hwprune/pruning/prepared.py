@@ -1,7 +1,7 @@
 """Prepare what is pruned and measured: the inputs checked, the toolchain suited to the model, the data looked at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -11,10 +11,11 @@ from ..choose.scoring import Scorer
 from ..core.errors import NothingFitsError, PruneError
 from ..core.example import Example, require_runs
 from ..core.outputs import remark_on_left_out
-from ..core.pattern import Pattern
+from ..core.pattern import Depth, Pattern
 from ..core.torch_state import own_torch_state
 from . import Pruned, plan_and_prune, reordered
 from .batch_norm import with_own_statistics
+from .depth import Blocks
 from .graph.outputs import output_names
 from .method import Method, calibrated
 from .served import Served
@@ -38,6 +39,13 @@ class Prepared:
     served: Served | None
     remarks: tuple[str, ...]
     line: Mapping[str, Any]
+    _tried: list[Blocks] = field(default_factory=list, compare=False)
+
+    def blocks(self, progress: Callable[[str], None] = lambda _block: None) -> Blocks:
+        """Return the residual blocks of the start, which are tried on first use."""
+        if not self._tried:
+            self._tried.append(Blocks.of(self.start, self.inputs, self.method, progress))
+        return self._tried[0]
 
     @own_torch_state()
     def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:
@@ -54,7 +62,9 @@ class Prepared:
         Raises PruneError where nothing fits, with a line that does.
         """
         try:
-            return plan_and_prune(model, self.inputs, pattern, sparsity, self.method, self.served, progress)
+            blocks = self.blocks(progress) if model is self.start and isinstance(pattern, Depth) else None
+            of = (self.inputs, pattern, sparsity, self.method, self.served, progress)
+            return plan_and_prune(model, *of, blocks=blocks)
         except NothingFitsError as error:
             if sparsity < self.choice.sparsity:
                 raise  # an early step of several, which may be too small a share

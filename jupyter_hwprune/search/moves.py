@@ -3,51 +3,41 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
 from torch import nn
 
 from ..core.pattern import NM, Channel, Depth, Pattern
-from ..pruning import Pruned, prune
-from ..pruning.allocation import curve_of
-from ..pruning.channels import Channels
-from ..pruning.configuration import library_models
-from ..pruning.method import Tell
-from ..pruning.planning import scan_channels
+from ..pruning import Pruned
 from ..pruning.prepared import Prepared
-from ..report import Sensitivity
 from ..report.words.numbers import share
-from .cost import Cost
-from .knapsack import Level, solve
 from .reading import Reading
-from .space import Space
-from .table import Sample, time_table
 
 Limits = Mapping[str, float]
 """The most of each quantity: "time" as a share of the dense model's, "size" in bytes, "energy" and "power" as read."""
 
 UNIFORM_SHARES = (0.25, 0.5, 0.75)
 ZERO_SHARES = (0.5, 0.7, 0.8, 0.9, 0.95)
-RANDOM_SAMPLES = 5
 LARGEST_SHARE = 0.98
 
 
 @dataclass(frozen=True)
 class Point:
-    """One plan: the units that each set of channels keeps, or the one share that goes everywhere."""
+    """One plan: the units that each set keeps and how many blocks go, or the one share that goes everywhere."""
 
     units: tuple[tuple[str, int], ...] = ()
     share: float | None = None
+    blocks: int = 0
 
     @property
     def key(self) -> str:
         """Name the plan in the journal of the search."""
-        return f"share {self.share:.6g}" if self.share is not None else " ".join(f"{n}={u}" for n, u in self.units)
+        if self.share is not None:
+            return f"share {self.share:.6g}"
+        return f"-{self.blocks} blocks " + " ".join(f"{name}={units}" for name, units in self.units)
 
 
 class Moves(Protocol):
@@ -79,127 +69,6 @@ class Moves(Protocol):
 
     def name(self, point: Point) -> str:
         """Name the plan for the report."""
-
-
-def moves_of(ready: Prepared, scan: Callable[[str, Callable[[], Sensitivity]], Sensitivity], progress: Tell) -> Moves:
-    """Return the plans for the pattern: single widths where channels go and no configuration has to say them.
-
-    `scan` finds the result of an earlier scan, or makes it.
-    """
-    pattern = ready.choice.pattern
-    if isinstance(pattern, Channel) and not library_models(ready.start):
-        channels = Channels.by(ready.method, ready.start, ready.inputs)
-        space = Space.of(channels, pattern, ready.method.dense)
-        if space.sets:
-            return Widths(ready, space, scan("channels", lambda: _scanned(ready, space, progress)))
-    return Shares(ready)
-
-
-def _scanned(ready: Prepared, space: Space, progress: Tell) -> Sensitivity:
-    batches = ready.calibration or (ready.inputs,)
-    by_score = ready.method.score if ready.method.allocation == "sensitivity:score" else None
-    return scan_channels(space.channels, space.sets, batches, by_score, progress)
-
-
-@dataclass
-class Widths:
-    """Each set of channels keeps a width of its own: an exact knapsack of what the outputs lose against time."""
-
-    ready: Prepared
-    space: Space
-    sensitivity: Sensitivity
-    _samples: list[Sample] = field(default_factory=list)
-
-    def samples(self) -> list[Point]:
-        """Return uniform plans, and random ones, which tell a layer's inputs from its outputs."""
-        source = random.Random(0)  # noqa: S311 - the same plans in each search, no secret
-        space = self.space
-        alike = [space.nearest(dict.fromkeys(space.sets, 1 - share)) for share in UNIFORM_SHARES]
-        mixed = [{name: source.choice(own) for name, own in space.widths.items()} for _ in range(RANDOM_SAMPLES)]
-        return list(dict.fromkeys(_point(plan) for plan in (*alike, *mixed) if not self._is_whole(plan)))
-
-    def learn(self, point: Point, reading: Reading) -> None:
-        self._samples.append(Sample(self.space.kept(dict(point.units)), reading))
-
-    def propose(self, limits: Limits) -> Point:
-        costs = [(cost, limits[name]) for name, cost in self._costs().items() if name in limits]
-        found = solve(self._levels, costs)
-        if found is None:
-            return _point({name: widths[-1] for name, widths in self.space.widths.items()})
-        return _point(self.space.nearest({name: level.kept for name, level in found.items()}))
-
-    def predicted(self, point: Point) -> float | None:
-        cost = self._costs().get("time")
-        return None if cost is None else cost.of(self.space.kept(dict(point.units)))
-
-    def worth_scoring(self, point: Point) -> bool:
-        return point in self.samples()[: len(UNIFORM_SHARES)]
-
-    def loss(self, point: Point) -> float:
-        curves = curve_of(self.sensitivity)
-        return sum(curves[name](1 - self.space.share(name, units)) for name, units in point.units)
-
-    def pruned(self, point: Point, model: nn.Module, pattern: Pattern, fraction: float = 1.0) -> Pruned:
-        space, ready = self.space, self.ready
-        assert isinstance(pattern, Channel)
-        if model is not ready.start:
-            channels = Channels.by(ready.method, model, ready.inputs)
-            known = {each.name: each for each in channels.coupled.sets if each.name in space.sets}
-            space = replace(space, channels=channels, sets=known)
-        kept = space.kept({name: units for name, units in point.units if name in space.sets})
-        plan = (
-            dict(point.units) if fraction == 1 else space.nearest({n: 1 - fraction * (1 - k) for n, k in kept.items()})
-        )
-        return prune(model, ready.inputs, space.planned(plan), ready.method, channels=space.channels)
-
-    def share(self, point: Point) -> float:
-        kept = self.space.kept(dict(point.units)).values()
-        return 1 - sum(kept) / len(kept)
-
-    def name(self, point: Point) -> str:
-        kept = self.space.kept(dict(point.units)).values()
-        least, most = share(1 - max(kept)), share(1 - min(kept))
-        return f"{least} of each set of channels" if least == most else f"{least} to {most} of the sets of channels"
-
-    def _is_whole(self, plan: Mapping[str, int]) -> bool:
-        return all(units == self.space.sets[name].units for name, units in plan.items())
-
-    @cached_property
-    def _levels(self) -> dict[str, list[Level]]:
-        space, curves = self.space, curve_of(self.sensitivity)
-        return {
-            name: [Level(space.share(name, units), curves[name](1 - space.share(name, units))) for units in widths]
-            for name, widths in space.widths.items()
-        }
-
-    def _costs(self) -> dict[str, Cost]:
-        """Return the table's time, corrected by the plan that was measured last, and what follows from it."""
-        samples = self._samples
-        table = time_table(self.space.layers, self.space.weights, samples)
-        if table is None:
-            return {}
-        last = samples[-1]
-        time = table.scaled((last.reading.relative or 0.0) / table.of(last.kept) or 1.0)
-        found = {"time": time}
-        for name in ("energy", "power"):
-            used = last.reading.quantities.get(name)
-            if used is not None:
-                found[name] = time.scaled(used / time.of(last.kept))
-        if last.reading.bytes is not None:
-            found["size"] = self._sizes(last)
-        return found
-
-    def _sizes(self, last: Sample) -> Cost:
-        """Return the files' size: so many bytes for a weight, as the samples show, and what is no weight."""
-        weights = self.space.weights
-        sizes = [(weights.of(each.kept), each.reading.bytes) for each in self._samples if each.reading.bytes]
-        (least, small), (most, large) = min(sizes), max(sizes)
-        each = (large - small) / (most - least) if most > least else large / most
-        return weights.scaled(each) + Cost((last.reading.bytes or 0.0) - each * weights.of(last.kept))
-
-
-def _point(plan: Mapping[str, int]) -> Point:
-    return Point(units=tuple(plan.items()))
 
 
 @dataclass

@@ -24,8 +24,9 @@ from ..pruning.training import Training
 from ..report import SearchPoint
 from ..toolchains.process import Progress
 from .journal import Journal, Part
-from .moves import Moves, Point, moves_of
+from .moves import Moves, Point
 from .reading import Reading
+from .widths import moves_of
 
 EFFORTS: dict[Part, Effort] = {
     "table": Effort(max_rounds=25, measure_s=3.0, min_profile_rounds=5, profile_s=2.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,10 +61,19 @@ class Space:
             for name, share in kept.items()
         }
 
-    def planned(self, plan: Mapping[str, int]) -> Plan:
-        """Return the plan for `pruning.prune`."""
-        parts = {name: Part(self.pattern, 1 - self.share(name, units)) for name, units in plan.items()}
-        return Plan({name: part for name, part in parts.items() if part.share > 0})
+    def planned(self, plan: Mapping[str, int], channels: Channels, named: Mapping[str, str] | None = None) -> Plan:
+        """Return the plan for `pruning.prune` of a model with these channels: the dense one, or one made from it.
+
+        `named` has the dense names of modules that bear others there. Sets are known by the layers that make them.
+        """
+        home = {maker: name for name, each in self.sets.items() for maker in each.makers}
+        parts = {}
+        for each in channels.coupled.sets:
+            makers = [(named or {}).get(maker, maker) for maker in each.makers]
+            name = next((home[maker] for maker in makers if home.get(maker) in plan), None)
+            if name is not None and (left := self.share(name, plan[name])) < 1:
+                parts[each.name] = Part(self.pattern, 1 - left)
+        return Plan(parts)
 
     @cached_property
     def layers(self) -> dict[str, Sides]:
@@ -84,18 +93,16 @@ class Space:
                     row[name] = row.get(name, 0.0) + share
         return {row: Sides(_side(outputs[row]), _side(inputs[row])) for row in {**outputs, **inputs}}
 
-    @cached_property
-    def weights(self) -> Cost:
-        """Return the number of weights as a cost."""
-        sizes = {name: p.numel() for name, p in self.channels.dense.named_parameters()}
-        rows = {
-            p: row for path, module in self.channels.dense.named_modules() for p, row in rows_of(path, module).items()
-        }
-        total = Cost(float(sum(sizes.values())))
-        for parameter, size in sizes.items():
-            sides = self.layers.get(rows.get(parameter, ""))
-            if sides is not None:
-                total += sides.outputs.times(sides.inputs).scaled(size) + Cost(-float(size))
+    def weights(self, gone: Callable[[str], bool] = lambda _name: False) -> Cost:
+        """Return the number of weights as a cost, without the parameters whose names are `gone`."""
+        model = self.channels.dense
+        rows = {p: row for path, module in model.named_modules() for p, row in rows_of(path, module).items()}
+        total = Cost()
+        for name, parameter in model.named_parameters():
+            if gone(name):
+                continue
+            sides, size = self.layers.get(rows.get(name, "")), float(parameter.numel())
+            total += Cost(size) if sides is None else sides.outputs.times(sides.inputs).scaled(size)
         return total
 
 

@@ -7,7 +7,7 @@ Hanson 1974, through scipy).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,24 +23,38 @@ DENSE: Kept = {}
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured copy: the share that each set of channels keeps, and what was read."""
+    """A measured copy: the share that each set of channels keeps, what was read, and how many blocks are gone."""
 
     kept: Kept
     reading: Reading
+    blocks: int = 0
 
 
-def time_table(layers: Mapping[str, Sides], weights: Cost, samples: Sequence[Sample]) -> Cost | None:
-    """Return the whole model's time as a share of the dense one's; None if nothing was measured."""
-    timed = [each for each in samples if each.reading.relative]
+@dataclass(frozen=True)
+class Table:
+    """The time of each layer that a set of channels makes or feeds, and of all else, as shares of the dense model's."""
+
+    layers: Mapping[str, Cost]
+    others: Cost
+
+    def whole(self, gone: Callable[[str], bool] = lambda _layer: False) -> Cost:
+        """Return the whole model's time without the layers that are `gone`."""
+        return sum((cost for name, cost in self.layers.items() if not gone(name)), start=self.others)
+
+
+def time_table(layers: Mapping[str, Sides], weights: Cost, samples: Sequence[Sample]) -> Table | None:
+    """Fit the table to the samples that have all blocks; None if nothing was measured."""
+    timed = [each for each in samples if each.reading.relative and not each.blocks]
     if not timed:
         return None
-    by_layer = [_of_layer(name, sides, timed) for name, sides in layers.items()]
-    known = [each for each in by_layer if each is not None]
+    fitted = {name: _of_layer(name, sides, timed) for name, sides in layers.items()}
+    known = {name: cost for name, cost in fitted.items() if cost is not None}
     if not known:
-        return _of_whole(layers, weights, timed)
-    kernels = sum(known, start=_of_others(layers, timed))
-    ratios = [each.reading.relative / kernels.of(each.kept) for each in timed if each.reading.relative]
-    return kernels.scaled(median(ratios))
+        return Table({}, _of_whole(layers, weights, timed))
+    kernels = Table(known, _of_others(layers, timed))
+    whole = kernels.whole()
+    scale = median(each.reading.relative / whole.of(each.kept) for each in timed if each.reading.relative)
+    return Table({name: cost.scaled(scale) for name, cost in known.items()}, kernels.others.scaled(scale))
 
 
 def _of_layer(name: str, sides: Sides, samples: Sequence[Sample]) -> Cost | None:

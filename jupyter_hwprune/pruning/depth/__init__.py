@@ -4,6 +4,8 @@ The losses are measured one block at a time on the calibration inputs, as in Sho
 arXiv:2403.03853), with the model's own output or the user's score in place of a similarity inside the model.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +29,7 @@ from ..sensitivity import ROWS, first_rows, output_error
 from .find import Block, find_blocks
 from .remove import Removed, is_listed, names_left, remove_blocks
 
-__all__ = ["Removed", "Shortened", "names_left", "remove_blocks", "shorten"]
+__all__ = ["Blocks", "Removed", "Shortened", "names_left", "remove_blocks"]
 
 
 @dataclass(frozen=True)
@@ -49,34 +51,56 @@ class Shortened:
         return f"the score falls by {lost:.3g}" if self.scored else f"the output changes by {lost:.2%}"
 
 
-def shorten(
-    dense: nn.Module, example: Example, sparsity: float, method: Method, progress: Tell = lambda _block: None
-) -> Shortened:
-    """Return a copy of `dense` without the share `sparsity` of its residual blocks, those that it loses least by.
+@dataclass(frozen=True)
+class Blocks:
+    """The residual blocks of a model, tried once: what is lost without each, how it comes out, and why others stay."""
 
-    Raises PruneError where there are no such blocks, where the share is less than one or all of them, or where the
-    copy does not compute what the dense model computes without their branches.
-    """
-    plain, inputs = in_float32(dense), example.as_float32()
-    recorded = trace(plain, inputs)
-    blocks = {} if recorded.only_tensors else {block.name: block for block in find_blocks(plain, recorded)}
-    kept = _named_dense(dense, blocks, method)
-    reasons = dict.fromkeys(kept, "it was named to stay dense")
-    losses, ways = dict[str, float](), dict[str, Removed]()
-    if len(blocks) - len(kept) > 1:
-        losses, ways, faults = _tried(dense, [name for name in blocks if name not in kept], method, progress)
-        reasons |= faults
-    count = min(round(sparsity * len(blocks)), len(losses), len(blocks) - 1)
-    if count < 1:
-        raise PruneError(_nothing_to_remove(recorded, blocks, reasons, sparsity))
-    chosen = sorted(losses, key=lambda name: losses[name])[:count]
-    removed = tuple(ways[name] for name in blocks if name in chosen)
-    proven = _proven(plain, recorded, inputs, [blocks[each.name] for each in removed], removed)
-    model = copied(dense)
-    remove_blocks(model, proven)
-    found = Shortened(model, proven, losses, reasons, method.allocation == "sensitivity:score")
-    stay = {name: f"without it alone, {found.loss(name)}" for name in losses if name not in chosen}
-    return replace(found, reasons=reasons | stay)
+    dense: nn.Module
+    plain: nn.Module
+    example: Example
+    recorded: Trace
+    blocks: Mapping[str, Block]
+    losses: Mapping[str, float]
+    ways: Mapping[str, Removed]
+    reasons: Mapping[str, str]
+    scored: bool
+
+    @classmethod
+    def of(cls, dense: nn.Module, example: Example, method: Method, progress: Tell = lambda _block: None) -> Blocks:
+        plain, inputs = in_float32(dense), example.as_float32()
+        recorded = trace(plain, inputs)
+        blocks = {} if recorded.only_tensors else {block.name: block for block in find_blocks(plain, recorded)}
+        kept = _named_dense(dense, blocks, method)
+        reasons = dict.fromkeys(kept, "it was named to stay dense")
+        losses, ways = dict[str, float](), dict[str, Removed]()
+        if len(blocks) - len(kept) > 1:
+            losses, ways, faults = _tried(dense, [name for name in blocks if name not in kept], method, progress)
+            reasons |= faults
+        scored = method.allocation == "sensitivity:score"
+        return cls(dense, plain, inputs, recorded, blocks, losses, ways, reasons, scored)
+
+    @property
+    def cheapest(self) -> list[str]:
+        """The blocks that can go, those that the model loses least by first; one block always stays."""
+        return sorted(self.losses, key=lambda name: self.losses[name])[: len(self.blocks) - 1]
+
+    def without(self, sparsity: float) -> Shortened:
+        """Return a copy without the share `sparsity` of the blocks, those that it loses least by.
+
+        Raises PruneError where there are no such blocks, where the share is less than one or all of them, or where the
+        copy does not compute what the dense model computes without their branches.
+        """
+        chosen = self.cheapest[: round(sparsity * len(self.blocks))]
+        if not chosen:
+            raise PruneError(_nothing_to_remove(self.recorded, self.blocks, self.reasons, sparsity))
+        removed = tuple(self.ways[name] for name in self.blocks if name in chosen)
+        gone = [self.blocks[each.name] for each in removed]
+        proven = _proven(self.plain, self.recorded, self.example, gone, removed)
+        model = copied(self.dense)
+        remove_blocks(model, proven)
+        found = Shortened(model, proven, self.losses, self.reasons, self.scored)
+        stay = {name: f"without it alone, {found.loss(name)}" for name in self.losses if name not in chosen}
+        return replace(found, reasons={**self.reasons, **stay})
 
 
 def _named_dense(dense: nn.Module, blocks: Mapping[str, Block], method: Method) -> set[str]:

@@ -70,8 +70,9 @@ class Workshop:
         assert pattern is not None
         assert share is not None
         if not isinstance(pattern, Channel):
-            method = self.ready.method if isinstance(pattern, Depth) else MAGNITUDE
-            return plan_and_prune(dense, inputs, pattern, share, method, served)
+            if isinstance(pattern, Depth):
+                return plan_and_prune(dense, inputs, pattern, share, self.ready.method, blocks=self.ready.blocks())
+            return plan_and_prune(dense, inputs, pattern, share, MAGNITUDE, served)
         if self._channels is None:
             self._channels = _attempt(partial(Channels.of, dense, inputs))
         if isinstance(self._channels, Failed):
