@@ -48,9 +48,11 @@ def answers_schema() -> dict[str, Any]:
 
 
 def panel_options() -> dict[str, Any]:
-    """Return what the panel writes its line by: its fields with their defaults, the options' flags, and the forms."""
+    """Return what the panel writes its lines by: its fields with their defaults, the options' flags, and the forms."""
     flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
-    return {"defaults": options.DEFAULTS, "flags": flags, "subcommands": list(options.SUBCOMMANDS)}
+    advised = [name for name in flags if "advise" in options.OPTIONS[name].forms and name != "variable"]
+    forms = {"subcommands": list(options.SUBCOMMANDS), "advised": advised}
+    return {"defaults": options.DEFAULTS, "flags": flags, **forms}
 
 
 def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:

@@ -28,6 +28,9 @@ def test_it_lists_the_models_writes_a_cell_and_runs_it(lab: Lab) -> None:
     shown = side.get_by_test_id("line").inner_text()
     assert sorted(shown.split()) == sorted(line.split())
 
+    advice = side.get_by_test_id("advise").get_attribute("title") or ""
+    assert advice.startswith("%hwprune advise net --target x86-cpu --toolchain onnxruntime")
+
     lab.cell(0).locator(".cm-content").click()
     side.get_by_test_id("insert").click()
     expect(lab.panel.locator(".jp-CodeCell")).to_have_count(3)

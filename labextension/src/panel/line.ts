@@ -9,15 +9,24 @@ export type Asked = typeof table.defaults;
 export const DEFAULTS: Asked = table.defaults;
 
 export function magicLine(asked: Asked): string {
+  return written(asked, ['%hwprune'], Object.keys(table.flags));
+}
+
+/** The line that says, before any training, what each pattern would buy for this model on this chip. */
+export function adviceLine(asked: Asked): string {
+  return written(asked, ['%hwprune', 'advise'], table.advised);
+}
+
+function written(asked: Asked, first: string[], options: readonly string[]): string {
   const model = oneLine(asked.model);
   const words = model === '' ? [] : [quoted(isOtherwiseRead(model) ? `(${model})` : model)];
   for (const [name, flag] of Object.entries(table.flags)) {
-    const value = oneLine(asked[name as keyof typeof table.flags]);
+    const value = options.includes(name) ? oneLine(asked[name as keyof typeof table.flags]) : '';
     if (value !== '' && value !== DEFAULTS[name as keyof typeof table.flags]) {
       words.push(...option(flag, value));
     }
   }
-  return ['%hwprune', ...words].join(' ');
+  return [...first, ...words].join(' ');
 }
 
 /** Put a model in brackets if the magic would take it for a subcommand or an option. */

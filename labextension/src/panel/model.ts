@@ -5,7 +5,7 @@ import { Signal } from '@lumino/signaling';
 
 import { insertBelow, isLoadedBy, runCell, scrollTo } from './cells';
 import { Knowledge } from './knowledge';
-import { type Asked, DEFAULTS, faults, magicLine } from './line';
+import { type Asked, adviceLine, DEFAULTS, faults, magicLine } from './line';
 import { type Course, type Found, NotebookWatch } from './watch';
 
 export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doctor';
@@ -79,6 +79,10 @@ export class PanelModel implements IDisposable {
     return magicLine(this.asked);
   }
 
+  get advice(): string {
+    return adviceLine(this.asked);
+  }
+
   get faults(): Partial<Record<keyof Asked, string>> {
     return faults(this.asked);
   }
@@ -106,14 +110,14 @@ export class PanelModel implements IDisposable {
     this.changed.emit();
   }
 
-  /** Insert the line as a cell below the active one, and run that cell if wanted. */
-  async insert(run: boolean): Promise<void> {
+  /** Insert a line as a cell below the active one, by default the form's own, and run that cell if wanted. */
+  async insert(run: boolean, line = this.line): Promise<void> {
     const { notebook } = this;
     if (notebook === null || !this.canInsert) {
       return;
     }
     const loaded = this.told.namespace?.loaded ?? isLoadedBy(notebook.content);
-    const cell = insertBelow(notebook.content, loaded ? this.line : `%load_ext jupyter_hwprune\n${this.line}`);
+    const cell = insertBelow(notebook.content, loaded ? line : `%load_ext jupyter_hwprune\n${line}`);
     if (run && cell !== null) {
       await runCell(notebook, cell);
     }

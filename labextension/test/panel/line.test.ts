@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { quoted } from '../../src/view/line';
 import lines from '../../../tests/magic_lines.json';
-import { type Asked, DEFAULTS, faults, fixedSparsity, magicLine } from '../../src/panel/line';
+import { type Asked, DEFAULTS, adviceLine, faults, fixedSparsity, magicLine } from '../../src/panel/line';
 
 const asked = (form: Partial<Asked>): Asked => ({ ...DEFAULTS, ...form });
 
@@ -10,6 +10,12 @@ describe('the line', () => {
   // the file is shared with the panel in Python, so that both write the same
   it.each(lines as { form: Partial<Asked>; line: string }[])('of a form is $line', ({ form, line }) => {
     expect(magicLine(asked(form))).toBe(line);
+  });
+
+  it('asks for advice with what advice takes', () => {
+    const form = asked({ model: 'net', input: 'x', target: 'x86-cpu', sparsity: '0.5', threads: '2', variable: 'run' });
+    expect(adviceLine(form)).toBe('%hwprune advise net --input x --target x86-cpu --threads 2');
+    expect(adviceLine(asked({}))).toBe('%hwprune advise');
   });
 
   it('never has a second line', () => {

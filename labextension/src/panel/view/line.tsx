@@ -31,6 +31,18 @@ export function LineSection({ model }: { model: PanelModel }) {
         >
           Insert cell
         </button>
+        <button
+          type="button"
+          className="jp-hwprune-button"
+          data-testid="advise"
+          title={`${model.advice}: what each pattern would buy here, before any training`}
+          disabled={!model.canInsert}
+          onClick={() => {
+            void model.insert(true, model.advice);
+          }}
+        >
+          Ask for advice
+        </button>
       </div>
     </section>
   );
