@@ -28,6 +28,7 @@ RETURNED = (
     "jupyter_hwprune.toolchains.Remark",
     "jupyter_hwprune.survey.smoke.Smoke",
     "jupyter_hwprune.survey.meters.MeterHere",
+    "jupyter_hwprune.survey.profilers.ProfilerHere",
     "jupyter_hwprune.survey.provision.Environments",
     "jupyter_hwprune.survey.provision.EnvironmentHere",
     "jupyter_hwprune.toolchains.environments.Environment",
@@ -37,6 +38,7 @@ RETURNED = (
     "jupyter_hwprune.survey.simulation.Simulation",
     "jupyter_hwprune.survey.simulation.Simulated",
     "jupyter_hwprune.choose.effort.Effort",
+    "jupyter_hwprune.core.goal.Goal",
 )
 PARTS_OF_A_ROW = (
     "jupyter_hwprune.core.target.Offer",

@@ -21,7 +21,6 @@ from ..pruning.method import Tell
 from ..pruning.planning import scan_channels
 from ..pruning.prepared import Prepared
 from ..report import Sensitivity
-from ..report.words.numbers import share
 from .cost import Cost
 from .knapsack import Level, solve
 from .reading import Reading
@@ -158,8 +157,7 @@ class Widths:
 
     def name(self, point: Point) -> str:
         kept = self.space.kept(dict(point.units)).values()
-        least, most = share(1 - max(kept)), share(1 - min(kept))
-        return f"channels, {least if least == most else f'{least} to {most}'} of each set"
+        return f"channels, {1 - max(kept):.0%} to {1 - min(kept):.0%} of each set"
 
     def _is_whole(self, plan: Mapping[str, int]) -> bool:
         return all(units == self.space.sets[name].units for name, units in plan.items())
