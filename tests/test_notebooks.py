@@ -33,6 +33,25 @@ def run_notebook(name: str) -> tuple[str, list[dict[str, Any]]]:
     return done.stdout, outputs
 
 
+def reports_in(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+
+
+def said_by(outputs: list[dict[str, Any]]) -> list[str]:
+    """Return the text of each output; what a cell printed in several pieces is one."""
+    said: list[str] = []
+    printing = False
+    for output in outputs:
+        is_stream = output["output_type"] == "stream"
+        text = "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+        if is_stream and printing:
+            said[-1] += text
+        else:
+            said.append(text)
+        printing = is_stream
+    return said
+
+
 def near_one(report: dict[str, Any]) -> bool:
     """Say whether nine tenths of the work gone bought nothing like it.
 
@@ -46,7 +65,7 @@ def near_one(report: dict[str, Any]) -> bool:
 @pytest.mark.usefixtures("deepsparse_environment")
 def test_the_tutorial_of_zeros_on_a_cpu_shows_who_skips_them() -> None:
     _, outputs = run_notebook("cpu_deepsparse")
-    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    reports = reports_in(outputs)
     dense, sparse = reports
     assert dense["request"]["toolchain"] == "onnxruntime"
     assert near_one(dense)
@@ -64,7 +83,7 @@ def test_the_tutorial_of_zeros_on_a_cpu_shows_who_skips_them() -> None:
 
 def test_the_tutorial_for_nvidia_is_complete_without_a_gpu() -> None:
     _, outputs = run_notebook("nvidia_2to4")
-    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    reports = reports_in(outputs)
     pruned = reports[0]
     assert pruned["request"]["pattern"] == "2:4"
     assert pruned["request"]["dtype"] == "bfloat16"
@@ -81,7 +100,7 @@ def test_the_tutorial_for_nvidia_is_complete_without_a_gpu() -> None:
 def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     printed, outputs = run_notebook("00_quickstart")
     assert "The finished page:" in printed
-    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    reports = reports_in(outputs)
     assert [report["request"]["pattern"] for report in reports] == ["channel/8", "unstructured"]
     smaller, zeros = reports
     assert smaller["measurement"]["evidence"]["kind"] == "measured"
@@ -92,27 +111,100 @@ def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     assert zeros["measurement"]["comparison"]["verdict"].upper() in page
 
 
-def test_the_tutorial_of_importance_mends_scans_trains_and_keeps() -> None:
-    _, outputs = run_notebook("01_which_weights_go")
-    texts = ["".join(output.get("data", {}).get("text/plain", "")) for output in outputs]
-    scores = ast.literal_eval(next(text for text in texts if text.startswith("{'magnitude'")))
-    assert scores["second-order"] > scores["magnitude"] + 0.1
-    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
-    scanned, trained = reports
-    assert len(scanned["sensitivity"]["curves"]) == 3
+def test_the_tutorial_on_choosing_lists_chips_and_advises_an_untrained_model() -> None:
+    _, outputs = run_notebook("01_choose")
+    *said, rows = (" ".join(text.split()) for text in said_by(outputs))
+    assert any("hwprune targets" in text and "128x128" in text for text in said)
+    assert any("hwprune doctor" in text and "matrix unit 256x256" in text for text in said)
+    assert any("hwprune advise: model for" in text for text in said)
+    for tried in ("channel/8 30%", "channel/8 50%", "channel/8 70%", "unstructured 90%"):
+        assert tried in rows
+    assert "next: %hwprune model" in rows or "next: None" in rows  # where nothing is faster, there is no next line
+
+
+def test_the_tutorial_on_patterns_shows_masks_mends_scans_trains_and_keeps() -> None:
+    _, outputs = run_notebook("02_prune_to_match")
+    said = said_by(outputs)
+    masks = next(text for text in said if "hopper, 2:4" in text)
+    two_of_four, blocks, channels = (part.splitlines()[1:] for part in masks.split("accuracy")[1:4])
+    assert all(row[at : at + 4].count("■") == 2 for row in two_of_four[:8] for at in range(0, 32, 4))
+    assert {row.strip("■") for row in blocks[:8]} <= {"", "·" * 32}  # the block ends between two rows
+    assert set("".join(channels[:4])) == {"■"}
+    ranked = [line.split() for line in "".join(said).splitlines() if "outputs moved" in line]
+    moved = {words[0]: float(words[4]) for words in ranked}
+    assert moved["second-order"] < moved["magnitude"] / 2
+    scanned, trained = reports_in(outputs)
+    assert len(scanned["sensitivity"]["curves"]) == 2
     assert len({layer["sparsity"] for layer in scanned["layers"]}) == 3
     assert (trained["request"]["schedule"], trained["request"]["steps"]) == ("cubic", 3)
     assert trained["scores"]["pruned"] > trained["scores"]["dense"] - 0.05
-    assert [layer["pruned_shape"] for layer in trained["layers"]] == [[32, 64], [32, 32], [10, 32]]
-    assert texts[-1] == "True"  # what was loaded scores as what was saved
-    page = (ROOT / "build" / "01_which_weights_go.html").read_text()
-    assert "how sensitive each layer is" in page
+    assert [layer["pruned_shape"] for layer in trained["layers"]] == [[32, 64], [64, 32], [10, 64]]
+    assert said[-1] == "True"  # what was loaded scores as what was saved
+    assert "how sensitive each layer is" in (ROOT / "build" / "02_prune_to_match.html").read_text()
+
+
+def test_the_tutorial_on_validating_compares_runtimes_and_checks_outputs() -> None:
+    _, outputs = run_notebook("03_validate_with_the_compiler")
+    run, absent = reports_in(outputs)
+    assert "onnxruntime" in {row["toolchain"] for row in run["runtimes"]["rows"]}
+    assert run["measurement"]["evidence"]["kind"] == "measured"
+    speed = run["runtimes"]["speed"]
+    said = said_by(outputs)
+    rule = next(text for text in said if "above the noise floor" in text)
+    assert f"above the noise floor: {speed['verdict'] == 'faster'}" in rule
+    assert f"verdict: {speed['verdict']}" in rule
+    difference = next(text for text in said if "largest difference from torch" in text)
+    assert float(difference.rpartition("from torch ")[2].split(";")[0]) < run["check"]["tolerance"]
+    assert absent["measurement"]["evidence"]["kind"] == "unavailable"
+    assert absent["measurement"]["evidence"]["cure"]
+
+
+def test_the_tutorial_on_kernels_shows_valid_zeros_that_none_skips() -> None:
+    _, outputs = run_notebook("04_confirm_the_kernels")
+    [channels] = reports_in(outputs)
+    assert [(layer["valid"], layer["used"]) for layer in channels["layers"]] == [(True, True)] * 3
+    said = said_by(outputs)
+    smaller, zeros = (text for text in said if "valid True" in text)
+    assert smaller.count("valid True, used True") == zeros.count("valid True, used False") == 3
+    codes = next(text for text in said if "HWP110" in text)
+    assert "HWP102" in codes
+    assert "they multiply every zero" in codes
+    profile = [line for line in "".join(said).splitlines() if line.endswith(" µs")]
+    assert len([line for line in profile if "Gemm" in line]) == 9  # three layers, three runs
+    assert any("VTune" in text and "perf" in text for text in said)
+
+
+def test_the_tutorial_on_iterating_searches_trains_and_ends_with_a_gate() -> None:
+    _, outputs = run_notebook("05_iterate_to_the_target")
+    run, small = reports_in(outputs)
+    assert run["search"]["goal"]["speedup"] == 2
+    assert sum(point["chosen"] for point in run["search"]["points"]) == 1
+    assert run["scores"]["dense"] - run["scores"]["pruned"] <= 0.02  # the goal that needs no clock
+    assert small["request"]["trained"]
+    [chosen] = [point for point in small["search"]["points"] if point["chosen"]]
+    assert chosen["size_bytes"] <= 300_000
+    said = "".join(said_by(outputs))
+    assert "<- chosen" in said
+    assert "met      size_mb<=0.3" in said
+    assert "NOT MET  speedup>=1000" in said
+    assert said.index("ended with 0") < said.index("ended with 1")
+
+
+def test_the_tutorial_of_mistakes_makes_and_mends_each() -> None:
+    _, outputs = run_notebook("06_common_mistakes")
+    said = "".join(said_by(outputs))
+    places = [said.index(code) for code in ("HWP101 (", "HWP105 (", "HWP107 (", "HWP112 (")]
+    assert places == sorted(places)
+    for made, following in zip(places, [*places[1:], len(said)], strict=True):
+        assert "no mistake found" in said[made:following]
+    assert "its kernel is 41" in said
+    assert "--pattern 256x256" in said
 
 
 def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> None:
     printed, outputs = run_notebook("cpu_int8_and_channels")
     assert "The finished page:" in printed
-    reports = [output["data"][MIME_TYPE] for output in outputs if MIME_TYPE in output.get("data", {})]
+    reports = reports_in(outputs)
     cut, run = reports
     assert any("running statistics were estimated anew on 1257 calibration rows" in reason for reason in cut["reasons"])
     assert cut["corners"] is None

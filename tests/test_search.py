@@ -117,6 +117,7 @@ def test_a_search_within_milliseconds_and_megabytes_meets_both() -> None:
     assert chosen.size_bytes is not None
     assert chosen.size_bytes <= 90_000
     assert chosen.size_bytes > 40_000  # the larger of those that fit
+    assert run.report.metrics()["size_mb"] == chosen.size_bytes / 1e6
 
 
 @pytest.mark.usefixtures("modelled")

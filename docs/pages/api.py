@@ -38,6 +38,7 @@ RETURNED = (
     "jupyter_hwprune.survey.simulation.Simulation",
     "jupyter_hwprune.survey.simulation.Simulated",
     "jupyter_hwprune.choose.effort.Effort",
+    "jupyter_hwprune.core.goal.Goal",
 )
 PARTS_OF_A_ROW = (
     "jupyter_hwprune.core.target.Offer",

@@ -15,6 +15,7 @@ layers, the reason, the fix, and a line to copy where there is one. A rule whose
   report shows.
 - `--ignore HWP113` (repeatable), or `hwprune(..., ignore=["HWP113"])`, silences one.
 - `python -m jupyter_hwprune check report.json` lints a saved report anew, with the rules of the installed version.
+- The tutorial [Common mistakes](tutorials/06_common_mistakes.md) makes four of them, and mends each.
 """
 
 

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from .markdown import WIDE, code, contents
+from .markdown import WIDE, bullets, code, contents
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS, BUILD = ROOT / "notebooks", ROOT / "build"
@@ -17,15 +18,25 @@ INTRODUCTION = """# Tutorials
 
 The tutorials are notebooks in the folder `notebooks`. They run from top to bottom on any CPU. Nothing is downloaded,
 except DeepSparse's own packages in its tutorial. `make lab` opens them, and `python notebooks/run.py NAME` runs one.
+
+The quickstart shows one run. Tutorials 1 to 5 are the five steps from the choice of a pattern to a model that is fast
+enough, for readers who know torch and no compiler; the sixth makes the common mistakes on purpose. The others are about
+one kind of chip each.
 """
+OTHERS = re.compile(r"\((\w+)\.ipynb\)")
 Cell = dict[str, Any]
 
 
 def pages() -> dict[str, str]:
     names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
     return {f"tutorials/{name}.md": _page(name) for name in names} | {
-        "tutorials/index.md": INTRODUCTION + contents(names)
+        "tutorials/index.md": "\n".join([INTRODUCTION, bullets(map(_link, names)), contents(names)])
     }
+
+
+def _link(name: str) -> str:
+    heading, *_ = _source(_cells(NOTEBOOKS / f"{name}.ipynb")[0]).splitlines()
+    return f"[{heading.lstrip('# ')}]({name}.md)"
 
 
 def _page(name: str) -> str:
@@ -54,7 +65,7 @@ def _source(cell: Cell) -> str:
 
 def _cell(cell: Cell) -> list[str]:
     if cell["cell_type"] == "markdown":
-        return [_source(cell) + "\n"]
+        return [OTHERS.sub(r"(\1.md)", _source(cell)) + "\n"]
     return [code(_source(cell), "ipython3"), *filter(None, map(_output, cell.get("outputs", [])))]
 
 

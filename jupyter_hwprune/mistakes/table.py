@@ -29,7 +29,7 @@ KINDS: dict[str, Kind] = {
     "HWP101": Kind(
         "Unstructured sparsity without kernels for it",
         "error",
-        "Single zeros in no order save nothing in a dense kernel, which GPUs, TPUs and most CPU runtimes have only.",
+        "Single zeros in no order save nothing in a dense kernel, and GPUs, TPUs and most CPU runtimes have no other.",
         "The pattern is unstructured, and the target's row offers no single weights for the toolchain.",
         "Prune the pattern that the row offers: whole channels, blocks, or 2:4.",
         plan.unstructured,

@@ -49,7 +49,10 @@ def _deployed(pruned: Callable[[Report], Number], fastest: Callable[[Corner], Nu
 
 
 def _megabytes(report: Report) -> Number:
+    """Weigh the compiled files, or what the search for a size weighed where the toolchain writes none of its own."""
     size = _deployed(_at("footprint", "pruned_bytes"), lambda row: row.file_bytes)(report)
+    if size is None and report.search is not None:
+        size = report.search.chosen.size_bytes
     return None if size is None else size / 1e6
 
 
