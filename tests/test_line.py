@@ -46,6 +46,9 @@ FORMS = st.fixed_dictionaries(
         "dtype": st.sampled_from(["", "int8", "bfloat16"]),
         "threads": st.integers(1, 64).map(str),
         "eval": expressions(),
+        "speedup": st.one_of(st.just(""), st.floats(1.01, 9.0).map(str)),
+        "latency_ms": st.one_of(st.just(""), st.floats(0.1, 99.0).map(str)),
+        "max_drop": st.one_of(st.just(""), st.floats(0.001, 1.0).map(str)),
         "variable": st.sampled_from(["", "run", "größe"]),
     }
 )
@@ -58,7 +61,8 @@ def test_the_magic_reads_back_what_the_form_says_and_in_the_order_of_its_help(fi
     options = parse(line.removeprefix("%hwprune"))
     assert options is not None
     said: dict[str, Any] = filled | {"model": [filled["model"]] if filled["model"] else []}
-    said |= {"threads": int(filled["threads"]), "sparsity": float(filled["sparsity"]) if filled["sparsity"] else ""}
+    numbers = ("sparsity", "speedup", "latency_ms", "max_drop")
+    said |= {"threads": int(filled["threads"])} | {name: float(filled[name]) for name in numbers if filled[name]}
     read = vars(options) | {"model": options.words}
     assert {name: read[name] or "" for name in said if name != "model"} == {
         k: v for k, v in said.items() if k != "model"
@@ -68,7 +72,8 @@ def test_the_magic_reads_back_what_the_form_says_and_in_the_order_of_its_help(fi
 
 
 def test_only_what_differs_from_the_defaults_is_said_in_the_order_of_the_help() -> None:
-    values = ["net", "x", "hopper", "2:4", "0.5", "taylor", "loader", "global", "tensorrt", "int8", "2", "acc", "run"]
+    values = ["net", "x", "hopper", "2:4", "0.5", "taylor", "loader", "global", "tensorrt", "int8", "2", "acc"]
+    values += ["5", "2", "0.01", "run"]
     everything = dict(zip(DEFAULTS, values, strict=True))
     words = magic_line(everything).split()
     said = [word for word in words if word.startswith("-")]

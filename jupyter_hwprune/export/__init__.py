@@ -45,5 +45,6 @@ def write_case(
             "hwprune.report": report,
         }
         opens = manifest.any_batch and choice.way == "run" and bool(outputs)
-        case = finish(case, example, outputs, said if report else {}, opens=opens)
+        named = () if manifest.tells_by_values else outputs
+        case = finish(case, example, named, said if report else {}, opens=opens)
         return with_other_batches(case, model, example) if report and case.batch else case

@@ -87,8 +87,15 @@ class Exported(Case):
         return replace(self, model=path, expected=expected), names
 
     def _known(self, name: str) -> str | None:
-        """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`."""
-        return self.nodes.get(_number_in(self.outputs.get(name, name)))
+        """Find our node by its number in a runtime's decorated name, such as `fused a::Conv_3_nchwc`.
+
+        A name made from one of the model's outputs, such as `logits_nchwc`, has no number; that output's value has.
+        """
+        number = _number_in(name)
+        if number < 0:
+            made_from = (value for output, value in self.outputs.items() if _is_decorated(name, output))
+            number = _number_in(next(made_from, name))
+        return self.nodes.get(number)
 
 
 def export_onnx(
@@ -254,6 +261,11 @@ def _number_in(name: str) -> int:
     """Return the number that `name_nodes` gave a node, read from a name that begins or decorates it; -1 without one."""
     match = re.search(r"::[A-Za-z]+_(\d+)", name)
     return int(match[1]) if match else -1
+
+
+def _is_decorated(name: str, output: str) -> bool:
+    """Say whether a runtime's name holds that of an output, with something before it or behind it perhaps."""
+    return re.search(rf"(?<![\w.]){re.escape(output)}(?![A-Za-z0-9.])", name) is not None
 
 
 def _scope(node: Any, leaves: set[str]) -> str | None:

@@ -39,6 +39,7 @@ class Manifest:
     estimates:       the name of the cost model whose estimates its artefacts carry, None for no estimate
     rates:           it has `rate`, which times each layer alone, dense against sparse
     chooses_kernels: it chooses sparse kernels itself, layer by layer, so no layer has to get its dense weights back
+    tells_by_values: it may tell a layer only by the values that it makes, so the names of all of them stay our own
     counts:          it has `count`, which reads hardware counters
     meter:           it has `meter`, which reads this energy counter
     simulates:       it has `simulate`; the text says what a simulation leaves out
@@ -59,6 +60,7 @@ class Manifest:
     estimates: str | None = None
     rates: bool = False
     chooses_kernels: bool = False
+    tells_by_values: bool = False
     counts: bool = False
     meter: Meter | None = None
     simulates: str | None = None

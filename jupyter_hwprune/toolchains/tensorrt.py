@@ -23,6 +23,7 @@ MANIFEST = {
     "converts": True,
     "rates": True,
     "chooses_kernels": True,
+    "tells_by_values": True,
     "meter": {"name": "NVML's energy counter", "cure": "pip install nvidia-ml-py, where the GPU has such a counter"},
 }
 
