@@ -7,6 +7,7 @@ so on until a fresh measurement meets the goal.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -111,6 +112,12 @@ class _Search:
                 f"The search for {self.goal} measured nothing: {reason}. `%hwprune doctor` checks the toolchain."
             )
         self.unit = measured[0].unit
+        limits, dense = self._limits(), measured[0].dense_quantities
+        if limits and all(dense.get(name, math.inf) <= most for name, most in limits.items()):
+            took = f", and it takes {measured[0].dense:.4g} {self.unit} a batch" if "time" in limits else ""
+            raise InputError(
+                f"The dense model meets the goal by itself: {self.goal}{took}. Nothing has to go; give a tighter goal."
+            )
         for name in self._limits():
             if name not in measured[0].quantities:
                 raise InputError(

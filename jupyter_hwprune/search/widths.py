@@ -94,7 +94,7 @@ class Widths:
                 best = min(filter(None, (best, (self.loss(point), point))), key=lambda each: each[0])
         if best is None:
             return _point({name: widths[-1] for name, widths in self.space.widths.items()}, self._most_blocks)
-        return best[1]
+        return best[1] if best[1].blocks or self.share(best[1]) else self._smallest_step()
 
     def predicted(self, point: Point) -> float | None:
         cost = self._costs(point.blocks).get("time")
@@ -134,6 +134,12 @@ class Widths:
         least, most = share(1 - max(kept)), share(1 - min(kept))
         said = f"{least} of each set of channels" if least == most else f"{least} to {most} of the sets of channels"
         return said if self.blocks is None else f"{point.blocks} of {len(self.blocks.blocks)} blocks, {said}"
+
+    def _smallest_step(self) -> Point:
+        """Return the plan that takes something and loses least."""
+        whole = {name: widths[0] for name, widths in self.space.widths.items()}
+        steps = (_point(whole | {name: widths[1]}) for name, widths in self.space.widths.items())
+        return min(steps, key=self.loss)
 
     @property
     def _most_blocks(self) -> int:
