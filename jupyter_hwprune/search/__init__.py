@@ -25,8 +25,8 @@ from .plans import Plans
 from .reading import Reading
 
 ROUNDS = 4  # of compiling and measuring a plan of the table's
-AIM = 0.97  # of a limit: a fresh measurement differs a little from the one before
-ENOUGH = 0.93  # of a limit: nearer than this is near enough
+AIM = 0.975  # of a limit: a fresh measurement differs a little from the one before
+ENOUGH = 0.95  # of a limit: nearer than this is near enough
 TRIES = 6  # of the score, where it is what limits
 
 
