@@ -118,7 +118,7 @@ def main() -> None:
         if options.peer_python and case.pattern == "channel/8" and case.dtype is None and case.network != "bert_12":
             found |= {who: bisected(case, who, options.peer_python) for who in PEERS}
         rows.append((case, found))
-        print(" | ".join(_row(case, found)), flush=True)
+        print(" | ".join(_row(case, found, _peers(rows))), flush=True)
         write(options.out, rows, report)
 
 
@@ -188,18 +188,22 @@ def _told(rows: list[tuple[Case, dict[str, Landed]]], report: Report) -> Iterato
             landed = sum(each.lands for each in own)
             yield f"- {name}: {landed} of {len(own)} within {UNDER:.0%} below and {OVER:.0%} above the goal"
     yield ""
-    head = ("case", "toolchain", "goal", "ours", "rounds", "seconds", *(f"torch-pruning {who}" for who in PEERS), "")
+    peers = _peers(rows)
+    head = ("case", "toolchain", "goal", "ours", "rounds", "seconds", *(f"torch-pruning {who}" for who in peers), "")
     yield "| " + " | ".join(head) + " |"
     yield "| " + " | ".join("---" for _ in head) + " |"
     for case, found in rows:
-        yield "| " + " | ".join(_row(case, found)) + " |"
+        yield "| " + " | ".join(_row(case, found, peers)) + " |"
 
 
-def _row(case: Case, found: dict[str, Landed]) -> tuple[str, ...]:
-    ours = found["ours"]
-    peers = [_over(found[who]) if who in found else "" for who in PEERS]
-    goal = f"{case.share:.0%} of dense"
-    return (str(case), case.toolchain, goal, _over(ours), str(ours.rounds), f"{ours.seconds:.0f}", *peers, ours.said)
+def _peers(rows: list[tuple[Case, dict[str, Landed]]]) -> list[str]:
+    return [who for who in PEERS if any(who in found for _, found in rows)]
+
+
+def _row(case: Case, found: dict[str, Landed], peers: list[str]) -> tuple[str, ...]:
+    ours, goal = found["ours"], f"{case.share:.0%} of dense"
+    theirs = [_over(found[who]) if who in found else "" for who in peers]
+    return (str(case), case.toolchain, goal, _over(ours), str(ours.rounds), f"{ours.seconds:.0f}", *theirs, ours.said)
 
 
 def _over(landed: Landed) -> str:
