@@ -1,4 +1,4 @@
-"""Does a search land on its goal? `python -m benchmarks.budget [--peer-python PATH]`.
+"""Searches held against their goals: `python -m benchmarks.budget [--peer-python PATH]`.
 
 Searches for a share of the dense model's latency, over networks, runtimes and patterns; the run that ends a search is
 measured anew in fresh processes, and that measurement is held against the goal. Beside it, torch-pruning's ratio is

@@ -97,7 +97,7 @@ function Goal({ model }: { model: PanelModel }) {
       />
       <TextField
         name="max_drop"
-        label="Score may fall by"
+        label="Largest drop"
         value={asked.max_drop}
         onChange={goal('max_drop')}
         placeholder="any; 0.01"
