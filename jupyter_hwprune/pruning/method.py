@@ -34,6 +34,11 @@ class Method:
         seen = calibration if ranks_by_inputs(choice) else None
         return cls(choice.importance, choice.allocation, choice.dense, seen, score)
 
+    @property
+    def scan_score(self) -> Callable[[nn.Module], float] | None:
+        """The score to scan by; None to scan by the error of the outputs."""
+        return self.score if self.allocation == "sensitivity:score" else None
+
 
 MAGNITUDE = Method()
 

@@ -84,8 +84,7 @@ def plan_channels(
         shares = _units_ranked_together(channels, sets, pattern, sparsity)
     else:
         assert method.calibration is not None
-        by_score = method.score if method.allocation == "sensitivity:score" else None
-        found = scan_channels(channels, sets, method.calibration.batches, by_score, progress)
+        found = scan_channels(channels, sets, method.calibration.batches, method.scan_score, progress)
         shares = allocate(found, sparsity)
     return Plan({name: Part(pattern, share) for name, share in shares.items()}, reasons, found)
 
@@ -117,7 +116,7 @@ def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
     return partial(
         scan,
         batches=method.calibration.batches,
-        score=method.score if method.allocation == "sensitivity:score" else None,
+        score=method.scan_score,
         progress=partial(_tell_pass, progress),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..report.words.numbers import share
-from .png import FAINT, FONT, INK, PAPER, compact, empty_figure
+from .png import FONT, INK, PAPER, compact, empty_figure, style_axes
 
 if TYPE_CHECKING:
     from ..report import Search, SearchPoint
@@ -62,11 +62,7 @@ def _frame(axes: Any, search: Search, *, scored: bool) -> None:
     longest = max([*(each.time for each in search.points), search.chosen.dense_time])
     axes.set_xlim(0, 1.12 * longest)
     axes.margins(y=0.15)
-    axes.grid(visible=True, color="#e8eaed", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=7.5, colors=FAINT, length=2, labelfontfamily="DejaVu Sans")
-    for side, spine in axes.spines.items():
-        spine.set(color=FAINT, linewidth=0.6, visible=side in {"left", "bottom"})
+    style_axes(axes)
     unit = "time of a batch, ms" if search.unit == "ms" else f"estimate, {search.unit}"
     axes.set_xlabel(unit, fontsize=8, color=INK, **FONT)
     axes.set_ylabel("score" if scored else "weights left", fontsize=8, color=INK, **FONT)
@@ -76,12 +72,12 @@ def _frame(axes: Any, search: Search, *, scored: bool) -> None:
 
 def _limits(axes: Any, search: Search, dense: float, *, scored: bool) -> None:
     goal = search.goal
-    style = {"color": LIMIT, "linewidth": 0.9, "linestyle": "--", "zorder": 1}
+    line = {"color": LIMIT, "linewidth": 0.9, "linestyle": "--", "zorder": 1}
     times = [*([goal.latency_ms] if goal.latency_ms else []), *([dense / goal.speedup] if goal.speedup else [])]
     if times:
-        axes.axvline(min(times), **style)
+        axes.axvline(min(times), **line)
     if goal.max_drop is not None and search.dense_score is not None and scored:
-        axes.axhline(search.dense_score - goal.max_drop, **style)
+        axes.axhline(search.dense_score - goal.max_drop, **line)
 
 
 def _label(axes: Any, x: float, y: float, said: str, colour: str) -> None:

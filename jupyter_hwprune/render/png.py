@@ -38,6 +38,15 @@ def empty_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), dpi=96, facecolor=PAPER)
 
 
+def style_axes(axes: Any) -> None:
+    """Give axes the look that all plots share: a faint grid behind the lines, and no frame above or to the right."""
+    axes.grid(visible=True, color="#e8eaed", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=7.5, colors=FAINT, length=2, labelfontfamily="DejaVu Sans")
+    for side, spine in axes.spines.items():
+        spine.set(color=FAINT, linewidth=0.6, visible=side in {"left", "bottom"})
+
+
 def _draw(report: Report, layers: list[tuple[Layer, Picture]]) -> bytes:
     down = -(-len(layers) // ACROSS)
     across = -(-len(layers) // down)

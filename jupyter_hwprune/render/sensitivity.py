@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import counted
 from ..report.words.numbers import count, middle_cut, share
-from .png import FAINT, FONT, INK, PAPER, compact, empty_figure
+from .png import FONT, INK, PAPER, compact, empty_figure, style_axes
 from .tables import FIRST_ROWS, folding_table
 
 if TYPE_CHECKING:
@@ -148,11 +148,7 @@ def _frame(axes: Any, plot: Plot, measure: str) -> None:
     axes.set_yscale("log" if plot.log else "linear")
     axes.set_ylim(plot.low, plot.high)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    axes.grid(visible=True, color="#e8eaed", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=7.5, colors=FAINT, length=2, labelfontfamily="DejaVu Sans")
-    for side, spine in axes.spines.items():
-        spine.set(color=FAINT, linewidth=0.6, visible=side in {"left", "bottom"})
+    style_axes(axes)
     axes.set_xlabel("sparsity of that layer", fontsize=8, color=INK, **FONT)
     axes.set_ylabel(MEASURES[measure], fontsize=8, color=INK, **FONT)
 

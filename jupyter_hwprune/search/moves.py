@@ -97,7 +97,7 @@ class Shares:
             return Point(share=pattern.sparsity)
         shares = [number / 200 for number in range(1, round(LARGEST_SHARE * 200) + 1)]
         fitting = (each for each in shares if all(self._at(name, each) <= most for name, most in limits.items()))
-        return Point(share=next(fitting, max((*self._read, *shares[-1:]) if not self._read else self._read)))
+        return Point(share=next(fitting, max(self._read, default=shares[-1])))
 
     def predicted(self, point: Point) -> float | None:
         return self._at("time", point.share or 0.0) if self._read else None

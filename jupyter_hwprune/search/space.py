@@ -76,12 +76,16 @@ class Space:
         return Plan(parts)
 
     @cached_property
+    def _rows(self) -> dict[str, str]:
+        """The layer's row of each matrix, by the parameter's name."""
+        modules = self.channels.dense.named_modules()
+        return {parameter: row for path, module in modules for parameter, row in rows_of(path, module).items()}
+
+    @cached_property
     def layers(self) -> dict[str, Sides]:
         """Return for each layer that a set makes or feeds how its sides shrink."""
         model = self.channels.dense
-        rows = {
-            parameter: row for path, module in model.named_modules() for parameter, row in rows_of(path, module).items()
-        }
+        rows = self._rows
         outputs, inputs = (defaultdict[str, dict[str, float]](dict) for _ in range(2))
         shapes = {name: parameter.shape for name, parameter in model.named_parameters(remove_duplicate=False)}
         for name, own in self.sets.items():
@@ -96,12 +100,11 @@ class Space:
     def weights(self, gone: Callable[[str], bool] = lambda _name: False) -> Cost:
         """Return the number of weights as a cost, without the parameters whose names are `gone`."""
         model = self.channels.dense
-        rows = {p: row for path, module in model.named_modules() for p, row in rows_of(path, module).items()}
         total = Cost()
         for name, parameter in model.named_parameters():
             if gone(name):
                 continue
-            sides, size = self.layers.get(rows.get(name, "")), float(parameter.numel())
+            sides, size = self.layers.get(self._rows.get(name, "")), float(parameter.numel())
             total += Cost(size) if sides is None else sides.outputs.times(sides.inputs).scaled(size)
         return total
 

@@ -53,8 +53,7 @@ def moves_of(ready: Prepared, scan: Scan, progress: Tell) -> Moves:
 
 def _scanned(ready: Prepared, space: Space, progress: Tell) -> Sensitivity:
     batches = ready.calibration or (ready.inputs,)
-    by_score = ready.method.score if ready.method.allocation == "sensitivity:score" else None
-    return scan_channels(space.channels, space.sets, batches, by_score, progress)
+    return scan_channels(space.channels, space.sets, batches, ready.method.scan_score, progress)
 
 
 @dataclass
@@ -104,9 +103,8 @@ class Widths:
         return bool(point.blocks) or point in self.samples()[: len(UNIFORM_SHARES)]
 
     def loss(self, point: Point) -> float:
-        curves = curve_of(self.sensitivity)
         of_blocks = 0.0 if self.blocks is None else sum(self.blocks.losses[name] for name in self._gone(point.blocks))
-        return of_blocks + sum(curves[name](1 - self.space.share(name, units)) for name, units in point.units)
+        return of_blocks + sum(self._lost(name, units) for name, units in point.units)
 
     def pruned(self, point: Point, model: nn.Module, _pattern: Pattern, fraction: float = 1.0) -> Pruned:
         ready, space, plan = self.ready, self.space, dict(point.units)
@@ -156,11 +154,18 @@ class Widths:
 
     @cached_property
     def _levels(self) -> dict[str, list[Level]]:
-        space, curves = self.space, curve_of(self.sensitivity)
+        space = self.space
         return {
-            name: [Level(space.share(name, units), curves[name](1 - space.share(name, units))) for units in widths]
+            name: [Level(space.share(name, units), self._lost(name, units)) for units in widths]
             for name, widths in space.widths.items()
         }
+
+    @cached_property
+    def _curves(self) -> dict[str, Callable[[float], float]]:
+        return curve_of(self.sensitivity)
+
+    def _lost(self, name: str, units: int) -> float:
+        return self._curves[name](1 - self.space.share(name, units))
 
     def _costs(self, blocks: int) -> dict[str, Cost]:
         """Return the table's time without some blocks, corrected by the last measured plan, and what follows."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...render.png import FAINT, FONT, INK, PAPER, compact, empty_figure
+from ...render.png import FAINT, FONT, INK, PAPER, compact, empty_figure, style_axes
 from ...render.sensitivity import COLOURS
 
 if TYPE_CHECKING:
@@ -111,11 +111,7 @@ def _panel(axes: Any, panel: Panel) -> dict[str, Any]:
     ticks = _ticks(low, high)
     axes.set_yticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.grid(visible=True, color="#e8eaed", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=7.5, colors=FAINT, length=2, labelfontfamily="DejaVu Sans")
-    for side, spine in axes.spines.items():
-        spine.set(color=FAINT, linewidth=0.6, visible=side in {"left", "bottom"})
+    style_axes(axes)
     axes.set_xlabel("share of the weights removed", fontsize=8, color=INK, **FONT)
     axes.set_ylabel(panel.label, fontsize=8, color=INK, **FONT)
     handles = {}
