@@ -283,6 +283,22 @@ def test_a_goal_that_the_dense_model_meets_needs_no_search() -> None:
     assert run.report.search.chosen.share < 0.2
 
 
+def test_what_is_remembered_of_one_score_is_not_shown_for_another(modelled: list[Pruned]) -> None:
+    model = Net()
+
+    def half(own: nn.Module) -> float:
+        return of_channels(own) / 2
+
+    for score in (of_channels, half):
+        modelled.clear()
+        search = hwprune(model, X, speedup=2.0, score=score, effort=SHORT).report.search
+        assert search is not None
+        assert search.remembered == 0
+        assert max(each.score for each in search.points if each.score is not None) < score(model)
+    hwprune(model, X, speedup=2.0, score=half, calib=torch.randn(2, 3, 24, 24), effort=SHORT)
+    assert len(modelled) >= 2 * 9  # other inputs: the table anew, too
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"speedup": 0.5}, "give more than 1"),
     ({"latency_ms": 0}, "--latency-ms is 0; give a number above 0"),

@@ -52,8 +52,12 @@ class Scorer:
 
     def both(self, dense: float | None, pruned: nn.Module) -> Scores | None:
         """Return the scores of the dense and the pruned model; None if either is missing."""
-        after, name = self.maybe(pruned), str(getattr(self.score, "__name__", self.score))
-        return None if dense is None or after is None else Scores(name, dense, after)
+        after = self.maybe(pruned)
+        return None if dense is None or after is None else Scores(self.name, dense, after)
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.score, "__name__", self.score))
 
 
 @dataclass

@@ -39,8 +39,10 @@ def search(
     cannot be measured here, and ToolchainError if the toolchain measured nothing.
     """
     require_measurable(goal, ready, scored=dense_score.scorer is not None)
+    scored = dense_score.scorer and (dense_score.scorer.name, dense_score())
     with private_folder() as folder:
-        return _Search(goal, dense_score, Plans(ready, dense_score.scorer, training, progress, folder)).run()
+        plans = Plans(ready, dense_score.scorer, training, progress, folder, scored)
+        return _Search(goal, dense_score, plans).run()
 
 
 def require_measurable(goal: Goal, ready: Prepared, *, scored: bool) -> None:

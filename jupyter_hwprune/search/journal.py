@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from ..core.errors import ReportError
+from ..core.example import Example
 from ..pruning import fingerprint
 from ..pruning.prepared import Prepared
 from ..report import Sensitivity, codec
@@ -34,9 +37,12 @@ class Journal:
     _lines: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ready: Prepared) -> Journal:
-        """Open the journal for what is searched, on this machine with this version of the toolchain."""
-        journal = cls(CACHE / "searches" / f"{_key(ready)}.jsonl")
+    def of(cls, ready: Prepared, scored: object) -> Journal:
+        """Open the journal for what is searched, on this machine with this version of the toolchain.
+
+        `scored` tells one score from another: its name, and what it gives for the dense model.
+        """
+        journal = cls(CACHE / "searches" / f"{_key(ready, scored)}.jsonl")
         journal._lines = dict(_read(journal.path))
         return journal
 
@@ -95,13 +101,23 @@ def _read(path: Path) -> Iterator[tuple[tuple[str, str], Any]]:
             yield (row["part"], row["name"]), row["data"]
 
 
-def _key(ready: Prepared) -> str:
+def _key(ready: Prepared, scored: object) -> str:
     choice = ready.choice
     versions = {} if choice.status is None else choice.status.versions
     device, method = choice.found, ready.method
-    asked: list[object] = [VERSION, fingerprint(ready.start), [f"{t.shape} {t.dtype}" for t in ready.inputs.tensors]]
+    inputs = (ready.inputs, *ready.calibration)
+    asked: list[object] = [VERSION, fingerprint(ready.start), scored, *map(_digest, inputs)]
     asked += [choice.target.name, choice.judge.toolchain, choice.judge.device, choice.dtype, choice.quantise]
     asked += [choice.threads, str(choice.pattern), method.importance, method.allocation, method.dense]
     asked += [sorted(versions.items()), device and (device.label, device.identities)]
-    asked += [sum(each.batch for each in ready.calibration)]
     return hashlib.blake2b(repr(asked).encode(), digest_size=12).hexdigest()
+
+
+def _digest(example: Example) -> str:
+    """Hash the tensors of an input: what the scan loses, and what BatchNorm sees, follows from their values."""
+    digest = hashlib.blake2b(digest_size=12)
+    for tensor in example.tensors:
+        values = tensor.detach().cpu().contiguous().flatten()
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(values.view(torch.uint8).numpy().data if values.numel() else b"")
+    return digest.hexdigest()

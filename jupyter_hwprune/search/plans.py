@@ -43,6 +43,7 @@ class Plans:
     training: Training | None
     progress: Progress
     folder: Path
+    scored: object  # what tells this score from another one
     points: dict[Point, SearchPoint] = field(default_factory=dict)
     finished: dict[Point, Pruned] = field(default_factory=dict)
     misfit: PruneError | None = None
@@ -52,7 +53,7 @@ class Plans:
     _number: int = 0
 
     def __post_init__(self) -> None:
-        self.journal = Journal.of(self.ready)
+        self.journal = Journal.of(self.ready, self.scored)
         with own_torch_state():
             self.moves: Moves = moves_of(self.ready, self.journal.scan, partial(self.progress, "search"))
 
