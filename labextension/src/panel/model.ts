@@ -31,6 +31,7 @@ export class PanelModel implements IDisposable {
   constructor(private readonly tracker: INotebookTracker) {
     tracker.currentChanged.connect(this.follow);
     NotebookActions.executed.connect(this.onExecuted);
+    NotebookActions.executionScheduled.connect(this.onScheduled);
     this.told.changed.connect(this.onTold);
     this.follow();
   }
@@ -43,6 +44,7 @@ export class PanelModel implements IDisposable {
     this.disposed = true;
     this.tracker.currentChanged.disconnect(this.follow);
     NotebookActions.executed.disconnect(this.onExecuted);
+    NotebookActions.executionScheduled.disconnect(this.onScheduled);
     this.watch?.dispose();
     this.told.dispose();
     Signal.clearData(this);
@@ -84,11 +86,36 @@ export class PanelModel implements IDisposable {
   }
 
   get faults(): Partial<Record<keyof Asked, string>> {
-    return faults(this.asked);
+    const { asked, told } = this;
+    const misfits = told.misfits?.models.find(each => each.model === asked.model)?.patterns ?? [];
+    const pattern = asked.pattern.trim();
+    const misfit = misfits.includes(pattern) ? `No layer of ${asked.model} can hold ${pattern}.` : undefined;
+    return { ...(misfit === undefined ? {} : { pattern: misfit }), ...faults(asked) };
   }
 
   get canInsert(): boolean {
     return this.notebook !== null && Object.keys(this.faults).length === 0;
+  }
+
+  /** Why the line cannot be run now; null if it can, or if the kernel has not said what it holds. */
+  get obstacle(): string | null {
+    const { namespace } = this.told;
+    const [fault] = Object.values(this.faults);
+    if (fault !== undefined || namespace === null) {
+      return fault ?? null;
+    }
+    if (this.asked.model === '') {
+      return namespace.models.length === 0
+        ? 'There is no model yet: run the cell that makes one.'
+        : 'Choose the model to prune.';
+    }
+    return this.asked.input === '' && namespace.input === null
+      ? 'Choose the example input, a tensor that the model takes.'
+      : null;
+  }
+
+  get canRun(): boolean {
+    return this.canInsert && this.obstacle === null;
   }
 
   private get form(): Asked {
@@ -100,6 +127,7 @@ export class PanelModel implements IDisposable {
   set(change: Partial<Asked>): void {
     if (this.notebook !== null) {
       this.forms.set(this.notebook, { ...this.form, ...change });
+      this.watch?.dismiss(); // the last run did not answer what the form asks for now
       this.changed.emit();
     }
   }
@@ -113,7 +141,7 @@ export class PanelModel implements IDisposable {
   /** Insert a line as a cell below the active one, by default the form's own, and run that cell if wanted. */
   async insert(run: boolean, line = this.line): Promise<void> {
     const { notebook } = this;
-    if (notebook === null || !this.canInsert) {
+    if (notebook === null || !(run ? this.canRun : this.canInsert)) {
       return;
     }
     const loaded = this.told.namespace?.loaded ?? isLoadedBy(notebook.content);
@@ -210,6 +238,12 @@ export class PanelModel implements IDisposable {
     }
     this.wasBusy = this.busy;
     this.changed.emit();
+  };
+
+  private readonly onScheduled = (_: unknown, { notebook }: { notebook: unknown }): void => {
+    if (notebook === this.notebook?.content) {
+      this.watch?.dismiss();
+    }
   };
 
   private readonly onExecuted = (_: unknown, { notebook }: { notebook: unknown }): void => {
