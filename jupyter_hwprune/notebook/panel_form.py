@@ -23,6 +23,7 @@ RIGHT = (
     "sparsity",
     "importance",
     "allocation",
+    "recover",
     "dtype",
 )  # of the chip and the method
 LABEL = {"description_width": "116px"}
@@ -52,7 +53,7 @@ class Form:
         self._offer("target", _target_labels(), filled["target"])
         for name, value in filled.items():
             if name not in (MODEL, "target"):
-                self._fields[name].value = int(value) if OPTIONS[name].type is int else value
+                self._fields[name].value = int(value) if _is_count(OPTIONS[name]) else value
         self.find(filled[MODEL])
         for widget in (*self._fields.values(), self._line):  # a line to copy: what is typed there is overwritten
             widget.observe(self._follow, "value")
@@ -149,7 +150,7 @@ class Form:
 def _field(option: Option) -> Any:
     """Make the widget of an option: a list to choose from, a text field with suggestions, or a text field."""
     named = {"description": option.label, "layout": WIDE, "style": LABEL}
-    if option.type is int:
+    if _is_count(option):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return widgets.BoundedIntText(min=1, max=cores or 1, **named)
     if option.name == "target":  # which has labels for its values
@@ -159,6 +160,11 @@ def _field(option: Option) -> Any:
     if option.choices or option.completes:
         return widgets.Combobox(options=option.choices, placeholder=option.placeholder, **named)
     return widgets.Text(placeholder=option.placeholder, **named)
+
+
+def _is_count(option: Option) -> bool:
+    """Say whether the option is a number that is never left out, of threads."""
+    return option.type is int and option.default is not None
 
 
 def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:
