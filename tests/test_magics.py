@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from IPython.core.completer import provisionalcompleter
 
 from jupyter_hwprune import Run
 from tests.conftest import fingerprint
@@ -152,33 +151,6 @@ def test_help_is_there_both_ways(user: Any) -> None:
     _, shown = cell(user, "%hwprune --help")
     assert "--sparsity" in shown
     assert "channel/8" in user.find_line_magic("hwprune").__doc__
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("%hwprune --tar", {"--target"}),
-        ("%hwprune --target tpu-v5", {"tpu-v5e", "tpu-v5p"}),
-        ("%hwprune net --pattern ch", {"channel", "channel/8"}),
-        ("%hwprune --toolchain open", {"openvino"}),
-        ("%hwprune ne", {"net"}),
-        ("%hwprune doc", {"doctor"}),
-        ("%hwprune doctor amp", {"ampere"}),
-        ("run = %hwprune ne", {"net"}),
-        ("%hwprune --eval acc", {"accuracy"}),
-        ("%hwprune --target x86-cpu:", {"x86-cpu:onnxruntime"}),
-        ("%hwprune --pattern 2:", {"2:4"}),
-        ("%hwprune --pattern=ch", {"channel"}),
-        ("%hwprune --importance se", {"second-order"}),
-        ("%hwprune setup deep", {"deepsparse"}),
-        ("%hwprune net --permute --dt", {"--dtype"}),
-    ],
-)
-def test_tab_completes_options_values_and_names(user: Any, line: str, offered: set[str]) -> None:
-    with provisionalcompleter():
-        matches = {line[: match.start] + match.text for match in user.Completer.completions(line, len(line))}
-    start = line[: max(line.rfind(" "), line.rfind("=")) + 1]
-    assert {start + name for name in offered} <= matches
 
 
 def test_o_keeps_what_the_doctor_found(user: Any) -> None:
