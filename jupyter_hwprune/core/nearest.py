@@ -6,14 +6,13 @@ from difflib import get_close_matches
 ALIKE = 0.5  # below difflib's own: names such as intel-cpu are longer than what people type
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word most like this one, whatever its case; None if none is alike."""
+def nearest(word: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known words most like this one, whatever their case, the most alike first."""
     folded = {name.lower(): name for name in known}
-    near = get_close_matches(str(word).lower(), folded, 1, ALIKE)
-    return folded[near[0]] if near else None
+    return [folded[name] for name in get_close_matches(str(word).lower(), folded, most, ALIKE)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the question as a sentence with a space before it; "" where nothing is alike."""
     near = nearest(word, known)
-    return "" if near is None else f" Did you mean {near}?"
+    return f" Did you mean {near[0]}?" if near else ""

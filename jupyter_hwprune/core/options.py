@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .pattern import NOTATIONS
+from .pattern import NOTATIONS, USUAL
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -101,7 +101,7 @@ _ROWS = (
     Option(
         "pattern",
         NOTATIONS,
-        choices=("2:4", "16x16", "128x128", "channel", "channel/8", "depth", "unstructured"),
+        choices=USUAL,
         open=True,
         label="Pattern",
     ),

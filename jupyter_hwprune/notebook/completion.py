@@ -117,10 +117,10 @@ def _values(option: Option, own: dict[str, Any], line: Line, typed: str) -> tupl
         fitting = _names(own, typed)
     if fitting or option.completes in {"tensor", "score", "recipe"}:
         return (typed, fitting) if fitting else None
-    near = nearest(typed, known) if option.choices or option.completes else None
+    near = nearest(typed, known) if option.choices or option.completes else []
     taken_as_typed = option.open or option.examples or option.completes in {"threads", "folder", "file", "layer"}
     said = KINDS.get(option.type, "text") if taken_as_typed else f"no such {option.name}"
-    return typed, {near: known[near]} if near else {typed: said} if typed else {}
+    return typed, {near[0]: known[near[0]]} if near else {typed: said} if typed else {}
 
 
 def _flags(line: Line) -> Offers:
@@ -152,8 +152,7 @@ def _word(own: dict[str, Any], line: Line, typed: str) -> tuple[str, Offers] | N
         return typed, fitting
     if line.form == RUN and not line.words:
         fitting = _names(own, typed)
-    near = nearest(typed, known)
-    fitting = fitting or ({near: known[near]} if near else {})
+    fitting = fitting or {near: known[near] for near in nearest(typed, known)}
     return (typed, fitting) if fitting else None
 
 
