@@ -51,7 +51,7 @@ OFFERED: dict[str, dict[str, str]] = {
     "%hwprune doctor amp": {"ampere": "target: NVIDIA"},
     "%hwprune setup deep": {"deepsparse": "environment: not set up"},
     "%hwprune advise --target cpu,ho": {"hopper": "target: NVIDIA"},
-    "%hwprune \\\n net --pattern dep": {"depth": "pattern: residual blocks"},
+    "%hwprune \\\n net --pattern dep": {"depth": "pattern: residual blocks", "depth+channel/8": "pattern: "},
 }
 WHOLE = {"--threads ", "--target "}  # of these more is offered than is listed
 
