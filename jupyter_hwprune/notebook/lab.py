@@ -170,7 +170,7 @@ def namespace() -> Namespace:
         torch="torch" in sys.modules,
         models=tuple(_about_model(name, value) for name, value in models(own).items()),
         tensors=tuple(Tensor(name, tuple(value.shape), _dtype(value.dtype)) for name, value in tensors(own).items()),
-        scores=tuple(name for name, value in own.items() if not name.startswith("_") and _may_score(value)),
+        scores=tuple(name for name, value in own.items() if not name.startswith("_") and may_score(value)),
         model=model,
         no_model=no_model,
         input=given,
@@ -270,7 +270,7 @@ def _about_model(name: str, model: Any) -> Model:
     return Model(name, type(model).__name__, count, _dtype(parameters[0].dtype), str(parameters[0].device))
 
 
-def _may_score(value: Any) -> bool:
+def may_score(value: Any) -> bool:
     """Say whether this is a function of the notebook that can be called with one argument, the model."""
     if not inspect.isfunction(value) or value.__module__ != "__main__":
         return False
