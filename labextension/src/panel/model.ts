@@ -35,6 +35,7 @@ export class PanelModel implements IDisposable {
   ) {
     tracker.currentChanged.connect(this.follow);
     NotebookActions.executed.connect(this.onExecuted);
+    NotebookActions.executionScheduled.connect(this.onScheduled);
     this.told.changed.connect(this.onTold);
     this.follow();
   }
@@ -48,6 +49,7 @@ export class PanelModel implements IDisposable {
     this.tracker.currentChanged.disconnect(this.follow);
     NotebookActions.executed.disconnect(this.onExecuted);
     this.runs?.changed.disconnect(this.onWatched);
+    NotebookActions.executionScheduled.disconnect(this.onScheduled);
     this.told.dispose();
     Signal.clearData(this);
   }
@@ -87,11 +89,36 @@ export class PanelModel implements IDisposable {
   }
 
   get faults(): Partial<Record<keyof Asked, string>> {
-    return faults(this.asked);
+    const { asked, told } = this;
+    const misfits = told.misfits?.models.find(each => each.model === asked.model)?.patterns ?? [];
+    const pattern = asked.pattern.trim();
+    const misfit = misfits.includes(pattern) ? `No layer of ${asked.model} can hold ${pattern}.` : undefined;
+    return { ...(misfit === undefined ? {} : { pattern: misfit }), ...faults(asked) };
   }
 
   get canInsert(): boolean {
     return this.notebook !== null && Object.keys(this.faults).length === 0;
+  }
+
+  /** Why the line cannot be run now; null if it can, or if the kernel has not said what it holds. */
+  get obstacle(): string | null {
+    const { namespace } = this.told;
+    const [fault] = Object.values(this.faults);
+    if (fault !== undefined || namespace === null) {
+      return fault ?? null;
+    }
+    if (this.asked.model === '') {
+      return namespace.models.length === 0
+        ? 'There is no model yet: run the cell that makes one.'
+        : 'Choose the model to prune.';
+    }
+    return this.asked.input === '' && namespace.input === null
+      ? 'Choose the example input, a tensor that the model takes.'
+      : null;
+  }
+
+  get canRun(): boolean {
+    return this.canInsert && this.obstacle === null;
   }
 
   private get watch(): NotebookWatch | null {
@@ -107,6 +134,7 @@ export class PanelModel implements IDisposable {
   set(change: Partial<Asked>): void {
     if (this.notebook !== null) {
       this.forms.set(this.notebook, { ...this.form, ...change });
+      this.watch?.dismiss(); // the last run did not answer what the form asks for now
       this.changed.emit();
     }
   }
@@ -120,7 +148,7 @@ export class PanelModel implements IDisposable {
   /** Insert a line as a cell below the active one, by default the form's own, and run that cell if wanted. */
   async insert(run: boolean, line = this.line): Promise<void> {
     const { notebook } = this;
-    if (notebook === null || !this.canInsert) {
+    if (notebook === null || !(run ? this.canRun : this.canInsert)) {
       return;
     }
     const loaded = this.told.namespace?.loaded ?? isLoadedBy(notebook.content);
@@ -212,6 +240,12 @@ export class PanelModel implements IDisposable {
     }
     this.wasBusy = this.busy;
     this.changed.emit();
+  };
+
+  private readonly onScheduled = (_: unknown, { notebook }: { notebook: unknown }): void => {
+    if (notebook === this.notebook?.content) {
+      this.watch?.dismiss();
+    }
   };
 
   private readonly onExecuted = (_: unknown, { notebook }: { notebook: unknown }): void => {

@@ -89,6 +89,14 @@ export class NotebookWatch implements IDisposable {
     }
   };
 
+  /** Forget how the last run ended. */
+  dismiss(): void {
+    if (this.course?.lives === false) {
+      this.course = null;
+      this.changed.emit();
+    }
+  }
+
   scan(): void {
     const { cells } = this;
     const ended = ENDS.includes(this.notebook.sessionContext.kernelDisplayStatus);
