@@ -6,7 +6,9 @@ import { Signal } from '@lumino/signaling';
 import { insertBelow, isLoadedBy, runCell, scrollTo } from './cells';
 import { Knowledge } from './knowledge';
 import { type Asked, adviceLine, DEFAULTS, faults, magicLine } from './line';
-import { type Course, type Found, NotebookWatch } from './watch';
+import type { AllRuns, NotebookRuns, Run } from '../runs/runs';
+import type { RunTabs } from '../runs/tabs';
+import type { Course, NotebookWatch } from './watch';
 
 export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doctor';
 
@@ -16,19 +18,21 @@ export class PanelModel implements IDisposable {
   readonly told = new Knowledge(() => this.watch?.isRunning ?? false);
   notebook: NotebookPanel | null = null;
   cancelling = false;
-  comparing = false;
   /** The open sections, and the one that a command wants to show. */
   readonly open = new Set<Section>(['model', 'target', 'options', 'runs']);
   wanted: Section | null = null;
-  private watch: NotebookWatch | null = null;
+  private runs: NotebookRuns | null = null;
   private defaults: Asked = DEFAULTS;
   private readonly forms = new WeakMap<NotebookPanel, Asked>();
-  private readonly picked = new Set<string>();
   private wasBusy = false;
   private cancelledIn: string | null = null;
   private disposed = false;
 
-  constructor(private readonly tracker: INotebookTracker) {
+  constructor(
+    private readonly tracker: INotebookTracker,
+    private readonly allRuns: AllRuns,
+    private readonly tabs: RunTabs
+  ) {
     tracker.currentChanged.connect(this.follow);
     NotebookActions.executed.connect(this.onExecuted);
     NotebookActions.executionScheduled.connect(this.onScheduled);
@@ -44,8 +48,8 @@ export class PanelModel implements IDisposable {
     this.disposed = true;
     this.tracker.currentChanged.disconnect(this.follow);
     NotebookActions.executed.disconnect(this.onExecuted);
+    this.runs?.changed.disconnect(this.onWatched);
     NotebookActions.executionScheduled.disconnect(this.onScheduled);
-    this.watch?.dispose();
     this.told.dispose();
     Signal.clearData(this);
   }
@@ -53,14 +57,13 @@ export class PanelModel implements IDisposable {
   // What the panel shows.
 
   /** Newest first. */
-  get reports(): Found[] {
-    const found = this.watch?.reports ?? [];
-    return [...found].sort((a, b) => (b.report.created ?? '').localeCompare(a.report.created ?? ''));
+  get reports(): Run[] {
+    return this.runs?.runs ?? [];
   }
 
-  /** The reports chosen for comparison. */
-  get chosen(): Found[] {
-    return this.reports.filter(each => this.picked.has(each.id));
+  /** The runs chosen for comparison. */
+  get chosen(): Run[] {
+    return this.runs?.chosen ?? [];
   }
 
   get course(): Course | null {
@@ -116,6 +119,10 @@ export class PanelModel implements IDisposable {
 
   get canRun(): boolean {
     return this.canInsert && this.obstacle === null;
+  }
+
+  private get watch(): NotebookWatch | null {
+    return this.runs?.watch ?? null;
   }
 
   private get form(): Asked {
@@ -174,25 +181,21 @@ export class PanelModel implements IDisposable {
     }
   }
 
-  pick(id: string, picked: boolean): void {
-    if (picked) {
-      this.picked.add(id);
-    } else {
-      this.picked.delete(id);
+  showRun(run: Run): void {
+    if (this.runs !== null) {
+      this.tabs.show(this.runs, run);
     }
-    this.compare(this.comparing);
   }
 
-  /** Show the chosen runs side by side if there are two or more. */
-  compare(wanted: boolean): void {
-    this.comparing = wanted && this.chosen.length > 1;
-    this.changed.emit();
+  pick(id: string, picked: boolean): void {
+    this.runs?.pick(id, picked);
   }
 
-  compareAll(): void {
-    this.reports.forEach(each => this.picked.add(each.id));
-    this.compare(true);
-    this.want('runs');
+  /** Show the chosen runs side by side; by default those of the current notebook. */
+  compare(path = this.runs?.path): void {
+    if (path !== undefined) {
+      this.tabs.compare(path);
+    }
   }
 
   toggle(section: Section): void {
@@ -215,12 +218,11 @@ export class PanelModel implements IDisposable {
     if (current === this.notebook) {
       return;
     }
-    this.watch?.dispose();
-    this.watch = current === null ? null : new NotebookWatch(current);
-    this.watch?.changed.connect(this.onWatched);
+    this.runs?.changed.disconnect(this.onWatched);
+    this.runs = current === null ? null : this.allRuns.of(current);
+    this.runs?.changed.connect(this.onWatched);
     this.notebook = current;
-    this.picked.clear();
-    this.comparing = this.cancelling = this.wasBusy = false;
+    this.cancelling = this.wasBusy = false;
     this.told.follow(current);
     this.changed.emit();
   };

@@ -97,7 +97,7 @@ export class NotebookWatch implements IDisposable {
     }
   }
 
-  private scan(): void {
+  scan(): void {
     const { cells } = this;
     const ended = ENDS.includes(this.notebook.sessionContext.kernelDisplayStatus);
     const running = ended ? [] : cells.filter(runs);
