@@ -82,7 +82,7 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
         artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, folder)
     result["compile_s"] = time.perf_counter() - since
     result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
-    result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
+    result["bytes"] = {name: _size(artefact) for name, artefact in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     if not request["run"] and not request["interpret"]:
         return result
@@ -268,6 +268,12 @@ def _inputs(request: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(request: dict[str, Any], case: Any = None) -> dict[str, Any]:
     return dict(request["settings"], **{key: case[key] for key in ("layers", "sparse", "plans") if case})
+
+
+def _size(artefact: Any) -> int | None:
+    """Return the bytes that a compiled model takes: as it says itself, or else of its files."""
+    own: int | None = getattr(artefact, "size_bytes", None)
+    return own or sum(map(os.path.getsize, artefact.files.values())) or None
 
 
 def _written(files: dict[str, str]) -> dict[str, str]:
