@@ -76,7 +76,7 @@ def test_the_magic_reads_back_what_the_form_says_and_in_the_order_of_its_help(fi
 
 def test_only_what_differs_from_the_defaults_is_said_in_the_order_of_the_help() -> None:
     values = ["net", "x", "hopper", "2:4", "0.5", "taylor", "loader", "global", "tensorrt", "int8", "2", "acc"]
-    values += ["5", "2", "0.01", "run"]
+    values += ["5", "2", "0.01", "200", "run"]
     everything = dict(zip(DEFAULTS, values, strict=True))
     words = magic_line(everything).split()
     said = [word for word in words if word.startswith("-")]

@@ -255,6 +255,7 @@ class Bench:
             machine=Machine(**result["machine"]),
             versions=result["versions"],
             files=files,
+            case=one.case,
             fixed_batch=one.case.fixed,
             any_batch=one.case.batch is not None,
         )
