@@ -142,6 +142,7 @@ def hwprune(
         dense_score = DenseScore(scorer, own)
         dense_score()
         line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
+        line |= limits | {"size_mb": size_mb, "max_drop": max_drop, "require": require, "ignore": silent}
         line |= {"steps": steps, "recover": recover, "eval": expression_of(score), "timeout": timeout_s}
         line |= {"cell": finetune is not None}
         how = {"looks_at_inputs": recipe_read is None, "searches": goal is not None}

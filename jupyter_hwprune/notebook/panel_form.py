@@ -112,8 +112,10 @@ class Form:
         if self._offering:
             return
         toolchain = self._fields["toolchain"]
-        if change is not None and change.owner is self._fields["target"]:
-            toolchain.value = ""
+        if change is not None:
+            self.say("")  # what the last run came to is not what these fields ask for
+            if change.owner is self._fields["target"]:
+                toolchain.value = ""
         row, _ = find_target(self._fields["target"].value)
         toolchain.options = [*(judge.toolchain for judge in row.judges), ALL]
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
@@ -178,13 +180,3 @@ def _target_labels(elsewhere: Collection[str] = ()) -> dict[str, str]:
 
 def _show(widget: Any, page: str) -> None:
     widget.value, widget.layout.display = page, None if page else "none"
-
-
-def close(widget: Any) -> None:
-    """Close a widget and its parts, but none of the user's own widgets."""
-    for child in getattr(widget, "children", ()):
-        close(child)
-    for part in (widget.layout, getattr(widget, "style", None)):
-        if isinstance(part, widgets.Widget):
-            part.close()
-    widget.close()

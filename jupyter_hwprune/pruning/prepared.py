@@ -74,10 +74,16 @@ class Prepared:
         except NothingFitsError as error:
             if sparsity < self.choice.sparsity:
                 raise  # an early step of several, which may be too small a share
-            fitting = line_that_fits(self.choice, self.start, self.inputs, self.line)
-            if fitting is None:
-                raise
-            raise PruneError(f"{error.said} This line fits: {fitting}") from None
+            raise self.refused(error) from None
+
+    def refused(self, error: NothingFitsError) -> PruneError:
+        """Return the error with a line that fits as its end, or as it is where none does."""
+        fitting = line_that_fits(self.choice, self.start, self.inputs, self.line, error.enough)
+        if fitting is None:
+            return error
+        found = PruneError(f"{error.said} This line fits: {fitting}")
+        found.line = fitting
+        return found
 
 
 @own_torch_state()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ...core.errors import InputError
+from ...core.nearest import did_you_mean
 from ...core.pattern import NM, Pattern
 
 Schedule = Literal["one-shot", "iterative", "cubic"]
@@ -37,7 +38,8 @@ def check_schedule(schedule: Any, steps: Any, finetune: Any, *, recovers: bool) 
     if finetune is not None and not callable(finetune):
         raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
     if schedule not in get_args(Schedule):
-        raise InputError(f"There is no schedule {schedule!r}. Use one-shot, iterative or cubic.")
+        near = did_you_mean(schedule, get_args(Schedule))
+        raise InputError(f"There is no schedule {schedule!r}.{near} Use one-shot, iterative or cubic.")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise InputError(f"--steps is {steps!r}; give a whole number from 1 to {MOST_STEPS}.")
     if schedule == "one-shot" and steps > 1:
