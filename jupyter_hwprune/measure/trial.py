@@ -14,9 +14,9 @@ from ..pruning.prepared import Prepared
 from ..report import Layer, Timed, Tried
 from ..toolchains.process import Failure
 from .bench import Bench
-from .candidates import Candidate, Findings
+from .candidates import Findings
 from .findings import errors_of, timed_of
-from .job import AGAIN, CONTROL, DENSE, CaseOfJob, prove_job, tolerance_of
+from .job import tolerance_of
 from .judge import Copies, between, on_clock
 from .proof import candidate
 from .rating import Settled
@@ -60,8 +60,7 @@ def tried_dense(bench: Bench, ready: Prepared, settled: Settled, found: Findings
             other = candidate(bench, ready.start, replace(settled, pruned=pruned, written=None), ready.inputs, "tried")
         except (PruneError, ExportError):
             return None
-        cases = _cases(bench, {"pruned": one, "tried": other})
-        job = prove_job(choice, bench.folder, cases, effort=TRIAL, graphs=one.graphs)
+        job = bench.job({"pruned": one, "tried": other}, {}, TRIAL, process=1)
         result = bench.place.run(
             job, lambda _phase, said: bench.progress("confirm", f"without {names[0]}: {said}"), stop
         )
@@ -76,10 +75,3 @@ def tried_dense(bench: Bench, ready: Prepared, settled: Settled, found: Findings
 def _copies(timed: Timed, *, dense: bool = False) -> Copies:
     both = (timed.dense, timed.control) if dense else (timed.pruned, timed.pruned_again)
     return [on_clock(each, timed.clock) for each in both if each is not None]
-
-
-def _cases(bench: Bench, candidates: dict[str, Candidate]) -> list[CaseOfJob]:
-    """Return dense, its control and both candidates, each compiled twice."""
-    dense = CaseOfJob(DENSE, bench.dense, candidates["pruned"].layers_run)
-    both = [replace(each.of_job(name), keep_files=False, others=()) for name, each in candidates.items()]
-    return [dense, replace(dense, name=CONTROL), *both, *(replace(each, name=each.name + AGAIN) for each in both)]
