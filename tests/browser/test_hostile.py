@@ -40,7 +40,8 @@ def test_scripts_in_a_report_and_its_progress_are_shown_as_text_and_never_run(la
     another = report | {"created": hostile.SCRIPTS[2]}
     cell = documents.code(documents.PRUNE, harm, only_json(report), only_json(another))
     kept = {"runs": [{"cell": hostile.SCRIPTS[0], "report": report | {"created": hostile.SCRIPTS[3]}}], "dropped": "1"}
-    documents.write(lab.server.notebooks, "bad.ipynb", cell, **{"jupyter-hwprune": kept})
+    metadata: dict[str, Any] = {"jupyter-hwprune": kept}
+    documents.write(lab.server.notebooks, "bad.ipynb", cell, **metadata)
     lab.open_without_kernel("bad.ipynb")
     shown = lab.panel.locator(".hwprune-report").first
     use_everything(shown)
