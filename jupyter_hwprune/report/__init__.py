@@ -15,3 +15,4 @@ from .recovery import *  # noqa: F403
 from .report import *  # noqa: F403
 from .runtimes import *  # noqa: F403
 from .search import *  # noqa: F403
+from .trial import *  # noqa: F403

@@ -20,6 +20,7 @@ from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
+from .trial import Tried
 
 SCHEMA_VERSION = 5
 CLIFF = 0.1  # of the dense score's size
@@ -147,6 +148,7 @@ class Report:
     hotspots: Hotspots | None = None
     search: Search | None = None
     recovered: Recovered | None = None
+    tried: Tried | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
     mistakes: tuple[Mistake, ...] = ()

@@ -34,6 +34,7 @@ export interface Report {
   hotspots: Hotspots | null;
   search: Search | null;
   recovered: Recovered | null;
+  tried: Tried | null;
   identities: string[];
   arrived: Arrived | null;
   mistakes: Mistake[];
@@ -519,6 +520,17 @@ export interface Recovered {
   seconds: number;
   score_before: number | null;
   kept: boolean;
+}
+/**
+ * What the whole model gains if `layers` stay dense, timed in turn with the model of the report.
+ *
+ * `without` compares dense with the report's model in that call, `speed` with the other one; `gain` is how many times faster the other one is than the report's.
+ */
+export interface Tried {
+  layers: string[];
+  without: Comparison;
+  speed: Comparison;
+  gain: Comparison;
 }
 /**
  * What the user's model came with: weights that masks multiply before each pass, and `across`.

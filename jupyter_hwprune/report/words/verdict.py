@@ -85,10 +85,16 @@ def estimator(report: Report) -> str:
 
 
 def interval(comparison: Comparison) -> str | None:
-    if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
+    ends = between(comparison)
+    if not ends or comparison.noise_floor is None:
         return None
-    floor = f"noise floor {100 * comparison.noise_floor:.1f} %"
-    return f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, {floor}"
+    return f"95 % interval {ends}, noise floor {100 * comparison.noise_floor:.1f} %"
+
+
+def between(comparison: Comparison) -> str:
+    """Return the ends of the interval alone, for a column that names it; "" without one."""
+    low, high = comparison.low, comparison.high
+    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def speed(comparison: Comparison) -> str:
