@@ -102,8 +102,8 @@ _ROWS = (
     Option("sparsity", "the share to remove, above 0 and below 1", type=float, label="Sparsity"),
     Option(
         "importance",
-        "how weights are ranked: magnitude, activation (Wanda), second-order (which also corrects the weights that "
-        "stay); for channels also taylor",
+        "how weights or channels are ranked: magnitude, second-order (which also corrects the weights that stay); for "
+        "single weights also activation (Wanda), for channels taylor",
         default="magnitude",
         choices=("magnitude", "activation", "second-order", "taylor"),
         label="Importance",

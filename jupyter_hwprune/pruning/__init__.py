@@ -15,7 +15,7 @@ from ..core.example import Example
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
 from ..report import Layer, Returned, Sensitivity, Skipped, Totals
 from .allocation import leave_dense
-from .channels import Channels
+from .channels import Channels, refitted
 from .configuration import configure, refuse_saving
 from .cuts import describe_cut
 from .depth import Blocks, Removed, names_left
@@ -119,7 +119,7 @@ def plan_and_prune(
         weights = read_weights(dense, example)
         plan = plan_zeros(dense, pattern, sparsity, method, served, progress, weights)
         return prune(dense, example, plan, method, served, progress, weights=weights)
-    channels = Channels.by(method, dense, example)
+    channels = Channels.by(method, dense, example, progress)
     plan = plan_channels(channels, pattern, sparsity, method, progress)
     return prune(dense, example, plan, method, progress=progress, channels=channels)
 
@@ -143,7 +143,9 @@ def prune(
     weights = read_weights(dense, example) if weights is None else weights
     macs = count_macs(dense, example, weights)
     if any(isinstance(pattern, Channel) for pattern in plan.patterns):
-        surgery, said = remove_alike(channels or Channels.by(method, dense, example), plan, example)
+        channels = channels or Channels.by(method, dense, example, progress)
+        surgery, said = remove_alike(channels, plan, example)
+        surgery = refitted(channels, surgery, progress)
         left = read_weights(surgery.model, example)
         macs_left = count_macs(surgery.model, example, left)
         layers, skipped = describe_cut(dense, weights, surgery, macs, macs_left)

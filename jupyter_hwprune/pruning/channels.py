@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -21,9 +21,12 @@ from .graph import ChannelSet, Coupled, analyse
 from .graph.attributes import find_attributes, variants
 from .graph.cut import slice_model
 from .graph.ties import sizes_given
+from .graph.trace import tensors_of_model
 from .layers import layers_with_weights
-from .method import Method
+from .method import Method, Tell
 from .plan import Plan
+from .reading import read_weights
+from .reconstruction import Reconstruction
 from .taylor import taylor
 
 Score = Callable[[Coupled], Mapping[str, Tensor]]
@@ -35,7 +38,7 @@ class Channels:
 
     Read once for a model, because it takes an export. `ready` computes what `dense` does, with attention whose heads
     can go; `plain` is that in float32, and `example` its input, long enough to show a wrong cut. `scores` are [U] by
-    the names of sets.
+    the names of sets. `reconstruction` makes up for what goes, by second order.
     """
 
     dense: nn.Module
@@ -44,6 +47,7 @@ class Channels:
     example: Example
     coupled: Coupled
     scores: Mapping[str, Tensor]
+    reconstruction: Reconstruction | None = None
 
     @cached_property
     def reference(self) -> Reference:
@@ -67,10 +71,10 @@ class Channels:
         return cls(dense, ready, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
 
     @classmethod
-    def by(cls, method: Method, dense: nn.Module, example: Example) -> Channels:
+    def by(cls, method: Method, dense: nn.Module, example: Example, progress: Tell = lambda _set: None) -> Channels:
         """Read the channels, and score them by the method."""
         kept = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
-        if method.importance != "taylor":
+        if method.importance == "magnitude":
             return cls.of(dense, example, kept=kept)
         calibration = method.calibration
         assert calibration is not None
@@ -78,16 +82,25 @@ class Channels:
         def score(coupled: Coupled) -> Mapping[str, Tensor]:
             return taylor(dense, coupled, calibration.batches, calibration.labels)
 
-        return cls.of(dense, example, score, kept)
+        if method.importance == "taylor":
+            return cls.of(dense, example, score, kept)
+        found = cls.of(dense, example, kept=kept)
+        weights = read_weights(found.ready, example)
+        own = Reconstruction(found.ready, found.coupled, weights, calibration)
+        return replace(found, scores={**found.scores, **own.scores(progress)}, reconstruction=own)
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """The smaller model, the dense masks `keep` of what shrank in it, why layers stayed whole, and what to tell."""
+    """The smaller model, the dense masks `keep` of what shrank in it, why layers stayed whole, and what to tell.
+
+    `units` are those that stay, bool [U] by the names of sets.
+    """
 
     model: nn.Module
     pattern: Channel
     keep: dict[str, Tensor]
+    units: dict[str, Tensor]
     reasons: dict[str, str]
     remarks: tuple[str, ...] = ()
 
@@ -115,7 +128,32 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
             raise nothing_removable(pattern, reasons)
         outcome = _attempt(channels, keep)
     model, masks = outcome
-    return Surgery(model, pattern, masks, reasons, tuple(_replaced(model)))
+    return Surgery(model, pattern, masks, keep, reasons, tuple(_replaced(model)))
+
+
+def refitted(channels: Channels, surgery: Surgery, progress: Tell = lambda _layer: None) -> Surgery:
+    """Solve the layers that lost inputs anew, where the channels know how, and say for which that was done.
+
+    With its new weights the smaller model has to equal the masked dense one too, or it stays as it was.
+    """
+    if channels.reconstruction is None:
+        return surgery
+    model = copied(surgery.model)
+    said = channels.reconstruction.refit(model, surgery.keep, progress)
+    whole = {}  # the dense model with the new weights, and zeros where they are gone
+    small = tensors_of_model(model)
+    for name, tensor in tensors_of_model(channels.ready).items():
+        own = small[name].detach() if name in small else tensor.detach()
+        own = own.float() if own.is_floating_point() else own
+        whole[name] = own if name not in surgery.keep else own.new_zeros(tensor.shape)
+        if name in surgery.keep:
+            whole[name][surgery.keep[name]] = own.flatten()
+    proof = Reference(channels.plain, channels.coupled, channels.example, whole)
+    outcome = proof.first_equal([model], surgery.units)
+    if isinstance(outcome, str):
+        said = f"The weights that stay were not refitted, since that could not be proven right: {outcome}."
+        model = surgery.model
+    return replace(surgery, model=model, remarks=(*surgery.remarks, said))
 
 
 def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:
