@@ -15,11 +15,12 @@ from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Channel
 from jupyter_hwprune.pruning.calibration import Calibration
-from jupyter_hwprune.pruning.channels import Channels, refitted, remove_channels
+from jupyter_hwprune.pruning.channels import Channels, remove_channels
 from jupyter_hwprune.pruning.equivalence import TOLERANCE, relative_difference
 from jupyter_hwprune.pruning.graph.trace import tensors_of_model
 from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.planning import plan_channels, scan_channels
+from jupyter_hwprune.pruning.refitting import refitted
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Residual, conv, images
 

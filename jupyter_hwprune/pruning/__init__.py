@@ -13,9 +13,9 @@ from ..core.copying import copied
 from ..core.errors import PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
-from ..report import Layer, Returned, Sensitivity, Skipped, Totals
+from ..report import Layer, Recovered, Returned, Sensitivity, Skipped, Totals
 from .allocation import leave_dense
-from .channels import Channels, refitted
+from .channels import Channels
 from .configuration import configure, refuse_saving
 from .cuts import describe_cut
 from .depth import Blocks, Removed, names_left
@@ -29,6 +29,7 @@ from .permutation import permute_for
 from .plan import Plan
 from .planning import plan_channels, plan_zeros
 from .reading import read_weights
+from .refitting import refitted
 from .served import Served
 from .uniform import remove_alike
 from .weights import describe_zeros, zero_weights
@@ -49,6 +50,7 @@ class Pruned:
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
+    recovered: Recovered | None = None  # what a recovery without labels did
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))
