@@ -1,15 +1,17 @@
-"""Accuracy at equal measured latency, channels: `python -m benchmarks.channels --peer-python PATH`.
+"""Accuracy at equal measured latency, channels: `python -m benchmarks.channels TASK --peer-python PATH`.
 
-One small network on few handwritten digits, trained from several seeds; each is cut at several ratios by us and by
-torch-pruning (in the interpreter given), by magnitude and by Taylor, layer by layer and all together. All cuts of a
-seed are timed in turn by ONNX Runtime on one thread, and scored on the same held-out digits, before and after the same
-fine-tuning. Accuracies are read at fractions of the dense latency: that of each contestant's best cut that is at least
-so fast. Writes tables and JSON.
+A small network, for handwritten digits or for the characters of source files, trained from several seeds; each is cut
+at several ratios by us and by torch-pruning (in the interpreter given), by magnitude, Taylor and second order, layer by
+layer, all together, by a scan that pays in multiplications, and by our search for a latency. All cuts of a seed are
+timed in turn by ONNX Runtime on one thread. Of each contestant, at each fraction of the dense latency, the slowest cut
+that is at least so fast is taken, whatever its accuracy, and scored on the same held-out data: as it is, with
+BatchNorm's statistics estimated anew, and after the same fine-tuning, short and long. Writes tables and JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -19,9 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cache, partial
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,135 +32,231 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from benchmarks.channels_net import CALIBRATED_ON, NOISE, TRAINED_ON, Net, accuracy, digits, disturbed, of_state, train
-from benchmarks.masks import cpu_name
+from benchmarks import channels_lm, channels_net
+from benchmarks.channels_tables import FRACTIONS, provenance, shown
+from jupyter_hwprune import hwprune
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.pruning.allocation import allocate
+from jupyter_hwprune.pruning.batch_norm import batch_norms, estimate
+from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.channels import magnitudes
 from jupyter_hwprune.pruning.graph import ChannelSet, Coupled, analyse, cut
 from jupyter_hwprune.pruning.macs import count_macs
 from jupyter_hwprune.pruning.masks import keep_top
+from jupyter_hwprune.pruning.reading import read_weights
+from jupyter_hwprune.pruning.reconstruction import Reconstruction
 from jupyter_hwprune.pruning.sensitivity import scan
 from jupyter_hwprune.pruning.taylor import taylor
 
-RESULTS = Path(__file__).parent / "results" / "channels.json"
+RESULTS = Path(__file__).parent / "results"
 REPOSITORY = Path(__file__).parent.parent
 RATIOS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
-FRACTIONS = (0.5, 0.33)  # of the dense latency
 BATCH = 32
 MULTIPLE = 8  # of channels, ours and the peer's
-EPOCHS, RATE = 30, 3e-3
-TUNING_EPOCHS, TUNING_RATE = 5, 1e-3
 ROUNDS, CALLS = 11, 2
 LEVELS = (0.25, 0.5, 0.75)
 ALLOCATIONS = {
-    "magnitude": ("uniform", "global, relative", "sensitivity"),
-    "taylor": ("uniform", "global, relative", "global", "sensitivity"),
-    "taylor of outputs": ("sensitivity",),
+    "magnitude": ("uniform", "sensitivity"),
+    "taylor": ("uniform", "sensitivity"),
+    "second-order": ("uniform", "sensitivity"),
 }
-PACKAGES = ("jupyter-hwprune", "torch", "onnxruntime", "scikit-learn")
+AIM = 0.96  # of a fraction, for the search: what it finds is measured anew, beside the others
 
+Data = tuple[Tensor, Tensor]
 Scores = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is trained on, in steps or epochs at a rate."""
+
+    what: str
+    module: Any  # with Net, of_state, train and accuracy
+    data: Callable[[int], tuple[Data, Data]]
+    calibration: Callable[[Data, int], Data]
+    training: tuple[int, float]
+    tuning: tuple[int, int, float]  # short, long, and the rate of both
+    unit: str
+
+
+def _disturbed(training: Data, seed: int) -> Data:
+    few = channels_net.CALIBRATED_ON
+    return channels_net.disturbed(training[0], torch.Generator().manual_seed(seed))[:few], training[1][:few]
+
+
+def _first_windows(training: Data, _seed: int) -> Data:
+    return training[0][: channels_lm.CALIBRATED_ON], training[1][: channels_lm.CALIBRATED_ON]
+
+
+TASKS = {
+    "digits": Task(
+        f"Handwritten digits, {channels_net.TRAINED_ON} to train on, shifted by a pixel and with noise of "
+        f"{channels_net.NOISE}; a residual network with BatchNorm and a depthwise layer",
+        channels_net,
+        channels_net.digits,
+        _disturbed,
+        (30, 3e-3),
+        (5, 40, 1e-3),
+        "epochs",
+    ),
+    "characters": Task(
+        "The next character of the standard library's sources, every tenth file held out; a residual network of causal "
+        "convolutions without normalisation",
+        channels_lm,
+        channels_lm.text,
+        _first_windows,
+        (600, 3e-3),
+        (60, 300, 1e-3),
+        "steps",
+    ),
+}
 
 
 @dataclass
 class Cut:
-    """One cut network; what became of it is filled in as it is found."""
+    """One cut network that was taken at a fraction of the dense latency; the other numbers are accuracies."""
 
     seed: int
     who: str
+    fraction: float
     ratio: float
     widths: tuple[int, ...]
+    latency: float  # of the dense one's
     before: float
-    after: float
-    latency: float = 0.0  # of the dense one's
+    statistics: float
+    short: float
+    long: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=tuple(TASKS))
     parser.add_argument("--peer-python", type=Path, help="an interpreter with torch-pruning and scikit-learn")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time; all that is compared runs in one of them")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     started = time.perf_counter()
-    options.out.parent.mkdir(exist_ok=True)
+    out = options.out or RESULTS / ("channels.json" if options.task == "digits" else f"channels_{options.task}.json")
+    out.parent.mkdir(exist_ok=True)
+    task = TASKS[options.task]
+    about = {
+        "task": f"{task.what}. The same {len(task.calibration(task.data(0)[0], 0)[1])} labelled inputs for all that "
+        f"asks for some; tuning is {task.tuning[0]} (short) or {task.tuning[1]} (long) {task.unit}.",
+        "batch": BATCH,
+        "ratios": RATIOS,
+        "multiple": MULTIPLE,
+    }
     seeds: list[dict[str, Any]] = []
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for seed in pool.map(partial(one_seed, options.peer_python), range(options.seeds)):
+        for seed in pool.map(partial(one_seed, options.task, options.peer_python), range(options.seeds)):
             seeds.append(seed)
             minutes = round((time.perf_counter() - started) / 60, 1)
-            data = {**provenance(seeds), "minutes": minutes, "seeds": seeds}
-            options.out.write_text(json.dumps(data, indent=1) + "\n")
-    shown = "\n".join([where(data), "", *tables(data), "", *errors(data)])
-    print(shown)
-    options.out.with_suffix(".md").write_text(shown + "\n")
-    print(f"Written to {options.out} and beside it")
+            data = {**provenance(seeds), **about, "minutes": minutes, "seeds": seeds}
+            out.write_text(json.dumps(data, indent=1) + "\n")
+            out.with_suffix(".md").write_text(shown(data) + "\n")
+    print(f"{shown(data)}\nWritten to {out} and beside it")
 
 
-def one_seed(peer_python: Path | None, seed: int) -> dict[str, Any]:
+def one_seed(name: str, peer_python: Path | None, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    training, held_out = digits(seed)
-    dense = Net()
-    train(dense, training, EPOCHS, RATE, seed)
-    calib = disturbed(training[0], torch.Generator().manual_seed(seed))[:CALIBRATED_ON], training[1][:CALIBRATED_ON]
-    cuts: list[Cut] = []
+    task = TASKS[name]
+    training, held_out = task.data(seed)
+    dense = task.module.Net()
+    task.module.train(dense, training, *task.training, seed)
+    calib = task.calibration(training, seed)
     failures: dict[str, str] = {}
     peer = None
-    found = list(ours(dense, calib))
+    found = list(ours(task, dense, calib)) + list(searched(task, dense, calib))
     if peer_python is not None:
-        theirs, failures, peer = peers(dense, calib, peer_python)
+        theirs, failures, peer = peers(name, dense, calib, peer_python)
         found += theirs
-    for who, ratio, small in found:
-        before = accuracy(small, held_out)
-        tuned = of_state(small.state_dict())
-        train(tuned, training, TUNING_EPOCHS, TUNING_RATE, seed)
-        cuts.append(Cut(seed, who, ratio, widths(small), before, accuracy(tuned, held_out)))
-    fractions = latencies(dense, {widths(small): small for _, _, small in found})
-    for each in cuts:
-        each.latency = fractions[each.widths]
-    print(f"seed {seed}: dense {accuracy(dense, held_out):.3f}, {len(cuts)} cuts", flush=True)
+    fractions = latencies(task, dense, {widths(small): small for _, _, small in found})
+    cuts = []
+    for who in dict.fromkeys(who for who, _, _ in found):
+        own = [(fractions[widths(small)], ratio, small) for name_, ratio, small in found if name_ == who]
+        for fraction in FRACTIONS:
+            fast = [each for each in own if each[0] <= fraction]
+            if fast:
+                latency, ratio, small = max(fast, key=lambda each: each[0])
+                scores = stages(task, small, calib[0], training, held_out, seed)
+                cuts.append(Cut(seed, who, fraction, ratio, widths(small), latency, *scores))
+    print(f"seed {seed}: dense {task.module.accuracy(dense, held_out):.3f}, {len(cuts)} cuts", flush=True)
     return {
-        "dense": accuracy(dense, held_out),
+        "dense": task.module.accuracy(dense, held_out),
         "cuts": [asdict(each) for each in cuts],
         "failures": failures,
         "peer": peer,
     }
 
 
-def ours(dense: Net, calib: tuple[Tensor, Tensor]) -> Iterator[tuple[str, float, Net]]:
-    """Cut by each importance and allocation, as `remove_channels` does with `channel/8`."""
+def stages(task: Task, small: nn.Module, inputs: Tensor, training: Data, held_out: Data, seed: int) -> Iterator[float]:
+    """Yield the accuracy as cut, with BatchNorm's statistics of its own, after short and after long tuning."""
+    accuracy = partial(task.module.accuracy, data=held_out)
+    yield accuracy(small)
+    own = copy.deepcopy(small)
+    if batch_norms(own):
+        estimate(own, [Example.of(inputs)])
+    yield accuracy(own)
+    for effort in task.tuning[:2]:
+        tuned = copy.deepcopy(small)
+        task.module.train(tuned, training, effort, task.tuning[2], seed)
+        yield accuracy(tuned)
+
+
+def ours(task: Task, dense: nn.Module, calib: Data) -> Iterator[tuple[str, float, nn.Module]]:
+    """Cut by each importance and allocation, as `pruning.prune` does with `channel/8`."""
     example = Example.of(calib[0])
     coupled = analyse(dense, Example.of(calib[0][:2]))
+    weights = read_weights(dense, Example.of(calib[0][:2]))
+    reconstruction = Reconstruction(dense, coupled, weights, Calibration((example,), None))
+    plain = magnitudes(dense, coupled)
     rated = {
-        "magnitude": magnitudes(dense, coupled),
+        "magnitude": plain,
         "taylor": taylor(dense, coupled, [example], [calib[1]]),
-        "taylor of outputs": taylor(dense, coupled, [example]),
+        "second-order": {**plain, **reconstruction.scores()},
     }
     costs = {each.name: macs_with(dense, coupled, each, calib[0][:1]) for each in coupled.sets}
     for importance, scores in rated.items():
+        mended = importance == "second-order"
         sensitivity = scan(
             dense,
             costs,
-            zero_lowest(coupled, scores),
+            zero_lowest(coupled, scores, reconstruction if mended else None),
             [example],
             LEVELS,
             groups={each.name: costs[each.name] // each.units for each in coupled.sets},
-            rows=CALIBRATED_ON,
+            rows=len(calib[0]),
         )
         for ratio in RATIOS:
             shares = {
                 "uniform": dict.fromkeys(scores, ratio),
-                "global, relative": ranked_together(scores, ratio, relative=True),
-                "global": ranked_together(scores, ratio, relative=False),
                 "sensitivity": allocate(sensitivity, ratio),
             }
             for allocation in ALLOCATIONS[importance]:
                 share = shares[allocation]
                 keep = {name: best(score, share[name]) for name, score in scores.items()}
-                small, _ = cut(dense, coupled, keep)
-                yield f"ours: {importance}, {allocation}", ratio, of_state(small.state_dict())
+                small, masks = cut(dense, coupled, keep)
+                if mended:
+                    reconstruction.refit(small, masks)
+                yield f"ours: {importance}, {allocation}", ratio, task.module.of_state(small.state_dict())
+
+
+def searched(task: Task, dense: nn.Module, calib: Data) -> Iterator[tuple[str, float, nn.Module]]:
+    """Search for each latency, as a user does."""
+    for fraction in FRACTIONS:
+        run = hwprune(
+            dense,
+            calib[0][:BATCH],
+            toolchain="onnxruntime",
+            pattern=f"channel/{MULTIPLE}",
+            importance="second-order",
+            speedup=1 / (AIM * fraction),
+            calib=calib[0],
+            keep_statistics=True,
+        )
+        yield "ours: second-order, search", fraction, task.module.of_state(run.model.cpu().state_dict())
 
 
 def macs_with(dense: nn.Module, coupled: Coupled, channels: ChannelSet, image: Tensor) -> int:
@@ -172,8 +268,10 @@ def macs_with(dense: nn.Module, coupled: Coupled, channels: ChannelSet, image: T
     return channels.units * (whole - less)
 
 
-def zero_lowest(coupled: Coupled, scores: Scores) -> Callable[[nn.Module, str, float], float]:
-    """Return a `prune_one` that zeroes a set's least units in all their places."""
+def zero_lowest(
+    coupled: Coupled, scores: Scores, reconstruction: Reconstruction | None
+) -> Callable[[nn.Module, str, float], float]:
+    """Return a `prune_one` that zeroes a set's least units in all their places, and has the others make up for them."""
     slots = {each.name: each.slots for each in coupled.sets}
 
     def prune_one(model: nn.Module, name: str, share: float) -> float:
@@ -181,6 +279,8 @@ def zero_lowest(coupled: Coupled, scores: Scores) -> Callable[[nn.Module, str, f
         for slot in slots[name]:
             if slot.parameter:
                 model.get_parameter(slot.tensor).index_fill_(slot.dim, slot.positions[~keep].flatten(), 0)
+        if reconstruction is not None and not keep.all():
+            reconstruction.make_up(model, name, (~keep).nonzero().flatten())
         return 1 - float(keep.float().mean())
 
     return prune_one
@@ -191,46 +291,40 @@ def best(scores: Tensor, share: float) -> Tensor:
     return keep_top(scores, max(MULTIPLE, round((1 - share) * len(scores) / MULTIPLE) * MULTIPLE))
 
 
-def ranked_together(scores: Scores, ratio: float, *, relative: bool) -> dict[str, float]:
-    """Return each set's share of the lowest units of all; `relative` to its mean where sets differ in scale."""
-    comparable = [score / score.mean() if relative else score for score in scores.values()]
-    units = torch.cat(comparable)
-    keep = torch.split(keep_top(units, round((1 - ratio) * len(units))), [len(score) for score in comparable])
-    return {name: 1 - float(kept.float().mean()) for name, kept in zip(scores, keep, strict=True)}
-
-
 def peers(
-    dense: Net, calib: tuple[Tensor, Tensor], python: Path
-) -> tuple[list[tuple[str, float, Net]], dict[str, str], str]:
+    name: str, dense: nn.Module, calib: Data, python: Path
+) -> tuple[list[tuple[str, float, nn.Module]], dict[str, str], str]:
     """Have torch-pruning make its cuts; return them, what failed, and its version."""
+    module = TASKS[name].module
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         torch.save(dense.state_dict(), folder / "dense.pt")
         torch.save(calib, folder / "calib.pt")
         (folder / "ratios.json").write_text(json.dumps(RATIOS))
-        command = [str(python), "-m", "benchmarks.channels_peer", made]
+        command = [str(python), "-m", "benchmarks.channels_peer", made, module.__name__]
         subprocess.run(command, cwd=REPOSITORY, check=True)  # noqa: S603 - the interpreter that the user named
         found = []
         for path in sorted(folder.glob("*, *, *.pt")):
             who, _, ratio = path.stem.rpartition(", ")
-            found.append((f"torch-pruning: {who}", float(ratio), of_state(torch.load(path))))
+            found.append((f"torch-pruning: {who}", float(ratio), module.of_state(torch.load(path))))
         said = json.loads((folder / "errors.json").read_text())
     return found, said["errors"], said["version"]
 
 
-def widths(net: Net) -> tuple[int, ...]:
-    return tuple(tensor.shape[0] for tensor in net.state_dict().values() if tensor.ndim == 4)
+def widths(net: nn.Module) -> tuple[int, ...]:
+    return tuple(tensor.shape[0] for tensor in net.state_dict().values() if tensor.ndim > 2)
 
 
-def latencies(dense: Net, nets: dict[tuple[int, ...], Net]) -> dict[tuple[int, ...], float]:
+def latencies(task: Task, dense: nn.Module, nets: dict[tuple[int, ...], nn.Module]) -> dict[tuple[int, ...], float]:
     """Return each network's CPU time over the dense one's: the median over rounds, in which all take turns."""
-    exported = onnx_of()
+    x = task.data(0)[1][0][:BATCH]
+    exported = onnx_of(task.module, tuple(x.shape))
     shape = widths(dense)
     sessions = {key: session(exported, net) for key, net in {**nets, shape: dense}.items()}
-    feed = {"x": torch.randn(BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(0)).numpy()}
+    feed = {"x": x.numpy()}
     for key, net in nets.items():
         with torch.no_grad():
-            wanted = net(torch.from_numpy(feed["x"])).numpy()
+            wanted = net(x).numpy()
         if not np.allclose(sessions[key].run(None, feed)[0], wanted, atol=1e-3 * np.abs(wanted).max()):
             raise RuntimeError(f"ONNX Runtime computes another function for the widths {key}")
     times: dict[tuple[int, ...], list[float]] = {key: [] for key in sessions}
@@ -250,24 +344,24 @@ def latencies(dense: Net, nets: dict[tuple[int, ...], Net]) -> dict[tuple[int, .
 
 
 @cache
-def onnx_of() -> onnx.ModelProto:
-    net = Net().eval()
+def onnx_of(module: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            net, (torch.randn(BATCH, 1, 8, 8),), input_names=["x"], dynamo=True, optimize=False, verbose=False
+            module.Net().eval(), (torch.randn(shape),), input_names=["x"], dynamo=True, optimize=False, verbose=False
         )
     assert program is not None
     return program.model_proto
 
 
-def session(exported: onnx.ModelProto, net: Net) -> Any:
+def session(exported: onnx.ModelProto, net: nn.Module) -> Any:
     """Put the network's weights in the place of the dense ones, which spares an export for each."""
     model = onnx.ModelProto()
     model.CopyFrom(exported)
     state = net.state_dict()
     for initializer in model.graph.initializer:
-        initializer.CopyFrom(onnx.numpy_helper.from_array(state[initializer.name].numpy(), initializer.name))
+        if initializer.name in state:
+            initializer.CopyFrom(onnx.numpy_helper.from_array(state[initializer.name].numpy(), initializer.name))
     del model.graph.value_info[:]
     for node in model.graph.node:
         if node.op_type == "Conv" and node.input[1] == "depthwise.0.weight":
@@ -276,94 +370,6 @@ def session(exported: onnx.ModelProto, net: Net) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def at_latency(cuts: list[dict[str, Any]], fraction: float, what: str) -> float | None:
-    """Read the accuracy of the best cut that is at least so fast, which is what a user would take; None without one."""
-    return max((each[what] for each in cuts if each["latency"] <= fraction), default=None)
-
-
-def readings(data: dict[str, Any]) -> dict[str, dict[tuple[str, float], list[float | None]]]:
-    """Return for each contestant and (before or after, fraction) an accuracy a seed."""
-    names = dict.fromkeys(each["who"] for seed in data["seeds"] for each in seed["cuts"])
-    return {
-        who: {
-            (what, fraction): [
-                at_latency([c for c in seed["cuts"] if c["who"] == who], fraction, what) for seed in data["seeds"]
-            ]
-            for what in ("before", "after")
-            for fraction in FRACTIONS
-        }
-        for who in names
-    }
-
-
-def tables(data: dict[str, Any]) -> Iterator[str]:
-    read = readings(data)
-    keys = [(what, fraction) for what in ("before", "after") for fraction in FRACTIONS]
-    head = [f"{what} tuning, {fraction:g} of the latency" for what, fraction in keys]
-    yield "| who | " + " | ".join(head) + " |"
-    yield "|---" * (len(keys) + 1) + "|"
-    for who, found in read.items():
-        yield f"| {who} | " + " | ".join(spread(found[key]) for key in keys) + " |"
-    peers_read = {who: found for who, found in read.items() if who.startswith("torch-pruning")}
-    if not peers_read:
-        return
-    yield ""
-    yield "Ours minus torch-pruning, seed by seed: the mean in points, its bootstrap 95 % interval, and the verdict."
-    for key, said in zip(keys, head, strict=True):
-        yield ""
-        yield f"| {said} | " + " | ".join(who.removeprefix("torch-pruning: ") for who in peers_read) + " |"
-        yield "|---" * (len(peers_read) + 1) + "|"
-        for who, found in read.items():
-            if who not in peers_read:
-                cells = [difference(found[key], other[key]) for other in peers_read.values()]
-                yield f"| {who} | " + " | ".join(cells) + " |"
-
-
-def spread(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "never so fast"
-    missing = f", {len(values) - len(known)} never so fast" if len(known) < len(values) else ""
-    return f"{statistics.mean(known):.3f} ({min(known):.3f} to {max(known):.3f}{missing})"
-
-
-def difference(own: list[float | None], other: list[float | None]) -> str:
-    pairs = [100 * (a - b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
-    if not pairs:
-        return "not compared"
-    draws = np.random.default_rng(0).choice(pairs, (10_000, len(pairs))).mean(1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    verdict = "won" if low > 0 else "lost" if high < 0 else "even"
-    return f"{statistics.mean(pairs):+.1f} ({low:+.1f} to {high:+.1f}) {verdict}"
-
-
-def provenance(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu_name(),
-        "versions": {name: version(name) for name in PACKAGES} | {"torch-pruning": seeds[0]["peer"]},
-        "ratios": RATIOS,
-    }
-
-
-def where(data: dict[str, Any]) -> str:
-    dense = spread([seed["dense"] for seed in data["seeds"]])
-    versions = ", ".join(f"{name} {said}" for name, said in data["versions"].items() if said)
-    return (
-        f"{data['cpu']}, one thread, batch {BATCH}, {data['created']}, {data['minutes']} minutes; {versions}.\n\n"
-        f"Handwritten digits, {TRAINED_ON} to train on, shifted by a pixel and with noise of {NOISE}; "
-        f"{len(data['seeds'])} seeds. Dense accuracy {dense}: mean (least to most). Each contestant at ratios "
-        f"{', '.join(f'{ratio:g}' for ratio in data['ratios'])}, channels in multiples of {MULTIPLE}, the same "
-        f"{CALIBRATED_ON} labelled images for all that asks for some, {TUNING_EPOCHS} epochs of fine-tuning."
-    )
-
-
-def errors(data: dict[str, Any]) -> Iterator[str]:
-    for number, seed in enumerate(data["seeds"]):
-        for name, error in seed["failures"].items():
-            yield f"- seed {number}, torch-pruning: {name}: {error}"
 
 
 if __name__ == "__main__":

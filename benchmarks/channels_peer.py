@@ -1,10 +1,12 @@
-"""torch-pruning's own cuts of a trained network, in its own interpreter: `python -m benchmarks.channels_peer FOLDER`.
+"""torch-pruning's own cuts of a trained network, in its own interpreter: `... channels_peer FOLDER MODULE`.
 
+MODULE has the network.
 Reads dense.pt (a state dict), calib.pt (images, labels) and ratios.json; writes a state dict of each cut, or its error.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -13,12 +15,11 @@ import torch
 import torch_pruning
 from torch.nn import functional
 
-from benchmarks.channels_net import of_state
-
 IMPORTANCES = {"magnitude": "GroupMagnitudeImportance", "taylor": "GroupTaylorImportance"}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, module: str) -> None:
+    of_state = importlib.import_module(module).of_state
     torch.set_num_threads(1)
     dense = torch.load(folder / "dense.pt")
     images, labels = torch.load(folder / "calib.pt")
@@ -49,4 +50,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -92,12 +92,12 @@ def hwprune(
     `example` is the model's input: a tensor, a tuple of arguments or a dict of keyword arguments; `batch` repeats or
     cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
-    (Wanda's product), "second-order" (the optimal-brain family, which also corrects the weights that stay), or
-    "taylor" for channels. All but "magnitude" look at `calib`: one input like the example, a list of them, or a
-    DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless `keep_statistics`.
-    `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together), "sensitivity" (by a scan of
-    the output's error) or "sensitivity:score" (of the score). `dense` names the layers to leave unpruned, wildcards
-    allowed. `permute` reorders input channels, so that n:m or blocks lose less.
+    (Wanda's product, for single weights), "taylor" (for channels), or "second-order" (the optimal-brain family for
+    both, which also corrects the weights that stay). All but "magnitude" look at `calib`: one input like the example, a
+    list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless
+    `keep_statistics`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together),
+    "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the layers to
+    leave unpruned, wildcards allowed. `permute` reorders input channels, so that n:m or blocks lose less.
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;

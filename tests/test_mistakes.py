@@ -405,6 +405,18 @@ def test_a_cliff_that_only_the_scored_half_knows_survives_a_merge() -> None:
     assert [each.code for each in merge(here, there).mistakes] == ["HWP112"]
 
 
+def test_a_cliff_comes_with_the_line_that_corrects_the_weights_that_stay() -> None:
+    fallen = fine(scores=Scores("accuracy", 0.9, 0.5))
+    [found] = lint(fallen)
+    assert found.line is not None
+    assert "--importance second-order" in found.line
+    assert "Correct the weights that stay" in found.fix
+    for changed in ({"trained": True}, {"importance": "second-order"}, {"allocation": "global"}):
+        [plain] = lint(replace(fallen, request=replace(fallen.request, **changed)))
+        assert plain.line is None
+        assert "second-order" not in plain.fix
+
+
 def test_a_large_report_stays_small_with_its_mistakes() -> None:
     made = replace(gpu(*(_sparse(f"{'l' * 300}.{i}", used=i > 60) for i in range(120))), scores=None)
     made = replace(made, mistakes=lint(made) * 40)

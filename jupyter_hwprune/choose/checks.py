@@ -13,7 +13,7 @@ from ..core.pattern import NM, Block, Channel, Depth, Pattern
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
-CHANNEL_IMPORTANCE = ("magnitude", "taylor")
+CHANNEL_IMPORTANCE = ("magnitude", "taylor", "second-order")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 
 
@@ -77,7 +77,7 @@ def check_method(pattern: Pattern, options: Options) -> None:
     if allocation == "global" and importance == "second-order":
         raise InputError(
             "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
-            "together. Use --allocation sensitivity, or --importance activation."
+            f"together. Use --allocation sensitivity, or --importance {fitting[1]}."
         )
     if options.permute and not isinstance(pattern, (NM, Block)):
         raise InputError(

@@ -114,8 +114,8 @@ _ROWS = (
     ),
     Option(
         "importance",
-        "how weights are ranked: magnitude, activation (Wanda), second-order (which also corrects the weights that "
-        "stay); for channels also taylor",
+        "how weights or channels are ranked: magnitude, second-order (which also corrects the weights that stay); for "
+        "single weights also activation (Wanda), for channels taylor",
         default="magnitude",
         choices=("magnitude", "activation", "second-order", "taylor"),
         label="Importance",

@@ -94,7 +94,11 @@ def cliff(seen: Seen) -> Iterator[Found]:
         after = next((each for each in (scores.pruned, of_fastest) if scores.is_cliff(each)), None)
         said = None if after is None else fell(replace(scores, pruned=after), trained=seen.report.request.trained)
         if said is not None:
-            yield Found(*said)
+            what, fix = said
+            corrected = _by_second_order(seen)
+            if corrected is not None:
+                fix = f"Correct the weights that stay, by inputs (--importance second-order, --calib). {fix}"
+            yield Found(what, fix, line=corrected)
         return  # the score itself says whether a layer's knee mattered
     if seen.report.request.trained:  # the scan was of the model before
         return
@@ -107,6 +111,15 @@ def cliff(seen: Seen) -> Iterator[Found]:
             "Remove less there (--sparsity, --dense), or train, and give a score with --eval.",
             tuple(past),
         )
+
+
+def _by_second_order(seen: Seen) -> str | None:
+    """Return the line that also corrects the weights that stay; None where this run did, trained, or could not."""
+    request = seen.report.request
+    fits = seen.pattern is not None and not isinstance(seen.pattern, Depth)
+    if not fits or request.importance == "second-order" or request.allocation == "global" or request.trained:
+        return None
+    return seen.line(importance="second-order")
 
 
 def _curves(seen: Seen) -> tuple[Curve, ...]:

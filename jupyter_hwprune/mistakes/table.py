@@ -125,7 +125,8 @@ KINDS: dict[str, Kind] = {
         "Past the knee each further weight costs far more than the one before; no speed makes up for it.",
         "The score fell by more than a tenth of its size; or, without a score, a layer lost more than the knee of its "
         "sensitivity scan, with an output error above a tenth.",
-        "Remove less, prune in steps with the fine-tune step as the cell, and let --allocation sensitivity divide.",
+        "Correct the weights that stay with --importance second-order, prune in steps with the fine-tune step as the "
+        "cell, let --allocation sensitivity divide, or remove less.",
         result.cliff,
     ),
     "HWP113": Kind(

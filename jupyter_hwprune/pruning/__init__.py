@@ -29,6 +29,7 @@ from .permutation import permute_for
 from .plan import Plan
 from .planning import plan_channels, plan_zeros
 from .reading import read_weights
+from .refitting import refitted
 from .served import Served
 from .uniform import remove_alike
 from .weights import describe_zeros, zero_weights
@@ -120,7 +121,7 @@ def plan_and_prune(
         weights = read_weights(dense, example)
         plan = plan_zeros(dense, pattern, sparsity, method, served, progress, weights)
         return prune(dense, example, plan, method, served, progress, weights=weights)
-    channels = Channels.by(method, dense, example)
+    channels = Channels.by(method, dense, example, progress)
     plan = plan_channels(channels, pattern, sparsity, method, progress)
     return prune(dense, example, plan, method, progress=progress, channels=channels)
 
@@ -144,7 +145,9 @@ def prune(
     weights = read_weights(dense, example) if weights is None else weights
     macs = count_macs(dense, example, weights)
     if any(isinstance(pattern, Channel) for pattern in plan.patterns):
-        surgery, said = remove_alike(channels or Channels.by(method, dense, example), plan, example)
+        channels = channels or Channels.by(method, dense, example, progress)
+        surgery, said = remove_alike(channels, plan, example)
+        surgery = refitted(channels, surgery, progress)
         left = read_weights(surgery.model, example)
         macs_left = count_macs(surgery.model, example, left)
         layers, skipped = describe_cut(dense, weights, surgery, macs, macs_left)

@@ -37,7 +37,7 @@ def with_own_statistics(
     """Return the pruned model with running statistics of its own, from the batches, and say what they bring.
 
     The dense model's stay where there are too few rows or none, where a batch cannot be normalised by itself, or where
-    the score is lower with the new ones.
+    the score is lower with the new ones; without a score, where the outputs are no nearer to the dense model's.
     """
     rows = sum(each.batch for each in batches)
     if not batch_norms(pruned.model):
@@ -52,9 +52,9 @@ def with_own_statistics(
     if rows < FEWEST_ROWS:
         said = f"The calibration inputs have {counted(rows, 'row')}, too few for BatchNorm's statistics: those of the "
         return replace(pruned, statistics=f"{said}dense model were kept. Give --calib at least {FEWEST_ROWS} rows.")
-    model = copied(pruned.model)
+    model, together = copied(pruned.model), joined(batches)
     try:
-        estimate(model, joined(batches))
+        estimate(model, together)
     except ValueError as error:  # torch's word for a batch with one value to a channel
         said = f"BatchNorm's statistics are those of the dense model: {first_line(error)}"
         return replace(pruned, statistics=f"{said} Give --calib batches of more rows.")
@@ -70,7 +70,10 @@ def with_own_statistics(
                 return replace(pruned, statistics=f"{what}, {said}.")
             said = f"the score is {after:.4g} with them and {before:.4g} with the dense model's"
             return replace(pruned, model=model, statistics=f"{what}: {said}. {kept}.")
-    far, near = (_distance(each, dense, batches[0]) for each in (pruned.model, model))
+    far, near = (_distance(each, dense, together[0]) for each in (pruned.model, model))
+    if near >= far:  # layers that were refitted expect the statistics that they were fitted with
+        said = f"but the outputs are {near:.0%} of their length away from the dense model's with them and {far:.0%}"
+        return replace(pruned, statistics=f"{what}, {said} without, so the dense model's were kept.")
     said = f"the outputs are {near:.0%} of their length away from the dense model's, and {far:.0%} without that"
     return replace(pruned, model=model, statistics=f"{what}: {said}. {kept}.")
 

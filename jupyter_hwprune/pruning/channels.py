@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -23,8 +23,10 @@ from .graph.attributes import find_attributes, variants
 from .graph.cut import slice_model
 from .graph.ties import sizes_given
 from .layers import layers_with_weights
-from .method import Method
+from .method import Method, Tell
 from .plan import Plan
+from .reading import read_weights
+from .reconstruction import Reconstruction
 from .taylor import taylor
 
 Score = Callable[[Coupled], Mapping[str, Tensor]]
@@ -36,7 +38,7 @@ class Channels:
 
     Read once for a model, because it takes an export. `ready` computes what `dense` does, with attention whose heads
     can go; `plain` is that in float32, and `example` its input, long enough to show a wrong cut. `scores` are [U] by
-    the names of sets.
+    the names of sets. `reconstruction` makes up for what goes, by second order.
     """
 
     dense: nn.Module
@@ -45,6 +47,7 @@ class Channels:
     example: Example
     coupled: Coupled
     scores: Mapping[str, Tensor]
+    reconstruction: Reconstruction | None = None
 
     @cached_property
     def reference(self) -> Reference:
@@ -68,10 +71,10 @@ class Channels:
         return cls(dense, ready, plain, example, coupled, (score or partial(magnitudes, dense))(coupled))
 
     @classmethod
-    def by(cls, method: Method, dense: nn.Module, example: Example) -> Channels:
+    def by(cls, method: Method, dense: nn.Module, example: Example, progress: Tell = lambda _set: None) -> Channels:
         """Read the channels, and score them by the method."""
         kept = leave_dense([name for name, _ in layers_with_weights(dense)], method.dense)
-        if method.importance != "taylor":
+        if method.importance == "magnitude":
             return cls.of(dense, example, kept=kept)
         calibration = method.calibration
         assert calibration is not None
@@ -79,16 +82,25 @@ class Channels:
         def score(coupled: Coupled) -> Mapping[str, Tensor]:
             return taylor(dense, coupled, calibration.batches, calibration.labels)
 
-        return cls.of(dense, example, score, kept)
+        if method.importance == "taylor":
+            return cls.of(dense, example, score, kept)
+        found = cls.of(dense, example, kept=kept)
+        weights = read_weights(found.ready, example)
+        own = Reconstruction(found.ready, found.coupled, weights, calibration)
+        return replace(found, scores={**found.scores, **own.scores(progress)}, reconstruction=own)
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """The smaller model, the dense masks `keep` of what shrank in it, why layers stayed whole, and what to tell."""
+    """The smaller model, the dense masks `keep` of what shrank in it, why layers stayed whole, and what to tell.
+
+    `units` are those that stay, bool [U] by the names of sets.
+    """
 
     model: nn.Module
     pattern: Channel
     keep: dict[str, Tensor]
+    units: dict[str, Tensor]
     reasons: dict[str, str]
     remarks: tuple[str, ...] = ()
 
@@ -116,7 +128,7 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
             raise nothing_removable(pattern, reasons)
         outcome = _attempt(channels, keep)
     model, masks = outcome
-    return Surgery(model, pattern, masks, reasons, tuple(_replaced(model)))
+    return Surgery(model, pattern, masks, keep, reasons, tuple(_replaced(model)))
 
 
 def magnitudes(model: nn.Module, coupled: Coupled) -> dict[str, Tensor]:

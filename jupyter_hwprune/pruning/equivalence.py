@@ -43,11 +43,13 @@ class Fault:
 
 
 class Reference:
-    """The dense model with random weights, to hold smaller models against; the weights are drawn once."""
+    """The dense model with `weights` by name, by default random ones, to hold smaller models against."""
 
-    def __init__(self, dense: nn.Module, coupled: Coupled, example: Example) -> None:
+    def __init__(
+        self, dense: nn.Module, coupled: Coupled, example: Example, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.coupled, self.example = coupled, example.as_float32()
-        self.weights = draw_weights(dense)
+        self.weights = draw_weights(dense) if weights is None else weights
 
     def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | Fault:
         """Return the first model that equals the dense one without some units, or what is wrong with the first one."""

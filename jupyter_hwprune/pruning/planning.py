@@ -101,7 +101,7 @@ def scan_channels(
     ones = {name: torch.ones_like(p) for name, p in channels.dense.named_parameters(remove_duplicate=False)}
     weights = {name: int(each.sums(ones).sum()) for name, each in sets.items()}
     groups = {name: weights[name] // each.units for name, each in sets.items()}
-    prune_one = partial(_silence_worst, sets, channels.scores)
+    prune_one = partial(_silence_worst, sets, channels)
     tell = partial(_tell_pass, progress)
     return scan(channels.dense, weights, prune_one, batches, score=score, groups=groups, rows=rows, progress=tell)
 
@@ -131,16 +131,18 @@ def _zero_smallest(
 
 
 def _silence_worst(
-    sets: Mapping[str, ChannelSet], scores: Mapping[str, Tensor], trial: nn.Module, name: str, share: float
+    sets: Mapping[str, ChannelSet], channels: Channels, trial: nn.Module, name: str, share: float
 ) -> float:
     """Zero all weights of a set's worst units: a cut, but for normalisations over channels."""
     units = sets[name].units
-    gone = scores[name].argsort()[: min(round(share * units), units - 1)]
+    gone = channels.scores[name].argsort()[: min(round(share * units), units - 1)]
     tensors = dict(trial.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for slot in sets[name].slots:
             if slot.parameter:
                 tensors[slot.tensor].index_fill_(slot.dim, slot.positions[gone].flatten(), 0.0)
+    if channels.reconstruction is not None and len(gone):
+        channels.reconstruction.make_up(trial, name, gone)
     return len(gone) / units
 
 
