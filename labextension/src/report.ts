@@ -36,6 +36,7 @@ export interface Report {
   identities: string[];
   arrived: Arrived | null;
   mistakes: Mistake[];
+  next_steps: NextStep[];
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -528,6 +529,13 @@ export interface Mistake {
   fix: string;
   layers: string[];
   line: string | null;
+}
+/**
+ * `what` it is for, and the `line` to run: a magic's, whole with its cell, or Python on the kept `run`.
+ */
+export interface NextStep {
+  what: string;
+  line: string;
 }
 /**
  * All the wording of a report, except its own texts.
