@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jupyter_hwprune.core.errors import PruneError
 from jupyter_hwprune.core.example import Example
@@ -212,3 +212,34 @@ def test_a_layer_with_a_computed_weight_is_told_of_like_any_other() -> None:
         "2": ((4, 16), (4, 8)),
     }
     assert not result.skipped
+
+
+class Written(nn.Module):
+    """A size that the code reads under a name that speaks of no channels, among others that it reads nowhere."""
+
+    runs = 0
+
+    def __init__(self, unread: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.window = 16
+        for number in range(unread):
+            setattr(self, f"stride_{number}", 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        type(self).runs += 1
+        y: Tensor = self.second(self.first(x).reshape(-1, self.window))
+        return y
+
+
+def test_sizes_that_no_run_reads_are_not_tried() -> None:
+    counts = []
+    for unread in (1, 6):
+        Written.runs = 0
+        model = Written(unread)
+        small = plan_and_prune(model, Example.of(torch.randn(3, 8)), Channel(), 0.5).model
+        counts.append(Written.runs)
+        assert small.get_parameter("first.weight").shape == (8, 8)
+        assert (vars(small)["window"], model.window) == (8, 16)
+        assert type(small) is type(model) is Written
+    assert counts[0] == counts[1]

@@ -122,8 +122,8 @@ _ROWS = (
     ),
     Option(
         "calib",
-        "calibration inputs, to rank by, for BatchNorm's statistics or for a --recipe: a tensor, a list or a "
-        "DataLoader (default: --input)",
+        "calibration inputs, to rank by, for BatchNorm's statistics, to --recover with or for a --recipe: a tensor, a "
+        "list or a DataLoader (default: --input)",
         completes="tensor",
         forms=(RUN, "advise"),
         label="Calibrate with",
@@ -231,16 +231,25 @@ _ROWS = (
     ),
     Option(
         "schedule",
-        "with a cell: how the sparsity grows over the steps: one-shot, iterative or cubic",
+        "with a cell or --recover: how the sparsity grows over the steps: one-shot, iterative or cubic",
         default="one-shot",
         choices=("one-shot", "iterative", "cubic"),
     ),
     Option(
         "steps",
-        "with a cell: the number of pruning steps; the cell runs after each",
+        "with a cell or --recover: the number of pruning steps; training follows each",
         type=int,
         default=1,
         examples=("3", "5", "10"),
+    ),
+    Option(
+        "recover",
+        "without a cell: train the pruned copy for so many steps to give the dense model's outputs on --calib, without "
+        "labels",
+        type=int,
+        label="Recovery steps",
+        placeholder="none; 200, with calibration inputs",
+        examples=("200", "500"),
     ),
     Option(
         "require",

@@ -74,6 +74,19 @@ class Namespace(Answer):
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """The patterns, of those that the panel offers, which no layer of a model can hold."""
+
+    model: str
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Misfits(Answer):
+    models: tuple[Misfit, ...]
+
+
+@dataclass(frozen=True)
 class JudgeOffered:
     """A toolchain of a target: what it prunes where nothing else is asked for, and the values that --dtype takes."""
 
@@ -165,6 +178,27 @@ def namespace() -> Namespace:
     )
 
 
+def misfits() -> Misfits:
+    """Hold each offered pattern against the shapes of each model's weights; no model is run."""
+    from IPython import get_ipython
+
+    return Misfits(tuple(Misfit(name, _misfits(model)) for name, model in models(get_ipython().user_ns).items()))
+
+
+def _misfits(model: Any) -> tuple[str, ...]:
+    from ..core.pattern import parse_pattern
+    from ..pruning.fitting import ZeroPattern, misfit
+    from ..pruning.reading import read_weights
+
+    weights = read_weights(model)
+    able = [weight.channels for weight in weights if weight.reason is None]
+    if len(able) < len(weights):  # only a run tells what the others compute
+        return ()
+    patterns = {text: parse_pattern(text) for text in OPTIONS["pattern"].choices}
+    zeros = {text: pattern for text, pattern in patterns.items() if isinstance(pattern, ZeroPattern)}
+    return tuple(text for text, pattern in zeros.items() if all(misfit(*each, pattern) for each in able))
+
+
 def choices() -> Choices:
     from ..choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
     from ..core.target import ALIASES, TARGETS
@@ -206,7 +240,12 @@ def machine() -> Machine:
     return Machine(targets, (*toolchains, *environments, *others))
 
 
-SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": choices, "machine": machine}
+SUBJECTS: dict[str, Callable[[], Answer]] = {
+    "namespace": namespace,
+    "misfits": misfits,
+    "choices": choices,
+    "machine": machine,
+}
 
 
 def _answer(comm: Any, message: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -16,7 +17,7 @@ from ..core.example import Example
 from ..core.pattern import Channel
 from .allocation import leave_dense
 from .attention import give_back_whole, replaced_in, with_own_attention
-from .equivalence import TOLERANCE, Reference, longer_where_short, relative_difference
+from .equivalence import TOLERANCE, Fault, Reference, longer_where_short, relative_difference
 from .graph import ChannelSet, Coupled, analyse
 from .graph.attributes import find_attributes, variants
 from .graph.cut import slice_model
@@ -105,7 +106,7 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
         raise nothing_removable(pattern, reasons)
     outcome = _attempt(channels, keep)
     sets = {each.name: each for each in channels.coupled.sets}
-    while isinstance(outcome, str):  # again where those that are left are each right, and wrong together
+    while isinstance(outcome, Fault):  # again where those that are left are each right, and wrong together
         faults = _culprits(channels, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
         for name, why in faults.items():
@@ -145,13 +146,14 @@ def nothing_removable(pattern: Channel, reasons: Mapping[str, str]) -> NothingFi
     )
 
 
-def _attempt(channels: Channels, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | str:
+def _attempt(channels: Channels, keep: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]] | Fault:
     """Make the cuts; return the smaller model and the masks, or why they cannot be trusted."""
     small, masks = slice_model(channels.ready, channels.coupled, keep)
     give_back_whole(small, channels.dense, masks)
     found = find_attributes(channels.ready, channels.coupled, keep)
-    outcome = channels.reference.first_equal(variants(small, found), keep)
-    return outcome if isinstance(outcome, str) else (outcome, masks)
+    with closing(variants(small, found)) as ways:
+        outcome = channels.reference.first_equal(ways, keep)
+    return outcome if isinstance(outcome, Fault) else (outcome, masks)
 
 
 def _of_written_sizes(channels: Channels, own: ChannelSet) -> str:
@@ -181,18 +183,35 @@ def _replaced(model: nn.Module) -> Iterator[str]:
         )
 
 
-def _culprits(channels: Channels, keep: Mapping[str, Tensor], fault: str) -> dict[str, str]:
-    """Find by halves the sets without which the others can be proven, each with what is wrong with it."""
+def _culprits(channels: Channels, keep: Mapping[str, Tensor], fault: Fault) -> dict[str, str]:
+    """Find the sets without which the others can be proven, each with what is wrong with it.
+
+    Those with weights in the module that stopped the run come first; otherwise they are found by halves.
+    """
     names = list(keep)
     if len(names) == 1:
-        return {names[0]: fault}
-    found: dict[str, str] = {}
-    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
-        part = {name: keep[name] for name in half}
-        outcome = _attempt(channels, part)
-        if isinstance(outcome, str):
-            found |= _culprits(channels, part, outcome)
-    return found or dict.fromkeys(names[len(names) // 2 :], fault)
+        return {names[0]: fault.said}
+    half = len(names) // 2
+    near = _near(channels, names, fault.module)
+    found = _among(channels, keep, near) if len(near) < len(names) else {}
+    found = found or _among(channels, keep, names[:half]) | _among(channels, keep, names[half:])
+    return found or dict.fromkeys(names[half:], fault.said)
+
+
+def _among(channels: Channels, keep: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, str]:
+    """Return the culprits among some of the sets, by a cut of these alone."""
+    part = {name: keep[name] for name in names}
+    outcome = _attempt(channels, part) if part else None
+    return _culprits(channels, part, outcome) if isinstance(outcome, Fault) else {}
+
+
+def _near(channels: Channels, names: Collection[str], module: str) -> list[str]:
+    """Return those of the named sets that hold weights of a module, none without one."""
+    return [
+        each.name
+        for each in channels.coupled.sets
+        if each.name in names and module and any(slot.tensor.startswith(f"{module}.") for slot in each.slots)
+    ]
 
 
 def _pattern(channels: Channels, plan: Plan) -> Channel:

@@ -9,7 +9,9 @@ initialisation, hides anything before it.
 """
 
 import math
+import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +34,14 @@ Along = Mapping[str, Mapping[int, Tensor]]  # tensor: {dim: bool [n]}
 LONGER = 4  # a sequence of one token cannot tell one attention head from another
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a smaller model, and the path of the module in which its run stopped, "" where none did."""
+
+    said: str
+    module: str = ""
+
+
 class Reference:
     """The dense model with random weights, to hold smaller models against; the weights are drawn once."""
 
@@ -39,26 +49,30 @@ class Reference:
         self.coupled, self.example = coupled, example.as_float32()
         self.weights = draw_weights(dense)
 
-    def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | str:
+    def first_equal(self, models: Iterable[nn.Module], keep: Mapping[str, Tensor]) -> nn.Module | Fault:
         """Return the first model that equals the dense one without some units, or what is wrong with the first one."""
-        along, expected, fault = kept_along(self.coupled, keep), None, ""
+        along, expected = kept_along(self.coupled, keep), None
+        fault: Fault | None = None
         weights = dict(self.weights)
         for name, cuts in along.items():
             for dim, kept in cuts.items():
                 weights[name] = weights[name].index_select(dim, kept.nonzero().flatten())
         for model in models:
+            trial = _with_weights(model, weights)
             try:
-                outputs = self.example.outputs(_with_weights(model, weights))
+                outputs = self.example.outputs(trial)
             except Exception as error:  # noqa: BLE001 - whatever the user's forward raises, it means the same
-                fault = fault or f"the smaller model does not run ({first_line(error)})"
+                said = f"the smaller model does not run ({first_line(error)})"
+                fault = fault or Fault(said, _where(error, trial))
                 continue
             expected = expected or self._expected(keep, along)
             if [t.shape for t in outputs] != [t.shape for t in expected]:
-                fault = fault or "the model's output changes its shape"
+                fault = fault or Fault("the model's output changes its shape")
             elif (difference := relative_difference(outputs, expected)) > TOLERANCE:
-                fault = fault or f"its output is off by {difference:.1e} of its largest value"
+                fault = fault or Fault(f"its output is off by {difference:.1e} of its largest value")
             else:
                 return model
+        assert fault is not None
         return fault
 
     def _expected(self, keep: Mapping[str, Tensor], along: Along) -> list[Tensor]:
@@ -74,6 +88,14 @@ class Reference:
         placeholders = [node.name for node in trace.graph.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
             return tensors_of(MaskedDense(self.coupled, keep).run(*(given[name] for name in placeholders)))
+
+
+def _where(error: BaseException, model: nn.Module) -> str:
+    """Return the path of the innermost module whose code an error came through."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    found = [paths[id(own)] for frame in frames if id(own := frame.f_locals.get("self")) in paths]
+    return found[-1] if found else ""
 
 
 def _with_weights(small: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

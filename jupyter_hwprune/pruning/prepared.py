@@ -92,6 +92,7 @@ def prepare(
     looks_at_inputs: bool,
     trains: bool,
     searches: bool,
+    recovers: bool = False,
 ) -> Prepared:
     inputs = Example.of(example).on_cpu()
     output = require_runs(own, inputs)
@@ -105,9 +106,8 @@ def prepare(
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
     if looks_at_inputs or choice.quantise is not None:
-        calibration, more = calibrated(
-            start, inputs, calib, choice, scored=scorer is not None, trains=trains, searches=searches
-        )
+        what = {"trains": trains, "searches": searches, "recovers": recovers}
+        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, **what)
         remarks += more
     method = Method.of(choice, calibration, scorer)
     batches = () if calibration is None else calibration.batches

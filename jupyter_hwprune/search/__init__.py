@@ -218,5 +218,6 @@ class _Search:
     def _nothing_within_drop(self) -> str:
         return (
             f"No plan keeps the score within {self.goal.max_drop:g} of the dense model's: the mildest one tried loses "
-            "more. Allow more with --max-drop, or train: write the fine-tune step as a cell under %%hwprune."
+            "more. Allow more with --max-drop, or train: write the fine-tune step as a cell under %%hwprune, or "
+            "recover without labels by --recover 200 and --calib."
         )

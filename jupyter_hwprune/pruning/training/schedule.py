@@ -33,8 +33,8 @@ def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
     return (*(final * share for share in done), final)
 
 
-def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
-    """Raise InputError unless the schedule exists, its steps are a whole number, and there is a fine-tune step."""
+def check_schedule(schedule: Any, steps: Any, finetune: Any, *, recovers: bool) -> None:
+    """Raise InputError unless the schedule exists, its steps are a whole number, and something trains after each."""
     if finetune is not None and not callable(finetune):
         raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
     if schedule not in get_args(Schedule):
@@ -44,10 +44,11 @@ def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
         raise InputError(f"--steps is {steps!r}; give a whole number from 1 to {MOST_STEPS}.")
     if schedule == "one-shot" and steps > 1:
         raise InputError(f"--steps is {steps}, but one-shot has one step. Use --schedule iterative or cubic.")
-    if schedule != "one-shot" and finetune is None:
+    if schedule != "one-shot" and finetune is None and not recovers:
         raise InputError(
             f"The schedule {schedule} prunes in steps with training after each, but there is no fine-tune step. Write "
-            "one as the cell under %%hwprune, or give finetune=, a function that trains the model it receives."
+            "one as the cell under %%hwprune, give finetune=, a function that trains the model it receives, or recover "
+            "without labels: --recover 200."
         )
 
 
