@@ -16,6 +16,7 @@ from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .mistake import Arrived, Mistake
+from .next_step import NextStep
 from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
@@ -152,6 +153,7 @@ class Report:
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
     mistakes: tuple[Mistake, ...] = ()
+    next_steps: tuple[NextStep, ...] = ()
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -5,6 +5,7 @@ import { counted } from './format';
 import { layers } from './layers/section';
 import { mistakes } from './mistakes';
 import { sideBySide } from './models';
+import { nextSteps } from './next';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
@@ -20,6 +21,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
+    nextSteps(report.next_steps),
     sideBySide('Dense and pruned, in float and in int8', words.corners),
     sideBySide('Dense and pruned in each runtime', words.runtimes),
     searched(report.search, words),
