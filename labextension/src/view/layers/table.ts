@@ -3,7 +3,7 @@ import { lastParts, nameOf, type Cells, type Row } from '../words';
 import { sorted, type Value } from './choosing';
 import { COLUMNS, cellOf, headOf, lengths, type Column } from './columns';
 import { detail } from './detail';
-import { fit, keepFitting } from './room';
+import { FOLDED, fit, keepFitting } from './room';
 
 export const PAGE = 25;
 const NAME: Column = { key: 'name', value: layer => nameOf(layer, 200) };
@@ -113,13 +113,14 @@ export class LayerTable {
     });
     const name = element('th', { attributes: { scope: 'row', 'data-column': 'name' } }, button);
     const row = element('tr', { class: 'hwprune-layer' }, name, ...cells);
+    const rest = this.rest(shown);
     const toggle = (open: boolean) => {
       button.setAttribute('aria-expanded', String(open));
       below.hidden = !open;
       const all = { colspan: String(COLUMNS.length + 1) };
       below.replaceChildren(...(open ? [element('td', { attributes: all }, detail(shown, this.words))] : []));
     };
-    row.addEventListener('click', () => {
+    const press = () => {
       if (window.getSelection()?.isCollapsed === false) {
         return; // somebody marks words to copy them
       }
@@ -128,8 +129,21 @@ export class LayerTable {
         this.open.add(shown);
       }
       toggle(open);
-    });
+    };
+    row.addEventListener('click', press);
+    rest.addEventListener('click', press);
     toggle(isOpen);
-    return [row, below];
+    return [row, rest, below];
+  }
+
+  /** The line below a row, of which only that is seen for which the row has no room. */
+  private rest(shown: Row): HTMLTableRowElement {
+    const parts = COLUMNS.filter(({ key }) => FOLDED.has(key)).map(column => {
+      const about = element('span', { class: 'hwprune-quiet' }, `${headOf(column, this.words)} `);
+      const content = cellOf(column, shown, 0);
+      return element('span', { attributes: { 'data-rest': column.key } }, about, content);
+    });
+    const all = { colspan: String(COLUMNS.length + 1) };
+    return element('tr', { class: 'hwprune-rest' }, element('td', { attributes: all }, ...parts));
   }
 }
