@@ -13,6 +13,7 @@ from jupyter_hwprune.report import Report
 
 from . import documents
 from .lab import Lab
+from .looks import faint_texts, violations
 
 STEP = {"version": 1, "elapsed_s": 1, "phase": "check", "detail": "x", "summary": None}
 RUN = f"""import time
@@ -76,3 +77,28 @@ def test_what_a_row_has_no_room_for_stands_below_it_and_the_kernels_stay(lab: La
         if width > WIDTHS[0]:
             expect(row.locator("[data-column=kernel]")).to_be_visible()
     expect(shown.locator(".hwprune-rest").filter(visible=True)).to_have_count(0)  # at the last width
+
+
+def test_the_network_is_drawn_by_time_and_a_block_opens_its_layer(lab: Lab) -> None:
+    report = documents.large(40, 64)
+    timed = [dataclasses.replace(each, dense_us=float(1 + i)) for i, each in enumerate(report.layers)]
+    report = dataclasses.replace(report, layers=tuple(timed))
+    documents.write(lab.server.notebooks, "old.ipynb", documents.code(documents.PRUNE, mimebundle(report)))
+    lab.open_without_kernel("old.ipynb")
+    shown = lab.output(0).locator(".hwprune-report")
+    network = shown.locator(".hwprune-network")
+    blocks = network.get_by_role("button")
+    for width in WIDTHS:
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        expect(blocks).to_have_count(41)  # with all other kernels
+        fits = "place => [...place.children].every(each => each.offsetLeft + each.offsetWidth <= place.clientWidth)"
+        lab.page.wait_for_function(fits, arg=network.element_handle())
+    blocks.first.focus()
+    lab.page.keyboard.press("End")
+    expect(shown.locator(".hwprune-told")).to_contain_text("model.layers.0.mlp.up_proj: 1.00 µs when dense")
+    lab.page.keyboard.press("Enter")
+    name = shown.get_by_role("button", name="model.layers.0.mlp.up_proj", expanded=True)
+    expect(name).to_be_in_viewport()
+    expect(name).to_be_focused()
+    assert faint_texts(shown) == []
+    assert violations(shown) == []

@@ -2,7 +2,7 @@
  * What goes to the line below its row where there is little room, the least important first; the kernels go last, for
  * they are what a pattern is chosen for. Of a name only its middle goes, and a mask to the opened row.
  */
-const DISPENSABLE = ['macs', 'weight', 'name', 'pattern', 'mask', 'removed', 'kernel'];
+const DISPENSABLE = ['macs', 'weight', 'pattern', 'removed', 'name', 'mask', 'kernel'];
 
 /** The columns whose cells stand below a row that has no room for them. */
 export const FOLDED: ReadonlySet<string> = new Set(DISPENSABLE.filter(each => each !== 'name' && each !== 'mask'));
