@@ -9,7 +9,7 @@ import { nextSteps } from './next';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
-import { verdict } from './verdict';
+import { isScore, verdict } from './verdict';
 import { text, wordsOf } from './words';
 
 const MOST_LINES = 200;
@@ -17,7 +17,7 @@ const MOST_LINES = 200;
 /** The whole report: sections in the order in which a reader asks. */
 export function reportView({ report, notes }: Reading): HTMLElement {
   const words = wordsOf(report);
-  const kept = words.facts.filter(fact => fact.evidence === false);
+  const kept = words.facts.filter(fact => fact.evidence === false && !isScore(fact));
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),

@@ -1,14 +1,15 @@
-import type { Comparison, Words } from '../report';
+import type { Comparison, Fact, Words } from '../report';
 import { drawing, element, pairs, withCode } from './elements';
 import { fixed } from './format';
 import type { Seen } from './reading';
 import { text } from './words';
 
-/** What was asked, the verdict, what it rests on. */
+/** What was asked, the verdict, the score that it costs, what it rests on. */
 export function verdict(words: Seen<Words>, comparison: Seen<Comparison>): HTMLElement {
   const attributes = { 'data-verdict': words.badge ?? 'not measured' };
   const badge = element('span', { class: 'hwprune-badge', attributes }, text(words.headline));
   const evidence = words.facts.filter(fact => fact.evidence !== false);
+  const score = words.facts.find(isScore);
   return element(
     'section',
     { class: 'hwprune-verdict' },
@@ -20,8 +21,14 @@ export function verdict(words: Seen<Words>, comparison: Seen<Comparison>): HTMLE
       intervalStrip(comparison),
       words.interval === null ? null : element('span', { class: 'hwprune-quiet' }, words.interval)
     ),
+    score === undefined ? null : pairs([['score', element('b', {}, text(score.said))]], 'hwprune-pairs hwprune-score'),
     pairs(evidence.map(({ name, said }) => [text(name), withCode(text(said))]))
   );
+}
+
+/** It stands beside the verdict, and not with what else the model kept. */
+export function isScore({ name, evidence }: Seen<Fact>): boolean {
+  return name === 'score' && evidence === false;
 }
 
 const WIDTH = 240;
