@@ -73,6 +73,13 @@ def load_ipython_extension(shell: Any) -> None:
     load(shell)
 
 
+def unload_ipython_extension(shell: Any) -> None:
+    """Take them away again: `%unload_ext jupyter_hwprune`."""
+    from .notebook.magics import unload
+
+    unload(shell)
+
+
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     """Say where the extension's files stand, for `jupyter-builder develop`; a wheel brings them in place."""
     return [{"src": "labextension", "dest": "jupyter-hwprune"}]

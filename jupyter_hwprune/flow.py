@@ -32,6 +32,7 @@ from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Prepared, prepare
 from .pruning.taking import take
 from .pruning.training import Finetune, Subject, Training
+from .pruning.training.recovery import Recovery, check_recover
 from .pruning.training.schedule import check_schedule
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
@@ -72,6 +73,7 @@ def hwprune(
     finetune: Finetune | None = None,
     schedule: str = "one-shot",
     steps: int = 1,
+    recover: int | None = None,
     recipe: str | Path | None = None,
     calib: Any = None,
     timeout_s: float = 1800,
@@ -101,20 +103,23 @@ def hwprune(
     `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense
     weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
     trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
-    survive any optimiser, its return value is ignored, and all layers stay pruned. `recipe` is a SparseML recipe, as a
-    file or text, and replaces all of these. A goal (`latency_ms` of a batch, `speedup` over dense, `energy_mj`,
-    `power_mw`, `size_mb` of its files, and `max_drop` of the score) takes the place of the sparsity: a search finds the
-    plan that loses least within it. `effort` limits the rounds and seconds of a measurement, `timeout_s` the
-    toolchain's worker. The model, its mode and torch's random state stay as they are, except for random numbers that
-    `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3, drop<=0.01"; `ignore`
-    are codes of mistakes that the report says nothing of.
+    survive any optimiser, its return value is ignored, and all layers stay pruned. `recover` trains for so many steps
+    in its place, without labels, to give the dense model's outputs on the rows of `calib`. `recipe` is a SparseML
+    recipe, as a file or text, and replaces all of these. A goal (`latency_ms` of a batch, `speedup` over dense,
+    `energy_mj`, `power_mw`, `size_mb` of its files, and `max_drop` of the score) takes the place of the sparsity: a
+    search finds the plan that loses least within it. `effort` limits the rounds and seconds of a measurement,
+    `timeout_s` the toolchain's worker. The model, its mode and torch's random state stay as they are, except for random
+    numbers that `score` and `finetune` draw. `require` is what the run has to reach, such as "speedup>=1.3,
+    drop<=0.01"; `ignore` are codes of mistakes that the report says nothing of.
 
     Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
     is missing, crashes or takes too long, the report's verdict is "not measured".
     """
     silent = check_codes(ignore)
     requirements = () if require is None else read_requirements(require)
-    check_schedule(schedule, steps, finetune)
+    check_schedule(schedule, steps, finetune, recovers=recover is not None)
+    check_recover(recover, calib=calib, has_cell=finetune is not None, has_recipe=recipe is not None)
+    trains = finetune is not None or recover is not None
     limits = {"latency_ms": latency_ms, "speedup": speedup, "energy_mj": energy_mj, "power_mw": power_mw}
     goal = Goal.of(**limits, size_mb=size_mb, max_drop=max_drop)
     method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
@@ -136,14 +141,18 @@ def hwprune(
         dense_score = DenseScore(scorer, own)
         dense_score()
         line = asked | {"model": name, "input": input_name, "target": target, "calib": calib_name, "schedule": schedule}
-        line |= {"steps": steps, "eval": expression_of(score), "timeout": timeout_s, "cell": finetune is not None}
-        how = {"looks_at_inputs": recipe_read is None, "trains": finetune is not None, "searches": goal is not None}
+        line |= limits | {"size_mb": size_mb, "max_drop": max_drop, "require": require, "ignore": silent}
+        line |= {"steps": steps, "recover": recover, "eval": expression_of(score), "timeout": timeout_s}
+        line |= {"cell": finetune is not None}
+        how = {"looks_at_inputs": recipe_read is None, "searches": goal is not None}
+        how |= {"trains": finetune is not None, "recovers": recover is not None}
         ready = prepare(own, example, choice, calib, scorer, line, **how)
         choice = ready.choice
         prune = partial(ready.prune, partial(progress, "prune"))
         subject = Subject(model, name, own, ready.start)
         about = (schedule, steps, ready.inputs, ready.served, progress)
-        training = None if finetune is None else Training(subject, finetune, *about)
+        step = finetune if recover is None else _recovery(ready, recover, scorer, progress)
+        training = None if step is None else Training(subject, step, *about)
         versions: dict[str, str] = {}
         searched = None
         if recipe_read is not None:
@@ -161,13 +170,13 @@ def hwprune(
         calibration, outputs = ready.calibration, ready.outputs
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, calibration, outputs)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
-        settled, found = _measured(bench, ready, pruned, trained=finetune is not None)
+        settled, found = _measured(bench, ready, pruned, trained=trains)
         scores = None if scorer is None else scorer.both(dense_score(), settled.pruned.model)
         if scorer is not None:
             models = (ready.start, settled.pruned.model)
             found = with_scores(bench, found, models, ready.inputs, scorer, scores)
         words = Asked(
-            name, input_name, calib_name, recipe_read, schedule, steps, finetune is not None, taken.arrived, silent
+            name, input_name, calib_name, recipe_read, schedule, steps, recover, trains, taken.arrived, silent
         )
         prints = Fingerprints(fingerprint(own), fingerprint(settled.pruned.model))
         report = report_of_run(words, settled, ready.inputs.batch, found, scores, prints, versions, searched)
@@ -190,6 +199,11 @@ def _recipe(
         if value not in (None, "magnitude", "uniform", (), [], False):
             raise InputError(f"--{option} is {value}, but the recipe sets that itself. Give one of the two.")
     return read_recipe(source, progress, name)
+
+
+def _recovery(ready: Prepared, steps: int, scorer: Scorer | None, progress: Progress) -> Recovery:
+    score = None if scorer is None else scorer.maybe
+    return Recovery(ready.start, ready.calibration, steps, ready.choice.keep_statistics, score, progress)
 
 
 @own_torch_state()

@@ -49,11 +49,11 @@ def test_a_requirement_is_read_as_it_was_written(metric: str, sign: str, value: 
         ("speedup>=1_0", "'1_0' is none"),
         ("speedup>=\u0661", "is none"),
         ("speedup==2", "a measured number is never exactly 2"),
-        ("spedup>=2", "Do you mean speedup?"),
-        ("latency<=2", "Do you mean latency_ms?"),
+        ("spedup>=2", "Did you mean speedup?"),
+        ("latency<=2", "Did you mean latency_ms?"),
         ("zzz>1", "There are: verdict, speedup, "),
         ("verdict>=faster", "a verdict is compared by == or !="),
-        ("verdict==fast", "Do you mean faster?"),
+        ("verdict==fast", "Did you mean faster?"),
     ],
 )
 def test_all_else_is_refused_with_the_cure(text: str, said: str) -> None:
@@ -97,7 +97,7 @@ def test_the_function_raises_with_the_whole_run_and_reads_the_words_before_it_st
         hwprune(net, x, **options, require="speedup>=1.3, sparsity>=0.5")
     assert caught.value.run.model(x).shape == (2, 10)
     assert isinstance(hwprune(net, x, **options, require="sparsity>=0.5"), Run)
-    with pytest.raises(InputError, match="Do you mean speedup"):
+    with pytest.raises(InputError, match="Did you mean speedup"):
         hwprune("no model at all", x, require="speedupp>=1")  # type: ignore[arg-type]
 
 
@@ -130,7 +130,7 @@ def test_a_training_cell_keeps_its_names_and_a_typo_stops_it_before_it_trains(us
     assert "pruned_score is 0.25" in " ".join(shown.split())
     assert user.user_ns["made"] == 1
     _, shown = cell(user, f"%%hwprune net {UNTIMED} --require pruned_scor>0.5\nmade = 2")
-    assert "Do you mean pruned_score?" in " ".join(shown.split())
+    assert "Did you mean pruned_score?" in " ".join(shown.split())
     assert user.user_ns["made"] == 1
 
 

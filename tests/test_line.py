@@ -42,6 +42,7 @@ FORMS = st.fixed_dictionaries(
         "importance": st.sampled_from(["magnitude", "second-order"]),
         "calib": expressions(),
         "allocation": st.sampled_from(["uniform", "sensitivity:score"]),
+        "recover": st.one_of(st.just(""), st.integers(1, 999).map(str)),
         "toolchain": expressions(),
         "dtype": st.sampled_from(["", "int8", "bfloat16"]),
         "threads": st.integers(1, 64).map(str),
@@ -62,7 +63,9 @@ def test_the_magic_reads_back_what_the_form_says_and_in_the_order_of_its_help(fi
     assert options is not None
     said: dict[str, Any] = filled | {"model": [filled["model"]] if filled["model"] else []}
     numbers = ("sparsity", "speedup", "latency_ms", "max_drop")
-    said |= {"threads": int(filled["threads"])} | {name: float(filled[name]) for name in numbers if filled[name]}
+    said |= {name: int(filled[name]) for name in ("threads", "recover") if filled[name]} | {
+        name: float(filled[name]) for name in numbers if filled[name]
+    }
     read = vars(options) | {"model": options.words}
     assert {name: read[name] or "" for name in said if name != "model"} == {
         k: v for k, v in said.items() if k != "model"

@@ -364,7 +364,7 @@ def test_a_code_silences_its_mistake_for_good_and_an_unknown_one_is_refused() ->
     assert lint(own, ignore=["HWP109"]) == ()
     later = silenced(replace(own, request=replace(own.request, ignore=())), ("HWP109",))
     assert (later.mistakes, later.request.ignore) == ((), ("HWP109",))
-    with pytest.raises(InputError, match=r"no mistake 'hwp110'. Do you mean HWP110\?"):
+    with pytest.raises(InputError, match=r"no mistake 'hwp110'. Did you mean HWP110\?"):
         plan(mlp(), ROW, "hopper", ignore=["hwp110"])
 
 

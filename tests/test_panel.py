@@ -165,7 +165,7 @@ def test_the_form_and_its_line_do_the_same(front: Front) -> None:
     line = front.field("Same as")["value"]
     front.click("Run")
     report = wait_for_report(front)
-    front.until(lambda: front.widgets == {})
+    front.until(lambda: "Done:" in front.pages())
     assert front.run(line.replace("-o run", "-o other;"))["status"] == "ok"
     same = (
         "run.report.request == other.report.request",
@@ -180,7 +180,7 @@ def test_the_form_and_its_line_do_the_same(front: Front) -> None:
     assert front.printed == []
 
 
-def test_a_saved_notebook_shows_the_last_report_and_no_widget_and_the_cell_run_again_the_form(front: Front) -> None:
+def test_the_form_stays_after_a_run_and_a_saved_notebook_shows_its_line_and_the_report(front: Front) -> None:
     open_panel(front)
     assert [
         data for data in front.displays.values() if WIDGET not in data and "report will appear" in data["text/html"]
@@ -189,13 +189,18 @@ def test_a_saved_notebook_shows_the_last_report_and_no_widget_and_the_cell_run_a
     line = front.field("Same as")["value"]
     front.click("Run")
     wait_for_report(front)
-    front.until(lambda: front.widgets == {})
+    front.until(lambda: "Done:" in front.pages())
     first, report = front.displays.values()
-    assert set(first) == {"text/plain", "text/html"}
+    assert set(first) == {"text/plain", "text/html", WIDGET}
     assert first["text/plain"].endswith(line)
+    assert not front.field("Run")["disabled"]
+    front.fill("Sparsity", "0.7")  # another question than the one that was answered
+    assert "Done:" not in front.pages()
+    front.fill("Sparsity", "0.6")
     front.displays.clear()
     front.run("import jupyter_hwprune; jupyter_hwprune.panel()")
-    form, last = front.displays.values()
+    moved, form, last = front.displays.values()
+    assert WIDGET not in moved
     assert WIDGET in form
     assert last == report
     assert front.field("Same as")["value"] == line

@@ -170,6 +170,16 @@ def test_a_cell_trains_the_plan_that_was_found_in_its_steps() -> None:
     assert [p.shape[0] for p in run.model.parameters() if p.ndim > 1] == seen[1]
 
 
+@pytest.mark.usefixtures("modelled")
+def test_the_plan_that_was_found_recovers_without_labels() -> None:
+    run = hwprune(Net(), X, speedup=3.0, recover=2, calib=torch.randn(64, 3, 24, 24), effort=SHORT)
+    assert run.report.search is not None
+    assert run.report.recovered is not None
+    assert run.report.recovered.steps == 2
+    assert {"--speedup", "--recover"} <= {*line(run.report).split()}
+    assert run.report.totals.pruned_weights == sum(each.numel() for each in run.model.parameters())
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()

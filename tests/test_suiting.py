@@ -167,3 +167,39 @@ def test_with_a_cell_the_line_is_a_cells() -> None:
     options: dict[str, Any] = {"finetune": lambda _: None, "schedule": "cubic", "steps": 2}
     with pytest.raises(PruneError, match=r"This line fits: %%hwprune net --target ampere --pattern channel/8 "):
         hwprune(model, torch.randn(2, 18), target="ampere", name="net", **options)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        added: torch.Tensor = x + self.inner(x)
+        return added
+
+
+def blocks(count: int) -> nn.Sequential:
+    return nn.Sequential(*(Residual() for _ in range(count)), nn.Linear(16, 8))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "line"),
+    [
+        (linear(), {"pattern": "depth"}, "--pattern channel/8"),
+        (blocks(1), {"pattern": "depth", "sparsity": 0.5}, "--pattern channel/8 --sparsity 0.5"),
+        (blocks(4), {"pattern": "depth", "sparsity": 0.1}, "--pattern depth --sparsity 0.25"),
+        (nn.Sequential(nn.Linear(18, 7)), {"pattern": "2:4", "permute": True}, "--pattern unstructured"),
+        (nn.Sequential(nn.Linear(18, 7)), {"pattern": "16x16", "speedup": 2.0}, "--pattern unstructured --speedup 2"),
+    ],
+)
+def test_every_way_in_which_nothing_fits_ends_with_a_line_that_does(
+    model: nn.Sequential, options: dict[str, Any], line: str
+) -> None:
+    x = torch.randn(2, 64 if isinstance(model[0], nn.Linear) and model[0].in_features == 64 else 18)
+    x = torch.randn(2, 16) if isinstance(model[0], Residual) else x
+    with pytest.raises(PruneError) as refused:
+        hwprune(model, x, target="cpu", **options, name="net", input_name="x")
+    assert refused.value.line == f"%hwprune net --input x {line}"
+    assert str(refused.value).endswith(refused.value.line)
+    assert refused.value._render_traceback_()[-1] == refused.value.line

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from IPython.core.completer import provisionalcompleter
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
@@ -496,17 +495,3 @@ def test_the_magic_measures_a_folder_and_refuses_what_has_no_say(
     printed = "".join(capsys.readouterr())
     assert "remove a model, --sparsity, --pattern" in printed
     assert "Traceback" not in printed
-
-
-def test_folders_and_analyses_are_completed(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models" / "resnet").mkdir(parents=True)
-    (tmp_path / "models" / "resnet.yaml").touch()
-    monkeypatch.chdir(tmp_path)
-    for line, offered in {
-        "%hwprune --zoo mo": {"%hwprune --zoo models/"},
-        "%hwprune --zoo models/res": {"%hwprune --zoo models/resnet/", "%hwprune --zoo models/resnet.yaml"},
-        "%hwprune --zoo=models/resnet.": {"%hwprune --zoo=models/resnet.yaml"},
-    }.items():
-        with provisionalcompleter():
-            found = {line[: match.start] + match.text for match in shell.Completer.completions(line, len(line))}
-        assert offered <= found

@@ -16,12 +16,14 @@ namespace.
 
 def pages() -> dict[str, str]:
     rows = [(_flag(option), _help(option), _default(option), _forms(option)) for option in OPTIONS.values()]
-    forms = "\n".join(f"%hwprune {command}" for command in ("", *SUBCOMMANDS))
+    forms = {"%hwprune": "prune a model for a chip, and measure it there"}
+    forms |= {f"%hwprune {row.name}": row.about for row in SUBCOMMANDS.values()}
+    listed = "\n".join(f"{form:<20}# {about}" for form, about in forms.items())
     return {
         "options.md": "\n".join(
             [
                 INTRODUCTION,
-                f"## Forms\n\n{code(forms, 'ipython3')}\nAfter `%hwprune` comes {WORDS}.\n",
+                f"## Forms\n\n{code(listed, 'ipython3')}\nAfter `%hwprune` comes {WORDS}.\n",
                 "## Options\n",
                 table(("option", "meaning", "default", "works with"), rows),
             ]

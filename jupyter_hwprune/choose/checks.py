@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
 from ..core.goal import Goal
+from ..core.nearest import did_you_mean
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
@@ -36,7 +37,9 @@ class Options:
     def __post_init__(self) -> None:
         for name, known in (("importance", Importance), ("allocation", Allocation)):
             if getattr(self, name) not in get_args(known):
-                raise InputError(f"There is no {name} {getattr(self, name)!r}. It is {either(get_args(known))}.")
+                given, all_of_them = getattr(self, name), get_args(known)
+                near = did_you_mean(given, all_of_them)
+                raise InputError(f"There is no {name} {given!r}.{near} It is {either(all_of_them)}.")
         check_whole_number("threads", self.threads)
         if self.batch is not None:
             check_whole_number("batch", self.batch)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..core.errors import InputError
+from ..core.nearest import did_you_mean
 from ..core.pattern import NM, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence, LeftOut
@@ -197,7 +198,8 @@ def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
     cure = f" For {asked} take {either(others) if len(others) > 1 else others[0]}." if others else ""
     if not known:
         raise InputError(f"{judge.toolchain} keeps the model's own dtype; remove --dtype {asked}.{cure}")
-    raise InputError(f"{judge.toolchain} does not run {asked} on this target. It runs: {', '.join(known)}.{cure}")
+    near = "" if cure else did_you_mean(asked, [*known, *DTYPE_ALIASES])
+    raise InputError(f"{judge.toolchain} does not run {asked} on this target.{near} It runs: {', '.join(known)}.{cure}")
 
 
 def dtypes_of(judge: Judge) -> tuple[str, ...]:
@@ -244,7 +246,8 @@ def _named_judge(row: Target, named: str) -> Judge:
     if "." in named:
         return replace(row.judges[0], toolchain=named)
     served = ", ".join(judge.toolchain for judge in row.judges)
-    raise InputError(f"The target {row.name} has no toolchain {named}. Its toolchains are: {served}.")
+    near = did_you_mean(named, [judge.toolchain for judge in row.judges])
+    raise InputError(f"The target {row.name} has no toolchain {named}.{near} Its toolchains are: {served}.")
 
 
 def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, Evidence | None]:

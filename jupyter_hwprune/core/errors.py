@@ -18,11 +18,17 @@ from typing import Any
 
 
 class HwpruneError(Exception):
-    """Base of the package's errors; IPython shows it as one paragraph without a traceback."""
+    """Base of the package's errors; IPython shows it as one paragraph without a traceback.
+
+    `line` is a line to run instead, with which the message ends; it is shown whole, ready to copy.
+    """
+
+    line = ""
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines IPython prints instead of a traceback (its documented hook for exceptions)."""
-        return textwrap.wrap(f"{type(self).__name__}: {self}", width=100, break_on_hyphens=False)
+        said = f"{type(self).__name__}: {self}".removesuffix(self.line)
+        return textwrap.wrap(said, width=100, break_on_hyphens=False) + ([self.line] if self.line else [])
 
 
 class InputError(HwpruneError): ...
@@ -32,11 +38,14 @@ class PruneError(HwpruneError): ...
 
 
 class NothingFitsError(PruneError):
-    """`said` is the message without its last sentence, the cure, for a caller that knows a better one."""
+    """`said` is the message without its last sentence, the cure, for a caller that knows a better one.
 
-    def __init__(self, said: str, cure: str) -> None:
+    `enough` is the least share that the same pattern could remove, None if it fits nothing at any share.
+    """
+
+    def __init__(self, said: str, cure: str, enough: float | None = None) -> None:
         super().__init__(f"{said} {cure}")
-        self.said = said
+        self.said, self.enough = said, enough
 
 
 class ExportError(HwpruneError): ...

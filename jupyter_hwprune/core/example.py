@@ -46,15 +46,16 @@ class Example:
 
     def rebatched(self, batch: int) -> Example:
         """Return the example with `batch` rows, by repeating or cutting its own; other tensors stay as they are."""
+        return self if batch == self.batch else self.taken(torch.arange(batch) % self.batch)
+
+    def taken(self, rows: Tensor) -> Example:
+        """Return the example with these of its rows; tensors that have other dimensions first stay as they are."""
         own = self.batch
-        if batch == own:
-            return self
 
-        def resize(t: Tensor) -> Tensor:
-            fits = t.ndim > 0 and t.shape[0] == own
-            return t.index_select(0, torch.arange(batch, device=t.device) % own) if fits else t
+        def take(t: Tensor) -> Tensor:
+            return t.index_select(0, rows.to(t.device)) if t.ndim > 0 and t.shape[0] == own else t
 
-        return self.changed(resize)
+        return self.changed(take)
 
     def on_cpu(self) -> Example:
         """Return the example on the CPU; raises InputError for a tensor without values."""

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .pattern import NOTATIONS
+from .pattern import NOTATIONS, USUAL
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-Kind = Literal["target", "target:toolchain", "toolchain", "environment", "dtype", "tensor", "score", "recipe", "folder"]
+Kind = Literal[
+    "target", "target:toolchain", "toolchain", "environment", "dtype", "model", "tensor", "score", "recipe", "report",
+    "layer", "mistake", "threads", "folder", "file"
+]  # fmt: skip
 
 RUN, ZOO = "a run", "--zoo"  # the two forms without a word of their own
 COMPILES = (RUN, ZOO, "simulate", "advise")
@@ -26,6 +29,7 @@ class Subcommand:
     """A form of the magic named by its first word; `fewest` to `most` words follow, of the kind `completes`."""
 
     name: str
+    about: str
     takes: str = "no word"
     fewest: int = 0
     most: int = 0
@@ -37,8 +41,9 @@ class Option:
     """One option under its Python name; `parameter` is the functions' name for it, "" if they do not take it.
 
     A default of False marks a flag without a value, () an option that can be repeated. `choices` are all the values it
-    takes, or examples if it is `open`; `completes` names what Tab looks for instead. `forms` are the forms of the magic
-    that take it. The panels show a field for each option that has a `label`.
+    takes, or examples if it is `open`; `completes` names what Tab looks for instead, and `examples` are what it offers
+    of numbers and the like. `forms` are the forms of the magic that take it. The panels show a field for each option
+    that has a `label`.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Option:
     choices: tuple[str, ...] = ()
     open: bool = False
     completes: Kind | None = None
+    examples: tuple[str, ...] = ()
     forms: tuple[str, ...] = (RUN,)
     parameter: str | None = None
     label: str = ""
@@ -61,13 +67,13 @@ class Option:
 SUBCOMMANDS = {
     row.name: row
     for row in (
-        Subcommand("targets"),
-        Subcommand("doctor", "one target", most=1, completes="target"),
-        Subcommand("setup", "one toolchain", most=1, completes="environment"),
-        Subcommand("advise", "one model", most=1),
-        Subcommand("simulate", "one model", most=1),
-        Subcommand("merge", "two runs, reports, or report files", fewest=2, most=2),
-        Subcommand("panel"),
+        Subcommand("targets", "the chips, and what can be done for each here"),
+        Subcommand("doctor", "what works here, and how to mend the rest", "one target", most=1, completes="target"),
+        Subcommand("setup", "install a toolchain's environment", "one toolchain", most=1, completes="environment"),
+        Subcommand("advise", "what pruning would buy, before training", "one model", most=1, completes="model"),
+        Subcommand("simulate", "the compiler's own simulation of sparsity", "one model", most=1, completes="model"),
+        Subcommand("merge", "join two reports", "two runs, reports, or report files", 2, 2, completes="report"),
+        Subcommand("panel", "a form that writes the line"),
     )
 }
 WORDS = "the model (a name or an expression); or " + "; ".join(
@@ -95,11 +101,17 @@ _ROWS = (
     Option(
         "pattern",
         NOTATIONS,
-        choices=("2:4", "16x16", "128x128", "channel", "channel/8", "depth", "unstructured"),
+        choices=USUAL,
         open=True,
         label="Pattern",
     ),
-    Option("sparsity", "the share to remove, above 0 and below 1", type=float, label="Sparsity"),
+    Option(
+        "sparsity",
+        "the share to remove, above 0 and below 1",
+        type=float,
+        label="Sparsity",
+        examples=("0.5", "0.75", "0.9"),
+    ),
     Option(
         "importance",
         "how weights are ranked: magnitude, activation (Wanda), second-order (which also corrects the weights that "
@@ -110,8 +122,8 @@ _ROWS = (
     ),
     Option(
         "calib",
-        "calibration inputs, to rank by, for BatchNorm's statistics or for a --recipe: a tensor, a list or a "
-        "DataLoader (default: --input)",
+        "calibration inputs, to rank by, for BatchNorm's statistics, to --recover with or for a --recipe: a tensor, a "
+        "list or a DataLoader (default: --input)",
         completes="tensor",
         forms=(RUN, "advise"),
         label="Calibrate with",
@@ -125,7 +137,12 @@ _ROWS = (
         choices=("uniform", "global", "sensitivity", "sensitivity:score"),
         label="Allocation",
     ),
-    Option("dense", "a layer to leave unpruned, by name or wildcard ('layers.0.*'); repeatable", default=()),
+    Option(
+        "dense",
+        "a layer to leave unpruned, by name or wildcard ('layers.0.*'); repeatable",
+        default=(),
+        completes="layer",
+    ),
     Option("permute", "reorder input channels first, so that n:m or blocks lose less", default=False),
     Option("recipe", "a SparseML recipe to prune by: a file, or a variable that holds its text", completes="recipe"),
     Option(
@@ -151,8 +168,22 @@ _ROWS = (
         "keep BatchNorm's running statistics of the dense model; without this, --calib estimates them anew",
         default=False,
     ),
-    Option("threads", "threads for the compiled models", type=int, default=1, forms=COMPILES, label="Threads"),
-    Option("batch", "the batch size to compile and measure with (default: the input's)", type=int, forms=COMPILES),
+    Option(
+        "threads",
+        "threads for the compiled models",
+        type=int,
+        default=1,
+        forms=COMPILES,
+        label="Threads",
+        completes="threads",
+    ),
+    Option(
+        "batch",
+        "the batch size to compile and measure with (default: the input's)",
+        type=int,
+        forms=COMPILES,
+        examples=("1", "8", "32"),
+    ),
     Option(
         "eval",
         "a score, higher is better: a function of the model, or an expression that uses its name",
@@ -167,6 +198,7 @@ _ROWS = (
         type=float,
         label="Goal: milliseconds",
         placeholder="none",
+        examples=("1", "5", "20"),
     ),
     Option(
         "speedup",
@@ -174,30 +206,64 @@ _ROWS = (
         type=float,
         label="Goal: times faster",
         placeholder="none; 2, for example",
+        examples=("1.5", "2", "3"),
     ),
-    Option("energy_mj", "search within so many millijoules a batch, where the chip has a meter", type=float),
-    Option("power_mw", "search within so many milliwatts on average, where the chip has a meter", type=float),
-    Option("size_mb", "search within so many megabytes of compiled files", type=float),
+    Option(
+        "energy_mj",
+        "search within so many millijoules a batch, where the chip has a meter",
+        type=float,
+        examples=("1", "5", "20"),
+    ),
+    Option(
+        "power_mw",
+        "search within so many milliwatts on average, where the chip has a meter",
+        type=float,
+        examples=("500", "1000", "5000"),
+    ),
+    Option("size_mb", "search within so many megabytes of compiled files", type=float, examples=("1", "5", "20")),
     Option(
         "max_drop",
         "search for the fastest plan whose score falls by no more than this",
         type=float,
         label="Goal: largest drop",
         placeholder="none; 0.01, for example",
+        examples=("0.005", "0.01", "0.02"),
     ),
     Option(
         "schedule",
-        "with a cell: how the sparsity grows over the steps: one-shot, iterative or cubic",
+        "with a cell or --recover: how the sparsity grows over the steps: one-shot, iterative or cubic",
         default="one-shot",
         choices=("one-shot", "iterative", "cubic"),
     ),
-    Option("steps", "with a cell: the number of pruning steps; the cell runs after each", type=int, default=1),
+    Option(
+        "steps",
+        "with a cell or --recover: the number of pruning steps; training follows each",
+        type=int,
+        default=1,
+        examples=("3", "5", "10"),
+    ),
+    Option(
+        "recover",
+        "without a cell: train the pruned copy for so many steps to give the dense model's outputs on --calib, without "
+        "labels",
+        type=int,
+        label="Recovery steps",
+        placeholder="none; 200, with calibration inputs",
+        examples=("200", "500"),
+    ),
     Option(
         "require",
         'what the run has to reach, as in "speedup>=1.3, drop<=0.01" or "verdict==faster"; otherwise the call fails '
         "with the figures, and the run is kept",
+        examples=("speedup>=1.3", "drop<=0.01", "verdict==faster"),
     ),
-    Option("ignore", "a mistake to say nothing of, by its code (HWP113); repeatable", default=(), forms=(RUN, ZOO)),
+    Option(
+        "ignore",
+        "a mistake to say nothing of, by its code (HWP113); repeatable",
+        default=(),
+        forms=(RUN, ZOO),
+        completes="mistake",
+    ),
     Option(
         "zoo",
         "instead of a model: a SparseZoo folder, a zoo: stub, or the YAML file of an analysis",
@@ -206,13 +272,19 @@ _ROWS = (
         parameter="source",
     ),
     Option(
-        "timeout", "seconds the toolchain may take", type=float, default=1800, forms=COMPILES, parameter="timeout_s"
+        "timeout",
+        "seconds the toolchain may take",
+        type=float,
+        default=1800,
+        forms=COMPILES,
+        parameter="timeout_s",
+        examples=("600", "1800", "7200"),
     ),
     Option("fresh", "measure anew what an earlier call on this machine has measured", default=False, forms=("advise",)),
     Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
     Option("accept_licence", "accept the licence; without this, it is shown", default=False, forms=("setup",)),
     Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),
-    Option("python", "the Python interpreter to make the environment with", forms=("setup",)),
+    Option("python", "the Python interpreter to make the environment with", forms=("setup",), completes="file"),
     Option(
         "variable",
         "also keep the result in this variable",
@@ -220,6 +292,7 @@ _ROWS = (
         parameter="",
         label="Keep as",
         placeholder="no variable",
+        examples=("run",),
     ),
 )
 OPTIONS = {row.name: row for row in _ROWS}

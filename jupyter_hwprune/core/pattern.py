@@ -15,8 +15,10 @@ import re
 from dataclasses import dataclass
 
 from .errors import InputError
+from .nearest import did_you_mean
 
 LARGEST_GROUP = 1024
+USUAL = ("2:4", "16x16", "128x128", "channel", "channel/8", "depth", "depth+channel/8", "unstructured")
 NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8, unstructured"
 
 
@@ -93,4 +95,4 @@ def parse_pattern(text: str) -> Pattern:
         if n < m:
             return NM(n, m)
         raise InputError(f"The pattern {text!r} removes nothing: n:m keeps n of every m, so n must be below m.")
-    raise InputError(f"There is no pattern {text!r}. The notations are: {NOTATIONS}.")
+    raise InputError(f"There is no pattern {text!r}.{did_you_mean(text, USUAL)} The notations are: {NOTATIONS}.")

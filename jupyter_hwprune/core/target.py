@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .errors import InputError
+from .nearest import did_you_mean
 from .pattern import NM, Block, Channel, Pattern, Unstructured
 from .rules import (
     Rule,
@@ -357,7 +358,8 @@ def find_target(text: str) -> tuple[Target, str | None]:
     rows = {target.name: target for target in TARGETS}
     if name in rows:
         return rows[name], toolchain or None
-    raise InputError(f"There is no target {text!r}. The targets are: {', '.join([*rows, *sorted(ALIASES)])}.")
+    known = [*rows, *sorted(ALIASES)]
+    raise InputError(f"There is no target {text!r}.{did_you_mean(name, known)} The targets are: {', '.join(known)}.")
 
 
 def _outside(name: str) -> Target:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 from ..core.errors import InputError
+from ..core.nearest import did_you_mean
 from ..core.target import Target
 from ..report import Mistake, Report
 from .seen import Seen
@@ -49,7 +49,6 @@ def check_codes(codes: Sequence[str]) -> tuple[str, ...]:
     given = (codes,) if isinstance(codes, str) else tuple(codes)
     for code in given:
         if code not in KINDS:
-            near = get_close_matches(str(code).upper(), KINDS, 1, 0.7)
-            which = f"Do you mean {near[0]}?" if near else f"There are {', '.join(KINDS)}."
-            raise InputError(f"--ignore: there is no mistake {str(code)[:40]!r}. {which}")
+            which = did_you_mean(code, KINDS) or f" There are {', '.join(KINDS)}."
+            raise InputError(f"--ignore: there is no mistake {str(code)[:40]!r}.{which}")
     return given

@@ -1,21 +1,47 @@
 """Parse a line of the magic as a shell would, check it against its form, and turn it into arguments."""
 
+import inspect
 import keyword
+import re
 import shlex
-from argparse import Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import MagicArgumentParser
 
-from ..core.options import OPTIONS, RUN, SUBCOMMANDS, WORDS, ZOO, add_to, keywords
-from .namespace import evaluate, find_input, find_model, find_recipe, scorer
+from ..core.nearest import did_you_mean
+from ..core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, Subcommand, add_to, keywords
+from .namespace import evaluate, find_input, find_model, find_recipe, scorer, tensors
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError, with the option that a misspelt one is most like."""
+        unknown = re.match(r"unrecognized arguments: .*?(--?[^\s=]+)", message)
+        flags = [option.flag for option in OPTIONS.values()]
+        raise UsageError(f"{message}.{did_you_mean(unknown[1], flags)}" if unknown else message)
+
+    def format_help(self) -> str:
+        """Return the forms of the magic first, then what it does, and the options."""
+        forms = {"%hwprune [MODEL] [OPTIONS]": "prune a copy of a model for a chip, and measure it there"}
+        forms["%%hwprune [MODEL] [OPTIONS]"] = "the same, with the cell below as its fine-tune step"
+        forms |= {f"%hwprune {row.name}{_words_of(row)}": row.about for row in SUBCOMMANDS.values()}
+        width = max(map(len, forms))
+        lines = [f"  {form:<{width}}  {about}" for form, about in forms.items()]
+        model = "MODEL is a name or an expression; without one, the only model here is taken."
+        return "\n".join([*lines, "", model, "", super().format_help()])
+
+
+def _words_of(row: Subcommand) -> str:
+    word = (row.completes or "").partition(":")[0].upper()
+    word = "TOOLCHAIN" if word == "ENVIRONMENT" else word
+    return f" {word}" * row.fewest or (f" [{word}]" if row.most else "")
 
 
 def _parser() -> Any:
-    parser = MagicArgumentParser("hwprune")
-    parser.add_argument("words", nargs="*", help=WORDS)
+    parser = _Parser("hwprune", usage=SUPPRESS, add_help=False, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help=SUPPRESS)
     for option in OPTIONS.values():
         elsewhere = not {RUN, ZOO} & set(option.forms)
         add_to(parser, option, lead=f"{' and '.join(option.forms)}: " if elsewhere else "")
@@ -27,7 +53,7 @@ PARSER = _parser()
 
 def takes_options(magic: Any) -> Any:
     """Attach the parser to a magic and use its help as docstring, as IPython's own `magic_arguments` does."""
-    PARSER.description = magic.__doc__
+    PARSER.description = inspect.getdoc(magic)
     magic.parser, magic.__doc__ = PARSER, PARSER.format_help()
     return magic
 
@@ -109,4 +135,6 @@ def arguments(namespace: Mapping[str, Any], options: Namespace) -> dict[str, Any
 
 
 def find_calib(namespace: Mapping[str, Any], options: Namespace) -> Any:
-    return None if options.calib is None else evaluate(namespace, options.calib, "the calibration inputs")
+    if options.calib is None:
+        return None
+    return evaluate(namespace, options.calib, "the calibration inputs", tensors(namespace))

@@ -74,6 +74,19 @@ class Namespace(Answer):
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """The patterns, of those that the panel offers, which no layer of a model can hold."""
+
+    model: str
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Misfits(Answer):
+    models: tuple[Misfit, ...]
+
+
+@dataclass(frozen=True)
 class JudgeOffered:
     """A toolchain of a target: what it prunes where nothing else is asked for, and the values that --dtype takes."""
 
@@ -157,12 +170,33 @@ def namespace() -> Namespace:
         torch="torch" in sys.modules,
         models=tuple(_about_model(name, value) for name, value in models(own).items()),
         tensors=tuple(Tensor(name, tuple(value.shape), _dtype(value.dtype)) for name, value in tensors(own).items()),
-        scores=tuple(name for name, value in own.items() if not name.startswith("_") and _may_score(value)),
+        scores=tuple(name for name, value in own.items() if not name.startswith("_") and may_score(value)),
         model=model,
         no_model=no_model,
         input=given,
         no_input=no_input,
     )
+
+
+def misfits() -> Misfits:
+    """Hold each offered pattern against the shapes of each model's weights; no model is run."""
+    from IPython import get_ipython
+
+    return Misfits(tuple(Misfit(name, _misfits(model)) for name, model in models(get_ipython().user_ns).items()))
+
+
+def _misfits(model: Any) -> tuple[str, ...]:
+    from ..core.pattern import parse_pattern
+    from ..pruning.fitting import ZeroPattern, misfit
+    from ..pruning.reading import read_weights
+
+    weights = read_weights(model)
+    able = [weight.channels for weight in weights if weight.reason is None]
+    if len(able) < len(weights):  # only a run tells what the others compute
+        return ()
+    patterns = {text: parse_pattern(text) for text in OPTIONS["pattern"].choices}
+    zeros = {text: pattern for text, pattern in patterns.items() if isinstance(pattern, ZeroPattern)}
+    return tuple(text for text, pattern in zeros.items() if all(misfit(*each, pattern) for each in able))
 
 
 def choices() -> Choices:
@@ -206,7 +240,12 @@ def machine() -> Machine:
     return Machine(targets, (*toolchains, *environments, *others))
 
 
-SUBJECTS: dict[str, Callable[[], Answer]] = {"namespace": namespace, "choices": choices, "machine": machine}
+SUBJECTS: dict[str, Callable[[], Answer]] = {
+    "namespace": namespace,
+    "misfits": misfits,
+    "choices": choices,
+    "machine": machine,
+}
 
 
 def _answer(comm: Any, message: dict[str, Any]) -> None:
@@ -231,7 +270,7 @@ def _about_model(name: str, model: Any) -> Model:
     return Model(name, type(model).__name__, count, _dtype(parameters[0].dtype), str(parameters[0].device))
 
 
-def _may_score(value: Any) -> bool:
+def may_score(value: Any) -> bool:
     """Say whether this is a function of the notebook that can be called with one argument, the model."""
     if not inspect.isfunction(value) or value.__module__ != "__main__":
         return False

@@ -160,7 +160,15 @@ def _call(form: str, options: Namespace, **progress: Any) -> Any:
 
 
 def load(shell: Any) -> None:
+    unload(shell)
     shell.register_magics(HwpruneMagics)
-    shell.set_hook("complete_command", completion.complete, re_key=r".*%hwprune\b")  # also after `run = `
+    shell.Completer.custom_matchers.append(completion.matcher_for(shell))
     if hasattr(shell, "kernel"):
         lab.listen()  # now, since the side panel cannot start it while a cell runs
+
+
+def unload(shell: Any) -> None:
+    for magics in shell.magics_manager.magics.values():
+        magics.pop("hwprune", None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != completion.IDENTIFIER]

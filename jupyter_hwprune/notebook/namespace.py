@@ -1,12 +1,15 @@
 """Find or evaluate the model, the input and the score in the user's namespace, without changing it."""
 
 import ast
+import builtins
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from ..core.errors import InputError, first_line
+from ..core.nearest import did_you_mean
+from ..core.options import SUBCOMMANDS
 
 T = TypeVar("T")
 PREFERRED_INPUTS = ("example_input", "example", "inputs", "x")
@@ -57,7 +60,7 @@ def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
     if text is not None:
         from torch import nn
 
-        value = evaluate(namespace, text, "the model")
+        value = evaluate(namespace, text, "the model", (*models(namespace), *SUBCOMMANDS))
         if not is_a(value, nn.Module):
             raise InputError(
                 f"{text} is a {type(value).__name__}, not a torch nn.Module. {_there_are('models', models(namespace))}"
@@ -78,7 +81,7 @@ def find_model(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any
 def find_input(namespace: Mapping[str, Any], text: str | None) -> tuple[str, Any]:
     """Return the example input and its name: the one named by `text`, a tensor of a usual name, or the only tensor."""
     if text is not None:
-        return text, evaluate(namespace, text, "the example input")
+        return text, evaluate(namespace, text, "the example input", tensors(namespace))
     import torch
 
     own = dict(_own(namespace))
@@ -116,7 +119,14 @@ def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last three: NUL bytes, deep brackets
         said = error.msg if isinstance(error, SyntaxError) else first_line(error)
         raise InputError(f"--eval {text} is not a Python expression ({said}).") from None
-    if model_name not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}  # of a comprehension, or by :=
+    own |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {model_name, *dir(builtins)}
+    missing = next((node.id for node in names if node.id not in own and node.id not in namespace), None)
+    if missing is not None:
+        near = did_you_mean(missing, [name for name, value in _own(namespace) if callable(value)])
+        raise InputError(f"--eval {text} cannot be a score: {missing} does not exist here.{near}")
+    if model_name not in {node.id for node in names}:
         raise InputError(
             f"--eval {text} does not contain {model_name}, so it would score the dense model twice. Write an "
             "expression with the model's name, such as accuracy(net), or the name of a function of the model."
@@ -125,16 +135,21 @@ def scorer(namespace: Mapping[str, Any], text: str, model_name: str) -> Callable
     return score
 
 
-def evaluate(namespace: Mapping[str, Any], text: str, what: str) -> Any:
-    """Evaluate an expression on a copy of the namespace, so that even `:=` changes nothing in the user's."""
+def evaluate(namespace: Mapping[str, Any], text: str, what: str, likely: Collection[str]) -> Any:
+    """Evaluate an expression on a copy of the namespace, so that even `:=` changes nothing in the user's.
+
+    A name that does not exist is held against the `likely` ones first.
+    """
     if text in namespace:
         return namespace[text]
     try:
         return eval(text, dict(namespace))  # noqa: S307 - the user's own expression
     except NameError as error:
         if error.name == text:
-            raise InputError(f"{text}, named as {what}, does not exist here.") from None
-        raise InputError(f"{text}, given as {what}, could not be evaluated: {error}.") from error
+            near = did_you_mean(text, likely) or did_you_mean(text, dict(_own(namespace)))
+            raise InputError(f"{text}, named as {what}, does not exist here.{near}") from None
+        near = did_you_mean(error.name or "", dict(_own(namespace)))
+        raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.{near}") from None
     except Exception as error:
         raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.") from error
 

@@ -1,7 +1,7 @@
 """`%hwprune panel`: a form for `%hwprune` where JupyterLab's side panel is missing; it runs in the background.
 
-A widget does not work in a saved notebook. So the report is static output of the panel's cell, and a sentence replaces
-the form; running the cell again shows the form as it was filled in.
+A widget does not work in a saved notebook. So the report is static output of the panel's cell, and a sentence stands
+in for the form there; running the cell again shows the form as it was filled in.
 """
 
 import contextlib
@@ -17,17 +17,19 @@ from IPython.display import display, update_display
 from ..core.door import one_door
 from ..core.errors import HwpruneError, InputError, first_line
 from ..core.options import DEFAULTS, magic_line
+from ..report.words import headline
 from ..survey import matrix
 from ..toolchains.process import Progress
 from . import lab
 from .asked import arguments, parse
 from .background import Background
 from .interrupts import Interrupts, hear_at_once
-from .panel_form import Form, close
+from .panel_form import Form
 from .panel_words import MOVED, NO_REPORT, RUN_AGAIN, alert, said, static
 
 LOOK_S = 0.1
 WIDGET = "application/vnd.jupyter.widget-view+json"
+DONE = "Done: {}. The report is below{}."
 CANCELLED = "Cancelled after {:.0f} s: the worker has ended, and nothing was changed."
 BUSY = "In this kernel, Cancel waits for a running cell or for torch. Interrupting the kernel ends the run at once."
 
@@ -66,8 +68,7 @@ class Panel:
         else:  # it may stand in another cell
             self._update(0, static(MOVED, self._form.line))
         self._places = (uuid.uuid4().hex, uuid.uuid4().hex)
-        view = {"model_id": self._form.box.model_id, "version_major": 2, "version_minor": 0}
-        display(static(NO_REPORT, self._form.line) | {WIDGET: view}, raw=True, display_id=self._places[0])
+        display(static(NO_REPORT, self._form.line) | _view(self._form), raw=True, display_id=self._places[0])
         display(self._report or static(NO_REPORT, self._form.line), raw=True, display_id=self._places[1])
 
     def _open(self) -> Form:
@@ -135,15 +136,18 @@ class Panel:
         self._report = shown
         self._update(1, shown)
         kept = f" and kept the result as {variable}" if variable else ""
-        self._update(0, static(RUN_AGAIN.format(kept), magic_line(self._filled)))
-        self._form = None
-        close(form.box)
+        self._update(0, static(RUN_AGAIN.format(kept), magic_line(self._filled)) | _view(form))
+        form.rest(said(DONE.format(headline(run.report), kept)))
 
     def _update(self, place: int, data: dict[str, Any]) -> None:
         update_display(data, raw=True, display_id=self._places[place])
 
 
 _PANELS: dict[Any, Panel] = {}
+
+
+def _view(form: Form) -> dict[str, Any]:
+    return {WIDGET: {"model_id": form.box.model_id, "version_major": 2, "version_minor": 0}}
 
 
 def _work(shell: Any, line: str, progress: Progress) -> tuple[Any, dict[str, Any]]:

@@ -23,6 +23,7 @@ RIGHT = (
     "sparsity",
     "importance",
     "allocation",
+    "recover",
     "dtype",
 )  # of the chip and the method
 LABEL = {"description_width": "116px"}
@@ -52,7 +53,7 @@ class Form:
         self._offer("target", _target_labels(), filled["target"])
         for name, value in filled.items():
             if name not in (MODEL, "target"):
-                self._fields[name].value = int(value) if OPTIONS[name].type is int else value
+                self._fields[name].value = int(value) if _is_count(OPTIONS[name]) else value
         self.find(filled[MODEL])
         for widget in (*self._fields.values(), self._line):  # a line to copy: what is typed there is overwritten
             widget.observe(self._follow, "value")
@@ -111,8 +112,10 @@ class Form:
         if self._offering:
             return
         toolchain = self._fields["toolchain"]
-        if change is not None and change.owner is self._fields["target"]:
-            toolchain.value = ""
+        if change is not None:
+            self.say("")  # what the last run came to is not what these fields ask for
+            if change.owner is self._fields["target"]:
+                toolchain.value = ""
         row, _ = find_target(self._fields["target"].value)
         toolchain.options = [*(judge.toolchain for judge in row.judges), ALL]
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
@@ -147,7 +150,7 @@ class Form:
 def _field(option: Option) -> Any:
     """Make the widget of an option: a list to choose from, a text field with suggestions, or a text field."""
     named = {"description": option.label, "layout": WIDE, "style": LABEL}
-    if option.type is int:
+    if _is_count(option):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return widgets.BoundedIntText(min=1, max=cores or 1, **named)
     if option.name == "target":  # which has labels for its values
@@ -157,6 +160,11 @@ def _field(option: Option) -> Any:
     if option.choices or option.completes:
         return widgets.Combobox(options=option.choices, placeholder=option.placeholder, **named)
     return widgets.Text(placeholder=option.placeholder, **named)
+
+
+def _is_count(option: Option) -> bool:
+    """Say whether the option is a number that is never left out, of threads."""
+    return option.type is int and option.default is not None
 
 
 def _judge_of(target: Target, toolchain: str, here: TargetHere | None) -> Judge:
@@ -172,13 +180,3 @@ def _target_labels(elsewhere: Collection[str] = ()) -> dict[str, str]:
 
 def _show(widget: Any, page: str) -> None:
     widget.value, widget.layout.display = page, None if page else "none"
-
-
-def close(widget: Any) -> None:
-    """Close a widget and its parts, but none of the user's own widgets."""
-    for child in getattr(widget, "children", ()):
-        close(child)
-    for part in (widget.layout, getattr(widget, "style", None)):
-        if isinstance(part, widgets.Widget):
-            part.close()
-    widget.close()

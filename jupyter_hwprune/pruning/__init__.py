@@ -13,7 +13,7 @@ from ..core.copying import copied
 from ..core.errors import PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
-from ..report import Layer, Returned, Sensitivity, Skipped, Totals
+from ..report import Layer, Recovered, Returned, Sensitivity, Skipped, Totals
 from .allocation import leave_dense
 from .channels import Channels
 from .configuration import configure, refuse_saving
@@ -49,6 +49,7 @@ class Pruned:
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
+    recovered: Recovered | None = None  # what a recovery without labels did
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))

@@ -1,6 +1,5 @@
 """Distribute the sparsity over layers by a scan, with the smallest total error."""
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -8,6 +7,7 @@ from functools import partial
 from itertools import pairwise
 
 from ..core.errors import InputError, PruneError
+from ..core.nearest import nearest
 from ..report import Curve, Sensitivity
 
 STEP = 0.01  # of sparsity: how finely a curve is read between the points of the scan
@@ -74,7 +74,7 @@ def leave_dense(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
         named = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
         if not named:
             tails = {part: name for name in reversed(names) for part in (name.rpartition(".")[2], name)}
-            near = dict.fromkeys(tails[part] for part in difflib.get_close_matches(pattern, tails, n=4, cutoff=0.5))
+            near = dict.fromkeys(tails[part] for part in nearest(pattern, tails, 4))
             some = f"Near it: {', '.join(near)}" if near else f"There are {', '.join(names[:6]) or 'none'}"
             raise InputError(
                 f"No layer that could be pruned is called {pattern!r}. {some}. Give names, or patterns such as "

@@ -12,19 +12,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import _pytree as pytree
 
 from ..core.copying import copied
 from ..core.errors import counted, first_line
 from ..core.example import Example
+from .batches import joined
 
 if TYPE_CHECKING:
     from . import Pruned
 
 FEWEST_ROWS = 64
-TOGETHER_ROWS = 64  # smaller batches are joined: the variance within one would come out too small
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -55,7 +54,7 @@ def with_own_statistics(
         return replace(pruned, statistics=f"{said}dense model were kept. Give --calib at least {FEWEST_ROWS} rows.")
     model = copied(pruned.model)
     try:
-        _estimate(model, list(_joined(batches)))
+        estimate(model, joined(batches))
     except ValueError as error:  # torch's word for a batch with one value to a channel
         said = f"BatchNorm's statistics are those of the dense model: {first_line(error)}"
         return replace(pruned, statistics=f"{said} Give --calib batches of more rows.")
@@ -76,7 +75,7 @@ def with_own_statistics(
     return replace(pruned, model=model, statistics=f"{what}: {said}. {kept}.")
 
 
-def _estimate(model: nn.Module, batches: Sequence[Example]) -> None:
+def estimate(model: nn.Module, batches: Sequence[Example]) -> None:
     """Set the running statistics in place to the average over all rows of the batches."""
     norms, rows = batch_norms(model), 0
     with _collecting(norms), torch.no_grad():
@@ -99,35 +98,6 @@ def _collecting(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     finally:
         for each, (training, momentum) in zip(norms, before, strict=True):
             each.training, each.momentum = training, momentum
-
-
-def _joined(batches: Sequence[Example]) -> Iterator[Example]:
-    """Join neighbours of the same shape until they have enough rows."""
-    held: list[Example] = []
-    for each in batches:
-        if held and (_shapes(each) != _shapes(held[0]) or sum(own.batch for own in held) >= TOGETHER_ROWS):
-            yield _concatenated(held)
-            held = []
-        held.append(each)
-    if held:
-        yield _concatenated(held)
-
-
-def _shapes(example: Example) -> list[tuple[int, ...]]:
-    """Return what has to agree for rows to be joined: shapes without the rows, and tensors that have none."""
-    return [tuple(t.shape[1:]) if t.ndim and t.shape[0] == example.batch else (-1, id(t)) for t in example.tensors]
-
-
-def _concatenated(batches: Sequence[Example]) -> Example:
-    if len(batches) == 1:
-        return batches[0]
-    leaves = [pytree.tree_flatten((each.args, each.kwargs)) for each in batches]
-    (first, structure), rows = leaves[0], batches[0].batch
-    joined = [
-        torch.cat([own[place] for own, _ in leaves]) if isinstance(leaf, Tensor) and leaf.shape[:1] == (rows,) else leaf
-        for place, leaf in enumerate(first)
-    ]
-    return Example(*pytree.tree_unflatten(joined, structure))
 
 
 def _distance(model: nn.Module, dense: nn.Module, batch: Example) -> float:

@@ -50,23 +50,31 @@ def ranks_by_inputs(choice: Choice) -> bool:
 
 
 def calibrated(
-    dense: nn.Module, example: Example, calib: Any, choice: Choice, *, scored: bool, trains: bool, searches: bool
+    dense: nn.Module,
+    example: Example,
+    calib: Any,
+    choice: Choice,
+    *,
+    scored: bool,
+    trains: bool,
+    searches: bool,
+    recovers: bool,
 ) -> tuple[Calibration | None, tuple[str, ...]]:
-    """Return the inputs that the importance, the scan or BatchNorm's statistics need, if any, and remarks on them.
+    """Return the inputs that the importance, the scan, BatchNorm or a recovery need, if any, and remarks on them.
 
-    A cell that `trains` updates the statistics itself; a run that `searches` scans channels.
+    A cell that `trains` updates BatchNorm's statistics itself; a run that `searches` scans channels.
     """
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     scans = searches and isinstance(choice.pattern, Channel)
-    if not (ranks_by_inputs(choice) or scans or choice.quantise is not None):
+    if not (ranks_by_inputs(choice) or scans or choice.quantise is not None or recovers):
         if calib is None:
             return None, ()
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, --dtype "
-                "int8 on a CPU, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, --recover, "
+                "--dtype int8 on a CPU, or a --recipe with SparseGPT or Wanda. Here nothing does."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
     if choice.quantise is not None:  # which says itself how many rows it used

@@ -68,10 +68,16 @@ class Prepared:
         except NothingFitsError as error:
             if sparsity < self.choice.sparsity:
                 raise  # an early step of several, which may be too small a share
-            fitting = line_that_fits(self.choice, self.start, self.inputs, self.line)
-            if fitting is None:
-                raise
-            raise PruneError(f"{error.said} This line fits: {fitting}") from None
+            raise self.refused(error) from None
+
+    def refused(self, error: NothingFitsError) -> PruneError:
+        """Return the error with a line that fits as its end, or as it is where none does."""
+        fitting = line_that_fits(self.choice, self.start, self.inputs, self.line, error.enough)
+        if fitting is None:
+            return error
+        found = PruneError(f"{error.said} This line fits: {fitting}")
+        found.line = fitting
+        return found
 
 
 @own_torch_state()
@@ -86,6 +92,7 @@ def prepare(
     looks_at_inputs: bool,
     trains: bool,
     searches: bool,
+    recovers: bool = False,
 ) -> Prepared:
     inputs = Example.of(example).on_cpu()
     output = require_runs(own, inputs)
@@ -99,9 +106,8 @@ def prepare(
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
     if looks_at_inputs or choice.quantise is not None:
-        calibration, more = calibrated(
-            start, inputs, calib, choice, scored=scorer is not None, trains=trains, searches=searches
-        )
+        what = {"trains": trains, "searches": searches, "recovers": recovers}
+        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, **what)
         remarks += more
     method = Method.of(choice, calibration, scorer)
     batches = () if calibration is None else calibration.batches

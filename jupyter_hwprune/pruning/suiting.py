@@ -11,6 +11,7 @@ from ..choose.checks import check_method
 from ..choose.choice import Choice, usual_share
 from ..core.errors import InputError
 from ..core.example import Example
+from ..core.goal import FORMS as LIMITS
 from ..core.options import magic_line
 from ..core.pattern import NM, Channel, Depth, Pattern, Unstructured
 from . import plan_and_prune
@@ -68,11 +69,16 @@ def dtype_of(model: nn.Module) -> str:
     return sizes.most_common(1)[0][0] if sizes else "float32"
 
 
-def line_that_fits(choice: Choice, model: nn.Module, example: Example, asked: Mapping[str, Any]) -> str | None:
+def line_that_fits(
+    choice: Choice, model: nn.Module, example: Example, asked: Mapping[str, Any], enough: float | None = None
+) -> str | None:
     """Return the line that was `asked` for with the first pattern that does fit this model, tried on it; None if none.
 
-    The target's own patterns come first. Options that do not go with the pattern are left out.
+    Where the share was too small and `enough` would do, the pattern stays. Otherwise the target's own patterns come
+    first, and options that do not go with the pattern are left out.
     """
+    if enough is not None and not any(asked.get(limit) for limit in LIMITS):
+        return magic_line({**asked, "sparsity": enough}, cell=asked.get("cell", False))
     for pattern in _other_patterns(choice):
         sparsity = None if isinstance(pattern, NM) else asked.get("sparsity")
         trial = replace(choice, pattern=pattern, sparsity=sparsity or usual_share(choice.judge, pattern))

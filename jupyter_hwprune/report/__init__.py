@@ -11,6 +11,7 @@ from .layers import *  # noqa: F403
 from .measurement import *  # noqa: F403
 from .mistake import *  # noqa: F403
 from .older import OLDER_VERSION as OLDER_VERSION
+from .recovery import *  # noqa: F403
 from .report import *  # noqa: F403
 from .runtimes import *  # noqa: F403
 from .search import *  # noqa: F403

@@ -17,6 +17,7 @@ from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Ti
 from .metrics import metrics
 from .mistake import Arrived, Mistake
 from .older import OLDER_VERSION, converted
+from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
 
@@ -70,7 +71,8 @@ class Request:
 
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
     type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
-    followed by the fine-tune step if it was `trained`. `ignore` are the codes of mistakes to say nothing of.
+    followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given.
+    `ignore` are the codes of mistakes to say nothing of.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Request:
     schedule: str = "one-shot"
     steps: int = 1
     trained: bool = False
+    recover: int | None = None
     ignore: tuple[str, ...] = ()
 
 
@@ -143,6 +146,7 @@ class Report:
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None
     search: Search | None = None
+    recovered: Recovered | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
     mistakes: tuple[Mistake, ...] = ()

@@ -8,10 +8,10 @@ import operator
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import get_args
 
 from ..core.errors import InputError
+from ..core.nearest import did_you_mean
 from .measurement import Verdict
 from .metrics import METRICS
 from .report import Report
@@ -73,8 +73,7 @@ def _read(part: str) -> Requirement:
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
-    near = get_close_matches(name.lower(), names, 1, 0.5)
-    return f" Do you mean {near[0]}?" if near else f" There are: {', '.join(names)}."
+    return did_you_mean(name, names) or f" There are: {', '.join(names)}."
 
 
 def check(report: Report, requirements: Sequence[Requirement]) -> tuple[Checked, ...]:

@@ -26,6 +26,7 @@ class Asked:
     recipe: RecipeRead | None
     schedule: str
     steps: int
+    recover: int | None
     trained: bool
     arrived: Arrived
     ignore: tuple[str, ...]
@@ -43,7 +44,7 @@ def report_of_run(
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
     inputs = {"input": asked.input, "calib": asked.calib}
-    own = {"schedule": asked.schedule, "steps": asked.steps, "trained": asked.trained, "ignore": asked.ignore}
+    own = {name: getattr(asked, name) for name in ("schedule", "steps", "recover", "trained", "ignore")}
     request = request_of(choice, asked.model, batch, **inputs, **own)
     fall = None if scores is None or scores.is_cliff(scores.pruned) else fell(scores, trained=asked.trained)
     if asked.recipe is not None:
@@ -58,6 +59,7 @@ def report_of_run(
         scores=scores,
         sensitivity=pruned.sensitivity,
         search=search,
+        recovered=pruned.recovered,
         reasons=(
             *explain(choice, findings, pruned),
             *pruned.remarks,

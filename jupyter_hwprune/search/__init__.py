@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 
 from ..choose.scoring import DenseScore
-from ..core.errors import InputError, PruneError, ToolchainError
+from ..core.errors import InputError, NothingFitsError, PruneError, ToolchainError
 from ..core.goal import Goal
 from ..pruning import Pruned
 from ..pruning.prepared import Prepared
@@ -36,13 +36,16 @@ def search(
     """Return the model of the plan that loses least within the goal, trained where there is `training`, and the search.
 
     Where no plan meets the goal it is the best one, and the search says what stopped it. Raises InputError if the goal
-    cannot be measured here, and ToolchainError if the toolchain measured nothing.
+    cannot be measured here, PruneError if nothing fits, and ToolchainError if the toolchain measured nothing.
     """
     require_measurable(goal, ready, scored=dense_score.scorer is not None)
     scored = dense_score.scorer and (dense_score.scorer.name, dense_score())
-    with private_folder() as folder:
-        plans = Plans(ready, dense_score.scorer, training, progress, folder, scored)
-        return _Search(goal, dense_score, plans).run()
+    try:
+        with private_folder() as folder:
+            plans = Plans(ready, dense_score.scorer, training, progress, folder, scored)
+            return _Search(goal, dense_score, plans).run()
+    except NothingFitsError as error:
+        raise ready.refused(error) from None
 
 
 def require_measurable(goal: Goal, ready: Prepared, *, scored: bool) -> None:
@@ -215,5 +218,6 @@ class _Search:
     def _nothing_within_drop(self) -> str:
         return (
             f"No plan keeps the score within {self.goal.max_drop:g} of the dense model's: the mildest one tried loses "
-            "more. Allow more with --max-drop, or train: write the fine-tune step as a cell under %%hwprune."
+            "more. Allow more with --max-drop, or train: write the fine-tune step as a cell under %%hwprune, or "
+            "recover without labels by --recover 200 and --calib."
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.nearest import did_you_mean
 from ..core.target import TARGETS
 from . import environments
 from .environments import Environment
@@ -89,7 +90,10 @@ def toolchain_file(name: str) -> Path | None:
             if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
                 return Path(spec.origin)
         raise InputError(f"There is no module {name}, so it cannot be the toolchain. Check its name and sys.path.")
-    raise InputError(f"There is no toolchain {name!r}. The toolchains are: {', '.join([*shipped(), *planned()])}.")
+    known = [*shipped(), *planned()]
+    raise InputError(
+        f"There is no toolchain {name!r}.{did_you_mean(name, known)} The toolchains are: {', '.join(known)}."
+    )
 
 
 def probe(name: str, stop: threading.Event | None = None) -> Status:

@@ -17,6 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from ..core.errors import InputError
+from ..core.nearest import did_you_mean
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 FOLDER_VARIABLE = "HWPRUNE_ENVIRONMENTS"
@@ -75,8 +76,9 @@ def pins_of(name: str) -> Pins:
     """Read the pins of an environment; raises InputError for a name without one."""
     if name not in names():
         raise InputError(
-            f"{name!r} has no environment of its own to set up. These have one: {', '.join(names())}. All other "
-            "toolchains are installed in the kernel's environment; `%hwprune doctor` gives the command for each."
+            f"{name!r} has no environment of its own to set up.{did_you_mean(name, names())} These have one: "
+            f"{', '.join(names())}. All other toolchains are installed in the kernel's environment; `%hwprune doctor` "
+            "gives the command for each."
         )
     lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     header = {match[1]: match[2] for line in lines if (match := re.match(r"# ([a-z-]+): (.+)", line))}

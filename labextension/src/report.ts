@@ -33,6 +33,7 @@ export interface Report {
   runtimes: Runtimes | null;
   hotspots: Hotspots | null;
   search: Search | null;
+  recovered: Recovered | null;
   identities: string[];
   arrived: Arrived | null;
   mistakes: Mistake[];
@@ -43,7 +44,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`. `ignore` are the codes of mistakes to say nothing of.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to say nothing of.
  */
 export interface Request {
   model: string;
@@ -69,6 +70,7 @@ export interface Request {
   schedule: string;
   steps: number;
   trained: boolean;
+  recover: number | null;
   ignore: string[];
 }
 /**
@@ -503,6 +505,20 @@ export interface SearchPoint {
   score: number | null;
   int8: boolean;
   chosen: boolean;
+}
+/**
+ * The training of a pruned copy to give the dense model's outputs on the calibration inputs, of its last step.
+ *
+ * The losses are those of the copy before and after on the first calibration inputs, and 0 for the dense model. `score_before` is the user's score of the pruned copy before it, null without one. `kept` is False if the loss did not fall, so that the weights stayed as they were.
+ */
+export interface Recovered {
+  steps: number;
+  rows: number;
+  first_loss: number;
+  last_loss: number;
+  seconds: number;
+  score_before: number | null;
+  kept: boolean;
 }
 /**
  * What the user's model came with: weights that masks multiply before each pass, and `across`.

@@ -1,5 +1,6 @@
 /** What jsdom has not got, and no test is about. */
 HTMLCanvasElement.prototype.getContext = () => null;
+Element.prototype.scrollIntoView = () => undefined;
 globalThis.ResizeObserver = class {
   observe(): void {
     // nothing changes its size here

@@ -38,11 +38,11 @@ def code(source: str, *bundles: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, name: str, *cells: dict[str, Any], kernel: str = "python3") -> str:
+def write(folder: Path, name: str, *cells: dict[str, Any], kernel: str = "python3", **metadata: Any) -> str:
     """Write a notebook and return its path as the server knows it."""
     numbered = [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)]
     spec = {"name": kernel, "display_name": kernel, "language": "python"}
-    notebook = {"cells": numbered, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {"cells": numbered, "metadata": {"kernelspec": spec, **metadata}, "nbformat": 4, "nbformat_minor": 5}
     (folder / name).write_text(json.dumps(notebook))
     return name
 
@@ -51,6 +51,12 @@ def outputs(path: Path) -> list[dict[str, Any]]:
     """Return the data of all outputs that a notebook was saved with."""
     cells = json.loads(path.read_text())["cells"]
     return [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata that a notebook was saved with."""
+    found: dict[str, Any] = json.loads(path.read_text())["metadata"]
+    return found
 
 
 @functools.cache

@@ -62,8 +62,12 @@ class Lab:
         """Have JupyterLab wear a theme; it hides itself for a frame when the new style sheet is there."""
         self.command("apputils:change-theme", theme=name)
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.settle()
         expect(self.panel).to_be_visible()
+
+    def settle(self) -> None:
+        """Wait until what has changed is drawn."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def command(self, name: str, **arguments: Any) -> None:
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])

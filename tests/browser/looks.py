@@ -1,4 +1,4 @@
-"""What can be computed of how a page looks: contrast, and what axe-core finds."""
+"""What can be computed of how a page looks: contrast, room for its texts, and what axe-core finds."""
 
 from __future__ import annotations
 
@@ -52,6 +52,45 @@ FAINT_TEXTS = """root => {
     return { texts: told.length, faint: told.filter(each => each[2] < 4.5) };
 }"""
 
+# Texts that are cut off by a part that hides what is too wide, that stand out of the page's part, or lie on each other.
+# What scrolls is not cut, and an ellipsis says that there is more.
+CRAMPED_TEXTS = """root => {
+    const scrolls = element => ['auto', 'scroll'].includes(getComputedStyle(element).overflowX);
+    const cuts = element => ['hidden', 'clip'].includes(getComputedStyle(element).overflowX);
+    const unseen = element => element.closest('.jp-hwprune-unseen, .hwprune-unseen, svg, option, [aria-hidden=true]');
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    const boxes = [];
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (!/\\S/.test(walker.currentNode.textContent) || !element.checkVisibility() || unseen(element)) continue;
+        const range = document.createRange();
+        range.selectNodeContents(walker.currentNode);
+        for (const box of range.getClientRects()) {
+            if (box.width > 1 && box.height > 1) boxes.push({ element, box, text: walker.currentNode.textContent });
+        }
+    }
+    const told = [];
+    for (const { element, box, text } of boxes) {
+        for (let outer = element; outer !== null && !scrolls(outer); outer = outer.parentElement) {
+            const edge = outer.getBoundingClientRect();
+            const elided = getComputedStyle(outer).textOverflow === 'ellipsis';
+            if ((cuts(outer) || outer === root) && !elided && box.right > edge.right + 1.5) {
+                told.push(['cut', text.trim().slice(0, 60), outer.className]);
+            }
+            if (elided || outer === root) break;
+        }
+    }
+    const within = (a, b) => a.contains(b) || b.contains(a);
+    boxes.forEach((one, index) => boxes.slice(index + 1, index + 400).forEach(other => {
+        const width = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
+        const height = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
+        if (width > 3 && height > 4 && !within(one.element, other.element)) {
+            told.push(['overlap', one.text.trim().slice(0, 40), other.text.trim().slice(0, 40)]);
+        }
+    }));
+    return { texts: boxes.length, cramped: told.slice(0, 20) };
+}"""
+
 SHARED_IDS = """root => [...new Set([...root.querySelectorAll('[id]')].map(element => element.id))]
     .filter(id => document.querySelectorAll(`[id="${CSS.escape(id)}"]`).length > 1)"""
 
@@ -62,6 +101,14 @@ def faint_texts(part: Locator) -> list[Any]:
     assert found["texts"] > 5, f"only {found['texts']} texts are there to look at"
     faint: list[Any] = found["faint"]
     return faint
+
+
+def cramped_texts(part: Locator) -> list[Any]:
+    """Return the texts of a part of the page that are cut off without a sign, or that lie on one another."""
+    found = part.evaluate(CRAMPED_TEXTS)
+    assert found["texts"] > 5, f"only {found['texts']} texts are there to look at"
+    cramped: list[Any] = found["cramped"]
+    return cramped
 
 
 def violations(part: Locator) -> list[str]:

@@ -37,20 +37,28 @@ def test_scripts_in_a_report_and_its_progress_are_shown_as_text_and_never_run(la
     report = hostile.scripted(documents.plain_data(documents.varied()))
     progress = {"version": 1, "state": "running", "elapsed_s": 1, "summary": None}
     harm = {PROGRESS: progress | {"phase": hostile.SCRIPTS[0], "detail": hostile.SCRIPTS[1]}}
-    cell = documents.code(documents.PRUNE, harm, only_json(report), only_json(report))
-    documents.write(lab.server.notebooks, "bad.ipynb", cell)
+    another = report | {"created": hostile.SCRIPTS[2]}
+    cell = documents.code(documents.PRUNE, harm, only_json(report), only_json(another))
+    kept = {"runs": [{"cell": hostile.SCRIPTS[0], "report": report | {"created": hostile.SCRIPTS[3]}}], "dropped": "1"}
+    metadata: dict[str, Any] = {"jupyter-hwprune": kept}
+    documents.write(lab.server.notebooks, "bad.ipynb", cell, **metadata)
     lab.open_without_kernel("bad.ipynb")
     shown = lab.panel.locator(".hwprune-report").first
     use_everything(shown)
+    for script in hostile.SCRIPTS:
+        expect(shown).to_contain_text(script)
+    expect(lab.cell(0).locator(".jp-OutputArea").locator(DANGEROUS)).to_have_count(0)
     side = lab.open_side_panel()
     for box in side.get_by_test_id("run").get_by_role("checkbox").all():
         box.check()
     side.get_by_test_id("compare").click()
-    expect(side.get_by_test_id("comparison")).to_be_visible()
-    for part in (lab.cell(0).locator(".jp-OutputArea"), side):
+    tab = lab.page.locator(".jp-hwprune-tab")
+    expect(tab.get_by_test_id("kept-run")).to_have_count(3)
+    expect(tab.get_by_test_id("comparison")).to_be_visible()
+    tab.get_by_test_id("frontier").get_by_role("button").first.press("Enter")
+    expect(lab.page.locator(".jp-hwprune-tab .hwprune-report")).to_be_visible()
+    for part in (side, *lab.page.locator(".jp-hwprune-tab").all()):
         expect(part.locator(DANGEROUS)).to_have_count(0)
-    for script in hostile.SCRIPTS:
-        expect(shown).to_contain_text(script)
     unharmed(lab.page)
 
 

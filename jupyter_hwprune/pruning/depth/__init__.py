@@ -17,7 +17,7 @@ from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
 from ...core.copying import copied, in_float32
-from ...core.errors import PruneError, first_line
+from ...core.errors import NothingFitsError, PruneError, first_line
 from ...core.example import Example
 from ...core.outputs import tensors_of
 from ..allocation import leave_dense
@@ -92,7 +92,7 @@ class Blocks:
         """
         chosen = self.cheapest[: round(sparsity * len(self.blocks))]
         if not chosen:
-            raise PruneError(_nothing_to_remove(self.recorded, self.blocks, self.reasons, sparsity))
+            raise _nothing_to_remove(self.recorded, self.blocks, self.reasons, sparsity)
         removed = tuple(self.ways[name] for name in self.blocks if name in chosen)
         gone = [self.blocks[each.name] for each in removed]
         proven = _proven(self.plain, self.recorded, self.example, gone, removed)
@@ -111,23 +111,28 @@ def _named_dense(dense: nn.Module, blocks: Mapping[str, Block], method: Method) 
 
 def _nothing_to_remove(
     recorded: Trace, blocks: Mapping[str, Block], reasons: Mapping[str, str], sparsity: float
-) -> str:
+) -> NothingFitsError:
     cure = "Choose another --pattern, such as channel."
     if recorded.only_tensors:
-        return f"torch.export cannot read this model's graph, in which residual blocks are looked for. {cure}"
+        return NothingFitsError(
+            "torch.export cannot read this model's graph, in which residual blocks are looked for.", cure
+        )
     if len(blocks) < 2:
         few = f"only one, {next(iter(blocks))}" if blocks else "none"
-        return (
+        return NothingFitsError(
             "The pattern depth removes residual blocks, modules that add to a tensor and give it back in its shape, "
-            f"and keeps at least one; this model has {few}. {cure}"
+            f"and keeps at least one; this model has {few}.",
+            cure,
         )
     if round(sparsity * len(blocks)) < 1:
-        return (
-            f"--sparsity {sparsity:g} of {len(blocks)} residual blocks is less than one. Give at least "
-            f"{math.ceil(100 / len(blocks)) / 100:g}, or another --pattern."
+        enough = math.ceil(100 / len(blocks)) / 100
+        return NothingFitsError(
+            f"--sparsity {sparsity:g} of {len(blocks)} residual blocks is less than one.",
+            f"Give at least {enough:g}, or another --pattern.",
+            enough,
         )
     said = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4])
-    return f"None of the {len(blocks)} residual blocks of this model can go. {said}. {cure}"
+    return NothingFitsError(f"None of the {len(blocks)} residual blocks of this model can go. {said}.", cure)
 
 
 def _tried(

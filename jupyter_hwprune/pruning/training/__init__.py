@@ -1,9 +1,10 @@
-"""Prune in steps, and run the user's fine-tune step on the pruned copy after each.
+"""Prune in steps, and run the user's fine-tune step, or a recovery without labels, on the pruned copy after each.
 
 Every step gets a new copy, and removed weights stay removed: zeros are held while the user trains. Removed channels are
 put back as zeros before the next cut, so that every share counts from the dense model's channels.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from ..depth import Removed
 from ..layers import weight_name
 from ..served import Served
 from .holding import held, kept_as_it_is
+from .recovery import Recovery
 from .schedule import Stage, stages
 
 Finetune = Callable[[nn.Module], Any]
@@ -43,10 +45,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Training:
-    """The user's fine-tune step and the schedule that it runs by."""
+    """The user's fine-tune step, or a recovery, and the schedule that it runs by."""
 
     subject: Subject
-    finetune: Finetune
+    finetune: Finetune | Recovery
     schedule: str
     steps: int
     example: Example
@@ -58,7 +60,9 @@ class Training:
         growing = stages(self.schedule, pattern, share, self.steps)
         pruned = train_along(self.subject, growing, prune_step, self.finetune, self.progress)
         with own_torch_state():
-            return recount(self.subject.start, self.example, pruned, self.served)
+            described = recount(self.subject.start, self.example, pruned, self.served)
+        found = self.finetune.found if isinstance(self.finetune, Recovery) else None
+        return replace(described, recovered=found)
 
 
 def train_along(
@@ -170,7 +174,8 @@ def _finetuned(
     """Run the fine-tune step on `model`, on the device and in the modes of the user's; return a copy of the result."""
     shapes = _shapes(model)
     training = copy_modes(subject.own, model, blocks).to(device_of(subject.own))
-    with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep), users_code():
+    own_interrupts = contextlib.nullcontext() if isinstance(finetune, Recovery) else users_code()
+    with kept_as_it_is(subject.own, subject.dense, subject.name), held(training, keep), own_interrupts:
         finetune(training)
     found = _shapes(training)
     if odd := sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)):

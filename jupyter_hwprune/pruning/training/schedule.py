@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ...core.errors import InputError
+from ...core.nearest import did_you_mean
 from ...core.pattern import NM, Pattern
 
 Schedule = Literal["one-shot", "iterative", "cubic"]
@@ -32,20 +33,22 @@ def sparsities(schedule: str, final: float, steps: int) -> tuple[float, ...]:
     return (*(final * share for share in done), final)
 
 
-def check_schedule(schedule: Any, steps: Any, finetune: Any) -> None:
-    """Raise InputError unless the schedule exists, its steps are a whole number, and there is a fine-tune step."""
+def check_schedule(schedule: Any, steps: Any, finetune: Any, *, recovers: bool) -> None:
+    """Raise InputError unless the schedule exists, its steps are a whole number, and something trains after each."""
     if finetune is not None and not callable(finetune):
         raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
     if schedule not in get_args(Schedule):
-        raise InputError(f"There is no schedule {schedule!r}. Use one-shot, iterative or cubic.")
+        near = did_you_mean(schedule, get_args(Schedule))
+        raise InputError(f"There is no schedule {schedule!r}.{near} Use one-shot, iterative or cubic.")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise InputError(f"--steps is {steps!r}; give a whole number from 1 to {MOST_STEPS}.")
     if schedule == "one-shot" and steps > 1:
         raise InputError(f"--steps is {steps}, but one-shot has one step. Use --schedule iterative or cubic.")
-    if schedule != "one-shot" and finetune is None:
+    if schedule != "one-shot" and finetune is None and not recovers:
         raise InputError(
             f"The schedule {schedule} prunes in steps with training after each, but there is no fine-tune step. Write "
-            "one as the cell under %%hwprune, or give finetune=, a function that trains the model it receives."
+            "one as the cell under %%hwprune, give finetune=, a function that trains the model it receives, or recover "
+            "without labels: --recover 200."
         )
 
 

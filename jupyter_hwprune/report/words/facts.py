@@ -17,7 +17,7 @@ from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, 
 from .verdict import estimator, fastest_of, interval, named, speed
 
 if TYPE_CHECKING:
-    from .. import Energy, Evidence, Hotspots, Report, Skipped, Timed
+    from .. import Energy, Evidence, Hotspots, Recovered, Report, Skipped, Timed
 
 
 FUNCTIONS = 3  # of each model; the others are in the report
@@ -131,6 +131,8 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
         yield "outputs", f"those of {check.reference} within {errors}; tolerance {check.tolerance:g}"
     if report.request.schedule != "one-shot":
         yield "trained", f"after each of {counted(report.request.steps, 'step')}, {report.request.schedule}"
+    if report.recovered is not None:
+        yield "recovered", _recovered(report.recovered)
     if scores is not None:
         said = f"{scores.dense:.4g} → {scores.pruned:.4g}{_in_float(report)}"
         yield "score", f"{said}  ({scores.expression})"
@@ -213,6 +215,15 @@ def _of_layers(report: Report) -> Iterator[tuple[str, str]]:
         layers = counted(len(report.layers), "layer")
         of = f"{len(found)} of {layers}" if len(found) < len(report.layers) else "all layers"
         yield "compressed", f"{said} in {of}, by torch's own 2:4 compression on the CPU"
+
+
+def _recovered(found: Recovered) -> str:
+    """Say what a recovery without labels did; the final score is a fact of its own."""
+    how = f"by {counted(found.steps, 'step')} without labels on {counted(found.rows, 'row')} in {found.seconds:.1f} s"
+    before = "" if found.score_before is None else f"; the score before was {found.score_before:.4g}"
+    if not found.kept:
+        return f"not {how}: the loss, {found.first_loss:.3g}, did not fall, so the weights stayed as they were{before}"
+    return f"{how}: loss {found.first_loss:.3g} → {found.last_loss:.3g}, 0 for the dense model{before}"
 
 
 def _where_macs_went(report: Report) -> str:

@@ -27,7 +27,8 @@ def line(report: Report, **changed: Any) -> str:
         asked |= asdict(report.search.goal) | {"sparsity": None}
     asked |= {"eval": expression_of(report.scores and report.scores.expression), "variable": "run"}
     asked |= changed
-    return magic_line(asked, cell=request.trained or request.schedule != "one-shot")  # the same cell goes under it
+    has_cell = request.recover is None and (request.trained or request.schedule != "one-shot")
+    return magic_line(asked, cell=has_cell)  # the same cell goes under it
 
 
 def expression_of(score: Any) -> str | None:

@@ -5,6 +5,7 @@
  */
 export interface Answers {
   namespace: Namespace;
+  misfits: Misfits;
   choices: Choices;
   machine: Machine;
   listening: Listening;
@@ -40,6 +41,16 @@ export interface Tensor {
   name: string;
   shape: number[];
   dtype: string;
+}
+export interface Misfits {
+  models: Misfit[];
+}
+/**
+ * The patterns, of those that the panel offers, which no layer of a model can hold.
+ */
+export interface Misfit {
+  model: string;
+  patterns: string[];
 }
 /**
  * The values that options take: targets and their aliases, patterns, importances, allocations.

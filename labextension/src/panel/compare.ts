@@ -1,7 +1,7 @@
 /** Compare reports side by side: what differs, and whether their times can be compared at all. */
 import type { Report } from '../report';
-import { deciding, estimatedRatio, timedOf } from '../view/deciding';
-import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share } from '../view/format';
+import { deciding, estimatedRatio, fastestOf, timedOf } from '../view/deciding';
+import { UNKNOWN, count, counted, fixed, general, milliseconds, removed, share, sizes } from '../view/format';
 import type { Seen } from '../view/reading';
 import { middleCut, text, wordsOf } from '../view/words';
 
@@ -27,6 +27,7 @@ const ROWS: readonly (readonly [name: string, said: (report: SeenReport) => stri
   ['weights', ({ totals }) => removed(totals.weights, totals.pruned_weights)],
   ['layer MACs', ({ totals }) => (totals.macs === null ? UNKNOWN : removed(totals.macs, totals.pruned_macs))],
   ['score', score],
+  ['size', size],
   ['model', ({ request }) => text(request.model)],
   ['target', ({ request }) => text(request.target)],
   ['toolchain', ({ request }) => text(request.toolchain)],
@@ -49,6 +50,12 @@ const LONGEST = 160;
 
 /** The rows that a time depends on besides the model. */
 const CONDITIONS = ['device', 'clock', 'machine', 'batch', 'threads', 'data type'];
+/** A run with int8 models timed them beside float ones, which other runs of that type can stand beside. */
+function conditionOf(name: string, report: SeenReport): string {
+  const said = ROWS.find(row => row[0] === name)?.[1] ?? (() => UNKNOWN);
+  return name === 'data type' ? (report.corners?.rows[0]?.dtype ?? said(report)) : said(report);
+}
+
 /** And a compiler's estimate: what it is of. */
 const ESTIMATED_FOR = ['device', 'unit', 'batch', 'data type'];
 /** What an estimate does not say beside times. */
@@ -65,11 +72,52 @@ export function compare(reports: SeenReport[]): Comparison {
   return { rows, cautions: cautions(reports) };
 }
 
+/** The names of the rows in which two reports cannot be compared. */
+export function unlike(one: SeenReport, other: SeenReport): string {
+  if (one.measurement.kind !== other.measurement.kind) {
+    return 'evidence';
+  }
+  const names = isEstimated(one) ? ESTIMATED_FOR : CONDITIONS;
+  return listed(names.filter(name => conditionOf(name, one) !== conditionOf(name, other)));
+}
+
+/** What a run is called by, the most telling first. */
+const TELLING: readonly ((report: SeenReport) => string)[] = [
+  ({ request }) => text(request.model),
+  ({ request }) => text(request.target),
+  ({ request }) => text(request.toolchain),
+  ({ request }) => text(request.pattern),
+  ({ request }) => share(request.sparsity),
+  ({ request }) => text(request.importance),
+  ({ request }) => text(request.allocation),
+  ({ request }) => text(request.dtype),
+  ({ request }) => (request.trained === true ? 'trained' : 'not trained'),
+  ({ request }) => `${number(request.steps)} steps`,
+  ({ request }) => `batch ${number(request.batch)}`,
+  ({ request }) => `${number(request.threads)} threads`,
+];
+const [MOST_PARTS, LONGEST_LABEL] = [4, 60];
+
+/** Name each report by what differs between them, or by pattern and sparsity where nothing does. */
+export function labels(reports: SeenReport[]): string[] {
+  const differing = TELLING.filter(said => new Set(reports.map(said)).size > 1);
+  const telling = differing.length > 0 ? differing : TELLING.slice(3, 5);
+  return reports.map(report =>
+    middleCut(
+      telling
+        .slice(0, MOST_PARTS)
+        .map(said => said(report))
+        .join(', '),
+      LONGEST_LABEL
+    )
+  );
+}
+
 function cautions(reports: SeenReport[]): string[] {
   const timed = reports.filter(report => timedOf(report) !== null);
   const estimated = reports.filter(isEstimated);
   const differing = (those: SeenReport[], conditions: string[]) =>
-    ROWS.filter(([name, said]) => conditions.includes(name) && new Set(those.map(said)).size > 1).map(([name]) => name);
+    conditions.filter(name => new Set(those.map(each => conditionOf(name, each))).size > 1);
   const names = differing(timed, CONDITIONS);
   const guessed = timed.length > 0 ? [] : differing(estimated, ESTIMATED_FOR);
   const missing = reports.length - timed.length - estimated.length;
@@ -119,6 +167,13 @@ function versions(report: SeenReport): string {
 function score({ scores }: SeenReport): string {
   const said = (value: number | null | undefined) => (value == null ? UNKNOWN : general(value, 4));
   return scores === null ? UNKNOWN : `${said(scores.dense)} → ${said(scores.pruned)} (${text(scores.expression)})`;
+}
+
+/** That of the compiled files: of int8 models, of the fastest. */
+function size(report: SeenReport): string {
+  const { footprint, corners } = report;
+  const [dense, fastest] = [corners?.rows[0]?.file_bytes ?? null, fastestOf(report)?.file_bytes ?? null];
+  return footprint === null ? sizes(dense, fastest) : sizes(footprint.dense_bytes, footprint.pruned_bytes);
 }
 
 function clock(report: SeenReport): string {

@@ -4,7 +4,7 @@ import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
 
-import type { Choices, Machine, Namespace } from './answers';
+import type { Choices, Machine, Misfits, Namespace } from './answers';
 import { isLoadedBy } from './cells';
 import { AskedKernel, type Silence } from './kernel';
 
@@ -17,6 +17,7 @@ export class Knowledge implements IDisposable {
   readonly changed = new Signal<this, void>(this);
   hindrance: Hindrance | null = { why: 'no notebook' };
   namespace: Namespace | null = null;
+  misfits: Misfits | null = null;
   choices: Choices | null = null; // from any kernel: they are the same for all
   asking = false;
   askingMachine = false;
@@ -95,8 +96,20 @@ export class Knowledge implements IDisposable {
       this.namespace = namespace;
     }
     this.changed.emit();
+    if (this.hindrance === null && (this.namespace?.models.length ?? 0) > 0) {
+      await this.askMisfits(kernel, turn);
+    }
     if (this.hindrance === null && this.machine === null && kernel.answersWhileBusy && !this.isBusy()) {
       await this.askMachine();
+    }
+  }
+
+  /** Ask which patterns no layer can hold; the panel works without the answer. */
+  private async askMisfits(kernel: AskedKernel, turn: number): Promise<void> {
+    const misfits = await kernel.ask('misfits');
+    if (turn === this.turn && !this.disposed) {
+      this.misfits = 'why' in misfits ? null : misfits;
+      this.changed.emit();
     }
   }
 
@@ -151,7 +164,7 @@ export class Knowledge implements IDisposable {
     this.turn += 1;
     this.asking = false;
     this.kernel?.dispose();
-    this.kernel = this.namespace = null;
+    this.kernel = this.namespace = this.misfits = null;
     this.askSoon();
   };
 

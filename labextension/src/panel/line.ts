@@ -50,7 +50,7 @@ const WORDS =
 /** What the magic would refuse, by field; the form shows it before the cell is inserted. */
 export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   const found: Partial<Record<keyof Asked, string>> = {};
-  const { pattern, sparsity, speedup, latency_ms: latency, max_drop: drop, threads, variable } = asked;
+  const { pattern, sparsity, speedup, latency_ms: latency, max_drop: drop, recover, threads, variable } = asked;
   if (pattern.trim() !== '' && !isPattern(pattern.trim())) {
     found.pattern = 'Write 2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8 or unstructured.';
   }
@@ -70,6 +70,11 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   }
   if (hasGoal(asked) && sparsity.trim() !== '') {
     found.sparsity = 'Leave this empty: the search for the goal finds it.';
+  }
+  if (recover.trim() !== '' && !/^[1-9]\d*$/.test(recover.trim())) {
+    found.recover = 'Write a whole number of steps, such as 200.';
+  } else if (recover.trim() !== '' && asked.calib.trim() === '') {
+    found.recover = 'Give calibration inputs to train on.';
   }
   if (threads.trim() !== '' && !/^[1-9]\d*$/.test(threads.trim())) {
     found.threads = 'Write a whole number, at least 1.';

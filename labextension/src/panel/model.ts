@@ -6,7 +6,9 @@ import { Signal } from '@lumino/signaling';
 import { insertBelow, isLoadedBy, runCell, scrollTo } from './cells';
 import { Knowledge } from './knowledge';
 import { type Asked, adviceLine, DEFAULTS, faults, magicLine } from './line';
-import { type Course, type Found, NotebookWatch } from './watch';
+import type { AllRuns, NotebookRuns, Run } from '../runs/runs';
+import type { RunTabs } from '../runs/tabs';
+import type { Course, NotebookWatch } from './watch';
 
 export type Section = 'model' | 'target' | 'options' | 'runs' | 'targets' | 'doctor';
 
@@ -16,21 +18,24 @@ export class PanelModel implements IDisposable {
   readonly told = new Knowledge(() => this.watch?.isRunning ?? false);
   notebook: NotebookPanel | null = null;
   cancelling = false;
-  comparing = false;
   /** The open sections, and the one that a command wants to show. */
   readonly open = new Set<Section>(['model', 'target', 'options', 'runs']);
   wanted: Section | null = null;
-  private watch: NotebookWatch | null = null;
+  private runs: NotebookRuns | null = null;
   private defaults: Asked = DEFAULTS;
   private readonly forms = new WeakMap<NotebookPanel, Asked>();
-  private readonly picked = new Set<string>();
   private wasBusy = false;
   private cancelledIn: string | null = null;
   private disposed = false;
 
-  constructor(private readonly tracker: INotebookTracker) {
+  constructor(
+    private readonly tracker: INotebookTracker,
+    private readonly allRuns: AllRuns,
+    private readonly tabs: RunTabs
+  ) {
     tracker.currentChanged.connect(this.follow);
     NotebookActions.executed.connect(this.onExecuted);
+    NotebookActions.executionScheduled.connect(this.onScheduled);
     this.told.changed.connect(this.onTold);
     this.follow();
   }
@@ -43,7 +48,8 @@ export class PanelModel implements IDisposable {
     this.disposed = true;
     this.tracker.currentChanged.disconnect(this.follow);
     NotebookActions.executed.disconnect(this.onExecuted);
-    this.watch?.dispose();
+    this.runs?.changed.disconnect(this.onWatched);
+    NotebookActions.executionScheduled.disconnect(this.onScheduled);
     this.told.dispose();
     Signal.clearData(this);
   }
@@ -51,14 +57,13 @@ export class PanelModel implements IDisposable {
   // What the panel shows.
 
   /** Newest first. */
-  get reports(): Found[] {
-    const found = this.watch?.reports ?? [];
-    return [...found].sort((a, b) => (b.report.created ?? '').localeCompare(a.report.created ?? ''));
+  get reports(): Run[] {
+    return this.runs?.runs ?? [];
   }
 
-  /** The reports chosen for comparison. */
-  get chosen(): Found[] {
-    return this.reports.filter(each => this.picked.has(each.id));
+  /** The runs chosen for comparison. */
+  get chosen(): Run[] {
+    return this.runs?.chosen ?? [];
   }
 
   get course(): Course | null {
@@ -84,11 +89,40 @@ export class PanelModel implements IDisposable {
   }
 
   get faults(): Partial<Record<keyof Asked, string>> {
-    return faults(this.asked);
+    const { asked, told } = this;
+    const misfits = told.misfits?.models.find(each => each.model === asked.model)?.patterns ?? [];
+    const pattern = asked.pattern.trim();
+    const misfit = misfits.includes(pattern) ? `No layer of ${asked.model} can hold ${pattern}.` : undefined;
+    return { ...(misfit === undefined ? {} : { pattern: misfit }), ...faults(asked) };
   }
 
   get canInsert(): boolean {
     return this.notebook !== null && Object.keys(this.faults).length === 0;
+  }
+
+  /** Why the line cannot be run now; null if it can, or if the kernel has not said what it holds. */
+  get obstacle(): string | null {
+    const { namespace } = this.told;
+    const [fault] = Object.values(this.faults);
+    if (fault !== undefined || namespace === null) {
+      return fault ?? null;
+    }
+    if (this.asked.model === '') {
+      return namespace.models.length === 0
+        ? 'There is no model yet: run the cell that makes one.'
+        : 'Choose the model to prune.';
+    }
+    return this.asked.input === '' && namespace.input === null
+      ? 'Choose the example input, a tensor that the model takes.'
+      : null;
+  }
+
+  get canRun(): boolean {
+    return this.canInsert && this.obstacle === null;
+  }
+
+  private get watch(): NotebookWatch | null {
+    return this.runs?.watch ?? null;
   }
 
   private get form(): Asked {
@@ -100,6 +134,7 @@ export class PanelModel implements IDisposable {
   set(change: Partial<Asked>): void {
     if (this.notebook !== null) {
       this.forms.set(this.notebook, { ...this.form, ...change });
+      this.watch?.dismiss(); // the last run did not answer what the form asks for now
       this.changed.emit();
     }
   }
@@ -113,7 +148,7 @@ export class PanelModel implements IDisposable {
   /** Insert a line as a cell below the active one, by default the form's own, and run that cell if wanted. */
   async insert(run: boolean, line = this.line): Promise<void> {
     const { notebook } = this;
-    if (notebook === null || !this.canInsert) {
+    if (notebook === null || !(run ? this.canRun : this.canInsert)) {
       return;
     }
     const loaded = this.told.namespace?.loaded ?? isLoadedBy(notebook.content);
@@ -146,25 +181,21 @@ export class PanelModel implements IDisposable {
     }
   }
 
-  pick(id: string, picked: boolean): void {
-    if (picked) {
-      this.picked.add(id);
-    } else {
-      this.picked.delete(id);
+  showRun(run: Run): void {
+    if (this.runs !== null) {
+      this.tabs.show(this.runs, run);
     }
-    this.compare(this.comparing);
   }
 
-  /** Show the chosen runs side by side if there are two or more. */
-  compare(wanted: boolean): void {
-    this.comparing = wanted && this.chosen.length > 1;
-    this.changed.emit();
+  pick(id: string, picked: boolean): void {
+    this.runs?.pick(id, picked);
   }
 
-  compareAll(): void {
-    this.reports.forEach(each => this.picked.add(each.id));
-    this.compare(true);
-    this.want('runs');
+  /** Show the chosen runs side by side; by default those of the current notebook. */
+  compare(path = this.runs?.path): void {
+    if (path !== undefined) {
+      this.tabs.compare(path);
+    }
   }
 
   toggle(section: Section): void {
@@ -187,12 +218,11 @@ export class PanelModel implements IDisposable {
     if (current === this.notebook) {
       return;
     }
-    this.watch?.dispose();
-    this.watch = current === null ? null : new NotebookWatch(current);
-    this.watch?.changed.connect(this.onWatched);
+    this.runs?.changed.disconnect(this.onWatched);
+    this.runs = current === null ? null : this.allRuns.of(current);
+    this.runs?.changed.connect(this.onWatched);
     this.notebook = current;
-    this.picked.clear();
-    this.comparing = this.cancelling = this.wasBusy = false;
+    this.cancelling = this.wasBusy = false;
     this.told.follow(current);
     this.changed.emit();
   };
@@ -210,6 +240,12 @@ export class PanelModel implements IDisposable {
     }
     this.wasBusy = this.busy;
     this.changed.emit();
+  };
+
+  private readonly onScheduled = (_: unknown, { notebook }: { notebook: unknown }): void => {
+    if (notebook === this.notebook?.content) {
+      this.watch?.dismiss();
+    }
   };
 
   private readonly onExecuted = (_: unknown, { notebook }: { notebook: unknown }): void => {

@@ -3,6 +3,8 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 
+import { RunTabs } from '../runs/tabs';
+import { AllRuns } from '../runs/runs';
 import { pruneIcon } from './icon';
 import { leaveStatusAlone } from './kernel';
 import { DEFAULTS } from './line';
@@ -18,7 +20,9 @@ interface Command {
   /** A button for a command without an icon shows its label. */
   icon?: typeof pruneIcon;
   needsNotebook?: boolean;
-  run: (model: PanelModel, open: () => void) => unknown;
+  /** Whether it takes the path of a notebook, which may not be open yet. */
+  takesPath?: boolean;
+  run: (model: PanelModel, open: () => void, path?: string) => unknown;
 }
 
 const COMMANDS: Record<string, Command> = {
@@ -44,10 +48,11 @@ const COMMANDS: Record<string, Command> = {
   },
   'hwprune:compare': {
     label: 'Compare Runs of This Notebook',
+    caption: 'Show the runs of this notebook side by side in a tab',
     needsNotebook: true,
-    run: (model, open) => {
-      open();
-      model.compareAll();
+    takesPath: true,
+    run: (model, _, path) => {
+      model.compare(path);
     },
   },
   'hwprune:targets': {
@@ -82,7 +87,9 @@ export const panel: JupyterFrontEndPlugin<void> = {
     registry: ISettingRegistry | null
   ) => {
     leaveStatusAlone();
-    const model = new PanelModel(tracker);
+    const allRuns = new AllRuns(tracker);
+    const tabs = new RunTabs(app, allRuns, tracker, restorer);
+    const model = new PanelModel(tracker, allRuns, tabs);
     const widget = new PrunePanel(model);
     const open = () => {
       app.shell.activateById(PANEL_ID);
@@ -92,20 +99,22 @@ export const panel: JupyterFrontEndPlugin<void> = {
     if (registry === null) {
       app.shell.add(widget, 'right', { rank: RANK });
     } else {
-      void followSettings(app, widget, registry, open);
+      void followSettings(app, widget, allRuns, registry, open);
     }
   },
 };
 
 function addCommands(app: JupyterFrontEnd, model: PanelModel, open: () => void, palette: ICommandPalette | null): void {
-  for (const [id, { label, caption, icon, needsNotebook, run }] of Object.entries(COMMANDS)) {
+  for (const [id, { label, caption, icon, needsNotebook, takesPath, run }] of Object.entries(COMMANDS)) {
+    const pathOf = (given: unknown) => (takesPath === true && typeof given === 'string' ? given : undefined);
+    const properties = takesPath === true ? { path: { type: 'string' } } : {};
     app.commands.addCommand(id, {
       label,
       caption: caption ?? label,
       ...(icon === undefined ? {} : { icon }),
-      isEnabled: () => needsNotebook !== true || model.notebook !== null,
-      execute: () => run(model, open),
-      describedBy: { args: { type: 'object', properties: {} } },
+      isEnabled: ({ path }) => needsNotebook !== true || model.notebook !== null || pathOf(path) !== undefined,
+      execute: ({ path }) => run(model, open, pathOf(path)),
+      describedBy: { args: { type: 'object', properties } },
     });
     palette?.addItem({ command: id, category: CATEGORY });
   }
@@ -117,6 +126,7 @@ function addCommands(app: JupyterFrontEnd, model: PanelModel, open: () => void, 
 async function followSettings(
   app: JupyterFrontEnd,
   widget: PrunePanel,
+  allRuns: AllRuns,
   registry: ISettingRegistry,
   open: () => void
 ): Promise<void> {
@@ -128,6 +138,7 @@ async function followSettings(
       target: typeof target === 'string' && target !== '' ? target : DEFAULTS.target,
       sparsity: typeof sparsity === 'number' && sparsity > 0 ? String(sparsity) : '',
     });
+    allRuns.keeps = settings.composite.keepRuns !== false;
     place(app, widget, side === 'left' ? 'left' : 'right');
   };
   apply();

@@ -89,7 +89,15 @@ export class NotebookWatch implements IDisposable {
     }
   };
 
-  private scan(): void {
+  /** Forget how the last run ended. */
+  dismiss(): void {
+    if (this.course?.lives === false) {
+      this.course = null;
+      this.changed.emit();
+    }
+  }
+
+  scan(): void {
     const { cells } = this;
     const ended = ENDS.includes(this.notebook.sessionContext.kernelDisplayStatus);
     const running = ended ? [] : cells.filter(runs);

@@ -30,6 +30,16 @@ export function removed(before: Known, after: Known): string {
   return `${count(before)} → ${count(after)}${gone ? ` (-${share(1 - after / before)})` : ''}`;
 }
 
+/** The sizes of files: 25.6 MB → 6.9 MB (-73 %) */
+export function sizes(before: Known, after: Known): string {
+  if (before === null && after === null) {
+    return UNKNOWN;
+  }
+  const said = (bytes: Known) => (bytes === null ? UNKNOWN : `${count(bytes)}${bytes < 1000 ? ' ' : ''}B`);
+  const gone = before !== null && after !== null && before > 0 && after < before;
+  return `${said(before)} → ${said(after)}${gone ? ` (-${share(1 - after / before)})` : ''}`;
+}
+
 export function milliseconds(value: Known): string {
   return value === null ? UNKNOWN : `${threeDigits(value)} ms`;
 }

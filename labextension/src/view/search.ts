@@ -1,85 +1,66 @@
 /** What a search tried: score, or what is left of the weights, against time. */
 import type { Search, SearchPoint, Words } from '../report';
-import { drawing, section } from './elements';
-import { general } from './format';
+import { section } from './elements';
+import { fixed, general, milliseconds, share } from './format';
+import { type Mark, frontier } from './frontier';
 import { models } from './models';
 import type { Seen } from './reading';
 import { text } from './words';
 
-const [WIDTH, HEIGHT] = [720, 300];
-const [LEFT, TOP, RIGHT, BOTTOM] = [58, 14, 700, 250];
-const [STEPS, HEADROOM] = [4, 1.08];
-
-interface Place {
-  x: number;
-  y: number;
-  said: string;
-  chosen: boolean;
-}
-
+/** The plot of what a search measured, a click in which shows a plan's row. */
 export function searched(search: Seen<Search> | null, words: Seen<Words>): HTMLElement | null {
   if (search === null) {
     return null;
   }
-  return section('What the search tried', frontier(search), models(words.search));
+  const table = models(words.search);
+  const rows = [...(table?.querySelectorAll('tbody tr') ?? [])];
+  const show = (shown: Element) => () => {
+    for (const row of rows) {
+      row.toggleAttribute('aria-current', row === shown);
+    }
+    shown.scrollIntoView({ block: 'nearest' });
+  };
+  const scored = isScored(search);
+  const slowestFirst = [...search.points].sort((a, b) => part(b) - part(a)); // as the table has them
+  const marks = slowestFirst.flatMap((point, index) => {
+    const mark = markOf(search, point, scored);
+    const row = rows.length === slowestFirst.length ? rows[index] : undefined;
+    return mark === null ? [] : [row === undefined ? mark : { ...mark, open: show(row) }];
+  });
+  const plot = frontier([...marks, ...denseOf(search, scored)], {
+    x: `time, ${text(search.unit)}`,
+    y: scored ? 'score' : 'share of the weights left',
+    label: `${scored ? 'Score' : 'Weights left'} against time of each plan that the search measured`,
+    rising: false,
+  });
+  return section('What the search tried', plot, table);
 }
 
-/** A point for each plan that was scored, or for each at all where none was; the chosen one stands out. */
-function frontier(search: Seen<Search>): SVGElement | null {
-  const scored = search.points.filter(({ score }) => score !== null);
-  const isScored = scored.length > 0;
-  const places = (isScored ? scored : search.points).flatMap(point => placed(point, isScored));
-  if (places.length === 0) {
+/** Whether any plan was scored; else the plans are told apart by the weights that they leave. */
+export function isScored(search: Seen<Search>): boolean {
+  return search.points.some(({ score }) => score !== null);
+}
+
+/** A plan's place by time, and by score or the weights left; null where one is not known. */
+export function markOf(search: Seen<Search>, point: Seen<SearchPoint>, scored: boolean): Mark | null {
+  const [x, y] = [point.time, scored ? point.score : point.kept];
+  if (x === null || y === null) {
     return null;
   }
-  const most = HEADROOM * Math.max(...places.map(({ x }) => x));
-  const heights = places.map(({ y }) => y);
-  const [low, high] = [Math.min(0, ...heights), Math.max(...heights)];
-  const x = (time: number): number => Math.round(LEFT + (time / most) * (RIGHT - LEFT));
-  const y = (height: number): number => Math.round(BOTTOM - ((height - low) / (high - low || 1)) * (BOTTOM - TOP));
-  const label = `${isScored ? 'Score' : 'Weights left'} against time of each plan that the search measured`;
-  const parts = Array.from({ length: STEPS + 1 }, (_, step) => step / STEPS);
-  return drawing(
-    'svg',
-    { class: 'hwprune-chart', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label },
-    ...parts.flatMap(part => across(part * most, x)),
-    ...parts.flatMap(part => up(low + part * (high - low), y)),
-    drawing('text', { x: (LEFT + RIGHT) / 2, y: HEIGHT - 8, 'text-anchor': 'middle' }, `time, ${text(search.unit)}`),
-    drawing(
-      'text',
-      { transform: `translate(12 ${(TOP + BOTTOM) / 2}) rotate(-90)`, 'text-anchor': 'middle' },
-      isScored ? 'score' : 'share of the weights left'
-    ),
-    ...places.map(place =>
-      drawing(
-        'circle',
-        {
-          class: place.chosen ? 'hwprune-plan hwprune-chosen-plan' : 'hwprune-plan',
-          cx: x(place.x),
-          cy: y(place.y),
-          r: place.chosen ? 6 : 4,
-        },
-        drawing('title', {}, place.said)
-      )
-    )
-  );
+  const time = search.unit === 'ms' ? milliseconds(x) : `${general(x, 3)} ${text(search.unit)}`;
+  const speedup = point.dense_time === null || x <= 0 ? '' : `, ${fixed(point.dense_time / x, 2)}x`;
+  const said = `${text(point.name)}: ${time}${speedup}, ${scored ? `score ${general(y, 4)}` : `${share(y)} of the weights left`}`;
+  return { x, y, kind: point.chosen === true ? 'chosen' : 'tried', said };
 }
 
-function placed(point: Seen<SearchPoint>, isScored: boolean): Place[] {
-  const [x, y] = [point.time, isScored ? point.score : point.kept];
-  return x === null || y === null ? [] : [{ x, y, said: text(point.name), chosen: point.chosen === true }];
+function part({ time, dense_time }: Seen<SearchPoint>): number {
+  return (time ?? 0) / (dense_time ?? 1);
 }
 
-function across(at: number, x: (value: number) => number): SVGElement[] {
-  return [
-    drawing('line', { class: 'hwprune-grid', x1: x(at), x2: x(at), y1: TOP, y2: BOTTOM }),
-    drawing('text', { x: x(at), y: BOTTOM + 16, 'text-anchor': 'middle' }, general(at, 2)),
-  ];
-}
-
-function up(at: number, y: (value: number) => number): SVGElement[] {
-  return [
-    drawing('line', { class: 'hwprune-grid', x1: LEFT, x2: RIGHT, y1: y(at), y2: y(at) }),
-    drawing('text', { x: LEFT - 6, y: y(at) + 4, 'text-anchor': 'end' }, general(at, 2)),
-  ];
+function denseOf(search: Seen<Search>, scored: boolean): Mark[] {
+  const x = search.points[0]?.dense_time ?? null;
+  const y = scored ? search.dense_score : 1;
+  return x === null || y === null
+    ? []
+    : [{ x, y, kind: 'dense', said: `dense: ${general(x, 3)} ${text(search.unit)}` }];
 }

@@ -51,6 +51,9 @@ describe('what the magic would refuse', () => {
     expect(faults(asked({ max_drop: '0.01' })).max_drop).toContain('score');
     expect(faults(asked({ speedup: '2', max_drop: '0', eval: 'f' }))).toEqual({});
     expect(faults(asked({ pattern: '1:4', sparsity: '.75', variable: 'größe' }))).toEqual({});
+    expect(faults(asked({ recover: '200' })).recover).toContain('calibration inputs');
+    expect(faults(asked({ recover: '1.5', calib: 'x' })).recover).toContain('whole number');
+    expect(faults(asked({ recover: '200', calib: 'x' }))).toEqual({});
     expect(faults(asked({ sparsity: 'half' })).sparsity).toContain('above 0');
   });
 });

@@ -94,14 +94,17 @@ describe('a report', () => {
 
   it('shows what a search tried: a point and a row for each plan, the chosen one marked', () => {
     const view = shown(data('search'));
-    const points = [...view.querySelectorAll('.hwprune-plan title')].map(each => each.textContent);
-    expect(points).toHaveLength(3);
-    expect(view.querySelector('.hwprune-chosen-plan')?.textContent).toBe('0 % to 50 % of the sets of channels');
+    const points = [...view.querySelectorAll('.hwprune-chart .hwprune-mark')];
+    expect(points.map(each => each.getAttribute('data-kind')).sort()).toEqual(['chosen', 'dense', 'tried', 'tried']);
+    const chosen = view.querySelector('.hwprune-chart [data-kind=chosen]');
+    expect(chosen?.textContent).toBe('0 % to 50 % of the sets of channels: 0.900 ms, 2.36x, score 0.975');
     const rows = [...find(view, 'table', '.hwprune-models').rows].map(row => row.textContent);
     expect(rows).toHaveLength(4);
     expect(rows.filter(row => row.includes('chosen'))).toHaveLength(1);
     expect(view.textContent).toContain('the score stopped the search');
-    expect(shown(data('plain')).querySelector('.hwprune-plan')).toBeNull();
+    chosen?.dispatchEvent(new MouseEvent('click'));
+    expect(view.querySelector('tr[aria-current]')?.textContent).toContain('0 % to 50 % of the sets of channels');
+    expect(shown(data('plain')).querySelector('.hwprune-mark')).toBeNull();
   });
 
   it('shows dense and pruned in float and in int8, the fastest of which decides', () => {

@@ -11,12 +11,16 @@ export function LineSection({ model }: { model: PanelModel }) {
   return (
     <section className="jp-hwprune-line" aria-label="The line">
       <Copyable text={model.line} name="line" />
+      <p id="jp-hwprune-obstacle" className="jp-hwprune-note" role="status" data-testid="obstacle">
+        {model.obstacle}
+      </p>
       <div className="jp-hwprune-buttons">
         <button
           type="button"
           className="jp-hwprune-button jp-mod-accept"
           data-testid="insert-and-run"
-          disabled={!model.canInsert}
+          disabled={!model.canRun}
+          aria-describedby="jp-hwprune-obstacle"
           onClick={insert(true)}
         >
           <runIcon.react tag="span" />
@@ -36,7 +40,8 @@ export function LineSection({ model }: { model: PanelModel }) {
           className="jp-hwprune-button"
           data-testid="advise"
           title={`${model.advice}: what each pattern would buy here, before any training`}
-          disabled={!model.canInsert}
+          disabled={!model.canRun}
+          aria-describedby="jp-hwprune-obstacle"
           onClick={() => {
             void model.insert(true, model.advice);
           }}

@@ -8,7 +8,7 @@ export function ModelSection({ model }: { model: PanelModel }) {
   const { namespace } = model.told;
   const models = namespace?.models ?? [];
   const setModel = (value: string) => {
-    model.set({ model: value });
+    model.set({ model: value, input: '' }); // another model's input would rarely fit
   };
   const unlisted = models.every(each => each.name !== asked.model);
   return (

@@ -130,6 +130,14 @@ function More({ model, set, judge }: Rest) {
         placeholder="the example input"
         offers={namespace?.tensors.map(each => each.name) ?? []}
       />
+      <TextField
+        name="recover"
+        label="Recovery steps, without labels"
+        value={asked.recover}
+        onChange={set('recover')}
+        placeholder="none; 200"
+        fault={faults.recover}
+      />
       <SelectField
         name="allocation"
         label="How layers share the sparsity"

@@ -1,12 +1,9 @@
-/** The reports in this notebook, newest first, and the chosen ones side by side. */
-import { useState } from 'react';
-
+/** The runs of this notebook, newest first, of which some can be chosen to be compared. */
+import type { Run as Shown } from '../../runs/runs';
 import { deciding, estimatedRatio } from '../../view/deciding';
 import { fixed } from '../../view/format';
 import { middleCut, text, wordsOf } from '../../view/words';
-import { compare } from '../compare';
 import type { PanelModel } from '../model';
-import type { Found } from '../watch';
 import { when } from '../words';
 import { Fold } from './parts';
 
@@ -14,11 +11,13 @@ const LONGEST = 200;
 const LONGEST_TEXT = 160;
 
 export function RunsSection({ model }: { model: PanelModel }) {
-  const { reports, chosen, comparing } = model;
+  const { reports, chosen } = model;
   return (
     <Fold model={model} section="runs" title={`Runs in this notebook (${reports.length})`}>
       {reports.length === 0 ? (
-        <p className="jp-hwprune-note">None yet. Reports in this notebook’s outputs are listed here.</p>
+        <p className="jp-hwprune-note">
+          None yet. Runs of this notebook are listed here, and kept when their outputs have gone.
+        </p>
       ) : (
         <>
           <ul className="jp-hwprune-list" data-testid="runs">
@@ -32,24 +31,22 @@ export function RunsSection({ model }: { model: PanelModel }) {
               type="button"
               className="jp-hwprune-button"
               data-testid="compare"
-              aria-expanded={comparing}
               disabled={chosen.length < 2}
               title={chosen.length < 2 ? 'Choose at least two runs' : undefined}
               onClick={() => {
-                model.compare(!comparing);
+                model.compare();
               }}
             >
-              {comparing ? 'Close the comparison' : `Compare${chosen.length < 2 ? '' : ` ${chosen.length} runs`}`}
+              {`Compare${chosen.length < 2 ? '' : ` ${chosen.length} runs`}`}
             </button>
           </div>
-          {comparing && <Table found={chosen} />}
         </>
       )}
     </Fold>
   );
 }
 
-function Run({ model, found, picked }: { model: PanelModel; found: Found; picked: boolean }) {
+function Run({ model, found, picked }: { model: PanelModel; found: Shown; picked: boolean }) {
   const { report } = found;
   const { speedup } = deciding(report);
   const estimate = estimatedRatio(report);
@@ -69,9 +66,9 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
       <button
         type="button"
         className="jp-hwprune-row"
-        title="Show its cell"
+        title={found.cellId === null ? 'Show what is kept of it: its output has gone' : 'Show its cell'}
         onClick={() => {
-          model.show(found.cellId);
+          model.showRun(found);
         }}
       >
         <span className="jp-hwprune-runHead">
@@ -86,6 +83,7 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
         </span>
         <small>
           {said(report.request.toolchain)}, {when(report.created)}
+          {found.cellId === null && ', kept without its output'}
         </small>
       </button>
     </li>
@@ -95,58 +93,4 @@ function Run({ model, found, picked }: { model: PanelModel; found: Found; picked
 /** Cut a report's text, which may have any length. */
 function said(value: string | null): string {
   return middleCut(text(value), 60);
-}
-
-function Table({ found }: { found: Found[] }) {
-  const [all, setAll] = useState(false);
-  const { rows, cautions } = compare(found.map(each => each.report));
-  const shown = all ? rows : rows.filter(row => row.differs);
-  return (
-    <div className="jp-hwprune-comparison" data-testid="comparison">
-      {cautions.map(each => (
-        <p key={each} className="jp-hwprune-caution" role="note">
-          {each}
-        </p>
-      ))}
-      <div className="jp-hwprune-scroll" tabIndex={0} role="region" aria-label="Comparison of runs">
-        <table>
-          <thead>
-            <tr>
-              <td />
-              {found.map(({ id, report }) => (
-                <th key={id} scope="col">
-                  {said(report.request.target)}, {said(report.request.pattern)}
-                  <small>{when(report.created)}</small>
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {shown.map(({ name, values, differs }) => (
-              <tr key={name} data-differs={differs} data-testid={`compare-${name}`}>
-                <th scope="row">
-                  {name}
-                  {differs && <span className="jp-hwprune-unseen"> (differs)</span>}
-                </th>
-                {found.map(({ id }, index) => (
-                  <td key={id}>{values[index]}</td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      <label className="jp-hwprune-check">
-        <input
-          type="checkbox"
-          data-testid="compare-all"
-          checked={all}
-          onChange={event => {
-            setAll(event.target.checked);
-          }}
-        />
-        Also show rows that are equal
-      </label>
-    </div>
-  );
 }

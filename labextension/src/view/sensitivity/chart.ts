@@ -1,3 +1,4 @@
+import { steps } from '../axes';
 import { drawing } from '../elements';
 import { general } from '../format';
 import { middleCut } from '../words';
@@ -55,11 +56,7 @@ export function ticks({ log, low, high }: Plot): number[] {
     const [from, to] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
     return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => 10 ** (from + index));
   }
-  const rough = (high - low) / 4;
-  const size = 10 ** Math.floor(Math.log10(rough));
-  const step = ([1, 2, 5, 10].find(each => each * size >= rough) ?? 10) * size;
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, index) => (first + index) * step);
+  return steps(low, high);
 }
 
 function curve(line: Line, x: Scale, y: Scale): SVGElement {

@@ -1,0 +1,124 @@
+"""What the package's own tables offer after an option, each with its type and a word of what it is."""
+
+import contextlib
+import importlib.metadata
+import re
+from collections.abc import Mapping
+
+from ..core.errors import InputError
+from ..core.options import RUN, Kind, Option
+from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
+from ..core.target import ALIASES, TARGETS, Judge, find_target
+
+SAID = {
+    "magnitude": "by size",
+    "activation": "by size times input",
+    "second-order": "by what the layer loses",
+    "taylor": "by gradients",
+    "uniform": "same share each",
+    "global": "ranked together",
+    "sensitivity": "by the output's error",
+    "sensitivity:score": "by your score",
+    "one-shot": "all at once",
+    "iterative": "even steps",
+    "cubic": "large steps first",
+}
+HERE, NOT_HERE = "here", "not set up"
+Offers = dict[str, str]
+"""What may stand there, and what Tab says of it."""
+
+
+def offers_of(asked: Option | Kind, given: Mapping[str, str], form: str = RUN, typed: str = "") -> Offers:
+    """Return what fits beside the options that are given already."""
+    if asked == "target":
+        return _targets()
+    if asked == "target:toolchain":
+        pairs = ((f"{row.name}:{judge.toolchain}", judge) for row in TARGETS for judge in row.judges if ":" in typed)
+        every = {"all": "target: each that is here"} if form == "advise" else {}
+        return _targets() | every | {name: _state(judge.toolchain) for name, judge in pairs}
+    if asked == "toolchain":
+        return _toolchains(given, form)
+    if asked == "environment":
+        from ..toolchains import environments
+
+        return {name: f"environment: {HERE if _set_up(name) else NOT_HERE}" for name in environments.names()}
+    if asked == "dtype":
+        from ..choose.choice import dtypes_of
+
+        found = sorted({dtype for judge in _judges(given) for dtype in dtypes_of(judge)})
+        return {name: f"dtype: {''.join(filter(str.isdigit, name))} bits" for name in found}
+    if asked == "mistake":
+        from ..mistakes.table import KINDS
+
+        return {code: f"mistake: {kind.title}" for code, kind in KINDS.items()}
+    assert isinstance(asked, Option)
+    if asked.name == "pattern":
+        return _patterns(asked, given)
+    name = asked.name.replace("_", " ")
+    return {value: f"{name}: {SAID.get(value, 'for example')}" for value in asked.choices or asked.examples}
+
+
+def _targets() -> Offers:
+    own = {row.name: f"target: {row.maker}" for row in TARGETS}
+    return {alias: f"target: {name}" for alias, name in sorted(ALIASES.items())} | own
+
+
+def _judges(given: Mapping[str, str]) -> list[Judge]:
+    """Return the toolchains of the target that the line names, or all where its target is not known."""
+    with contextlib.suppress(InputError):
+        row, named = find_target(given.get("target", "cpu"))
+        named = given.get("toolchain", named)
+        return [judge for judge in row.judges if judge.toolchain == named] or list(row.judges)
+    return [judge for row in TARGETS for judge in row.judges]
+
+
+def _toolchains(given: Mapping[str, str], form: str) -> Offers:
+    from ..choose.choice import ALL
+    from ..toolchains import manifest_of, planned
+
+    names = dict.fromkeys(judge.toolchain for judge in _judges({**given, "toolchain": ""}))
+    if form == "simulate":
+        names = {name: None for name in names if name not in planned() and manifest_of(name).simulates}
+    found = {name: _state(name) for name in sorted(names, key=lambda name: not _set_up(name))}
+    return found | ({ALL: "toolchain: each that is here"} if form == RUN else {})
+
+
+def _state(toolchain: str) -> str:
+    """Say whether a toolchain is set up, by what is installed: a probe takes seconds, and Tab cannot wait for one."""
+    kinds = dict.fromkeys(row.kind for row in TARGETS for each in row.judges if each.toolchain == toolchain)
+    here = HERE if "cpu" in kinds else f"needs a device: {', '.join(kinds)}"
+    return f"toolchain: {here if _set_up(toolchain) else NOT_HERE}"
+
+
+def _set_up(toolchain: str) -> bool:
+    from ..toolchains import environments, manifest_of, planned
+
+    if toolchain in environments.names():
+        return environments.obstacle(toolchain, environments.find(toolchain)) is None
+    if toolchain in planned():
+        return False
+    package = re.search(r"pip install ([\w.-]+)", manifest_of(toolchain).install)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return package is not None and bool(importlib.metadata.version(package[1]))
+    return False
+
+
+def _patterns(option: Option, given: Mapping[str, str]) -> Offers:
+    """Offer the target's own patterns first."""
+    own = dict.fromkeys(str(offer.pattern) for judge in _judges(given) for offer in judge.offers)
+    return {text: f"pattern: {_what_goes(parse_pattern(text))}" for text in dict.fromkeys((*own, *option.choices))}
+
+
+def _what_goes(pattern: Pattern) -> str:
+    match pattern:
+        case NM(n, m):
+            return f"{m - n} of {m} weights"
+        case Block(rows, columns):
+            return f"blocks of {rows * columns}"
+        case Channel(1):
+            return "channels"
+        case Channel(multiple):
+            return f"channels, left in {multiple}s"
+        case Depth():
+            return "residual blocks"
+    return "single weights"
