@@ -52,7 +52,7 @@ def panel_options() -> dict[str, Any]:
     flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
     advised = [name for name in flags if "advise" in options.OPTIONS[name].forms and name != "variable"]
     takes = {option.flag: option.default is not False for option in options.OPTIONS.values()}
-    forms = {"takes": takes, "subcommands": list(options.SUBCOMMANDS), "advised": advised}
+    forms = {"takes": takes, "steps": progress.STEPS, "subcommands": list(options.SUBCOMMANDS), "advised": advised}
     return {"defaults": options.DEFAULTS, "flags": flags, **forms}
 
 

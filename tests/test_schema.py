@@ -18,6 +18,7 @@ from .reports import layer, report
 EVERYTHING: dict[str, Any] = {
     "served_by": ("cusparselt",),
     "rows": 8,
+    "groups": 2,
     "alone": Comparison(2.0, 1.9, 2.1, 0.03, "faster"),
     "utilization": Utilization(0.5, 0.6),
     "compressed": Compressed(128, 72),

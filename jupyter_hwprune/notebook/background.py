@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..core.interrupts import AGAIN_S, spare
 from ..toolchains.process import Progress, waiting
+from .progress import further
 from .turns import Cancelled, Turns
 
 PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that, or to hear an interrupt
@@ -16,7 +17,7 @@ PATIENCE_S = 0.3  # for cancelled work to reach a place where it checks for that
 class Background:
     """`work` takes turns with the cells, see `turns`; it ends with a `value` or an `error`.
 
-    `loop` is the event loop of the kernel's main thread. `phase` and `detail` say how far the work is.
+    `loop` is the event loop of the kernel's main thread. `phase`, `detail` and `step` say how far the work is.
     """
 
     def __init__(self, loop: Any, work: Callable[[Progress], Any]) -> None:
@@ -28,6 +29,7 @@ class Background:
         self._cancelled_at: float | None = None
         self._next_interrupt: float = 0.0
         self.phase, self.detail = "prune", ""
+        self.step: int | None = 0
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -93,5 +95,5 @@ class Background:
             self.error = error
 
     def _progress(self, phase: str, detail: str) -> None:
-        self.phase, self.detail = phase, detail
+        self.phase, self.detail, self.step = phase, detail, further(self.step, phase)
         self._turns.pause()

@@ -119,7 +119,7 @@ class Panel:
     def _watch(self, form: Form, background: Background) -> None:
         """Show the run's progress and then its result, in a thread of its own, as the main thread may be busy."""
         while (outcome := background.outcome(LOOK_S)) is None:
-            form.show_progress(background.phase, _detail(background), background.elapsed_s)
+            form.show_progress(background.phase, _detail(background), background.elapsed_s, background.step)
         self._interrupts.stop()
         if outcome == "done":
             self._finish(form, *background.value)

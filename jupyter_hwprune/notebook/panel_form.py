@@ -95,8 +95,8 @@ class Form:
         _show(self._progress, "")
         self.say(message)
 
-    def show_progress(self, phase: str, detail: str, elapsed_s: float) -> None:
-        _show(self._progress, steps(phase, detail, elapsed_s))
+    def show_progress(self, phase: str, detail: str, elapsed_s: float, step: int | None = None) -> None:
+        _show(self._progress, steps(phase, detail, elapsed_s, step))
 
     def say(self, message: str) -> None:
         _show(self._message, message)

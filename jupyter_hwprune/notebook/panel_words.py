@@ -5,8 +5,8 @@ from html import escape
 from ..core.target import Judge, Target
 from ..survey.matrix import TargetHere
 from .lab import Model
+from .progress import STEPS
 
-PHASES = ("prune", "export", "compile", "load", "check", "profile", "measure")
 NO_REPORT = "The report will appear here. If there is no form above, run this cell again, or this line:"
 MOVED = "The form has moved to another cell. It stands for this line:"
 RUN_AGAIN = "Run this cell again to see the form. It ran this line{}:"
@@ -33,12 +33,12 @@ def said(text: str) -> str:
     return f'<div class="hwprune-said" role="status">{escape(text)}</div>'
 
 
-def steps(phase: str, detail: str, elapsed_s: float) -> str:
-    """Return the phases in order with the current one marked; a phase of another name is put first."""
-    names = [f"<b>{escape(name)}</b>" if name == phase else f"<span>{name}</span>" for name in PHASES]
-    if phase not in PHASES:
-        names.insert(0, f"<b>{escape(phase)}</b>")
-    return f'<div class="hwprune-steps">{" → ".join(names)} · {elapsed_s:.0f} s<br>{escape(detail)}</div>'
+def steps(phase: str, detail: str, elapsed_s: float, step: int | None) -> str:
+    """Return the steps in order with the furthest one marked, under the name of its phase, and what is done now."""
+    heads = [phase if at == step and phase in phases else phases[0] for at, phases in enumerate(STEPS)]
+    names = [f"<b>{escape(name)}</b>" if at == step else f"<span>{name}</span>" for at, name in enumerate(heads)]
+    now = f"{phase}, {detail}" if detail and phase not in heads else detail or phase
+    return f'<div class="hwprune-steps">{" → ".join(names)} · {elapsed_s:.0f} s<br>{escape(now)}</div>'
 
 
 def about_model(model: Model) -> str:

@@ -10,6 +10,16 @@ from typing import Any, Literal, Self
 from ..core.interrupts import unbroken
 
 MIME_TYPE = "application/vnd.hwprune.progress+json"
+# The steps of a run, and the phases in each. A search measures many plans in its own step; the dense model in other
+# runtimes is timed before and after the candidates, which is no step of its own.
+STEPS = (
+    ("prune", "search", "train"),
+    ("export", "quantise"),
+    ("compile", "load", "baseline"),
+    ("check",),
+    ("profile", "count"),
+    ("measure", "confirm", "rate", "runtimes", "meter", "hotspots", "score"),
+)
 EVERY_S = 0.2
 TERMINAL_WIDTH = 100
 
@@ -18,8 +28,8 @@ TERMINAL_WIDTH = 100
 class Progress:
     """How far a run is, as data for the lab extension.
 
-    `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `summary` says how
-    the run ended.
+    `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `step` is the place
+    in STEPS of the furthest one so far, None where there was none of these. `summary` says how the run ended.
     """
 
     state: Literal["running", "done", "stopped"]
@@ -27,7 +37,14 @@ class Progress:
     detail: str
     elapsed_s: float
     summary: str | None = None
+    step: int | None = None
     version: int = 1
+
+
+def further(step: int | None, phase: str) -> int | None:
+    """Return the furthest step so far: runs come back to earlier phases for each of their models and rounds."""
+    place = next((at for at, phases in enumerate(STEPS) if phase in phases), None)
+    return step if place is None or (step is not None and step > place) else place
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,6 +66,7 @@ class ProgressLine:
         self._start = time.monotonic()
         self._next = 0.0
         self._phase = self._detail = ""
+        self._step: int | None = None
         self._said = False
 
     def __enter__(self) -> Self:
@@ -64,6 +82,7 @@ class ProgressLine:
 
     def __call__(self, phase: str, detail: str) -> None:
         now = time.monotonic()
+        self._step = further(self._step, phase)
         if phase != self._phase or now >= self._next:
             self._phase, self._detail, self._next = phase, detail, now + EVERY_S
             self._say("running", f"{phase} ({detail})", ", {:.0f} s")
@@ -78,7 +97,7 @@ class ProgressLine:
             from IPython.display import display
 
             summary = None if state == "running" else words
-            progress = Progress(state, self._phase, self._detail, round(elapsed_s, 1), summary)
+            progress = Progress(state, self._phase, self._detail, round(elapsed_s, 1), summary, self._step)
             data = {"text/plain": line, "text/html": f"<div>{escape(line)}</div>", MIME_TYPE: asdict(progress)}
             if self._handle is None:
                 self._handle = display(data, raw=True, display_id=True)

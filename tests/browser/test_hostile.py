@@ -35,7 +35,7 @@ WATCH_STILLNESS = """() => {
 
 def test_scripts_in_a_report_and_its_progress_are_shown_as_text_and_never_run(lab: Lab) -> None:
     report = hostile.scripted(documents.plain_data(documents.varied()))
-    progress = {"version": 1, "state": "running", "elapsed_s": 1, "summary": None}
+    progress = {"version": 1, "state": "running", "elapsed_s": 1, "summary": None, "step": None}
     harm = {PROGRESS: progress | {"phase": hostile.SCRIPTS[0], "detail": hostile.SCRIPTS[1]}}
     another = report | {"created": hostile.SCRIPTS[2]}
     cell = documents.code(documents.PRUNE, harm, only_json(report), only_json(another))

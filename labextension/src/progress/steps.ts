@@ -1,17 +1,11 @@
 import type { Progress } from '../panel/answers';
 import schema from '../panel/answers.schema.json';
+import table from '../panel/options.json';
 import { fixed } from '../view/format';
 import { Reader, type Seen } from '../view/reading';
 
 /** The phases of a run in order; some have another name if a run does something else in their place. */
-const PHASES = [
-  ['prune', 'train'],
-  ['export', 'quantise'],
-  ['compile', 'load'],
-  ['check'],
-  ['profile', 'count'],
-  ['measure', 'confirm', 'runtimes', 'baseline', 'hotspots', 'score'],
-];
+const PHASES = table.steps;
 
 export interface Step {
   name: string;
@@ -22,14 +16,14 @@ export function readProgress(data: unknown): Seen<Progress> {
   return new Reader(schema.$defs, false).take(schema.$defs.Progress, data, '') as Seen<Progress>;
 }
 
-/** The steps of the run; an unknown phase is shown alone. */
-export function steps({ phase }: Seen<Progress>): Step[] {
-  const now = PHASES.findIndex(names => phase !== null && names.includes(phase));
+/** The steps of the run, which never go back; an unknown phase is shown alone where there was no other. */
+export function steps({ phase, step }: Seen<Progress>): Step[] {
+  const now = step ?? PHASES.findIndex(names => phase !== null && names.includes(phase));
   if (now < 0) {
     return phase ? [{ name: phase, state: 'now' }] : [];
   }
   return PHASES.map((names, index) => {
-    const name = (index === now ? phase : names[0]) ?? '';
+    const name = (index === now && phase !== null && names.includes(phase) ? phase : names[0]) ?? '';
     return { name, state: index < now ? 'past' : index === now ? 'now' : 'to come' };
   });
 }

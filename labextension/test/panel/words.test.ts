@@ -8,6 +8,7 @@ const progress: Progress = {
   phase: 'measure',
   detail: '',
   elapsed_s: 58.4,
+  step: null,
   summary: null,
   version: 1,
 };

@@ -10,6 +10,7 @@ const progress = (changes: Record<string, unknown>) =>
     detail: '',
     elapsed_s: 12.4,
     summary: null,
+    step: null,
     ...changes,
   });
 const states = (phase: unknown) => steps(progress({ phase })).map(({ name, state }) => `${name} ${state}`);
@@ -26,9 +27,16 @@ describe('the steps of a run', () => {
     ]);
   });
 
+  it('never go back, whatever the phase', () => {
+    const shown = steps(progress({ phase: 'compile', step: 5 })).map(({ name, state }) => `${name} ${state}`);
+    expect(shown.slice(-2)).toEqual(['profile past', 'measure now']);
+    expect(steps(progress({ phase: 'recipe', step: 1 }))[1]).toEqual({ name: 'export', state: 'now' });
+  });
+
   it('have the name of what is done in their place', () => {
     expect(states('train')[0]).toBe('train now');
-    expect(states('baseline').at(-1)).toBe('baseline now');
+    expect(states('confirm').at(-1)).toBe('confirm now');
+    expect(states('baseline')[2]).toBe('baseline now');
   });
 
   it('are one where the phase is none of ours, and none where there is no phase', () => {
