@@ -201,6 +201,19 @@ def test_the_cut_computes_what_the_masked_dense_model_does_with_the_weights_that
     assert any(each.startswith("Refitted") for each in done.remarks)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e5])
+def test_inputs_that_say_nothing_or_far_too_much_of_one_thing_are_no_reason_to_fail(scale: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(8, 32, bias=False), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)
+    ).eval()
+    x = torch.ones(64, 8) * scale + torch.randn(64, 8) * (scale > 0)
+    run = hwprune(model, x[:2], calib=x, **HALF)
+    with torch.no_grad():
+        assert bool(run.model(x).isfinite().all())
+    assert "2 layers that lost inputs" in said(run)
+
+
 def test_ranking_all_sets_together_is_refused_with_what_to_use() -> None:
     with pytest.raises(InputError, match="Use --allocation sensitivity, or --importance taylor"):
         hwprune(Residual(), images(), allocation="global", **HALF)
