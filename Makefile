@@ -39,12 +39,13 @@ lint:
 lint-typescript:
 	npm --prefix labextension run check
 
-# DeepSparse, SparseML and SparseZoo in environments of their own, by the project's own command; for tests, which
-# DeepSparse's licence allows
+# toolchains and tools in environments of their own, by the project's own command; for tests, which
+# their licences allow
 environments: setup
 	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup sparseml
 	$(BIN)/python -m jupyter_hwprune setup sparsezoo
+	$(BIN)/python -m jupyter_hwprune setup xla --accept-licence
 
 # the tests with numbers in them, in the instruction sets of other chips: a bound must hold for the arithmetic on any
 NUMERIC := calibration solver importance masks permutation graph architectures taylor plan

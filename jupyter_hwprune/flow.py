@@ -27,6 +27,7 @@ from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .measure.trial import tried_dense
 from .mistakes import check_codes
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Prepared, prepare
@@ -171,6 +172,8 @@ def hwprune(
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, calibration, outputs)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
         settled, found = _measured(bench, ready, pruned, trained=trains)
+        if not trains and goal is None and recipe_read is None:  # else the line with --dense would give another model
+            found = replace(found, tried=tried_dense(bench, ready, settled, found))
         scores = None if scorer is None else scorer.both(dense_score(), settled.pruned.model)
         if scorer is not None:
             models = (ready.start, settled.pruned.model)

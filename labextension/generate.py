@@ -51,7 +51,8 @@ def panel_options() -> dict[str, Any]:
     """Return what the panel writes its lines by: its fields with their defaults, the options' flags, and the forms."""
     flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
     advised = [name for name in flags if "advise" in options.OPTIONS[name].forms and name != "variable"]
-    forms = {"subcommands": list(options.SUBCOMMANDS), "advised": advised}
+    takes = {option.flag: option.default is not False for option in options.OPTIONS.values()}
+    forms = {"takes": takes, "subcommands": list(options.SUBCOMMANDS), "advised": advised}
     return {"defaults": options.DEFAULTS, "flags": flags, **forms}
 
 

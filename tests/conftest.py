@@ -33,7 +33,13 @@ settings.load_profile("untimed")
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
 
 
-IN_ENVIRONMENTS = {"deepsparse_environment", "deepsparse_for_a_class", "sparseml_environment", "sparsezoo_environment"}
+IN_ENVIRONMENTS = {
+    "deepsparse_environment",
+    "deepsparse_for_a_class",
+    "sparseml_environment",
+    "sparsezoo_environment",
+    "xla_for_a_class",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,6 +59,13 @@ def deepsparse_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def deepsparse_for_a_class() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         use_environment("deepsparse", patch)
+        yield
+
+
+@pytest.fixture(scope="class")
+def xla_for_a_class() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        use_environment("xla", patch)
         yield
 
 

@@ -8,7 +8,7 @@ from jupyter_hwprune.report import Scores
 from jupyter_hwprune.report.words.scores import fell
 
 FELL = "The score fell"
-CURE = "Train the pruned copy with its zeros held, or remove less."
+CURE = "Train the pruned copy with its zeros held (by a cell, or by --recover without labels), or remove less."
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def zeros_on_deepsparse(*layers: Layer) -> Report:
 
 
 def depthwise(name: str) -> Layer:
-    return _sparse(name, used=False, kind="Conv2d", shape=(64, 1, 3, 3), pruned_shape=(64, 1, 3, 3))
+    return _sparse(name, used=False, kind="Conv2d", shape=(64, 1, 3, 3), pruned_shape=(64, 1, 3, 3), groups=64)
 
 
 def timed_as(comparison: Comparison, of: Report) -> Report:

@@ -21,6 +21,7 @@ from jupyter_hwprune.pruning.graph.trace import tensors_of_model
 from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.planning import plan_channels, scan_channels
 from jupyter_hwprune.pruning.refitting import refitted
+from tests.architectures import ARCHITECTURES
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Residual, conv, images
 
@@ -212,6 +213,16 @@ def test_inputs_that_say_nothing_or_far_too_much_of_one_thing_are_no_reason_to_f
     with torch.no_grad():
         assert bool(run.model(x).isfinite().all())
     assert "2 layers that lost inputs" in said(run)
+
+
+def test_a_packed_sequence_on_the_way_is_no_obstacle_for_weights_or_channels() -> None:
+    torch.manual_seed(0)
+    entry = ARCHITECTURES["lstm_packed"]
+    model, inputs = entry.build().eval(), entry.example()
+    run = hwprune(model, inputs, **HALF)
+    assert "Refitted by least squares: 2 of 6 layers" in said(run)
+    assert "lstm.weight_ih_l0: no module takes its input as its own" in said(run)
+    assert hwprune(model, inputs, **HALF | {"pattern": "unstructured"}).report.layers
 
 
 def test_ranking_all_sets_together_is_refused_with_what_to_use() -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from jupyter_hwprune.render import blocks, mimebundle, text
 from jupyter_hwprune.render.fit import corner_of, fit, tiles_of
 from jupyter_hwprune.report import (
     MIME_TYPE,
+    NOT_COMPARED,
+    Comparison,
     Curve,
     EvidenceKind,
     OtherKernels,
@@ -321,3 +324,22 @@ def test_long_names_keep_what_tells_them_apart() -> None:
     rows = [line.split()[0] for line in said.splitlines() if line.strip().endswith("yes") or "8x8" in line]
     assert len(rows) == len({*rows}) == len(names) + 1
     assert {"…10.output.dense", "…1.output.dense", "classifier"} < {*rows}
+
+
+def test_a_number_is_said_with_what_it_is_of() -> None:
+    plain = report((layer("2.0", 32, 32), layer("head", 32, 32)))
+    plain = replace(plain, request=replace(plain.request, pattern="channel/8"))
+    noise = Comparison(1.0, 0.97, 1.03, 0.031, "no measurable gain")
+    stem = replace(plain.layers[0], sparsity=0.75, speed=noise, macs=None)
+    head = replace(plain.layers[1], speed=NOT_COMPARED, dense_us=9.0, pruned_us=5.0)
+    shown = text(replace(plain, layers=(stem, head)))
+    assert "channel/8 at 50 % of channels" in shown
+    assert "where 50 % of both go, so do 75 % of its weights" in " ".join(shown.split())
+    assert "2.0 Linear" in shown
+    assert "head Linear" not in shown
+    assert "within noise, 3.1 %" in shown
+    assert "no verdict" in shown
+    half = words_of(replace(plain, layers=(stem, replace(head, dense_us=None)))).columns
+    cells = {column.key: column.cells for column in half}
+    assert (cells["macs"][0], cells["time"][1]) == ("not measured", "not measured")  # and no half of it
+    assert "of both go" not in text(replace(plain, layers=(head,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -40,9 +41,9 @@ class Named(nn.Module):
 INPUTS = {"pixels": torch.randn(2, 3, 16, 16), "scale": torch.tensor([2.0])}
 
 
-def pruned(toolchain: str = "onnxruntime", **options: Any) -> Run:
+def pruned(toolchain: str = "onnxruntime", model: nn.Module | None = None, **options: Any) -> Run:
     own: dict[str, Any] = {"pattern": "channel", "sparsity": 0.5, "toolchain": toolchain, "effort": QUICK} | options
-    return hwprune(Named(), INPUTS, **own)
+    return hwprune(Named() if model is None else model, INPUTS, **own)
 
 
 def run_script(folder: Path) -> str:
@@ -131,29 +132,34 @@ def error_of(found: list[np.ndarray], expected: list[Tensor]) -> float:
 
 @pytest.mark.parametrize("toolchain", ["onnxruntime", "openvino"])
 def test_what_is_taken_home_takes_any_batch_in_float_and_in_int8(toolchain: str, tmp_path: Path) -> None:
-    run = pruned(toolchain, dtype="int8")
+    model = Named()
+    before = copy.deepcopy(model.state_dict())
+    run = pruned(toolchain, model, dtype="int8")
     run.export(tmp_path / "deploy")
     run.save(tmp_path / "run")
     kept = load(tmp_path / "run", Named()).artifacts
     assert run.report.corners is not None
     int8 = run.report.corners.rows[3].error
     assert int8 is not None
+    kinds = {"onnx": 1e-3, "ir": 1e-3, "int8_onnx": max(0.15, 3 * int8), "int8_xml": max(0.15, 3 * int8)}
+    dense: nn.Module = Named().eval()
+    dense.load_state_dict(before)
+    seen: set[str] = set()
     for batch in (1, 2, 3, 7):
         inputs = {"pixels": INPUTS["pixels"][torch.arange(batch) % 2], "scale": INPUTS["scale"]}
-        with torch.no_grad():
-            expected = list(run.model.eval()(**inputs).values())
-        for kind, allowed in (
-            ("onnx", 1e-3),
-            ("int8_onnx", max(0.15, 3 * int8)),
-            ("int8_xml", max(0.15, 3 * int8)),
-            ("ir", 1e-3),
-        ):
-            for path in (kept.get(kind), kept.get(kind) and tmp_path / "deploy" / kept[kind].name):
-                if path is not None:
-                    assert error_of(outputs_of(path, inputs), expected) <= allowed
+        for own, prefix in ((run.model.eval(), ""), (dense, "dense_")):
+            with torch.no_grad():
+                expected = list(own(**inputs).values())
+            for kind in (prefix + each for each in kinds if prefix + each in kept):
+                seen.add(kind)
+                for path in (kept[kind], tmp_path / "deploy" / kept[kind].name):
+                    assert error_of(outputs_of(path, inputs), expected) <= kinds[kind.removeprefix("dense_")]
+    assert seen >= ({"int8_onnx", "dense_int8_onnx"} if toolchain == "onnxruntime" else {"int8_xml", "dense_int8_xml"})
+    assert seen >= {"onnx", "dense_onnx"}
     readme = (tmp_path / "deploy" / "README.md").read_text()
     assert "The files take any batch" in readme
     assert "at batches of 1 and 2 and 3" in readme
+    assert "All four models are here" in readme
     assert ("`pruned.optimised.onnx` | the optimised file, for the type of device" in readme) == (
         toolchain == "onnxruntime"
     )

@@ -39,7 +39,8 @@ def test_the_progress_line_updates_itself_and_the_report_reads_as_text(terminal:
     phases = ["prune", "export", "compile", "load", "check", "profile", "measure"]
     assert [step for step in dict.fromkeys(steps) if step != "confirm"] == phases
     assert re.search(
-        r"\rhwprune: net for \S+, channel/8 at 50 %, onnxruntime: [A-Z ]+ [\d.]+x, score not given \(\d+ s\)", shown
+        r"\rhwprune: net for \S+, channel/8 at 50 % of channels, \w+: [A-Z ]+ [\d.]+x, score not given \(\d+ s\)",
+        shown,
     )
     report = shown[shown.index("Out[3]:") :]
     assert re.search(r"process-CPU time of a batch of 2, 1 thread, \d+ interleaved rounds", report)

@@ -18,9 +18,10 @@ from jupyter_hwprune.toolchains import _timing
 
 class Case:
     def __init__(self, clock: Clock, times_ms: Iterator[float]) -> None:
-        self.clock, self.times_ms = clock, times_ms
+        self.clock, self.times_ms, self.runs = clock, times_ms, 0
 
     def run(self) -> None:
+        self.runs += 1
         self.clock.now += next(self.times_ms) / 1e3
 
     def finish(self) -> None:
@@ -46,6 +47,10 @@ def rounds_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         request = {"effort": asdict(limits), "dense": "dense", "control": "control"}
         samples, _ = _timing.measure(cases, request, "cpu_ms", lambda *_: None)
         (rounds,) = {len(values) for each in samples.values() for values in each.values()}
+        before = 2  # one to warm up, one to see how long it takes
+        calls = {name: max(1, round(limits.block_s * 1e3 / each[0])) for name, each in times_ms.items()}
+        idle = {case.runs - before - rounds * calls[name] for name, case in cases.items()}
+        assert idle == {0 if min(map(min, times_ms.values())) >= _timing.LONG_S * 1e3 else rounds}
         return rounds
 
     return timed
@@ -54,6 +59,11 @@ def rounds_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 def test_a_case_that_is_far_ahead_in_every_round_ends_the_timing_early(rounds_of: Callable[..., int]) -> None:
     assert rounds_of(dense=[40.0], control=[40.4], pruned=[20.0]) == FULL.clear_rounds
     assert rounds_of(dense=[40.0], control=[40.4], pruned=[60.0]) == FULL.clear_rounds
+
+
+def test_a_long_call_is_timed_without_one_that_is_not_counted(rounds_of: Callable[..., int]) -> None:
+    assert rounds_of(dense=[400.0], control=[404.0], pruned=[200.0]) == FULL.clear_rounds  # it counts the calls
+    assert rounds_of(dense=[400.0], control=[404.0], pruned=[50.0]) == FULL.clear_rounds  # which one short case needs
 
 
 @pytest.mark.parametrize(

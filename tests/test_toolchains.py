@@ -31,8 +31,9 @@ from jupyter_hwprune.toolchains import (
     probe,
     shipped,
     tensorrt,
+    xla,
 )
-from jupyter_hwprune.toolchains.contract import Counts, Meters, Rates, Runs, Simulates
+from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
 from tests.networks import ZOO, cnn
 from tests.reports import timed
 
@@ -40,6 +41,8 @@ WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker
 TARGET = "cpu"
 # which the type checker proves
 KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, cusparselt, tensorrt)
+ESTIMATE: tuple[Toolchain, ...] = (xla,)
+CHECK: tuple[Checks, ...] = (xla,)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)
@@ -222,8 +225,66 @@ class TestTensorrt(ToolchainContract):
     closeness = 5e-2
 
 
+class EstimateContract:
+    """The same of a toolchain that compiles for a chip that is not here, and estimates."""
+
+    name: str
+    target: str
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls) -> Run:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(512, 2048), nn.LayerNorm(2048), nn.GELU(), nn.Linear(2048, 512)).eval()
+        return hwprune(model, torch.randn(512, 512), target=cls.target, toolchain=cls.name, pattern="channel/128")
+
+    @pytest.mark.smoke
+    def test_half_the_channels_are_estimated_as_faster_and_get_no_verdict(self, run: Run) -> None:
+        measurement = run.report.measurement
+        assert measurement.kind == "estimated"
+        assert measurement.evidence.kind == "compiler-estimate"
+        assert 0 < measurement.pruned < measurement.dense
+        assert run.report.verdict == "not measured"
+        layers = {layer.name: layer.estimate for layer in run.report.layers}
+        assert all(each is not None and 0 < each.pruned < each.dense for each in layers.values())
+        assert sum(each.dense for each in layers.values() if each) <= measurement.dense * (1 + 1e-9)
+        assert {"python", "torch"} < set(run.report.versions)
+
+    def test_what_it_compiled_computes_what_torch_does(self, run: Run) -> None:
+        check = run.report.check
+        assert check is not None
+        assert 0 < max(check.dense_error, check.pruned_error) < check.tolerance
+
+    def test_it_takes_half_the_memory_and_leaves_its_files(self, run: Run) -> None:
+        footprint = run.report.footprint
+        assert footprint is not None
+        weights = sum(layer.shape[0] * layer.shape[1] for layer in run.report.layers)
+        assert footprint.dense_bytes is not None
+        assert weights * 2 <= footprint.dense_bytes < weights * 2 * 1.05  # in bfloat16
+        assert all(path.stat().st_size > 0 for path in run.artifacts.values())
+
+    def test_zeros_that_no_kernel_skips_change_nothing(self) -> None:
+        model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256)).eval()
+        report = hwprune(model, torch.randn(256, 256), target=self.target, pattern="128x128", sparsity=0.5).report
+        assert report.measurement.kind == "estimated"
+        assert report.measurement.pruned == report.measurement.dense
+
+    @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "two_outputs"])
+    def test_other_kinds_of_networks_are_estimated_too(self, name: str) -> None:
+        build, make_input = ZOO[name]
+        report = hwprune(build(), make_input(), target=self.target, pattern="channel/4").report
+        assert report.measurement.kind == "estimated"
+        assert report.check is not None
+
+
+@pytest.mark.usefixtures("xla_for_a_class")
+class TestXla(EstimateContract):
+    name, target = "xla", "tpu-v5e"
+
+
 def test_every_shipped_toolchain_has_its_contract_test() -> None:
-    contracts = {*ToolchainContract.__subclasses__(), *CpuContract.__subclasses__()} - {CpuContract}
+    contracts: set[type[Any]] = {*ToolchainContract.__subclasses__(), *CpuContract.__subclasses__()} - {CpuContract}
+    contracts |= {*EstimateContract.__subclasses__()}
     assert {contract.name for contract in contracts} == set(shipped())
 
 

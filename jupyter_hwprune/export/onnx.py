@@ -277,6 +277,7 @@ def _scope(node: Any, leaves: set[str]) -> str | None:
 def save(proto: Any, path: Path) -> None:
     import onnx
 
+    path.unlink(missing_ok=True)  # it may be a remembered file
     large = weight_bytes(proto.graph) > LARGE_BYTES
     onnx.save(proto, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 

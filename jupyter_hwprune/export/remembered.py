@@ -72,7 +72,10 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def find(key: Key, folder: Path, name: str, kind: type[C]) -> C | None:
-    """Copy the files of a remembered case to `folder` under another name. Raises OSError."""
+    """Bring the files of a remembered case to `folder` under another name. Raises OSError.
+
+    The model may be the remembered file itself, so that it is to be replaced and not to be changed in place.
+    """
     _, known = _cases.get(key.whole, (key, None))
     if not isinstance(known, kind) or not known.model.exists():
         return None
@@ -111,9 +114,21 @@ def _bytes(case: Case) -> int:
 
 
 def _copied(case: C, folder: Path, name: str) -> C:
-    """Copy files, never link them: a user may change a file of a run in place."""
+    """Link the model, which is large and which `finish` replaces by a file of the run's own; copy the others."""
     stem, paths = case.model.stem, []
     for path in (case.model, case.inputs, case.expected):
         paths.append(folder / f"{name}{path.name.removeprefix(stem)}")
-        shutil.copyfile(path, paths[-1])
+        _bring(path, paths[-1], links=path == case.model)
     return replace(case, model=paths[0], inputs=paths[1], expected=paths[2])
+
+
+def _bring(path: Path, to: Path, *, links: bool) -> None:
+    to.unlink(missing_ok=True)
+    if links:
+        try:
+            to.hardlink_to(path)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    shutil.copyfile(path, to)

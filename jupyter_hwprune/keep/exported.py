@@ -78,10 +78,10 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
     said, manifest = words.words_of(report), manifest_of(report.request.toolchain)
     copy_artifacts(artifacts, folder)
     bound = f", for the type of device that it was made on and a batch of {report.request.batch} alone"
-    held = {
-        path.name: f"the {kind.replace('_', ' ')} file{bound * (kind.removeprefix('int8_') in manifest.bound)}"
-        for kind, path in artifacts.items()
-    }
+    held = {}
+    for kind, path in artifacts.items():
+        is_bound = kind.removeprefix("dense_").removeprefix("int8_") in manifest.bound
+        held[path.name] = f"the {kind.replace('_', ' ')} file{bound * is_bound}"
     main = _main_file(artifacts, report)
     how = "No script is known for this toolchain; its own tools run the files."
     if main is not None and manifest.script is not None:
@@ -92,7 +92,7 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
         filled = Template(manifest.script).substitute(values, batch=report.request.batch)
         (folder / SCRIPT).write_text(filled.lstrip(), encoding="utf-8")
         held |= {EXAMPLE: "the example input, by the names of the inputs", SCRIPT: f"runs `{main.name}` on the example"}
-        how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_dense_int8(report)}"
+        how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_the_others(artifacts, report)}"
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     page = f"<!doctype html><html><head><meta charset='utf-8'><title>{escape(said.title)}</title></head><body>"
     html = f"{page}{mimebundle(report)['text/html']}</body></html>"
@@ -118,14 +118,17 @@ def _main_file(artifacts: Mapping[str, Path], report: Report) -> Path | None:
     return artifacts.get("onnx")
 
 
-def _on_dense_int8(report: Report) -> str:
-    fastest = report.fastest
-    if fastest is None or fastest.pruned:
+def _on_the_others(artifacts: Mapping[str, Path], report: Report) -> str:
+    """Say how to run the other three models, and which of all is the fastest."""
+    if report.corners is None or not report.corners.rows:
         return ""
-    return (
-        " The fastest of the four models is the dense one in int8, which is not in this folder: quantise the model "
-        "that you began with."
+    said = (
+        f" All four models are here, dense and pruned in float and in int8: another's name in `{SCRIPT}` runs that one."
     )
+    if report.fastest is None or report.fastest.pruned:
+        return said
+    dense = artifacts.get("dense_int8_onnx", artifacts.get("dense_int8_xml"))
+    return f"{said} The fastest of them is the dense one in int8, `{dense.name}`." if dense is not None else said
 
 
 def _on_batch(batch: int, signature: Signature) -> str:

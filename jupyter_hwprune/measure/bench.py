@@ -14,7 +14,6 @@ from typing import Any
 
 from ..choose.choice import Choice
 from ..choose.effort import FULL, Effort
-from ..core.errors import MismatchError
 from ..core.interrupts import spared
 from ..export.cases import Case
 from ..export.finish import closed
@@ -23,11 +22,12 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
-from .findings import check_of, counters_of, energy_of, errors_of, estimate_of, footprint_of, hotspots_of, timed_of
-from .job import AGAIN, CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, prove_job, tolerance_of
+from .findings import check_of, counters_of, energy_of, estimate_of, footprint_of, hotspots_of, timed_of
+from .job import CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, tolerance_of
 from .kernels import Profiles, layers_with_costs
-from .quantising import ABSURD, SUFFIX, Quantiser, Twin, corners_of, not_made
+from .quantising import SUFFIX, Quantiser, Twin, corners_of, not_made
 from .runtimes import Answer, Passes, joined, runtimes_of
+from .together import job_of, wrong_outputs
 
 MOST_GROWTH = 10
 """How many times an int8 model's error at the example's batch it may be off at another, whose rows are other ones."""
@@ -86,10 +86,10 @@ class Bench:
         sparse = self.choice.way == "run" and not all(each.channels for each in candidates)
         before = self._baselines.time(self.effort) if sparse else {}
         twins = self._twins(named)
-        result = self.place.run(self._job(named, twins), self.progress)
+        result = self.place.run(self.job(named, twins), self.progress)
         if isinstance(result, Failure):
             return [Findings(Untimed(failed(self.choice, result)), each.layers) for each in candidates]
-        wrong = self._mismatches(result, named)
+        wrong = wrong_outputs(self.choice, self.reference, result, named)
         if wrong:
             right = [each for name, each in named.items() if name not in wrong]
             others = iter(self._together(right) if right else [])
@@ -122,14 +122,14 @@ class Bench:
             for process in range(processes):
                 which = f"process {process + 1} of {processes}"
                 if process:
-                    job = self._job(candidates, twins, again, process)
+                    job = self.job(candidates, twins, again, process)
                     more = self.place.run(job, self._telling("confirm", which), stop)
                     answers += [] if isinstance(more, Failure) or "samples" not in more else [more]
                 for other in self._others:
                     own = {name: each.for_runtime(other.choice) for name, each in candidates.items()}
                     name = other.choice.judge.toolchain
                     say = self._telling("runtimes", f"{name}, {which}")
-                    beside[name].append(self.place.run(other._job(own, {}, process=process), say, stop))  # noqa: SLF001
+                    beside[name].append(self.place.run(other.job(own, {}, process=process), say, stop))
                 if stop.is_set():
                     return joined(answers) | {"interrupted": processes}, beside
         return joined(answers), beside
@@ -178,67 +178,24 @@ class Bench:
             return found
         if isinstance(twins, Failure):
             return replace(found, corners=not_made(self.choice, twins))
-        made = {**twins[name].files, **result["files"][name + SUFFIX]}
-        files = {f"int8_{kind}": Path(path) for kind, path in made.items()}
+        made = result["files"]
+        files = _called("int8_", twins[name].files, made[name + SUFFIX])
+        files |= _called("dense_", {self.dense.model.suffix[1:]: self.dense.model}, made[DENSE])
+        files |= _called("dense_int8_", twins[DENSE].files, made[DENSE + SUFFIX])
         corners = corners_of(result, name, found.timed, twins, self.quantiser.rows)
         return replace(
             found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}
         )
 
-    def _job(
+    def job(
         self,
         candidates: Mapping[str, Candidate],
-        twins: dict[str, Twin] | Failure,
+        twins: Mapping[str, Twin] | Failure,
         effort: Effort | None = None,
         process: int = 0,
     ) -> Job:
-        runs = self.choice.way == "run"
-        layers = tuple(dict.fromkeys(name for each in candidates.values() for name in each.layers_run))
-        plans = {layer: plan for each in candidates.values() for layer, plan in each.plans.items()}
-        cases = [CaseOfJob(DENSE, self.dense, layers, (), plans, keep_files=not runs or bool(twins))]
-        if runs:  # timing noise: the difference between two compilations of one model
-            cases.append(replace(cases[0], name=CONTROL, keep_files=not runs))
-        others = [each.of_job(name) for name, each in candidates.items()]
-        if not isinstance(twins, Failure):
-            others += [twin.of_job(name) for name, twin in twins.items()]
-        cases += others
-        if runs:
-            judged = {*candidates}  # an int8 twin is judged as a whole
-            cases += [
-                replace(each, name=each.name + AGAIN, keep_files=False, profiled=each.name in judged, others=())
-                for each in others
-            ]
-        if process:
-            cases = [replace(each, keep_files=False, others=()) for each in cases]
-        graphs = all(each.graphs for each in candidates.values())
-        effort = effort or self.effort
-        return prove_job(self.choice, self.folder, cases, effort=effort, runs=runs, graphs=graphs, process=process)
-
-    def _mismatches(self, result: dict[str, Any], candidates: Mapping[str, Candidate]) -> dict[str, Findings]:
-        """Find each candidate whose output is wrong; raises MismatchError if no other candidate is left."""
-        found = {}
-        for case, error in errors_of(result).items():
-            name = case.removesuffix(AGAIN).removesuffix(SUFFIX)
-            is_twin = SUFFIX in case
-            tolerance = ABSURD if is_twin else tolerance_of(self.choice)
-            if error <= tolerance:
-                continue
-            model = "pruned" if name in candidates else "dense"
-            one = candidates.get(name) or next(iter(candidates.values()))
-            if is_twin:
-                raise MismatchError(
-                    f"{self.choice.judge.toolchain}'s int8 twin of the {model} model returns NaN or outputs of another "
-                    "shape. Nothing was timed. Give inputs like those of your data with --calib, or remove --dtype."
-                )
-            said = (
-                f"{self.choice.judge.toolchain} and {self.reference} disagree on the {model} model: the output is off "
-                f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {one.first_wrong(model)}. Nothing was "
-                "timed. Try another --toolchain, and report this to the maker of this one."
-            )
-            if model == "dense" or len(candidates) == 1:
-                raise MismatchError(said)
-            found[name] = Findings(Untimed(Evidence("unavailable", reason=said)), one.layers)
-        return found
+        """Return the job for dense and these candidates."""
+        return job_of(self.choice, self.folder, self.dense, candidates, twins, effort or self.effort, process)
 
     def _findings(
         self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], beside: Passes
@@ -255,6 +212,7 @@ class Bench:
             machine=Machine(**result["machine"]),
             versions=result["versions"],
             files=files,
+            case=one.case,
             fixed_batch=one.case.fixed,
             any_batch=one.case.batch is not None,
         )
@@ -309,6 +267,10 @@ def failed(choice: Choice, failure: Failure) -> Evidence:
     """Say that the toolchain is installed but failed."""
     reason = f"{choice.judge.toolchain}: {failure.reason}"
     return Evidence("unavailable", reason=reason, cure="read the message above; `%hwprune doctor` checks the toolchain")
+
+
+def _called(prefix: str, *files: Mapping[str, str | Path]) -> dict[str, Path]:
+    return {prefix + kind: Path(path) for each in files for kind, path in each.items()}
 
 
 def _portions(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:

@@ -23,6 +23,7 @@ from ..report import (
     OutputCheck,
     Runtimes,
     Timed,
+    Tried,
 )
 from .job import CaseOfJob
 from .quantising import Twin
@@ -75,7 +76,8 @@ class Candidate:
 class Findings:
     """What the judge measured for one candidate.
 
-    Its files take any batch if `any_batch`; `fixed_batch` says why not, where something was found to stand against it.
+    `case` is the model as it was written, `tried` what leaving slower layers dense would bring. Its files take any
+    batch if `any_batch`; `fixed_batch` says why not, where something was found to stand against it.
     """
 
     measurement: Measurement
@@ -89,11 +91,13 @@ class Findings:
     machine: Machine | None = None
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    case: Case | None = None
     any_batch: bool = False
     fixed_batch: str | None = None
     corners: Corners | None = None
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None
+    tried: Tried | None = None
     twins: Mapping[str, Twin] = field(default_factory=dict)
 
     @property

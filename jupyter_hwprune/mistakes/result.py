@@ -68,14 +68,23 @@ def _which(layers: list[Layer], seen: Seen) -> str:
 def slower(seen: Seen) -> Iterator[Found]:
     smaller = isinstance(seen.pattern, (Channel, Depth))
     names = [each.name for each in seen.report.layers if each.speed.verdict == "slower" and (smaller or each.used)]
-    if names:
-        how = "after its channels went" if smaller else "with the sparse kernel than with the dense one"
-        yield Found(
-            f"{counted(len(names), 'layer')} slower {how}: {some(names)}.",
-            f"Leave {'it' if len(names) == 1 else 'them'} whole; a run with that shows if the whole model gains.",
-            tuple(names),
-            line=seen.line(dense=(*seen.report.request.dense, *names[:2])),
-        )
+    if not names:
+        return
+    how = "after its channels went" if smaller else "with the sparse kernel than with the dense one"
+    what, tried = f"{counted(len(names), 'layer')} slower {how}: {some(names)}.", seen.report.tried
+    if tried is None:
+        fix = f"Leave {'it' if len(names) == 1 else 'them'} whole; a run with that shows if the whole model gains."
+        yield Found(what, fix, tuple(names), line=seen.line(dense=(*seen.report.request.dense, *names[:2])))
+        return
+    options = " ".join(f"--dense {name}" for name in tried.layers)
+    helps = tried.gain.verdict == "faster"
+    yield Found(
+        what,
+        f"Tried: {options} {'gives' if helps else 'does not help: it gives'} {_times(tried.speed.speedup)} "
+        f"{'instead of' if helps else 'and'} {_times(tried.without.speedup)}{' without' * (not helps)}, timed in turn.",
+        tuple(names),
+        line=seen.line(dense=(*seen.report.request.dense, *tried.layers)) if helps else None,
+    )
 
 
 def cliff(seen: Seen) -> Iterator[Found]:

@@ -96,4 +96,4 @@ class Seen:
 
 
 def is_depthwise(layer: Layer) -> bool:
-    return len(layer.shape) > 2 and layer.shape[1] == 1
+    return len(layer.shape) > 2 and layer.shape[1] == 1 and layer.groups is not None

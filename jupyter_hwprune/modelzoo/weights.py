@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Weight:
     matrix: Tensor | None
     macs: int | None
     reason: str | None
+    groups: int = 1
 
     @property
     def zeros(self) -> int:
@@ -121,7 +122,7 @@ def _weight(
         matrix = matrix_of(torch.from_numpy(np.ascontiguousarray(keep)), groups)
         macs = _macs(node, keep, shapes)
     names = (layer, node.output[0], node.op_type, last.input[place])
-    return Weight(*names, array.shape, dtype, zero, matrix, macs, reason)
+    return Weight(*names, array.shape, dtype, zero, matrix, macs, reason, settings.get("group", 1))
 
 
 def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str, Any]) -> Any:
@@ -176,7 +177,8 @@ def describe(weights: Sequence[Weight]) -> tuple[tuple[Layer, ...], tuple[Skippe
             skipped.append(Skipped(*own, reason))
         else:
             pattern, picture = str(pattern_of(each.matrix)), draw(each.matrix.flatten(1))
-            layers.append(layer_of(*own, pattern, each.sparsity, each.macs, picture))
+            described = layer_of(*own, pattern, each.sparsity, each.macs, picture)
+            layers.append(replace(described, groups=each.groups if each.groups > 1 else None))
     return tuple(layers), tuple(skipped)
 
 

@@ -1,7 +1,9 @@
 """Prepare what is pruned and measured: the inputs checked, the toolchain suited to the model, the data looked at."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -46,6 +48,10 @@ class Prepared:
         if not self._tried:
             self._tried.append(Blocks.of(self.start, self.inputs, self.method, progress))
         return self._tried[0]
+
+    def with_dense(self, dense: tuple[str, ...]) -> Prepared:
+        """Return the same with these layers left dense."""
+        return replace(self, choice=replace(self.choice, dense=dense), method=replace(self.method, dense=dense))
 
     @own_torch_state()
     def with_own_statistics(self, pruned: Pruned, score: Callable[[nn.Module], float | None] | None = None) -> Pruned:

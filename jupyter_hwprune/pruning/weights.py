@@ -127,6 +127,7 @@ def _describe(
         valid=valid_groups == 1.0,
         valid_groups=valid_groups,
         picture=draw(keep.flatten(1)),
+        groups=layer.groups if layer.groups > 1 else None,
     )
     if served is None or not served.takes(pattern):
         return described

@@ -35,7 +35,7 @@ LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 def render(report: Report, picture: bytes | None) -> str:
     """Return the HTML; `picture` is the PNG of the masks, shown below the table."""
     said = words.words_of(report)
-    parts = [_verdict(said), *map(_side_by_side, filter(None, [said.corners, said.runtimes]))]
+    parts = [_verdict(said), _next(report), *map(_side_by_side, filter(None, [said.corners, said.runtimes]))]
     if report.search is not None and said.search is not None:
         shown = _image(frontier.picture(report.search), f"Score against time of each plan, {said.title}")
         shown += _side_by_side(said.search)
@@ -70,6 +70,15 @@ def _verdict(said: Words) -> str:
     badge = f'<b style="{look};padding:2px 10px;border-radius:4px;font-size:120%">{escape(said.headline)}</b>'
     beside = f" &nbsp;{escape(said.interval)}" if said.interval else ""
     return f"<p><b>{escape(said.title)}</b></p><p>{badge}{beside}</p>"
+
+
+def _next(report: Report) -> str:
+    """Show the next steps; their lines stand in blocks of their own, to be copied."""
+    return "".join(
+        f'<p style="margin-bottom:2px"><b>Next:</b> {_with_code(step.what)}</p>'
+        f'<pre style="margin:0 0 6px 16px;white-space:pre-wrap"><code>{escape(step.line)}</code></pre>'
+        for step in report.next_steps
+    )
 
 
 def _side_by_side(table: Table) -> str:

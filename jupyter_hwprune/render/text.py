@@ -28,6 +28,8 @@ def render(report: Report, width: int | None = None) -> str:
     said = words.words_of(report)
     verdict = said.headline + (f"   ({said.interval})" if said.interval else "")
     lines = [*_filled(f"hwprune: {said.title}", most), "", *_filled(verdict, most), ""]
+    for step in report.next_steps:  # each line whole, to be copied
+        lines += [*_filled(f"Next: {step.what}:", most), *(f"  {part}" for part in step.line.splitlines()), ""]
     for table in filter(None, [said.corners, said.runtimes, said.search]):
         lines += [*_side_by_side(table, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)

@@ -10,8 +10,10 @@ from .hotspots import *  # noqa: F403
 from .layers import *  # noqa: F403
 from .measurement import *  # noqa: F403
 from .mistake import *  # noqa: F403
+from .next_step import *  # noqa: F403
 from .older import OLDER_VERSION as OLDER_VERSION
 from .recovery import *  # noqa: F403
 from .report import *  # noqa: F403
 from .runtimes import *  # noqa: F403
 from .search import *  # noqa: F403
+from .trial import *  # noqa: F403

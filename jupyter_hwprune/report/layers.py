@@ -92,7 +92,7 @@ class Layer:
     `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about
     the mean, if the layer has a bias that corrects the mean);
     `evidence` is the source of its times, kernels and estimate, None if it has none of them;
-    `ran_on` is another processor that ran it than the device asked for.
+    `ran_on` is another processor that ran it than the device asked for; `groups` are those of a grouped convolution.
     In JSON, a layer leaves out the fields that are unknown.
     """
 
@@ -125,6 +125,7 @@ class Layer:
     evidence: EvidenceKind | None = None
     estimate: LayerEstimate | None = None
     ran_on: str | None = None
+    groups: int | None = None
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.pruned_shape)

@@ -44,6 +44,7 @@ def merge(one: Report, other: Report) -> Report:
         timed,
         request=replace(timed.request, model=rest.request.model, input=rest.request.input),
         layers=tuple(_filled(layer, known.get(layer.name)) for layer in timed.layers),
+        next_steps=(),  # of one machine alone
         scores=timed.scores or (rest.scores if is_same else None),
         mistakes=(*timed.mistakes, *(_of_score(rest) if timed.scores is None and is_same else ())),
         reasons=(*timed.reasons, *remarks, f"Joined from a run of {rest.created} and one of {timed.created}."),

@@ -16,10 +16,12 @@ from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .mistake import Arrived, Mistake
+from .next_step import NextStep
 from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
+from .trial import Tried
 
 SCHEMA_VERSION = 5
 CLIFF = 0.1  # of the dense score's size
@@ -147,9 +149,11 @@ class Report:
     hotspots: Hotspots | None = None
     search: Search | None = None
     recovered: Recovered | None = None
+    tried: Tried | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
     mistakes: tuple[Mistake, ...] = ()
+    next_steps: tuple[NextStep, ...] = ()
     omitted: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -13,6 +13,8 @@ from ..mistakes import with_mistakes
 from ..recipe import RecipeRead
 from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Search, Timed
 from ..report.words.scores import fell
+from ..toolchains._host import fast_int8
+from .next_steps import next_steps
 from .reasons import explain
 
 
@@ -107,4 +109,5 @@ def compose(choice: Choice, request: Request, findings: Findings, **found: Any) 
         identities=tuple(choice.found.identities) if choice.found and isinstance(findings.measurement, Timed) else (),
         **shared | found,
     )
-    return with_mistakes(report, choice.target)
+    steps = next_steps(report, choice.target, fast_int8=bool(fast_int8()))
+    return replace(with_mistakes(report, choice.target), next_steps=steps)

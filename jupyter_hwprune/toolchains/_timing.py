@@ -50,14 +50,17 @@ def measure(
     """Time all cases in turn, one block of calls each per round; each block starts with a call that is not counted.
 
     That first call brings the case's own weights back into the caches, so no case gains from the one that ran before.
-    Measuring ends early where nothing is left to be found out, on the `clock` that decides; also returns whether so.
+    Where all calls take LONG_S, it is left out. Measuring ends early where nothing is left to be found out, on the
+    `clock` that decides; also returns whether so.
     """
     limits, clear = request["effort"], False
     say("measure", "warming up")
     for case in cases.values():
         case.run()
         case.finish()
-    calls = {name: _calls_in(limits["block_s"], case) for name, case in cases.items()}
+    seconds = {name: _seconds(case) for name, case in cases.items()}
+    calls = {name: _calls_in(limits["block_s"], each) for name, each in seconds.items()}
+    long = min(seconds.values()) >= LONG_S
     samples: dict[str, dict[str, list[float]]] = {name: {"wall_ms": [], "cpu_ms": []} for name in cases}
     gc.collect()
     gc.disable()
@@ -65,8 +68,9 @@ def measure(
     while rounds < limits["min_rounds"] or (rounds < limits["max_rounds"] and time.perf_counter() < end):
         for name in _turn(list(cases), rounds):
             run, finish, count = cases[name].run, cases[name].finish, calls[name]
-            run()
-            finish()
+            if not long:
+                run()
+                finish()
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 run()
@@ -84,6 +88,9 @@ def measure(
     return samples, clear
 
 
+LONG_S = 0.1
+"""Caches hold tens of megabytes, which memory gives back in a few milliseconds: a small part of such a call, and one
+that every case pays alike, so that no gain is made of it."""
 CLEAR_RATIO = 1.2
 CLEAR_NOISE = 4.5  # times the difference of two compilations of one model in a round
 OUTLIERS = 7  # of so many rounds, one may be disturbed
@@ -127,7 +134,7 @@ def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: 
         for number in range(ENERGY_WINDOWS):
             for name in _turn(list(windows), number):
                 say("energy", f"{name}, window {number + 1}")
-                calls = _calls_in(0.01, cases[name])
+                calls = _calls_in(0.01, _seconds(cases[name]))
 
                 def block(case: Any = cases[name], calls: int = calls) -> None:
                     for _ in range(calls):
@@ -148,12 +155,17 @@ class MeterError(RuntimeError):
     """The counter did not answer, or stood still."""
 
 
-def _calls_in(seconds: float, case: Any) -> int:
-    """Return how many runs take about so long, from the time of one."""
+def _seconds(case: Any) -> float:
+    """Return the time of one run."""
     start = time.perf_counter()
     case.run()
     case.finish()
-    return max(1, min(10000, round(seconds / max(time.perf_counter() - start, 1e-7))))
+    return time.perf_counter() - start
+
+
+def _calls_in(seconds: float, one: float) -> int:
+    """Return how many runs take about so long, by the time of one."""
+    return max(1, min(10000, round(seconds / max(one, 1e-7))))
 
 
 def _window(meter: Any, block: Any, at_least_s: float) -> tuple[float, float, int]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import platform
-import random
 import sys
 import threading
 import time
@@ -62,91 +60,8 @@ def _found(toolchain: Any) -> dict[str, Any]:
 
 
 def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Compile every case; if the device is here, check their outputs, profile their kernels and time all in turn."""
-    import numpy as np
-
-    found = _found(toolchain)
-    inputs, folder = _inputs(request), request["folder"]
-    result: dict[str, Any] = {
-        "versions": dict(found["versions"], python=platform.python_version(), numpy=np.__version__),
-        "machine": _host().machine(),
-        "fast_int8": _host().fast_int8(),
-        "cpu_clock_step_s": time.get_clock_info("process_time").resolution,  # too coarse for short runs on Windows
-        "device": found["devices"].get(request["settings"]["device"]),
-        "samples_functions": _sampling().program() is not None,
-    }
-    artefacts, since = {}, time.perf_counter()
-    for case in _shuffled(request["cases"], request["process"]):
-        say("compile", case["name"])
-        settings = dict(_settings(request, case), keep_files=case["keep_files"])
-        artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, folder)
-    result["compile_s"] = time.perf_counter() - since
-    result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
-    result["bytes"] = {name: sum(map(os.path.getsize, a.files.values())) or None for name, a in artefacts.items()}
-    result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
-    if not request["run"] and not request["interpret"]:
-        return result
-    running = {}
-    for case in _shuffled(request["cases"], request["process"]) if request["run"] else ():
-        say("load", case["name"])
-        running[case["name"]] = toolchain.load(artefacts[case["name"]], inputs, _settings(request, case))
-    result["errors"] = {}
-    for case in request["cases"]:
-        name = case["name"]
-        say("check", name)
-        if request["run"]:
-            outputs = running[name].outputs()
-        else:
-            outputs = toolchain.interpret(artefacts[name], inputs, _settings(request, case))
-        with np.load(case["expected"]) as file:
-            result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
-    result["other_batches"] = {
-        case["name"]: _other_batches(np, toolchain, request, case) for case in request["cases"] if case["others"]
-    }
-    tolerances = {case["name"]: case["tolerance"] for case in request["cases"]}
-    wrong = any(max(errors, default=0.0) > tolerances[name] for name, errors in result["errors"].items())
-    wrong = wrong or any(found["error"] > tolerances[name] for name, found in result["other_batches"].items())
-    if wrong or not running or not request["effort"]:
-        return result
-    timing = _load(os.path.join(HERE, "_timing.py"), "hwprune_worker")
-    if request["effort"]["profile"]:
-        result["kernels"] = timing.profile(toolchain, request, inputs, _settings, say)
-    clock = "cpu_ms" if request["settings"]["threads"] == 1 and result["device"]["kind"] == "cpu" else "wall_ms"
-    result["samples"], result["clear"] = timing.measure(running, request, clock, say)
-    result["rounds"] = [len(result["samples"][request["dense"]]["wall_ms"])] if request["dense"] in running else []
-    result["facts"] = {name: getattr(case, "facts", None) for name, case in running.items()}
-    if request["meter"] is not None:
-        metered = {
-            name: case
-            for name, case in running.items()
-            if name != request["control"] and not name.endswith(request["again"])
-        }
-        result["energy"] = timing.energy(toolchain, metered, request["meter"], say)
-    return result
-
-
-def _other_batches(np: Any, toolchain: Any, request: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
-    """Compile a case for any batch, and run it on others: its largest error, or what the runtime says against it."""
-    settings, worst = dict(_settings(request, case), batch=None), 0.0
-    try:
-        artefact = toolchain.compile(case["model"], _inputs(request), settings, request["folder"])
-        for inputs, expected in case["others"]:
-            own = _inputs(dict(request, inputs=inputs))
-            outputs = toolchain.load(artefact, own, settings).outputs()
-            with np.load(expected) as file:
-                worst = max([worst, *_relative_errors(np, outputs, [file[key] for key in file.files])])
-    except Exception as error:  # noqa: BLE001 - a vendor may raise anything, and the file is right at its own batch
-        return {"error": 1e30, "refused": f"{type(error).__name__}: {error}"}
-    return {"error": worst, "refused": None}
-
-
-def _shuffled(cases: list[Any], process: int) -> list[Any]:
-    """Return the cases in an order of the process's own, the dense one first: what comes later may lie worse in memory.
-
-    A toolchain may start all programs in the way that was fastest for the first one.
-    """
-    first, *others = cases
-    return [first, *random.Random(process).sample(others, len(others))]  # noqa: S311 - an order, not a secret
+    proving = _load(os.path.join(HERE, "_proving.py"), "hwprune_worker")
+    return dict(proving.prove(toolchain, request, _found(toolchain), _inputs, _settings, say))
 
 
 def _quantise(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -268,30 +183,6 @@ def _inputs(request: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(request: dict[str, Any], case: Any = None) -> dict[str, Any]:
     return dict(request["settings"], **{key: case[key] for key in ("layers", "sparse", "plans") if case})
-
-
-def _written(files: dict[str, str]) -> dict[str, str]:
-    """Return a compiler's files; raises RuntimeError if one is missing or empty."""
-    lacking = [path for path in files.values() if not os.path.exists(path) or not os.path.getsize(path)]
-    if lacking:
-        raise RuntimeError(f"the compiler did not write {', '.join(lacking)}, or left it empty")
-    return dict(files)
-
-
-def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
-    """Return each output's largest difference relative to its largest magnitude; 1e30 for NaN, which JSON lacks."""
-    if len(outputs) != len(expected):
-        return [1e30] * max(1, len(expected))
-    return [_relative_error(np, output, want) for output, want in zip(outputs, expected)]
-
-
-def _relative_error(np: Any, output: Any, want: Any) -> float:
-    if output.shape != want.shape:
-        return 1e30
-    if not want.size:
-        return 0.0
-    error = float(np.abs(output.astype("float64") - want).max()) / max(float(np.abs(want).max()), 1e-30)
-    return min(1e30, error)  # in this order, min turns NaN into 1e30 too
 
 
 def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:

@@ -75,7 +75,10 @@ class Estimate(TypedDict):
 
 
 class Artefact(Protocol):
-    """A compiled model. If the toolchain estimates, it also has an attribute `estimate`."""
+    """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
+
+    Optional is `size_bytes`: what it takes on the device, where that is not the size of its files.
+    """
 
     files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error
 

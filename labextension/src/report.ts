@@ -34,9 +34,11 @@ export interface Report {
   hotspots: Hotspots | null;
   search: Search | null;
   recovered: Recovered | null;
+  tried: Tried | null;
   identities: string[];
   arrived: Arrived | null;
   mistakes: Mistake[];
+  next_steps: NextStep[];
   omitted: string[];
   schema_version: 5;
   words: Words | null;
@@ -89,7 +91,7 @@ export interface Totals {
 /**
  * One pruned layer. `valid`, `used` and `faster` are three separate facts, and each may be unknown (null).
  *
- * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels; speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict. `served_by` are the target's toolchains with a sparse kernel for this layer, null if not checked; `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured; `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about the mean, if the layer has a bias that corrects the mean); `evidence` is the source of its times, kernels and estimate, null if it has none of them; `ran_on` is another processor that ran it than the device asked for. In JSON, a layer leaves out the fields that are unknown.
+ * valid: the weights hold the pattern (`valid_groups` is the share of its groups that do); used:  the kernel that ran profits from it: a sparse kernel, or a dense one over fewer channels; speed: the gain of the layer's own kernel, by the same rule as the whole model's verdict. `served_by` are the target's toolchains with a sparse kernel for this layer, null if not checked; `alone` is the gain of the layer timed by itself on an input of `rows` rows, before the whole model was measured; `error` is the squared difference of its output on the calibration inputs, relative to the squared output (about the mean, if the layer has a bias that corrects the mean); `evidence` is the source of its times, kernels and estimate, null if it has none of them; `ran_on` is another processor that ran it than the device asked for; `groups` are those of a grouped convolution. In JSON, a layer leaves out the fields that are unknown.
  */
 export interface Layer {
   name: string;
@@ -119,6 +121,7 @@ export interface Layer {
   evidence?: ('measured' | 'simulated kernels' | 'compiler-estimate' | 'compiled' | 'unavailable') | null;
   estimate?: LayerEstimate | null;
   ran_on?: string | null;
+  groups?: number | null;
 }
 /**
  * A small picture of a keep mask: the density of tiles, and a corner of the mask, both row by row in base64.
@@ -521,6 +524,17 @@ export interface Recovered {
   kept: boolean;
 }
 /**
+ * What the whole model gains if `layers` stay dense, timed in turn with the model of the report.
+ *
+ * `without` compares dense with the report's model in that call, `speed` with the other one; `gain` is how many times faster the other one is than the report's.
+ */
+export interface Tried {
+  layers: string[];
+  without: Comparison;
+  speed: Comparison;
+  gain: Comparison;
+}
+/**
  * What the user's model came with: weights that masks multiply before each pass, and `across`.
  *
  * The masks are those of torch.nn.utils.prune, or `parametrized`, as torch.ao.pruning's. `across` are layers whose zeros are 2:4 along their outputs and not along their inputs, where kernels look for them.
@@ -544,6 +558,13 @@ export interface Mistake {
   fix: string;
   layers: string[];
   line: string | null;
+}
+/**
+ * `what` it is for, and the `line` to run: a magic's, whole with its cell, or Python on the kept `run`.
+ */
+export interface NextStep {
+  what: string;
+  line: string;
 }
 /**
  * All the wording of a report, except its own texts.

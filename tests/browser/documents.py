@@ -53,6 +53,11 @@ def outputs(path: Path) -> list[dict[str, Any]]:
     return [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
 
 
+def sources(path: Path) -> list[str]:
+    """Return the texts of all cells that a notebook was saved with."""
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+
+
 def metadata(path: Path) -> dict[str, Any]:
     """Return the metadata that a notebook was saved with."""
     found: dict[str, Any] = json.loads(path.read_text())["metadata"]

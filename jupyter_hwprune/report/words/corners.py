@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import counted, first_of
 from .numbers import UNKNOWN, count, milliseconds
-from .verdict import named, said, speed
+from .verdict import between, named, said, speed
 
 if TYPE_CHECKING:
     from .. import Corner, Corners, Report
@@ -36,13 +36,11 @@ def table(report: Report) -> Table | None:
 
 def _row(corner: Corner) -> tuple[str, ...]:
     first = not corner.pruned and corner.dtype != "int8"
-    spread = corner.speed
-    between = "" if spread.low is None or spread.high is None else f"{spread.low:.2f} to {spread.high:.2f}"
     return (
         named(corner),
         milliseconds(corner.ms),
-        "1x" if first else speed(spread),
-        between,
+        "1x" if first else speed(corner.speed),
+        between(corner.speed),
         UNKNOWN if corner.file_bytes is None else f"{count(corner.file_bytes)}B",
         "" if corner.score is None else f"{corner.score:.4g}",
         UNKNOWN if corner.error is None else f"{100 * corner.error:.2g} %",

@@ -20,6 +20,11 @@ CLOCKS = (
     "Layers are timed by the runtime's profiler in wall time, and the whole model in process-CPU time: where other "
     "programs run beside it, the layers add up to more."
 )
+A_LITTLE = 0.05  # by which rounding to whole channels may differ
+BOTH_SIDES = (
+    "A layer loses the channels that it makes and those that it reads: where {asked} of both go, so do {gone} of its "
+    "weights."
+)
 UTILIZATION = (
     "After a kernel: the layer's dense arithmetic divided by its time, as a share of the core's peak. Far above 100 %, "
     "a kernel skipped arithmetic, as Winograd convolutions do."
@@ -39,11 +44,11 @@ def columns(report: Report) -> Iterator[Column]:
     said: tuple[tuple[Key, str, Callable[[Layer], str]], ...] = (
         ("weight", "weight", shapes),
         ("removed", "removed", lambda layer: share(layer.sparsity)),
-        ("macs", "MACs", lambda layer: f"{count(layer.macs)} → {count(layer.pruned_macs)}"),
+        ("macs", "MACs", _macs),
         ("time", _time_head(report), _estimate if report.measurement.kind == "estimated" else _times),
         ("valid", "valid", valid),
         ("used", "used", lambda layer: UNKNOWN if layer.used is None else "yes" if layer.used else "no"),
-        ("faster", "faster", lambda layer: speed(layer.speed)),
+        ("faster", "faster", _faster),
         ("kernel", "kernel", kernels),
         ("alone", "alone", _alone),
         ("served", "served by", lambda layer: "" if layer.served_by is None else served_by(layer.served_by)),
@@ -59,6 +64,9 @@ def columns(report: Report) -> Iterator[Column]:
 
 def notes(report: Report) -> Iterator[str]:
     """Explain what the columns do not show."""
+    asked = report.request.sparsity
+    if "channel" in report.request.pattern and any(layer.sparsity > asked + A_LITTLE for layer in report.layers):
+        yield BOTH_SIDES.format(asked=share(asked), gone=share(1 - (1 - asked) ** 2))
     others = report.other_kernels
     if others is not None and (others.dense_us, others.pruned_us) != (None, None):
         times = (UNKNOWN if us is None else f"{microseconds(us)} µs" for us in (others.dense_us, others.pruned_us))
@@ -79,8 +87,20 @@ def _time_head(report: Report) -> str:
     return "time, µs" if kinds in ([], ["measured"]) else f"time, µs ({', '.join(kinds)})"
 
 
+def _macs(layer: Layer) -> str:
+    if layer.macs is None or layer.pruned_macs is None:
+        return UNKNOWN
+    return f"{count(layer.macs)} → {count(layer.pruned_macs)}"
+
+
+def _faster(layer: Layer) -> str:
+    """Say the layer's verdict; one profile of both times gives none."""
+    profiled = layer.speed.speedup is None and layer.dense_us is not None and layer.pruned_us is not None
+    return "no verdict" if profiled else speed(layer.speed)
+
+
 def _times(layer: Layer) -> str:
-    if layer.dense_us is None and layer.pruned_us is None:
+    if layer.dense_us is None or layer.pruned_us is None:
         return UNKNOWN
     return f"{microseconds(layer.dense_us)} → {microseconds(layer.pruned_us)}"
 
@@ -90,8 +110,9 @@ def _estimate(layer: Layer) -> str:
 
 
 def name(layer: Layer | Skipped | Returned, width: int | None = None) -> str:
-    """Return the layer's name, cut to a width; if the model itself is the layer and has no name, its kind."""
-    full = layer.name or layer.kind
+    """Return the layer's name, cut to a width; with its kind where it has none, or one of numbers alone, as 2.0."""
+    says_nothing = not layer.name.strip("0123456789.")
+    full = f"{layer.name} {layer.kind}".strip() if says_nothing else layer.name
     return full if width is None else middle_cut(full, width)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .corners import Table
 from .numbers import milliseconds
-from .verdict import said, speed
+from .verdict import between, said, speed
 
 if TYPE_CHECKING:
     from .. import Report, Runtime, Runtimes
@@ -22,11 +22,16 @@ def table(report: Report) -> Table | None:
 
 
 def _row(row: Runtime, found: Runtimes) -> tuple[str, ...]:
-    spread = row.pruning
-    between = "" if spread.low is None or spread.high is None else f"{spread.low:.2f} to {spread.high:.2f}"
     alone = "1x" if row is found.rows[0] else speed(row.alone)
     name = " ".join(filter(None, [row.toolchain, row.version]))
-    return name, milliseconds(row.dense_ms), milliseconds(row.pruned_ms), alone, speed(spread), between
+    return (
+        name,
+        milliseconds(row.dense_ms),
+        milliseconds(row.pruned_ms),
+        alone,
+        speed(row.pruning),
+        between(row.pruning),
+    )
 
 
 def facts(found: Runtimes) -> Iterator[tuple[str, str]]:

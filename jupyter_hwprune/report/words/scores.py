@@ -12,7 +12,8 @@ def fell(scores: Scores, *, trained: bool) -> tuple[str, str] | None:
     """Say by how much the score fell, and what helps; None if it did not."""
     if scores.pruned >= scores.dense:
         return None
-    when, cure = "without training", "Train the pruned copy with its zeros held, or remove less."
+    when = "without training"
+    cure = "Train the pruned copy with its zeros held (by a cell, or by --recover without labels), or remove less."
     if trained:
         when, cure = "even after training", "Train longer, prune in more --steps, or remove less."
     said = f"The score fell from {scores.dense:.4g} to {scores.pruned:.4g}, {when}"

@@ -16,7 +16,8 @@ def what(report: Report) -> str:
     request = report.request
     dtype = f", {request.dtype}" if request.takes_dtype and request.dtype else ""
     by = "" if request.importance in {"magnitude", "recipe"} else f" by {request.importance}"
-    pattern = f"{request.pattern} at {share(request.sparsity)}{by}"
+    of = " of channels" if "channel" in request.pattern else " of blocks" if request.pattern == "depth" else ""
+    pattern = f"{request.pattern} at {share(request.sparsity)}{of}{by}"
     rows = [request.toolchain] if report.runtimes is None else [each.toolchain for each in report.runtimes.rows]
     return f"{request.model} for {request.target}, {pattern}, {' and '.join(rows)}{dtype}"
 
@@ -85,17 +86,25 @@ def estimator(report: Report) -> str:
 
 
 def interval(comparison: Comparison) -> str | None:
-    if comparison.low is None or comparison.high is None or comparison.noise_floor is None:
+    ends = between(comparison)
+    if not ends or comparison.noise_floor is None:
         return None
-    floor = f"noise floor {100 * comparison.noise_floor:.1f} %"
-    return f"95 % interval {comparison.low:.2f} to {comparison.high:.2f}, {floor}"
+    return f"95 % interval {ends}, noise floor {100 * comparison.noise_floor:.1f} %"
+
+
+def between(comparison: Comparison) -> str:
+    """Return the ends of the interval alone, for a column that names it; "" without one."""
+    low, high = comparison.low, comparison.high
+    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def speed(comparison: Comparison) -> str:
     if comparison.speedup is None:
         return UNKNOWN
-    is_noise = comparison.verdict == "no measurable gain"
-    return "within noise" if is_noise else f"{comparison.verdict} {comparison.speedup:.2f}x"
+    if comparison.verdict != "no measurable gain":
+        return f"{comparison.verdict} {comparison.speedup:.2f}x"
+    floor = comparison.noise_floor
+    return "within noise" if floor is None else f"within noise, {100 * floor:.2g} %"
 
 
 def said(comparison: Comparison) -> str:

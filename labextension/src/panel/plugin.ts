@@ -7,6 +7,7 @@ import { RunTabs } from '../runs/tabs';
 import { AllRuns } from '../runs/runs';
 import { pruneIcon } from './icon';
 import { leaveStatusAlone } from './kernel';
+import { insertsLines } from './inserting';
 import { DEFAULTS } from './line';
 import { PanelModel } from './model';
 import { PANEL_ID, PrunePanel } from './view/panel';
@@ -87,6 +88,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     registry: ISettingRegistry | null
   ) => {
     leaveStatusAlone();
+    insertsLines(tracker);
     const allRuns = new AllRuns(tracker);
     const tabs = new RunTabs(app, allRuns, tracker, restorer);
     const model = new PanelModel(tracker, allRuns, tabs);

@@ -6,6 +6,7 @@ import { Signal } from '@lumino/signaling';
 import { NotebookWatch } from '../panel/watch';
 import type { Report } from '../report';
 import type { Seen } from '../view/reading';
+import { landed } from './landing';
 import { type Book, type Kept, METADATA, keyOf, readBook, written } from './record';
 
 const MOST_AT_ONCE = 8; // are compared where nobody has chosen
@@ -108,8 +109,10 @@ export class NotebookRuns implements IDisposable {
     }
     const found = this.watch.reports;
     this.waiting = unique([...found, ...this.waiting]).filter(({ report }) => !this.written.has(keyOf(report)));
-    if (this.isReady && this.waiting.some(({ report }) => !this.ids.has(keyOf(report)))) {
+    const fresh = this.isReady ? this.waiting.find(({ report }) => !this.ids.has(keyOf(report))) : undefined;
+    if (fresh !== undefined) {
       this.keep();
+      void landed(this.notebook, fresh.cellId);
     }
     const places = new Map(found.map(({ report, cellId }) => [keyOf(report), cellId]));
     this.runs = unique([...found, ...this.waiting, ...this.book.kept])

@@ -5,10 +5,11 @@ import { counted } from './format';
 import { layers } from './layers/section';
 import { mistakes } from './mistakes';
 import { sideBySide } from './models';
+import { nextSteps } from './next';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
-import { verdict } from './verdict';
+import { isScore, verdict } from './verdict';
 import { text, wordsOf } from './words';
 
 const MOST_LINES = 200;
@@ -16,10 +17,11 @@ const MOST_LINES = 200;
 /** The whole report: sections in the order in which a reader asks. */
 export function reportView({ report, notes }: Reading): HTMLElement {
   const words = wordsOf(report);
-  const kept = words.facts.filter(fact => fact.evidence === false);
+  const kept = words.facts.filter(fact => fact.evidence === false && !isScore(fact));
   const parts = [
     notes.length === 0 ? null : notice(notes),
     verdict(words, deciding(report)),
+    nextSteps(report.next_steps),
     sideBySide('Dense and pruned, in float and in int8', words.corners),
     sideBySide('Dense and pruned in each runtime', words.runtimes),
     searched(report.search, words),

@@ -113,9 +113,10 @@ function yesNo(value: boolean | null): string {
   return value === null ? UNKNOWN : value ? 'yes' : 'no';
 }
 
-/** The layer's name cut to a width; a model that is a layer itself has no name, so its kind. */
+/** The layer's name cut to a width, with its kind beside one of numbers alone, such as 2.0, or in place of none. */
 export function nameOf(layer: SeenLayer | Seen<Skipped> | Seen<Returned>, width: number): string {
-  return middleCut(layer.name === null || layer.name === '' ? text(layer.kind) : layer.name, width);
+  const name = layer.name ?? '';
+  return middleCut(/^[\d.]*$/.test(name) ? `${name} ${text(layer.kind)}`.trim() : name, width);
 }
 
 /** The end of a dotted name, which tells layers of one kind apart where there is little room. */

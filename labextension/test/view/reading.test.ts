@@ -7,6 +7,7 @@ import { data, older, reading, type Data } from './reports';
 const UNKNOWN_OF_A_LAYER = Object.fromEntries(
   [
     'used',
+    'groups',
     'kernel',
     'pruned_kernel',
     'dense_us',

@@ -18,6 +18,8 @@ export interface Column {
   draw?: (row: Row, longest: number) => Node | string | null;
 }
 
+const LONGEST_KERNEL = 26;
+
 /** All but the first, which names the layer and opens it. */
 export const COLUMNS: readonly Column[] = [
   { key: 'weight', value: weights, descending: true },
@@ -28,7 +30,7 @@ export const COLUMNS: readonly Column[] = [
   { key: 'valid', value: layer => layer.valid_groups },
   { key: 'used', value: layer => layer.used },
   { key: 'faster', value: layer => layer.speed.speedup, descending: true, draw: speedCell },
-  { key: 'kernel', value: layer => layer.pruned_kernel, draw: ({ cells }) => middleCut(cells.kernel ?? '', 44) },
+  { key: 'kernel', value: layer => layer.pruned_kernel, draw: kernelCell },
   { key: 'mask', draw: thumbnailOf },
 ];
 
@@ -52,6 +54,16 @@ function weights(layer: SeenLayer): number {
 function speedCell({ layer, cells }: Row): HTMLElement {
   const attributes = { 'data-verdict': layer.speed.verdict ?? 'not measured' };
   return element('span', { class: 'hwprune-speed', attributes }, cells.faster ?? '');
+}
+
+/** The dense kernel and what took its place, each short enough to stand beside the other. */
+function kernelCell({ cells }: Row): HTMLElement {
+  const said = cells.kernel ?? '';
+  const short = said
+    .split(' → ')
+    .map(each => middleCut(each, LONGEST_KERNEL))
+    .join(' → ');
+  return element('span', { class: 'hwprune-kernel', attributes: { title: said } }, short);
 }
 
 /** Dense above pruned, to one scale over all layers. */

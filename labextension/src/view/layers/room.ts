@@ -1,5 +1,11 @@
-/** What can go where there is little room, the least important first; an opened row has it all. */
-const DISPENSABLE = ['kernel', 'pattern', 'macs', 'name', 'weight', 'mask', 'removed']; // of a name only its middle
+/**
+ * What goes to the line below its row where there is little room, the least important first; the kernels go last, for
+ * they are what a pattern is chosen for. Of a name only its middle goes, and a mask to the opened row.
+ */
+const DISPENSABLE = ['macs', 'weight', 'pattern', 'removed', 'name', 'mask', 'kernel'];
+
+/** The columns whose cells stand below a row that has no room for them. */
+export const FOLDED: ReadonlySet<string> = new Set(DISPENSABLE.filter(each => each !== 'name' && each !== 'mask'));
 
 /** Hide as little as lets the table stand in its place without scrolling, and last the column that it is sorted by. */
 export function fit(place: HTMLElement, table: HTMLElement): void {

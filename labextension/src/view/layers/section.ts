@@ -1,6 +1,7 @@
 import type { Report } from '../../report';
 import { KEYS, element, freshId, section } from '../elements';
 import { counted } from '../format';
+import { picture } from '../network/picture';
 import type { Seen } from '../reading';
 import { rowsOf, headsOf, wordsOf, type Row } from '../words';
 import { STATES, chosen } from './choosing';
@@ -15,6 +16,9 @@ export function layers(report: Seen<Report>): HTMLElement | null {
   const table = new LayerTable(rows, headsOf(report));
   return section(
     counted(report.layers.length, 'pruned layer'),
+    picture(report, rows, row => {
+      table.reveal(row);
+    }),
     rows.length > 3 ? filters(rows, table) : null,
     table.node,
     report.layers.length > PAGE ? pager(table) : null,

@@ -3,7 +3,7 @@ import { lastParts, nameOf, type Cells, type Row } from '../words';
 import { sorted, type Value } from './choosing';
 import { COLUMNS, cellOf, headOf, lengths, type Column } from './columns';
 import { detail } from './detail';
-import { fit, keepFitting } from './room';
+import { FOLDED, fit, keepFitting } from './room';
 
 export const PAGE = 25;
 const NAME: Column = { key: 'name', value: layer => nameOf(layer, 200) };
@@ -18,6 +18,8 @@ export class LayerTable {
   private by: Column;
   private descending = true;
   private readonly open = new Set<Row>();
+  private readonly names = new WeakMap<Row, HTMLButtonElement>();
+  private readonly all: Row[];
   private readonly heads = new Map<Column, HTMLTableCellElement>();
   private readonly table = element('table', { class: 'hwprune-layers', attributes: { 'aria-label': 'pruned layers' } });
   private readonly body = element('tbody', {});
@@ -27,6 +29,7 @@ export class LayerTable {
     private shown: Row[],
     private readonly words: Cells
   ) {
+    this.all = shown;
     const bars = shown.map(({ layer }) => lengths(layer));
     this.longest = bars.reduce((most, [dense, pruned]) => Math.max(most, dense ?? 0, pruned ?? 0), 0);
     const costliest = bars.every(([dense]) => dense !== null) ? 'time' : 'macs';
@@ -58,6 +61,24 @@ export class LayerTable {
     this.draw();
   }
 
+  /** Open a layer's row and go to it, whatever narrows the table down. */
+  reveal(row: Row): void {
+    if (!this.shown.includes(row)) {
+      this.shown = this.all;
+    }
+    this.open.add(row);
+    this.page = Math.floor(this.ordered.indexOf(row) / PAGE);
+    this.draw();
+    const name = this.names.get(row);
+    name?.focus({ preventScroll: true });
+    name?.scrollIntoView({ block: 'center' });
+  }
+
+  private get ordered(): Row[] {
+    const value = this.by.value ?? ((): Value => null);
+    return sorted(this.shown, row => value(row.layer), this.descending);
+  }
+
   private head(column: Column): HTMLTableCellElement {
     const cell = element('th', { attributes: { scope: 'col', 'data-column': column.key } });
     const name = column === NAME ? 'layer' : headOf(column, this.words);
@@ -82,11 +103,7 @@ export class LayerTable {
       const order = this.descending ? 'descending' : 'ascending';
       cell.setAttribute('aria-sort', column === this.by ? order : 'none');
     }
-    const value = this.by.value ?? ((): Value => null);
-    const page = sorted(this.shown, row => value(row.layer), this.descending).slice(
-      this.page * PAGE,
-      (this.page + 1) * PAGE
-    );
+    const page = this.ordered.slice(this.page * PAGE, (this.page + 1) * PAGE);
     this.body.replaceChildren(...page.flatMap(row => this.rows(row)));
     fit(this.node, this.table);
     this.changed();
@@ -107,19 +124,21 @@ export class LayerTable {
       element('span', { class: 'hwprune-short' }, lastParts(nameOf(layer, 200), 24))
     );
     button.title = nameOf(layer, 400);
+    this.names.set(shown, button);
     const cells = COLUMNS.map(column => {
       const content = cellOf(column, shown, this.longest);
       return element('td', { attributes: { 'data-column': column.key } }, content);
     });
     const name = element('th', { attributes: { scope: 'row', 'data-column': 'name' } }, button);
     const row = element('tr', { class: 'hwprune-layer' }, name, ...cells);
+    const rest = this.rest(shown);
     const toggle = (open: boolean) => {
       button.setAttribute('aria-expanded', String(open));
       below.hidden = !open;
       const all = { colspan: String(COLUMNS.length + 1) };
       below.replaceChildren(...(open ? [element('td', { attributes: all }, detail(shown, this.words))] : []));
     };
-    row.addEventListener('click', () => {
+    const press = () => {
       if (window.getSelection()?.isCollapsed === false) {
         return; // somebody marks words to copy them
       }
@@ -128,8 +147,21 @@ export class LayerTable {
         this.open.add(shown);
       }
       toggle(open);
-    });
+    };
+    row.addEventListener('click', press);
+    rest.addEventListener('click', press);
     toggle(isOpen);
-    return [row, below];
+    return [row, rest, below];
+  }
+
+  /** The line below a row, of which only that is seen for which the row has no room. */
+  private rest(shown: Row): HTMLTableRowElement {
+    const parts = COLUMNS.filter(({ key }) => FOLDED.has(key)).map(column => {
+      const about = element('span', { class: 'hwprune-quiet' }, `${headOf(column, this.words)} `);
+      const content = cellOf(column, shown, 0);
+      return element('span', { attributes: { 'data-rest': column.key } }, about, content);
+    });
+    const all = { colspan: String(COLUMNS.length + 1) };
+    return element('tr', { class: 'hwprune-rest' }, element('td', { attributes: all }, ...parts));
   }
 }

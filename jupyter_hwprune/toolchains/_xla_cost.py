@@ -1,0 +1,121 @@
+"""What XLA's compiler for TPUs says that a compiled program costs: cycles of each instruction, by layer.
+
+The compiler writes `estimated_cycles` into the configuration of most instructions of the text form of its HLO. These
+leave out the time in which the memory is waited for, so a part takes at least the time to read its weights once. The
+format is not documented: where it cannot be read, there is no estimate.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One device of a TPU generation as the compiler sees it: a chip, or one of its two cores where it says so.
+
+    `topology` is the smallest that the compiler knows. `clock_ghz` follows from the published peak in bfloat16 and the
+    products that the matrix units make in a cycle, `gb_per_s` is the published bandwidth of the HBM.
+    """
+
+    topology: str
+    clock_ghz: float
+    gb_per_s: float
+    page: str
+
+
+# peak and bandwidth of https://cloud.google.com/tpu/docs/v4 and the pages after it; a device of v4 and of 7x is a core
+CHIPS = {
+    "v4": Chip("v4:2x2x1", 275e3 / 2 / 131072, 1228 / 2, "https://cloud.google.com/tpu/docs/v4"),
+    "v5e": Chip("v5e:2x2", 197e3 / 131072, 819, "https://cloud.google.com/tpu/docs/v5e"),
+    "v5p": Chip("v5p:2x2x1", 459e3 / 262144, 2765, "https://cloud.google.com/tpu/docs/v5p"),
+    "v6e": Chip("v6e:2x2", 918e3 / 524288, 1638, "https://cloud.google.com/tpu/docs/v6e"),
+    "7x": Chip("tpu7x:2x2x1", 2307e3 / 2 / 524288, 7380 / 2, "https://cloud.google.com/tpu/docs/tpu7x"),
+}
+
+INSTRUCTION = re.compile(r"\s*(?:ROOT )?%\S+ = .*? ([a-z][\w-]*)\(")
+COMPUTATION = re.compile(r"(?:ENTRY )?%(\S+) \(.*\{$")
+CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+OP_NAME = re.compile(r'op_name="([^"]*)"')
+CALLS = re.compile(r"calls=%([\w.-]+)")
+FREE = {  # instructions that move nothing, or move it beside the arithmetic
+    *("parameter", "constant", "bitcast", "get-tuple-element", "tuple", "custom-call", "iota", "reshape"),
+    *("copy-start", "copy-done", "slice-start", "slice-done", "async-start", "async-done"),
+}
+PRODUCTS = ("dot", "convolution")  # a matrix product is written as either
+
+
+def estimate(hlo: str, scope: str, weight_bytes: dict[str, int], moved_bytes: int, chip: Chip) -> dict[str, Any]:
+    """Return the Estimate of a program in milliseconds, with the layers in whose scope instructions stand.
+
+    `weight_bytes` are those of each layer, `moved_bytes` those that the program reads or writes at least once. Raises
+    RuntimeError if the text does not hold the cycles of the instructions that compute.
+    """
+    entry, products = _computations(hlo, scope)
+    cycles: dict[str | None, int] = {}
+    operators: dict[str | None, str] = {}
+    for line in entry:
+        found = INSTRUCTION.match(line)
+        if found is None or found[1] in FREE:
+            continue
+        told = CYCLES.search(line)
+        if found[1] in {"while", "conditional", "call"} or (told is None and found[1] in {"fusion", "convolution"}):
+            raise RuntimeError(f"the compiler does not say how many cycles a {found[1]} takes")
+        called = CALLS.search(line)
+        multiplied = products.get(called[1], {}) if called else {}
+        # an instruction that holds the products of several layers is told of none of them
+        [layer] = multiplied if len(multiplied) == 1 else [None if multiplied else _layer(line, scope)]
+        cycles[layer] = cycles.get(layer, 0) + (int(told[1]) if told else 0)
+        if layer in multiplied:
+            operators[layer] = multiplied[layer]
+    if not cycles:
+        raise RuntimeError("the compiler's text does not hold the cycles of any instruction")
+    layers = [
+        {
+            "names": [] if layer is None else [layer],
+            "op": operators.get(layer, "Elementwise"),
+            "cost": milliseconds(own, weight_bytes.get(layer or "", 0), chip),
+        }
+        for layer, own in cycles.items()
+    ]
+    return {"unit": "ms", "total": milliseconds(sum(cycles.values()), moved_bytes, chip), "layers": layers}
+
+
+def _computations(hlo: str, scope: str) -> tuple[list[str], dict[str, dict[str | None, str]]]:
+    """Return the lines of the program itself, and by computation the layers whose products it holds, with operators."""
+    entry: list[str] = []
+    products: dict[str, dict[str | None, str]] = {}
+    calls: dict[str, list[str]] = {}
+    name = ""
+    for line in hlo.splitlines():
+        begun = COMPUTATION.match(line)
+        if begun is not None:
+            name = "" if line.startswith("ENTRY ") else begun[1]
+            continue
+        if not name:
+            entry.append(line)
+            continue
+        found = INSTRUCTION.match(line)
+        if found is not None and found[1] in PRODUCTS:
+            text = OP_NAME.search(line)
+            operator = "Conv" if text and text[1].endswith("conv_general_dilated") else "MatMul"
+            products.setdefault(name, {})[_layer(line, scope)] = operator
+        calls.setdefault(name, []).extend(CALLS.findall(line))
+    for outer, inner in calls.items():  # a fusion may hold another one
+        for each in inner:
+            products.setdefault(outer, {}).update(products.get(each, {}))
+    return entry, products
+
+
+def _layer(line: str, scope: str) -> str | None:
+    """Return the layer in whose scope an instruction stands."""
+    name = OP_NAME.search(line)
+    found = re.search(f"{scope}([^/]*)/", name[1]) if name else None
+    return None if found is None else found[1]
+
+
+def milliseconds(cycles: int, moved_bytes: int, chip: Chip) -> float:
+    """Return the longer of the time to compute and the time to move the bytes, which go on side by side."""
+    return max(cycles / (chip.clock_ghz * 1e6), moved_bytes / (chip.gb_per_s * 1e6))
