@@ -108,6 +108,15 @@ def test_a_lost_score_is_trained_or_less_goes(user: Any) -> None:
     user.user_ns["run"] = kept
 
 
+def test_where_there_are_calibration_inputs_the_weights_that_stay_are_corrected_by_them(user: Any) -> None:
+    lost = report_of(user, FASTER, after=0.2, calib="x")
+    correct, _ = next_steps(lost)
+    assert "the score fell from 0.5 to 0.2" in correct.what
+    assert asked(user, correct)["importance"] == "second-order"
+    done = replace(lost, request=replace(lost.request, importance="second-order"))
+    assert not any("Correct" in step.what for step in next_steps(done))
+
+
 def test_no_gain_leads_to_what_the_target_offers_and_to_advice(user: Any) -> None:
     zeros = next_steps(report_of(user, NO_GAIN, pattern="2:4", sparsity=0.5))
     assert "--pattern channel/8" in zeros[0].line

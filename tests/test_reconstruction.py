@@ -21,6 +21,7 @@ from jupyter_hwprune.pruning.graph.trace import tensors_of_model
 from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.planning import plan_channels, scan_channels
 from jupyter_hwprune.pruning.refitting import refitted
+from tests.architectures import ARCHITECTURES
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Residual, conv, images
 
@@ -199,6 +200,29 @@ def test_the_cut_computes_what_the_masked_dense_model_does_with_the_weights_that
         assert relative_difference([done.model(x := images())], [masked(x)]) < TOLERANCE
     assert {name for name in after if not torch.equal(before[name], after[name])} >= {"body.0.0.weight", "head.weight"}
     assert any(each.startswith("Refitted") for each in done.remarks)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e5])
+def test_inputs_that_say_nothing_or_far_too_much_of_one_thing_are_no_reason_to_fail(scale: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(8, 32, bias=False), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)
+    ).eval()
+    x = torch.ones(64, 8) * scale + torch.randn(64, 8) * (scale > 0)
+    run = hwprune(model, x[:2], calib=x, **HALF)
+    with torch.no_grad():
+        assert bool(run.model(x).isfinite().all())
+    assert "2 layers that lost inputs" in said(run)
+
+
+def test_a_packed_sequence_on_the_way_is_no_obstacle_for_weights_or_channels() -> None:
+    torch.manual_seed(0)
+    entry = ARCHITECTURES["lstm_packed"]
+    model, inputs = entry.build().eval(), entry.example()
+    run = hwprune(model, inputs, **HALF)
+    assert "Refitted by least squares: 2 of 6 layers" in said(run)
+    assert "lstm.weight_ih_l0: no module takes its input as its own" in said(run)
+    assert hwprune(model, inputs, **HALF | {"pattern": "unstructured"}).report.layers
 
 
 def test_ranking_all_sets_together_is_refused_with_what_to_use() -> None:

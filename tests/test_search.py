@@ -109,6 +109,15 @@ def test_a_search_lands_within_its_limit_and_says_what_it_tried(modelled: list[P
     assert "--sparsity" not in line(run.report)
 
 
+def test_by_second_order_only_what_is_scored_or_kept_is_refitted(modelled: list[Pruned]) -> None:
+    data = torch.randn(64, 3, 24, 24)
+    run = hwprune(Net(), X, speedup=2.0, importance="second-order", calib=data, effort=SHORT)
+    assert run.report.search is not None
+    assert run.report.search.stopped_by is None
+    assert any(reason.startswith("Refitted by least squares: 2 of 2 layers") for reason in run.report.reasons)
+    assert not any("Refitted" in remark for each in modelled for remark in each.remarks)
+
+
 @pytest.mark.usefixtures("modelled")
 def test_a_search_within_milliseconds_and_megabytes_meets_both() -> None:
     run = hwprune(Net(), X, latency_ms=1.2, size_mb=0.09, effort=SHORT)

@@ -95,7 +95,7 @@ def cliff(seen: Seen) -> Iterator[Found]:
         said = None if after is None else fell(replace(scores, pruned=after), trained=seen.report.request.trained)
         if said is not None:
             what, fix = said
-            corrected = _by_second_order(seen)
+            corrected = seen.corrected()
             if corrected is not None:
                 fix = f"Correct the weights that stay, by inputs (--importance second-order, --calib). {fix}"
             yield Found(what, fix, line=corrected)
@@ -111,15 +111,6 @@ def cliff(seen: Seen) -> Iterator[Found]:
             "Remove less there (--sparsity, --dense), or train, and give a score with --eval.",
             tuple(past),
         )
-
-
-def _by_second_order(seen: Seen) -> str | None:
-    """Return the line that also corrects the weights that stay; None where this run did, trained, or could not."""
-    request = seen.report.request
-    fits = seen.pattern is not None and not isinstance(seen.pattern, Depth)
-    if not fits or request.importance == "second-order" or request.allocation == "global" or request.trained:
-        return None
-    return seen.line(importance="second-order")
 
 
 def _curves(seen: Seen) -> tuple[Curve, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.pattern import NM, Block, Pattern, Unstructured, parse_pattern
+from ..core.pattern import NM, Block, Depth, Pattern, Unstructured, parse_pattern
 from ..core.rules import LayerFacts
 from ..core.target import TARGETS, Judge, Target
 from ..report import Layer, Report, Returned, Skipped
@@ -89,6 +89,14 @@ class Seen:
         """Return the line with another pattern at its usual share, ranked in the default way, which suits any."""
         method = {"sparsity": None, "importance": None, "allocation": None, "permute": False}
         return self.line(**method | {"pattern": pattern} | changed)
+
+    def corrected(self) -> str | None:
+        """Return the line that also corrects the weights that stay; None where this run did, trained, or cannot."""
+        request = self.report.request
+        fits = self.pattern is not None and not isinstance(self.pattern, Depth)
+        if not fits or request.importance == "second-order" or request.allocation == "global" or request.trained:
+            return None
+        return self.line(importance="second-order")
 
     def told(self) -> Iterator[Layer]:
         """Yield the layers whose kernels are known to be sparse or dense."""

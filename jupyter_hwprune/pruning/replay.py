@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from ..core.errors import InputError, first_line
@@ -131,7 +132,11 @@ class _Blank:
 
 
 def _blank(output: Any) -> Any:
-    return pytree.tree_map_only(Tensor, lambda t: _Blank(t.shape, t.dtype), output)
+    return pytree.tree_map_only(Tensor, lambda t: _Blank(t.shape, t.dtype), output, is_leaf=_is_packed)
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, PackedSequence)  # which refuses to hold anything but tensors
 
 
 def _filled(leaf: Any) -> Any:
@@ -220,7 +225,7 @@ def _few_rows(model: nn.Module, batch: Example) -> Example:
 
 def _is_plain(output: Any) -> bool:
     """Say whether all that a module returned can be written down: an object of its own class may hide tensors."""
-    leaves = pytree.tree_leaves(output)
+    leaves = pytree.tree_leaves(output, is_leaf=_is_packed)
     return all(leaf is None or isinstance(leaf, (Tensor, bool, int, float, str)) for leaf in leaves)
 
 

@@ -82,6 +82,8 @@ def _lost_score(seen: Seen) -> Iterator[NextStep]:
     request, scores = report.request, report.scores
     assert scores is not None
     fall = f"the score fell from {scores.dense:.4g} to {_after(report):.4g}"
+    if request.calib is not None:
+        yield from _step(f"Correct the weights that stay by these inputs, since {fall}", seen.corrected())
     if not request.trained:
         if "recover" in OPTIONS and request.calib is not None:
             yield from _step(f"Recover, since {fall}", seen.line(recover=RECOVERY_STEPS))

@@ -61,8 +61,13 @@ class Moves(Protocol):
     def loss(self, point: Point) -> float:
         """Return what the outputs (or the score) are expected to lose; only to compare plans with."""
 
-    def pruned(self, point: Point, model: nn.Module, pattern: Pattern, fraction: float = 1.0) -> Pruned:
-        """Prune a copy of the model by the plan, or by so large a part of the way to it, with the step's pattern."""
+    def pruned(
+        self, point: Point, model: nn.Module, pattern: Pattern, fraction: float = 1.0, *, refit: bool = True
+    ) -> Pruned:
+        """Prune a copy of the model by the plan, or by so large a part of the way to it, with the step's pattern.
+
+        Without `refit` the weights that stay may be left as they are, where only times are wanted.
+        """
 
     def share(self, point: Point) -> float:
         """Return the share that a plan removes, on average over what can go."""
@@ -108,7 +113,15 @@ class Shares:
     def loss(self, point: Point) -> float:
         return point.share or 0.0
 
-    def pruned(self, point: Point, model: nn.Module, pattern: Pattern, fraction: float = 1.0) -> Pruned:
+    def pruned(
+        self,
+        point: Point,
+        model: nn.Module,
+        pattern: Pattern,
+        fraction: float = 1.0,
+        *,
+        refit: bool = True,  # noqa: ARG002
+    ) -> Pruned:
         assert point.share is not None
         return self.ready.prune(lambda _: None, model, pattern, fraction * point.share)
 

@@ -73,9 +73,9 @@ class Plans:
 
         return training.along(step, self.ready.choice.pattern, share)
 
-    def _prune_once(self, point: Point) -> Pruned:
+    def _prune_once(self, point: Point, *, scored: bool = True) -> Pruned:
         with own_torch_state():
-            pruned = self.moves.pruned(point, self.ready.start, self.ready.choice.pattern)
+            pruned = self.moves.pruned(point, self.ready.start, self.ready.choice.pattern, refit=scored)
         return self.ready.with_own_statistics(pruned, self.scorer and self.scorer.maybe)
 
     def measure(self, points: Sequence[Point], part: Part, said: str = "") -> list[Reading | None]:
@@ -90,16 +90,14 @@ class Plans:
             if known[point] is not None:
                 continue
             self.progress("search", f"{said}plan {at} of {len(points)}: {self.moves.name(point)}")
+            scored = self.training is None and self.scorer is not None
+            scored &= part == "round" or self.moves.worth_scoring(point)
             try:
-                pruned = self._prune_once(point)
+                pruned = self._prune_once(point, scored=scored)
             except PruneError as error:  # a share that is less than one channel or block
                 self.misfit = error
                 continue
-            if (
-                self.training is None
-                and self.scorer is not None
-                and (part == "round" or self.moves.worth_scoring(point))
-            ):
+            if scored and self.scorer is not None:
                 scores[point] = self.scorer.maybe(pruned.model)
             kept[point] = pruned.totals.pruned_weights / max(1, pruned.totals.weights)
             written[point] = self._written(bench, pruned)

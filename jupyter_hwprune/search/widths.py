@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import nn
@@ -106,13 +106,16 @@ class Widths:
         of_blocks = 0.0 if self.blocks is None else sum(self.blocks.losses[name] for name in self._gone(point.blocks))
         return of_blocks + sum(self._lost(name, units) for name, units in point.units)
 
-    def pruned(self, point: Point, model: nn.Module, _pattern: Pattern, fraction: float = 1.0) -> Pruned:
+    def pruned(
+        self, point: Point, model: nn.Module, _pattern: Pattern, fraction: float = 1.0, *, refit: bool = True
+    ) -> Pruned:
         ready, space, plan = self.ready, self.space, dict(point.units)
         if fraction < 1:
             kept = space.kept(plan)
             plan = space.nearest({name: 1 - fraction * (1 - own) for name, own in kept.items()})
         if self.blocks is None or not point.blocks:
             channels = space.channels if model is ready.start else Channels.by(ready.method, model, ready.inputs)
+            channels = channels if refit else replace(channels, reconstruction=None)
             return prune(model, ready.inputs, space.planned(plan, channels), ready.method, channels=channels)
         shorter = without_blocks(self.blocks, ready.inputs, point.blocks / len(self.blocks.blocks))
         if not self.share(point):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.errors import PruneError
+
 STEPS = 16  # so large a part of the units left is removed before all losses are computed anew
 CANDIDATES = 2  # times those removed at once; among these, the losses are exact
 
@@ -31,7 +33,7 @@ class Problem:
         """
         own = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]  # [U, s, s]
         weight = self.weight[:, self.columns].permute(1, 2, 0)  # [U, s, K]
-        across: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(own), weight, upper=False)
+        across: Tensor = torch.linalg.solve_triangular(factored(own), weight, upper=False)
         return across.square().sum((1, 2))
 
     def remove(self, units: Tensor) -> None:
@@ -40,7 +42,7 @@ class Problem:
         kept = torch.ones(len(self.inverse), dtype=torch.bool)
         kept[gone] = False
         across = self.inverse[gone]  # [n * s, D]
-        moved = torch.cholesky_solve(across[:, kept], torch.linalg.cholesky(across[:, gone]))
+        moved = torch.cholesky_solve(across[:, kept], factored(across[:, gone]))
         self.weight = torch.addmm(self.weight[:, kept], self.weight[:, gone], moved, alpha=-1)
         self.inverse = torch.addmm(self.inverse[kept][:, kept], across[:, kept].mT, moved, alpha=-1)
         stay = torch.ones(len(self.columns), dtype=torch.bool)
@@ -54,6 +56,25 @@ class Problem:
         return Problem(
             self.inverse[own[:, None], own], self.weight[:, own], torch.arange(len(own)).reshape(columns.shape)
         )
+
+
+def factored(matrix: Tensor) -> Tensor:
+    """Return the lower Cholesky factors of positive definite matrices [.., n, n], damped where rounding took that away.
+
+    Raises PruneError where they are far from it, or not finite.
+    """
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    share, scale = torch.finfo(matrix.dtype).eps, matrix.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)  # [.., 1]
+    while bool(failed.any()):
+        if share > 1:
+            raise PruneError(
+                "The products of a layer's calibration inputs are not positive definite or not finite, so no "
+                "second-order solution exists. Calibrate with inputs for which the model's activations are finite."
+            )
+        factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed((share * scale).expand(matrix.shape[:-1])))
+        share *= 10
+    return factor
 
 
 def removal_order(problems: Sequence[Problem], units: int) -> tuple[Tensor, Tensor]:

@@ -170,6 +170,8 @@ class _Sums:
             if len(wanted) != len(given):
                 raise _NotSolvedError("the smaller model calls it more or less often")
             for (_, _, y), (args, kwargs, own) in zip(wanted, given, strict=True):
+                if not (isinstance(y, Tensor) and isinstance(own, Tensor)):
+                    raise _NotSolvedError("it returns more than one product")
                 axis = (
                     -1 if weight.order is not None or weight.computes == "Linear" else own.ndim - len(weight.shape) + 1
                 )

@@ -16,7 +16,7 @@ from ..method import Tell
 from ..sequential import layer_by_layer
 from ..statistics import GRAM_LIMIT_BYTES, Statistics
 from .consumers import Consumer, consumers_of, norms_after
-from .greedy import Problem, removal_order
+from .greedy import Problem, factored, removal_order
 
 DAMPING = 1e-3  # of the Gram matrix's mean diagonal
 WIDEST_EXACT = 4096  # of the Gram matrices that are inverted in float64
@@ -121,7 +121,7 @@ def _inverse(statistics: Statistics, *, centred: bool) -> Tensor:
     assert gram is not None
     mean = gram[0].to(torch.float64 if gram.shape[1] <= WIDEST_EXACT else torch.float32) / statistics.rows
     mean.diagonal().add_(max(DAMPING * float(mean.diagonal().mean()), torch.finfo(torch.float32).tiny))
-    return torch.cholesky_inverse(torch.linalg.cholesky(mean))
+    return torch.cholesky_inverse(factored(mean))
 
 
 def _same_columns(one: Problem, other: Problem) -> bool:
