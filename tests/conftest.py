@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from jupyter_hwprune import setup
+from jupyter_hwprune.choose.effort import FULL
+from jupyter_hwprune.measure.bench import Bench
+from jupyter_hwprune.measure.proof import bench_for
 from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE, interpreter_of
 from tests import networks
 
@@ -31,6 +35,25 @@ settings.load_profile("untimed")
 
 # what a developer has set up is none of the tests' business: a test that needs an environment asks for it
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
+
+
+BRIEF = replace(FULL, measure_s=0.5, profile_s=0.5)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_unless_asked() -> Iterator[None]:
+    """Measure for half a second where a call names no effort: what tests hold is no matter of an interval's width.
+
+    There are as many phases, processes and least rounds as in a user's call. Kernels of their own measure as users do.
+    """
+
+    def brief(*args: Any) -> Bench:
+        own: list[Any] = [BRIEF if each is FULL else each for each in args]
+        return bench_for(*own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jupyter_hwprune.flow.bench_for", brief)
+        yield
 
 
 IN_ENVIRONMENTS = {

@@ -2,7 +2,15 @@ import { describe, expect, it } from 'vitest';
 
 import { checked } from '../../src/panel/answer';
 
-const progress = { state: 'running', phase: 'measure', detail: 'round 3', elapsed_s: 1.5, summary: null, step: 5, version: 1 };
+const progress = {
+  state: 'running',
+  phase: 'measure',
+  detail: 'round 3',
+  elapsed_s: 1.5,
+  summary: null,
+  step: 5,
+  version: 1,
+};
 const namespace = {
   loaded: true,
   torch: true,
