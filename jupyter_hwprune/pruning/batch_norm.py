@@ -32,12 +32,18 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def with_own_statistics(
-    pruned: Pruned, dense: nn.Module, batches: Sequence[Example], score: Callable[[nn.Module], float | None] | None
+    pruned: Pruned,
+    dense: nn.Module,
+    batches: Sequence[Example],
+    score: Callable[[nn.Module], float | None] | None,
+    *,
+    refitted: bool = False,
 ) -> Pruned:
     """Return the pruned model with running statistics of its own, from the batches, and say what they bring.
 
     The dense model's stay where there are too few rows or none, where a batch cannot be normalised by itself, or where
-    the score is lower with the new ones; without a score, where the outputs are no nearer to the dense model's.
+    the score is lower with the new ones; of layers `refitted` with the dense model's, and without a score, also where
+    the outputs are no nearer to the dense ones.
     """
     rows = sum(each.batch for each in batches)
     if not batch_norms(pruned.model):
@@ -71,7 +77,7 @@ def with_own_statistics(
             said = f"the score is {after:.4g} with them and {before:.4g} with the dense model's"
             return replace(pruned, model=model, statistics=f"{what}: {said}. {kept}.")
     far, near = (_distance(each, dense, together[0]) for each in (pruned.model, model))
-    if near >= far:  # layers that were refitted expect the statistics that they were fitted with
+    if refitted and near >= far:
         said = f"but the outputs are {near:.0%} of their length away from the dense model's with them and {far:.0%}"
         return replace(pruned, statistics=f"{what}, {said} without, so the dense model's were kept.")
     said = f"the outputs are {near:.0%} of their length away from the dense model's, and {far:.0%} without that"

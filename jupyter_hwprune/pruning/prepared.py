@@ -59,7 +59,8 @@ class Prepared:
         if self.choice.keep_statistics or not pruned.layers:
             return pruned
         own_inputs = self.calibration if self.calib_given else ()
-        return with_own_statistics(pruned, self.start, own_inputs, score)
+        refitted = self.choice.importance == "second-order" and bool(pruned.keep)
+        return with_own_statistics(pruned, self.start, own_inputs, score, refitted=refitted)
 
     @own_torch_state()
     def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
