@@ -31,9 +31,11 @@ def test_the_steps_of_a_run_go_forward_to_the_last_which_is_over_only_at_the_end
     phases: list[str] = []
     hwprune(small(), torch.ones(4, 64), progress=lambda phase, _detail: phases.append(phase), **RUNS[name])
     assert set(phases) <= {phase for step in STEPS for phase in step}  # none that a bar would not know
-    shown, step = [], None
+    shown: list[int] = []
+    step: int | None = None
     for phase in phases:
         step = further(step, phase)
+        assert step is not None
         shown.append(step)
     assert shown == sorted(shown)
     assert (shown[0], shown[-1]) == (0, len(STEPS) - 1)
