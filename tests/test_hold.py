@@ -87,7 +87,7 @@ def test_a_run_of_removed_channels_has_nothing_to_hold() -> None:
     run = pruned("channel/8")
     with run.hold():
         train(run.model, AdamW(run.model.parameters()))
-    assert run.model.get_parameter("0.weight").shape == (8, 16)
+    assert run.model.get_parameter("0.weight").shape == (16, 16)
     assert not any(bool(each.any()) for each in zeros(run.model).values())
 
 

@@ -51,8 +51,14 @@ def _table(stem: str) -> str:
 
 
 def _about(stem: str) -> tuple[str, str, str]:
-    """Return the title, the command and the text of a benchmark's docstring: `Title: COMMAND.`, then the text."""
-    docstring = ast.get_docstring(ast.parse((BENCHMARKS / f"{stem}.py").read_text(encoding="utf-8"))) or ""
+    """Return the title, the command and the text of a benchmark's docstring: `Title: COMMAND.`, then the text.
+
+    One command may write several tables, MODULE_PART each.
+    """
+    module, part = stem, ""
+    if not (BENCHMARKS / f"{module}.py").exists():
+        module, _, part = stem.rpartition("_")
+    docstring = ast.get_docstring(ast.parse((BENCHMARKS / f"{module}.py").read_text(encoding="utf-8"))) or ""
     first, _, rest = docstring.partition("\n")
     title, _, command = first.partition(": `")
-    return title, command.rstrip("`."), rest.strip()
+    return f"{title}: {part}" if part else title, command.rstrip("`."), rest.strip()

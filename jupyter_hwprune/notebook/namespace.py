@@ -149,7 +149,7 @@ def evaluate(namespace: Mapping[str, Any], text: str, what: str, likely: Collect
             near = did_you_mean(text, likely) or did_you_mean(text, dict(_own(namespace)))
             raise InputError(f"{text}, named as {what}, does not exist here.{near}") from None
         near = did_you_mean(error.name or "", dict(_own(namespace)))
-        raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.{near}") from None
+        raise InputError(f"{text}, given as {what}, could not be evaluated: {error}.{near}") from error
     except Exception as error:
         raise InputError(f"{text}, given as {what}, could not be evaluated: {first_line(error)}.") from error
 

@@ -206,8 +206,14 @@ def _culprits(channels: Channels, keep: Mapping[str, Tensor], fault: Fault) -> d
     half = len(names) // 2
     near = _near(channels, names, fault.module)
     found = _among(channels, keep, near) if len(near) < len(names) else {}
+    if len(found) > 1:  # one that cannot be proven by itself may be right beside the others
+        found = next(({one: why} for one, why in found.items() if not _wrong_without(channels, keep, one)), found)
     found = found or _among(channels, keep, names[:half]) | _among(channels, keep, names[half:])
     return found or dict.fromkeys(names[half:], fault.said)
+
+
+def _wrong_without(channels: Channels, keep: Mapping[str, Tensor], one: str) -> bool:
+    return isinstance(_attempt(channels, {name: kept for name, kept in keep.items() if name != one}), Fault)
 
 
 def _among(channels: Channels, keep: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, str]:

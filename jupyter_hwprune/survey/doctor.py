@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from typing import Literal
 
 from ..core.door import one_door
@@ -15,6 +16,8 @@ from .profilers import ProfilerHere, profilers
 from .provision import EnvironmentHere, about_environment, setup
 from .shown import Row, TextAndHtml, facts_html, listed, listed_html
 from .smoke import Smoke, try_out
+
+HERE = ("ready", "meter", "profiler")  # the states of what works on this machine
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,26 @@ class Doctor(TextAndHtml):
         return "\n".join([*lines, *listed(self._rows())])
 
     def _html(self) -> str:
-        chip = facts_html("of the chip", about(self.target)) if self.target else ""
-        return chip + listed_html(("toolchain", "state", "what it says"), self._rows())
+        """Show a table of what works here, and fold away what does not; of one chip, show all of it."""
+        head = ("toolchain", "state", "what it says")
+        if self.target is not None:
+            return facts_html("of the chip", about(self.target)) + listed_html(head, self._rows())
+        here = [row for row in self._rows() if row[1] in HERE]
+        others = [row for row in self._rows() if row[1] not in HERE]
+        said = f"{len(others)} more, each with what is missing: {', '.join(name for name, *_ in others)}"
+        return (
+            listed_html(head, here) + f"<details><summary>{escape(said)}</summary>{listed_html(head, others)}</details>"
+        )
 
     def _rows(self) -> list[Row]:
-        """Describe the toolchains, the other environments, the meters and the profilers."""
-        rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in self.toolchains]
+        """Describe the toolchains, the other environments, the meters and the profilers: what works here first."""
+        without = [each for each in self.toolchains if each.name in planned()] if self.target is None else []
+        own = [each for each in self.toolchains if each not in without]
+        rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in own]
+        rows.sort(key=lambda row: row[1] not in HERE)
+        if without:
+            serves = "; ".join(f"{each.name} for {', '.join(self.serves[each.name])}" for each in without)
+            rows.append(("no adapter yet", "missing", [serves, f"cure: {without[0].cure}"]))
         rows += map(about_environment, self.environments)
         parts = [(each, "meter") for each in self.meters] + [(each, "profiler") for each in self.profilers]
         for part, kind in parts:

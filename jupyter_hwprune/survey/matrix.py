@@ -16,10 +16,12 @@ from ..toolchains import Status, manifest_of, probe_all
 from .shown import TextAndHtml, aligned, bold, facts_html
 
 Able = Literal["timed", "estimated", "compiled"]
+HERE = "On this machine"
+LINE = "`%hwprune doctor TARGET`"
 LEGEND = (
     "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
     "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
-    "`%hwprune doctor TARGET` says what is missing, and the command that mends it.",
+    f"{LINE} says what is missing, and the command that mends it.",
 )
 
 
@@ -45,24 +47,29 @@ class Targets(TextAndHtml):
     rows: tuple[TargetHere, ...]
 
     def __str__(self) -> str:
-        """Return a line a chip, grouped by maker: what to prune for it, and what can be done here."""
+        """Return a line a chip: first those that something can be done for here, then all others by their maker."""
         said = aligned([(row.target.name, _offers(row), _here(row), row.target.chip) for row in self.rows])
         of = {row.target.name: line for row, line in zip(self.rows, said, strict=True)}
         lines = ["hwprune targets: what to prune for which chip, and what can be done for it on this machine"]
-        for maker, group in _by_maker(self.rows).items():
+        for maker, group in self._groups().items():
             own = (f"  {of[row.target.name]}"[: terminal_width() - 1].rstrip() for row in group)
             lines += ["", maker, *own]
         return "\n".join([*lines, "", *(line for said in LEGEND for line in wrapped(said, "", ""))])
 
     def _html(self) -> str:
-        rows: list[tuple[str, ...]] = []
-        for maker, group in _by_maker(self.rows).items():
-            rows.append((f"<i>{escape(maker)}</i>", "", "", ""))
-            for row in group:
-                offers, here = (escape(said).replace(" ", "&nbsp;") for said in (_offers(row), _here(row)))
-                chip = f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>"
-                rows.append((bold(row.target.name), offers, here, chip))
-        return html_table(("target", "prune", "here", "chip"), rows) + f"<p>{escape(' '.join(LEGEND))}</p>"
+        """Show a table of the chips that something can be done for here, and fold the others away."""
+        groups = self._groups()
+        here = groups.pop(HERE, [])
+        others = sum(map(len, groups.values()))
+        said = f"{others} more chips, pruned for and checked here: {', '.join(groups)}"
+        rest = f"<details><summary>{escape(said)}</summary>{_table(groups)}</details>" if others else ""
+        legend = escape(" ".join(LEGEND)).replace(LINE, f"<code>{LINE.strip('`')}</code>")
+        return (_table({HERE: here}) if here else "") + rest + f"<p>{legend}</p>"
+
+    def _groups(self) -> dict[str, list[TargetHere]]:
+        """Gather first the rows that something can be done for here, and the others by maker."""
+        here = [row for row in self.rows if row.able]
+        return ({HERE: here} if here else {}) | _by_maker([row for row in self.rows if not row.able])
 
 
 @one_door(ToolchainError)
@@ -86,6 +93,16 @@ def _able(toolchain: str, way: Way) -> Able:
     if way == "run":
         return "timed"
     return "estimated" if manifest_of(toolchain).estimates else "compiled"
+
+
+def _table(groups: Mapping[str, Sequence[TargetHere]]) -> str:
+    rows: list[tuple[str, ...]] = []
+    for heading, group in groups.items():
+        rows.append((f"<i>{escape(heading)}</i>", "", "", ""))
+        for row in group:
+            chip = f"<details><summary>{escape(row.target.chip)}</summary>{_details(row)}</details>"
+            rows.append((bold(row.target.name), escape(_offers(row)), escape(_here(row)), chip))
+    return html_table(("target", "prune", "here", "chip"), rows)
 
 
 def _by_maker(rows: Sequence[TargetHere]) -> dict[str, list[TargetHere]]:
