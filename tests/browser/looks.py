@@ -80,10 +80,22 @@ CRAMPED_TEXTS = """root => {
             if (elided || outer === root) break;
         }
     }
+    const seen = ({ element, box }) => {  // what the parts around it let through
+        let [left, right, top, bottom] = [box.left, box.right, box.top, box.bottom];
+        for (let outer = element; outer !== null && outer !== root; outer = outer.parentElement) {
+            if (getComputedStyle(outer).overflowX === 'visible') continue;
+            const edge = outer.getBoundingClientRect();
+            [left, right] = [Math.max(left, edge.left), Math.min(right, edge.right)];
+            [top, bottom] = [Math.max(top, edge.top), Math.min(bottom, edge.bottom)];
+        }
+        return { left, right, top, bottom };
+    };
+    const shown = boxes.map(seen);
     const within = (a, b) => a.contains(b) || b.contains(a);
-    boxes.forEach((one, index) => boxes.slice(index + 1, index + 400).forEach(other => {
-        const width = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
-        const height = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
+    boxes.forEach((one, index) => boxes.slice(index + 1, index + 400).forEach((other, after) => {
+        const [a, b] = [shown[index], shown[index + 1 + after]];
+        const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
         if (width > 3 && height > 4 && !within(one.element, other.element)) {
             told.push(['overlap', one.text.trim().slice(0, 40), other.text.trim().slice(0, 40)]);
         }

@@ -19,7 +19,7 @@ def test_a_run_shows_its_line_of_progress_and_its_report(plain_lab: Lab) -> None
     progress, report = plain_lab.run(1).all()
     expect(progress).to_contain_text("hwprune: net for")
     expect(report.get_by_text("process-CPU time of a batch of 2")).to_be_visible()
-    for layer in ("0.0", "1.0", "4"):
+    for layer in ("0.0 Conv2d", "1.0 Conv2d", "4 Linear"):
         expect(report.locator("tr").get_by_text(layer, exact=True)).to_be_visible()
 
 
@@ -30,4 +30,4 @@ def test_a_saved_notebook_reads_the_same_without_a_kernel(plain_lab: Lab, layers
     plain_lab.open_without_kernel("old.ipynb")
     output = plain_lab.output(0)
     expect(output.get_by_text(words.headline(report), exact=True)).to_be_visible()
-    expect(output.locator("tr").get_by_text(words.by_weight(report)[0].name, exact=True)).to_be_visible()
+    expect(output.locator("tr").get_by_text(words.name(words.by_weight(report)[0]), exact=True)).to_be_visible()

@@ -97,7 +97,7 @@ def test_another_schema_is_named_and_what_is_understood_is_shown(lab: Lab) -> No
     for index, sentence in enumerate(said.values()):
         shown = lab.output(index).locator(".hwprune-report")
         expect(shown.locator(".hwprune-notice")).to_contain_text(sentence)
-        expect(shown.get_by_role("button", name="1.0", exact=True)).to_be_visible()
+        expect(shown.get_by_role("button", name="1.0 Conv2d", exact=True)).to_be_visible()
 
 
 def test_what_is_no_report_at_all_is_said_in_one_sentence(lab: Lab) -> None:

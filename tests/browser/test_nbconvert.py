@@ -46,7 +46,7 @@ def test_the_page_shows_all_results_without_a_script(scriptless: Page, tmp_path:
     scriptless.goto(f"file://{tmp_path}/run.html")
     expect(scriptless.get_by_text(words.headline(report), exact=True)).to_be_visible()
     for layer in report.layers:
-        expect(scriptless.locator("tr").get_by_text(layer.name, exact=True)).to_be_visible()
+        expect(scriptless.locator("tr").get_by_text(words.name(layer), exact=True)).to_be_visible()
     for fact in words.facts(report):
         expect(scriptless.get_by_role("row", name=f"{fact.name} {fact.said}", exact=True)).to_be_visible()
     picture = scriptless.get_by_role("img", name="Density tiles")

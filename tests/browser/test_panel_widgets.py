@@ -57,7 +57,7 @@ def test_every_field_has_a_name_and_the_line_can_be_copied_by_keys(plain_lab: La
     form = opened(lab)
     fields = form.locator("input, select, textarea")
     unnamed = fields.evaluate_all("fields => fields.filter(field => !field.labels?.[0]?.textContent.trim()).length")
-    assert fields.count() == 17
+    assert fields.count() == 18
     assert unnamed == 0
     line = form.get_by_label("Same as")
     line.focus()

@@ -93,7 +93,7 @@ def test_words_and_states_narrow_the_table_down(lab: Lab) -> None:
 def test_a_row_opens_its_mask_magnified_to_single_weights_and_the_slider_shows_all_of_it(lab: Lab) -> None:
     report = documents.large(3, 64)
     shown = saved(lab, report)
-    shown.get_by_role("button", name="model.layers.1.").click()
+    shown.get_by_role("button", name="model.layers.1.mlp.up_proj", exact=True).click()
     heatmap = shown.locator(".hwprune-heatmap")
     part = heatmap.locator("canvas").last
     expect(part).to_have_accessible_name(re.compile("rows 0 to 31, columns 0 to 31"))
@@ -125,7 +125,9 @@ def check_against(shown: Locator, report: Report) -> None:
         told = shown.locator("dl > dt", has_text=fact.name).locator("+ dd")
         expect(told.get_by_text(fact.said, exact=True)).to_be_visible()
     for layer, said in words.rows(report, words.words_of(report).columns):
-        row = shown.get_by_role("row").filter(has=shown.page.get_by_role("button", name=layer.name, exact=True))
+        row = shown.get_by_role("row").filter(
+            has=shown.page.get_by_role("button", name=words.name(layer), exact=True)
+        )
         for cell in (said["weight"], said["removed"], said["faster"]):
             expect(row).to_contain_text(cell)
         expect(row.get_by_role("img", name=f"Mask of {layer.name}")).to_be_visible()

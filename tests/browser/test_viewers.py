@@ -70,12 +70,12 @@ def test_a_report_is_whole_where_styles_and_pictures_are_gone(scriptless: Page) 
     for fact in words.facts(report):
         expect(scriptless.get_by_role("row", name=f"{fact.name} {fact.said}", exact=True)).to_be_visible()
     expect(scriptless.get_by_role("img", name="Density tiles")).to_be_visible()
-    letters = scriptless.locator("pre")
+    letters = scriptless.locator("pre", has_text="% kept, valid")
     expect(letters).to_be_hidden()
     scriptless.get_by_text("the masks in letters").click()
     expect(letters).to_be_visible()
     for layer in report.layers:
-        expect(letters).to_contain_text(f"{layer.name}, {layer.shape[0]} x ")
+        expect(letters).to_contain_text(f"{words.name(layer)}, {layer.shape[0]} x ")
 
 
 def test_a_dark_editor_colours_the_report_and_its_picture_keeps_white_paper(scriptless: Page) -> None:

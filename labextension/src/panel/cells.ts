@@ -28,7 +28,7 @@ export async function runCell({ content, sessionContext }: NotebookPanel, cell: 
 export function scrollTo(panel: NotebookPanel, cellId: string): void {
   const cell = activate(panel.content, cellId);
   if (cell !== null) {
-    void panel.content.scrollToCell(cell, 'center');
+    void panel.content.scrollToCell(cell, 'start');
   }
 }
 
