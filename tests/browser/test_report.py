@@ -125,9 +125,7 @@ def check_against(shown: Locator, report: Report) -> None:
         told = shown.locator("dl > dt", has_text=fact.name).locator("+ dd")
         expect(told.get_by_text(fact.said, exact=True)).to_be_visible()
     for layer, said in words.rows(report, words.words_of(report).columns):
-        row = shown.get_by_role("row").filter(
-            has=shown.page.get_by_role("button", name=words.name(layer), exact=True)
-        )
+        row = shown.get_by_role("row").filter(has=shown.page.get_by_role("button", name=words.name(layer), exact=True))
         for cell in (said["weight"], said["removed"], said["faster"]):
             expect(row).to_contain_text(cell)
         expect(row.get_by_role("img", name=f"Mask of {layer.name}")).to_be_visible()
