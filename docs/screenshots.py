@@ -70,7 +70,7 @@ def photograph(browser: Browser, server: Server) -> None:
     lab.command("apputils:change-theme", theme="JupyterLab Dark")
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
     zeros = lab.cell(10)
-    zeros.get_by_role("button", name="2.0").click()
+    zeros.get_by_role("button", name="2.0 Conv2d", exact=True).click()
     at_top(page, zeros.get_by_role("table"))
     keep("lab-dark", page.screenshot())
     lab.command("apputils:change-theme", theme="JupyterLab Light")

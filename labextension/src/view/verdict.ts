@@ -42,7 +42,7 @@ export function intervalStrip({ speedup, low, high, noise_floor: floor }: Seen<C
     return null;
   }
   const { from, to, ticks } = SCALE;
-  const room = 10; // for the numbers at both ends
+  const room = 16; // for the numbers at both ends
   const x = (ratio: number) => {
     const part = Math.log(Math.min(Math.max(ratio, from), to) / from) / Math.log(to / from);
     return round(room + (WIDTH - 2 * room) * part);
