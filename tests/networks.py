@@ -196,3 +196,22 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "two_outputs": (TwoOutputs, images),
     "gated": (Gated, series),
 }
+
+
+def trained_on_digits(make: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
+    """Train a network on the first 512 of scikit-learn's digits; return it with all images [N, 1, 8, 8] and labels."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x, y = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target)
+    torch.manual_seed(0)
+    order = torch.randperm(len(y))
+    x, y = x[order], y[order]
+    net = make()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(6):
+        for rows in torch.randperm(512).tensor_split(16):
+            optimiser.zero_grad()
+            functional.cross_entropy(net(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return net.eval(), x, y

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.core.errors import InputError
@@ -23,7 +22,7 @@ from jupyter_hwprune.pruning.planning import plan_channels, scan_channels
 from jupyter_hwprune.pruning.refitting import refitted
 from tests.architectures import ARCHITECTURES
 from tests.conftest import fingerprint
-from tests.networks import ZOO, Residual, conv, images
+from tests.networks import ZOO, Residual, conv, images, trained_on_digits
 
 UNMEASURED: dict[str, Any] = {"target": "tpu-v5e", "toolchain": "xla"}  # nothing to wait for: pruning is tested
 HALF: dict[str, Any] = {"pattern": "channel", "sparsity": 0.5, "importance": "second-order", **UNMEASURED}
@@ -97,21 +96,7 @@ class Digits(nn.Module):
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[nn.Module, Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x, y = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target)
-    torch.manual_seed(0)
-    order = torch.randperm(len(y))
-    x, y = x[order], y[order]
-    net = Digits()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for _ in range(6):
-        for rows in torch.randperm(512).tensor_split(16):
-            optimiser.zero_grad()
-            functional.cross_entropy(net(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-    return net.eval(), x, y
+    return trained_on_digits(Digits)
 
 
 def test_the_magic_keeps_a_score_that_magnitude_loses(trained: tuple[nn.Module, Tensor, Tensor], shell: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +19,7 @@ from jupyter_hwprune.pruning.channels import Channels, magnitudes, remove_channe
 from jupyter_hwprune.pruning.graph import Coupled, analyse
 from jupyter_hwprune.pruning.planning import plan_channels
 from jupyter_hwprune.pruning.taylor import task_loss, taylor
-from tests.networks import Transformer, conv, ids
+from tests.networks import Transformer, conv, ids, trained_on_digits
 
 
 class Digits(nn.Module):
@@ -49,19 +48,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained() -> Trained:
-    bunch = load_digits()
-    x, y = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target)
-    torch.manual_seed(0)
-    order = torch.randperm(len(y))
-    x, y = x[order], y[order]
-    net = Digits()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for _ in range(6):
-        for rows in torch.randperm(512).tensor_split(16):
-            optimiser.zero_grad()
-            functional.cross_entropy(net(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-    net.eval()
+    net, x, y = trained_on_digits(Digits)
     return Trained(net, analyse(net, Example.of(x[:2])), (x[:128], y[:128]), (x[600:800], y[600:800]))
 
 
