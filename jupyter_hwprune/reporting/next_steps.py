@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ..choose.choice import ALL, INT8, runs
-from ..core.options import OPTIONS, magic_line
+from ..core.options import magic_line
 from ..core.pattern import NM, Channel, Depth
 from ..core.target import ALIASES, TARGETS, Target
 from ..mistakes.seen import Seen
@@ -85,7 +85,7 @@ def _lost_score(seen: Seen) -> Iterator[NextStep]:
     if request.calib is not None:
         yield from _step(f"Correct the weights that stay by these inputs, since {fall}", seen.corrected())
     if not request.trained:
-        if "recover" in OPTIONS and request.calib is not None:
+        if request.calib is not None:
             yield from _step(f"Recover, since {fall}", seen.line(recover=RECOVERY_STEPS))
         elif (line := _with_cell(seen)) is not None:
             yield NextStep(f"Fine-tune, since {fall}: put your training into this cell", line)

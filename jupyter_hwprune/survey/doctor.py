@@ -55,11 +55,11 @@ class Doctor(TextAndHtml):
 
     def _html(self) -> str:
         """Show a table of what works here, and fold away what does not; of one chip, show all of it."""
-        head = ("toolchain", "state", "what it says")
+        head, rows = ("toolchain", "state", "what it says"), self._rows()
         if self.target is not None:
-            return facts_html("of the chip", about(self.target)) + listed_html(head, self._rows())
-        here = [row for row in self._rows() if row[1] in HERE]
-        others = [row for row in self._rows() if row[1] not in HERE]
+            return facts_html("of the chip", about(self.target)) + listed_html(head, rows)
+        here = [row for row in rows if row[1] in HERE]
+        others = [row for row in rows if row[1] not in HERE]
         said = f"{len(others)} more, each with what is missing: {', '.join(name for name, *_ in others)}"
         return (
             listed_html(head, here) + f"<details><summary>{escape(said)}</summary>{listed_html(head, others)}</details>"
@@ -67,7 +67,8 @@ class Doctor(TextAndHtml):
 
     def _rows(self) -> list[Row]:
         """Describe the toolchains, the other environments, the meters and the profilers: what works here first."""
-        without = [each for each in self.toolchains if each.name in planned()] if self.target is None else []
+        names = planned() if self.target is None else ()  # of one chip, each toolchain has a row of its own
+        without = [each for each in self.toolchains if each.name in names]
         own = [each for each in self.toolchains if each not in without]
         rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in own]
         rows.sort(key=lambda row: row[1] not in HERE)
