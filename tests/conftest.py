@@ -22,6 +22,8 @@ from jupyter_hwprune.measure.proof import bench_for
 from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE, interpreter_of
 from tests import networks
 
+pytest.register_assert_rewrite("tests.contracts")
+
 BUILD = Path(__file__).parents[1] / "build"
 ENVIRONMENTS = BUILD / "environments"  # where `make test` sets them up
 
@@ -58,10 +60,9 @@ def _brief_unless_asked() -> Iterator[None]:
 
 IN_ENVIRONMENTS = {
     "deepsparse_environment",
-    "deepsparse_for_a_class",
     "sparseml_environment",
     "sparsezoo_environment",
-    "xla_for_a_class",
+    "environment_of_the_class",
 }
 
 
@@ -79,16 +80,10 @@ def deepsparse_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="class")
-def deepsparse_for_a_class() -> Iterator[None]:
+def environment_of_the_class(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Show the environment of the toolchain that the class names to its tests."""
     with pytest.MonkeyPatch.context() as patch:
-        use_environment("deepsparse", patch)
-        yield
-
-
-@pytest.fixture(scope="class")
-def xla_for_a_class() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        use_environment("xla", patch)
+        use_environment(request.cls.name, patch)
         yield
 
 
