@@ -7,6 +7,7 @@ it fail. A device fits a row by its kind and one of its `identities`, under the 
 
 import importlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,7 +49,8 @@ class Judge:
     `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
     kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
     too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is never
-    chosen but for a user who names it.
+    chosen but for a user who names it. `configs` are the parts of the chip's configuration that it compiles for, each
+    with all its values, the default first.
     """
 
     toolchain: str
@@ -59,6 +61,11 @@ class Judge:
     against: tuple[str, ...] = ()
     cure: str | None = None
     by_name: str | None = None
+    configs: tuple[tuple[str, ...], ...] = ()
+
+    def configured(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Return one value of each part of the chip's configuration: the one that was asked for, or the default."""
+        return tuple(next((value for value in part if value in asked), part[0]) for part in self.configs)
 
 
 @dataclass(frozen=True)
