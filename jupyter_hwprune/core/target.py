@@ -135,6 +135,34 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
     )
 
 
+ROCKCHIP = {
+    "rk3588": "Rockchip RK3588 NPU",
+    "rk3576": "Rockchip RK3576 NPU",
+    "rk3566": "Rockchip RK3566 or RK3568 NPU",
+    "rk3562": "Rockchip RK3562 NPU",
+}
+
+
+def _rockchip(name: str, chip: str) -> Target:
+    """Return the row of a chip that one compiler builds for; the multiple is what its cycles step by, on each of them.
+
+    In float16 they round inputs up to 32 and outputs to 16 or 8 (RK3566: 16 and 8), in int8 both to 32 or 16.
+    """
+    return _edge(
+        name,
+        chip,
+        maker="Rockchip",
+        kind="npu",
+        judges=(Judge("rknn", name, (Offer(Channel(32), 0.5),), ("float16",)),),
+        rules=(
+            channels_in(32, "channels in multiples of 32: the compiler counts cycles for inputs rounded up to it"),
+            Rule("operators that the NPU lacks run on the CPU"),
+        ),
+        vendor_says="RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
+        vendor_page="https://github.com/airockchip/rknn-toolkit2",
+    )
+
+
 TENSORRT_RULE = at_least_inputs(256, "TensorRT: convolutions below 256 channels seldom gain")
 FEW_ROWS = at_least_rows(64, "sparse Tensor Cores seldom pay below 64 rows; a larger --batch gives them work")
 OF_16, OF_8 = 16, 32  # the multiple that both dimensions of a weight have to be, by its bits
@@ -331,6 +359,7 @@ TARGETS: tuple[Target, ...] = (
         vendor_says="Only fully 8-bit-quantised LiteRT models of a fixed set of operations are mapped to the chip.",
         vendor_page="https://coral.ai/docs/edgetpu/models-intro",
     ),
+    *(_rockchip(name, chip) for name, chip in ROCKCHIP.items()),
     _edge(
         "qualcomm-npu",
         "Qualcomm Hexagon NPU (HTP)",
