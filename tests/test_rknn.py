@@ -69,6 +69,26 @@ class TestRknn:
         assert found[64] is not None
         assert found[35].dense == found[64].dense
 
+    def test_zeros_2_to_4_are_taken_in_int8_by_the_one_chip_that_has_kernels_for_them(self) -> None:
+        """And there they save traffic: the compiler counts as many cycles of the NPU as before."""
+        x, found = torch.randn(1, 3, 32, 32), {}
+        for target, dtype in (("rk3576", "int8"), ("rk3576", "float16"), ("rk3588", "int8")):
+            report = hwprune(chain(128), x, target=target, pattern="2:4", dtype=dtype).report
+            used = {layer.name: layer.used for layer in report.layers}
+            assert report.footprint is not None
+            before, after = report.footprint.dense, report.footprint.pruned
+            assert before is not None
+            assert after is not None
+            found[target, dtype] = used["2"], used["4"], before.traffic_bytes != after.traffic_bytes
+            assert report.check is not None
+            assert max(report.check.dense_error, report.check.pruned_error) < report.check.tolerance
+            assert any("by the ranges of the example" in each for each in report.reasons) == (dtype == "int8")
+        assert found == {
+            ("rk3576", "int8"): (True, True, True),
+            ("rk3576", "float16"): (False, False, False),
+            ("rk3588", "int8"): (False, False, False),
+        }
+
     @pytest.mark.parametrize("target", ["rk3576", "rk3566", "rk3562"])
     def test_the_other_chips_are_compiled_for_too(self, target: str) -> None:
         report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target=target, pattern="channel/8").report

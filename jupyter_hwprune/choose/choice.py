@@ -74,7 +74,9 @@ class Choice(Options):
     @property
     def quantises(self) -> bool:
         """Whether inputs are needed to quantise with: for int8 twins, or in the judge's own compilation."""
-        return self.quantise is not None or (self.way is not None and manifest_of(self.judge.toolchain).calibrates)
+        if self.quantise is not None or self.way is None or self.dtype not in {None, INT8}:
+            return self.quantise is not None
+        return manifest_of(self.judge.toolchain).calibrates
 
     @property
     def found(self) -> Device | None:

@@ -148,18 +148,24 @@ def _rockchip(name: str, chip: str) -> Target:
 
     In float16 they round inputs up to 32 and outputs to 16 or 8 (RK3566: 16 and 8), in int8 both to 32 or 16.
     """
+    skips_zeros = name == "rk3576"
     return _edge(
         name,
         chip,
         maker="Rockchip",
         kind="npu",
-        judges=(Judge("rknn", name, (Offer(Channel(32), 0.5),), ("float16",)),),
+        judges=(Judge("rknn", name, (Offer(Channel(32), 0.5),), ("float16", "int8")),),
         rules=(
             channels_in(32, "channels in multiples of 32: the compiler counts cycles for inputs rounded up to it"),
             Rule("operators that the NPU lacks run on the CPU"),
         ),
-        vendor_says="RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
-        vendor_page="https://github.com/airockchip/rknn-toolkit2",
+        vendor_says="97.4 frames a second of ResNet-50 in int8, and 129.9 with sparse weights, on one core."
+        if skips_zeros
+        else "RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
+        vendor_page=f"https://github.com/airockchip/{'rknn_model_zoo' if skips_zeros else 'rknn-toolkit2'}",
+        finding="2:4 is taken by the compiler in int8 only: fewer bytes move, and its count of the NPU's cycles stays."
+        if skips_zeros
+        else None,
     )
 
 

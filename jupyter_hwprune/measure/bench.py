@@ -226,7 +226,9 @@ class Bench:
             )
             if estimate is None:
                 return findings
-            layers = layers_with_costs(one.layers, result["estimates"], cases, name, renamed=one.renamed)
+            layers = layers_with_costs(
+                one.layers, result["estimates"], cases, name, renamed=one.renamed, channels=one.channels
+            )
             return replace(findings, measurement=estimate, layers=layers)
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)

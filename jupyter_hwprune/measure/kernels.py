@@ -130,17 +130,30 @@ def layers_with_costs(
     name: str,
     *,
     renamed: Mapping[str, str],
+    channels: bool = False,
 ) -> tuple[Layer, ...]:
-    """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
+    """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`.
+
+    With `channels`, the latter is smaller, which any kernel profits from.
+    """
     dense, pruned = (_costs(estimates[case]["layers"], cases[case]) for case in ("dense", name))
     names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
     both = {each: (dense[each], pruned[own]) for each, own in names.items() if own is not None}
-    return tuple(_with_costs(layer, *both[layer.name]) if layer.name in both else layer for layer in layers)
+    return tuple(
+        _with_costs(layer, *both[layer.name], channels=channels) if layer.name in both else layer for layer in layers
+    )
 
 
-def _with_costs(layer: Layer, dense: _Cost, pruned: _Cost) -> Layer:
-    estimate = LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory)
-    return replace(layer, estimate=estimate, evidence="compiler-estimate", ran_on=pruned.ran_on)
+def _with_costs(layer: Layer, dense: _Cost, pruned: _Cost, *, channels: bool) -> Layer:
+    return replace(
+        layer,
+        estimate=LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory),
+        evidence="compiler-estimate",
+        kernel=dense.kernel,
+        pruned_kernel=pruned.kernel,
+        used=None if pruned.sparse is None else channels or pruned.sparse,
+        ran_on=pruned.ran_on,
+    )
 
 
 @dataclass
@@ -150,6 +163,8 @@ class _Cost:
     cost: float
     memory: Memory | None
     ran_on: str | None
+    kernel: str | None
+    sparse: bool | None
 
 
 def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
@@ -159,12 +174,19 @@ def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
         layers = case.layers_of(part["names"], part["op"])
         if len(layers) != 1:
             continue
-        own = _Cost(float(part["cost"]), memory_of(part.get("memory")), part.get("ran_on"))
+        own = _Cost(
+            float(part["cost"]),
+            memory_of(part.get("memory")),
+            part.get("ran_on"),
+            part.get("kernel"),
+            part.get("sparse"),
+        )
         known = found.setdefault(layers[0], own)
         if known is not own:
             known.cost += own.cost
             known.memory = _together(known.memory, own.memory)
             known.ran_on = known.ran_on or own.ran_on
+            known.sparse = known.sparse or own.sparse
     return found
 
 

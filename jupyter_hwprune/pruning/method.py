@@ -67,17 +67,17 @@ def calibrated(
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     scans = searches and isinstance(choice.pattern, Channel)
-    if not (ranks_by_inputs(choice) or scans or choice.quantise is not None or recovers):
+    if not (ranks_by_inputs(choice) or scans or choice.quantises or recovers):
         if calib is None:
             return None, ()
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
                 "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, --recover, "
-                "--dtype int8 on a CPU, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "--dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. Here nothing does."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
-    if choice.quantise is not None:  # which says itself how many rows it used
+    if choice.quantises:  # which says itself how many rows it used
         return found, ()
     if calib is None:
         return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)

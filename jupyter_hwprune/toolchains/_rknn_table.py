@@ -47,6 +47,8 @@ def estimate(table: list[str]) -> dict[str, Any]:
             "op": own["op"] if own else row["op"],
             "cost": float(row["total"]),
             "memory": {"traffic_bytes": int(row["kb"]) * 1024},
+            "kernel": "{} in {}".format(row["op"], row["dtype"].lower()),
+            "sparse": int(row["sparse"] or 0) > 0,
             "ran_on": None if row["target"] == "NPU" else row["target"],
         }
         for row in _rows(table)

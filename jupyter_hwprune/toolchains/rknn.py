@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "%hwprune setup rknn --accept-licence",
     "opset": 19,
-    "converts": False,
+    "calibrates": True,
     "runs": False,
     "cross_compiles": True,
     "estimates": "Rockchip's RKNN compiler",
@@ -28,6 +28,7 @@ MANIFEST = {
 }
 ABSENT = "the compiler needs no chip, and jupyter-hwprune times none of Rockchip's yet"
 CHIPS = ("rk3588", "rk3576", "rk3566", "rk3562")
+SKIPS_ZEROS = ("rk3576",)  # 2:4 in int8; the compiler refuses the others
 
 
 def probe() -> dict[str, Any]:
@@ -61,9 +62,14 @@ def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
         from rknn.api import RKNN
 
         built = RKNN(verbose=True)
-        _must(built.config, log, target_platform=settings["device"])
+        chip = settings["device"]
+        _must(built.config, log, target_platform=chip, sparse_infer=chip in SKIPS_ZEROS)
         _must(built.load_onnx, log, model=model)
-        _must(built.build, log, do_quantization=False)
+        if settings["dtype"] == "int8":
+            dataset = _dataset(settings["calibration"], os.path.dirname(log))
+            _must(built.build, log, do_quantization=True, dataset=dataset)
+        else:
+            _must(built.build, log, do_quantization=False)
         _must(built.export_rknn, log, path)
         said = _read(log)
     return _Artefact(built, path, said)
@@ -78,6 +84,24 @@ def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -
             raise RuntimeError(_complaint(_read(log)))
         artefact.built.release()
     return list(outputs)
+
+
+def _dataset(calibration: str, folder: str) -> str:
+    """Write the calibration inputs as the compiler reads them: a file for each, and a list with a line for each run."""
+    import numpy as np
+
+    lines = []
+    with np.load(calibration) as file:
+        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
+    for number, values in enumerate(zip(*stacks)):
+        paths = [os.path.join(folder, "%d-%d.npy" % (number, place)) for place in range(len(values))]
+        for path, value in zip(paths, values):
+            np.save(path, value)
+        lines.append(" ".join(paths))
+    path = os.path.join(folder, "dataset.txt")
+    with open(path, "w", encoding="utf-8") as listed:
+        listed.write("\n".join(lines) + "\n")
+    return path
 
 
 @contextlib.contextmanager
