@@ -132,21 +132,33 @@ def layers_with_costs(
 ) -> tuple[Layer, ...]:
     """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
     dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
-    names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
-    both = {each: LayerEstimate(dense[each], pruned[own]) for each, own in names.items() if own is not None}
-    return tuple(
-        replace(layer, estimate=both[layer.name], evidence="compiler-estimate") if layer.name in both else layer
-        for layer in layers
-    )
+
+    def with_cost(layer: Layer) -> Layer:
+        before, after = dense.get(layer.name, {}), pruned.get(_name_of(layer.name, renamed) or "", {})
+        if not before and not after:
+            return layer
+        shares = [None if (own := each.get("utilization")) is None else float(f"{own:.3g}") for each in (before, after)]
+        return replace(
+            layer,
+            estimate=LayerEstimate(before["cost"], after["cost"]) if before and after else None,
+            evidence="compiler-estimate",
+            kernel=before.get("kernel"),
+            pruned_kernel=after.get("kernel"),
+            used=after.get("sparse"),
+            utilization=None if shares == [None, None] else Utilization(*shares),
+        )
+
+    return tuple(map(with_cost, layers))
 
 
-def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
-    """Sum the parts of an estimate by layer; leave out parts that compute several layers."""
-    found: dict[str, float] = {}
+def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, dict[str, Any]]:
+    """Return the parts of an estimate by layer, costs summed; leave out parts that compute several layers."""
+    found: dict[str, dict[str, Any]] = {}
     for part in parts:
         layers = case.layers_of(part["names"], part["op"])
         if len(layers) == 1:
-            found[layers[0]] = found.get(layers[0], 0.0) + float(part["cost"])
+            known = found.get(layers[0], {"cost": 0.0})
+            found[layers[0]] = known | part | {"cost": known["cost"] + float(part["cost"])}
     return found
 
 

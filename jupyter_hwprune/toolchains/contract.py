@@ -59,7 +59,10 @@ class KernelOfLayer(TypedDict):
 
 
 class CostOfLayer(TypedDict):
-    """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer."""
+    """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer.
+
+    Optional are `kernel`, `sparse` and `utilization`, as there: what the compiler made of the layer, and why.
+    """
 
     names: list[str]
     op: str
