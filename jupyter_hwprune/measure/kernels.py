@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
-from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, OtherKernels, Utilization
+from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, Memory, OtherKernels, Utilization
+from .findings import memory_of
 from .job import AGAIN, CONTROL, DENSE
 from .judge import QUARTER, of_layer, rounded
 
@@ -131,35 +132,74 @@ def layers_with_costs(
     renamed: Mapping[str, str],
 ) -> tuple[Layer, ...]:
     """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
-    dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+    dense, pruned = (_costs(estimates[case]["layers"], cases[case]) for case in ("dense", name))
 
-    def with_cost(layer: Layer) -> Layer:
-        before, after = dense.get(layer.name, {}), pruned.get(_name_of(layer.name, renamed) or "", {})
-        if not before and not after:
-            return layer
-        shares = [None if (own := each.get("utilization")) is None else float(f"{own:.3g}") for each in (before, after)]
-        return replace(
-            layer,
-            estimate=LayerEstimate(before["cost"], after["cost"]) if before and after else None,
-            evidence="compiler-estimate",
-            kernel=before.get("kernel"),
-            pruned_kernel=after.get("kernel"),
-            used=after.get("sparse"),
-            utilization=None if shares == [None, None] else Utilization(*shares),
-        )
+    def own(layer: Layer) -> Layer:
+        return _with_costs(layer, dense.get(layer.name), pruned.get(_name_of(layer.name, renamed) or ""))
 
-    return tuple(map(with_cost, layers))
+    return tuple(map(own, layers))
 
 
-def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, dict[str, Any]]:
-    """Return the parts of an estimate by layer, costs summed; leave out parts that compute several layers."""
-    found: dict[str, dict[str, Any]] = {}
+def _with_costs(layer: Layer, dense: _Cost | None, pruned: _Cost | None) -> Layer:
+    """Add what is known of a layer; a cost in one of the models alone is no estimate, but its kernel is known."""
+    if pruned is None or (dense is None and pruned.kernel is None):
+        return layer
+    estimate = LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory) if dense else None
+    shares = [_share(each.utilization if each else None) for each in (dense, pruned)]
+    return replace(
+        layer,
+        estimate=estimate,
+        evidence="compiler-estimate",
+        ran_on=pruned.ran_on,
+        kernel=dense.kernel if dense else None,
+        pruned_kernel=pruned.kernel,
+        used=pruned.sparse,
+        utilization=None if shares == [None, None] else Utilization(shares[0], shares[1]),
+    )
+
+
+@dataclass
+class _Cost:
+    """A layer's part of an estimate: the sums of its parts' costs, constants and traffic, and their largest SRAM.
+
+    `kernel`, `sparse` and `utilization` are those of its product, where the toolchain tells them.
+    """
+
+    cost: float
+    memory: Memory | None
+    ran_on: str | None
+    kernel: str | None = None
+    sparse: bool | None = None
+    utilization: float | None = None
+
+
+def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
+    """Return the cost of each layer; parts that compute several layers are left out."""
+    found: dict[str, _Cost] = {}
     for part in parts:
         layers = case.layers_of(part["names"], part["op"])
-        if len(layers) == 1:
-            known = found.get(layers[0], {"cost": 0.0})
-            found[layers[0]] = known | part | {"cost": known["cost"] + float(part["cost"])}
+        if len(layers) != 1:
+            continue
+        told = {key: part.get(key) for key in ("kernel", "sparse", "utilization")}
+        own = _Cost(float(part["cost"]), memory_of(part.get("memory")), part.get("ran_on"), **told)
+        known = found.setdefault(layers[0], own)
+        if known is not own:
+            known.cost += own.cost
+            known.memory = _together(known.memory, own.memory)
+            known.ran_on = known.ran_on or own.ran_on
     return found
+
+
+def _together(a: Memory | None, b: Memory | None) -> Memory | None:
+    """Return the memory of a layer that two parts compute, one after the other."""
+    if a is None or b is None:
+        return a or b
+
+    def of(name: str, join: Callable[[list[int]], int]) -> int | None:
+        known = [size for size in (getattr(a, name), getattr(b, name)) if size is not None]
+        return join(known) if known else None
+
+    return Memory(of("weight_bytes", sum), of("sram_bytes", max), of("traffic_bytes", sum))
 
 
 def _others(copy: _Copy, names: set[str]) -> float | None:
@@ -196,8 +236,12 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     return found
 
 
+def _share(utilization: float | None) -> float | None:
+    return None if utilization is None else float(f"{utilization:.3g}")
+
+
 def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
     shares = [each and each.utilization for each in (dense, pruned)]
     if shares == [None, None]:
         return None
-    return Utilization(*(None if share is None else float(f"{share:.3g}") for share in shares))
+    return Utilization(*map(_share, shares))
