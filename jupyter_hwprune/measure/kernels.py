@@ -241,7 +241,7 @@ def _share(utilization: float | None) -> float | None:
 
 
 def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
-    shares = [each and each.utilization for each in (dense, pruned)]
+    shares = [each.utilization if each else None for each in (dense, pruned)]
     if shares == [None, None]:
         return None
     return Utilization(*map(_share, shares))
