@@ -79,6 +79,11 @@ def check_method(pattern: Pattern, options: Options) -> None:
             "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
             f"together. Use --allocation sensitivity, or --importance {fitting[1]}."
         )
+    if isinstance(pattern, Block) and pattern.even and importance == "second-order":
+        raise InputError(
+            f"--importance second-order keeps as many blocks as a layer has to, not as many in each row, as {pattern} "
+            f"asks. Use --pattern {pattern.rows}x{pattern.columns}, or --importance magnitude."
+        )
     if options.permute and not isinstance(pattern, (NM, Block)):
         raise InputError(
             f"--permute reorders input channels for n:m groups or blocks, and {pattern} has neither. Remove --permute."

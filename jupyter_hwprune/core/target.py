@@ -118,10 +118,18 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
         maker="Google",
         kind="tpu",
         identities=(device,),
-        judges=(Judge("xla", device, (Offer(Channel(128), 0.5), Offer(Block(unit, unit), 0.75)), ("bfloat16",)),),
+        judges=(
+            Judge(
+                "xla",
+                device,
+                (Offer(Channel(128), 0.5), Offer(Block(max(unit, 256), max(unit, 256), even=True), 0.75)),
+                ("bfloat16",),
+            ),
+        ),
         rules=(
             blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"),
             Rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
+            Rule("as many blocks kept for each group of outputs (/even): the longest sets the kernel's length"),
             Rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
         ),
         primary_constraint="matrix-unit utilisation",

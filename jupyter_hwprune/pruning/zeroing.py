@@ -10,7 +10,7 @@ from ..core.pattern import NM, Block, Channel, Depth
 from .fitting import ZeroPattern
 from .importance import activation, magnitude
 from .layers import Weight
-from .masks import keep_blocks, keep_n_of_m, keep_top
+from .masks import keep_blocks, keep_blocks_evenly, keep_n_of_m, keep_top
 from .method import Method
 from .plan import Part
 from .sequential import layer_by_layer
@@ -71,6 +71,8 @@ def masked(scores: Tensor, pattern: ZeroPattern, sparsity: float, *, by_row: boo
     """Keep the highest scores [K, taps, C] in the pattern, each output's own where `by_row`. -> bool [K, taps, C]."""
     if isinstance(pattern, NM):
         return keep_n_of_m(scores, pattern.n, pattern.m)
+    if isinstance(pattern, Block) and pattern.even:
+        return keep_blocks_evenly(scores, pattern.rows, pattern.columns, 1 - sparsity)
     if isinstance(pattern, Block):
         blocks = scores.numel() // (pattern.rows * pattern.columns)
         return keep_blocks(scores, pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
