@@ -63,7 +63,7 @@ def report_of_run(
         search=search,
         recovered=pruned.recovered,
         reasons=(
-            *explain(choice, findings, pruned),
+            *explain(choice, findings, pruned, asked.calib),
             *pruned.remarks,
             *filter(None, [pruned.statistics]),
             *([] if fall is None else [" ".join(fall)]),
@@ -94,6 +94,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         keep_statistics=choice.keep_statistics,
         dense=choice.dense,
         permute=choice.permute,
+        config=choice.config,
     )
     return replace(own, **asked)
 
