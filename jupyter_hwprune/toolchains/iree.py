@@ -40,7 +40,7 @@ ABSENT = "IREE compiles for it here; it is timed where the chip is"
 def probe() -> dict[str, Any]:
     from importlib.metadata import version
 
-    import iree.compiler  # noqa: F401 - it has to be importable
+    import iree.compiler
     import iree.runtime  # noqa: F401
 
     versions = {"iree": version("iree-base-compiler"), "onnx": version("onnx")}
@@ -74,8 +74,8 @@ class _Running:
     """A program with its inputs on the device, called without the conversions of the runtime's Python functions."""
 
     def __init__(self, compiled: _iree_program.Compiled, inputs: dict[str, Any], threads: int) -> None:
-        import iree.runtime as runtime
         import numpy as np
+        from iree import runtime
 
         self.runtime = runtime
         runtime.flags.parse_flags("--task_topology_group_count=%d" % threads)
