@@ -277,6 +277,7 @@ TARGETS: tuple[Target, ...] = (
         judges=(
             Judge("openvino", "CPU", (CHANNELS_OF_8,)),
             Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
         ),
         rules=(
@@ -302,6 +303,7 @@ TARGETS: tuple[Target, ...] = (
                 against=("onnxruntime", "openvino"),
                 by_name="its licence allows evaluation only, no production use",
             ),
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
         ),
         rules=(
