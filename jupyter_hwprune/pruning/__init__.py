@@ -50,6 +50,7 @@ class Pruned:
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
+    tuning: str = ""  # what training whole blocks brought, where that was asked for
     recovered: Recovered | None = None  # what a recovery without labels did
 
     def remarked(self, *said: str) -> Pruned:
