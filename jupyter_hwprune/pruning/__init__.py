@@ -291,7 +291,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
         pruned_weights=_weights_left(dense, model),
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
-    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned), statistics="")
+    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned), statistics="", tuning="")
 
 
 def _weights_left(dense: nn.Module, model: nn.Module) -> int:

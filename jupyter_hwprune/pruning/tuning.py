@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,6 @@ from ..core.copying import copied
 from ..core.errors import InputError, counted
 from ..core.example import Example
 from ..core.outputs import tensors_of
-from ..report.words.numbers import share
 from .layers import layers_with_weights
 from .method import Tell
 from .reconstruction.refit import Runs
@@ -49,13 +49,39 @@ class Tuned:
         others = "".join(f" Not {name}: {reason}." for name, reason in list(self.reasons.items())[:4])
         if not self.errors:
             return f"No block could be tuned towards the dense one's output.{others}"
-        each = [f"{name} {share(before)} → {share(after)}" for name, (before, after) in self.errors.items()]
+        each = [f"{name} {before:.2%} → {after:.2%}" for name, (before, after) in self.errors.items()]
         more = f" and {len(each) - 8} more" if len(each) > 8 else ""
         kept = sum(after < before for before, after in self.errors.values())
         return (
-            f"{counted(kept, 'block')} of {len(each)} tuned as a whole, by {counted(steps, 'step')} each without labels "
-            f"on {counted(self.rows, 'row')}, in {seconds:.0f} s. On calibration rows left out, their outputs were so "
-            f"much of their energy away from the dense model's, before and after: {', '.join(each[:8])}{more}.{others}"
+            f"{kept} of {counted(len(each), 'block')} tuned as a whole, by {counted(steps, 'step')} each, without "
+            f"labels on {counted(self.rows, 'row')}, in {seconds:.0f} s. On calibration rows left out, the energy by "
+            f"which their outputs miss the dense model's, before and after: {', '.join(each[:8])}{more}.{others}"
+        )
+
+
+def check_tune(steps: int | None, *, calib: Any, others: Mapping[str, bool]) -> None:
+    """Raise InputError unless `steps` is None, or there are inputs to tune on and none of the `others` is asked for."""
+    if steps is None:
+        return
+    beside = next((name for name, given in others.items() if given), None)
+    if beside is not None:
+        raise InputError(
+            f"--tune-blocks {steps} ends a pruning in one shot, and {beside} goes on from there. Give one of the two."
+        )
+    if calib is None:
+        raise InputError(
+            f"--tune-blocks is {steps}, but there are no calibration inputs to tune on: on the example alone, a block "
+            f"would unlearn all other inputs. Give at least {FEWEST_ROWS} rows of data like yours, without labels: "
+            "--calib train_x."
+        )
+
+
+def check_rows(steps: int | None, rows: int) -> None:
+    """Raise InputError for too few rows to tune on."""
+    if steps is not None and rows < FEWEST_ROWS:
+        raise InputError(
+            f"--tune-blocks needs at least {FEWEST_ROWS} rows of calibration inputs, and --calib gives "
+            f"{counted(rows, 'row')}: tuned on so few, a block would unlearn all other inputs."
         )
 
 
@@ -63,6 +89,7 @@ def tuned(
     dense: nn.Module,
     pruned: nn.Module,
     layers: Sequence[str],
+    keep: Mapping[str, Tensor],
     batches: Sequence[Example],
     steps: int,
     progress: Tell = lambda _block: None,
@@ -70,19 +97,12 @@ def tuned(
     """Return a copy of `pruned` whose blocks were tuned, and a sentence that says so.
 
     Only the weights and biases of `layers`, those that were pruned, are trained, and zeros stay. A block stays as it
-    was where that is better on the rows left out. The same inputs give the same weights. Raises InputError for fewer
-    than 8 rows.
+    was where that is better on the rows left out. `keep` are masks of the dense tensors, where channels are gone. The
+    same inputs give the same weights.
     """
     start = time.monotonic()
-    rows = sum(each.batch for each in batches)
-    if rows < FEWEST_ROWS:
-        raise InputError(
-            f"--tune-blocks needs at least {FEWEST_ROWS} rows of calibration inputs, and there "
-            f"{'is' if rows == 1 else 'are'} {rows}: tuned on so few, a block would unlearn all other inputs. Give "
-            "more with --calib."
-        )
     model = copied(pruned)
-    found = Tuned(rows)
+    found = Tuned(sum(each.batch for each in batches))
     named = {name for name, _ in layers_with_weights(model)}
     with evaluation(dense), evaluation(model):
         pair = [Runs.of(each, [n for n in layers if n in named], batches) for each in (dense, model)]
@@ -91,7 +111,7 @@ def tuned(
             if held:
                 progress(f"tune {block}")
                 try:
-                    found.errors[block] = _tune(pair, block, held, steps)
+                    found.errors[block] = _tune(pair, block, held, keep, steps)
                 except _NotTunedError as error:
                     found.reasons[block] = str(error)
     return model, found.said(steps, time.monotonic() - start)
@@ -112,10 +132,12 @@ class _Rows:
         return _Rows(self.inputs.taken(rows), self.wanted[rows])
 
 
-def _tune(pair: Sequence[Runs], block: str, layers: Sequence[str], steps: int) -> tuple[float, float]:
+def _tune(
+    pair: Sequence[Runs], block: str, layers: Sequence[str], keep: Mapping[str, Tensor], steps: int
+) -> tuple[float, float]:
     """Train one block in place; return its errors on the rows left out, before and after."""
     module = pair[1].model.get_submodule(block)
-    train, judge = _split(_seen(pair, block))
+    train, judge = _split(_seen(pair, block, keep))
     parameters = _parameters(pair[1].model, layers)
     before = [each.detach().clone() for each in parameters]
     first = last = _error(module, judge)
@@ -130,9 +152,9 @@ def _tune(pair: Sequence[Runs], block: str, layers: Sequence[str], steps: int) -
     return first, first
 
 
-def _seen(pair: Sequence[Runs], block: str) -> list[_Rows]:
+def _seen(pair: Sequence[Runs], block: str, keep: Mapping[str, Tensor]) -> list[_Rows]:
     """Return each batch's inputs to the pruned model's block, with the outputs of the dense model's."""
-    dense, small = pair
+    _, small = pair
     if small.calls.calls[block] != 1:
         raise _NotTunedError("it is called more than once")
     starts = [each.start_for(block) for each in pair]
@@ -142,13 +164,30 @@ def _seen(pair: Sequence[Runs], block: str) -> list[_Rows]:
             each.seen(at, start, block)[0] for each, start in zip(pair, starts, strict=True)
         )
         outputs, aims = tensors_of(own), tensors_of(wanted)
-        if not aims or not aims[0].is_floating_point() or outputs[0].shape != aims[0].shape:
-            raise _NotTunedError("its output lost channels")
+        if not aims or not outputs or not aims[0].is_floating_point():
+            raise _NotTunedError("its output is no tensor of floating point")
+        aim = _left(aims[0], outputs[0], [mask for name, mask in keep.items() if name.startswith(f"{block}.")])
         inputs = Example(args, kwargs).changed(lambda t: t.detach())
-        if not inputs.tensors or inputs.batch != len(aims[0]):
+        if not inputs.tensors or inputs.batch != len(aim):
             raise _NotTunedError("the rows of its input are not those of its output")
-        found.append(_Rows(inputs, aims[0].detach().clone()))
+        found.append(_Rows(inputs, aim.detach().clone()))
     return found
+
+
+def _left(wanted: Tensor, own: Tensor, masks: Sequence[Tensor]) -> Tensor:
+    """Return the dense output without the channels that are gone, by that of the masks which comes nearest."""
+    differ = [axis for axis, (a, b) in enumerate(zip(wanted.shape, own.shape, strict=False)) if a != b]
+    if wanted.ndim == own.ndim and not differ:
+        return wanted
+    if wanted.ndim != own.ndim or len(differ) != 1:
+        raise _NotTunedError("its output has another shape")
+    axis = differ[0]
+    kept = [each.flatten(1).any(1) if each.ndim > 1 else each for each in masks]
+    fitting = [each for each in kept if len(each) == wanted.shape[axis] and int(each.sum()) == own.shape[axis]]
+    if not fitting:
+        raise _NotTunedError("which channels of its output are gone is not known")
+    left = [wanted.index_select(axis, each.nonzero().flatten()) for each in fitting]
+    return min(left, key=lambda each: float((each - own).square().sum()))
 
 
 def _split(batches: Sequence[_Rows]) -> tuple[list[_Rows], list[_Rows]]:
