@@ -63,6 +63,7 @@ def hwprune(
     permute: bool = False,
     toolchain: str | None = None,
     dtype: str | None = None,
+    config: Sequence[str] = (),
     keep_all: bool = False,
     keep_statistics: bool = False,
     threads: int = 1,
@@ -106,7 +107,8 @@ def hwprune(
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
-    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense
+    `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
+    several. A layer that gains nothing by its zeros gets its dense
     weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
     trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
     survive any optimiser, its return value is ignored, and all layers stay pruned. `recover` trains for so many steps
@@ -142,7 +144,7 @@ def hwprune(
     check_tune(tune_blocks, calib=calib, others=beside | {"the search for a goal": goal is not None})
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
     asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "keep_statistics": keep_statistics}
-    asked |= {"threads": threads, "batch": batch}
+    asked |= {"threads": threads, "batch": batch, "config": config}
     choice = choose(target, **asked, timeout_s=timeout_s)
     if steps > 1 and isinstance(choice.pattern, Depth):
         raise InputError(

@@ -75,7 +75,7 @@ def test_a_licence_that_restricts_use_is_shown_first_and_nothing_is_made(home: P
 
 @pytest.mark.parametrize("name", ["openvino", "nonsense"])
 def test_a_name_without_an_environment_is_refused_with_those_that_have_one(name: str, home: Path) -> None:
-    with pytest.raises(InputError, match=rf"'{name}' has no environment.*deepsparse, sparseml, sparsezoo"):
+    with pytest.raises(InputError, match=rf"'{name}' has no environment.*deepsparse.*sparseml, sparsezoo"):
         setup(name)
 
 
@@ -250,7 +250,7 @@ def test_doctor_names_every_environment_and_its_cure(home: Path) -> None:
 
 def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, home: Path) -> None:
     found = shell.run_line_magic("hwprune", "setup")
-    assert {row.name for row in found.rows} == {"deepsparse", "sparseml", "sparsezoo", "xla"}
+    assert {row.name for row in found.rows} == {"deepsparse", "rknn", "sparseml", "sparsezoo", "xla"}
     assert "missing" in found._repr_mimebundle_()["text/html"]
     for line, said in (
         ("setup deepsparse", "If you accept that, run"),

@@ -177,6 +177,12 @@ _ROWS = (
         label="Data type",
         placeholder="the model's own",
     ),
+    Option(
+        "config",
+        "a part of the chip's configuration, by its name in `%hwprune targets`, where a chip has several; repeatable",
+        default=(),
+        forms=(RUN, "advise"),
+    ),
     Option("keep_all", "keep layers pruned that gain nothing, as long as they run", default=False),
     Option(
         "keep_statistics",

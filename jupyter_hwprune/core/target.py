@@ -7,6 +7,7 @@ it fail. A device fits a row by its kind and one of its `identities`, under the 
 
 import importlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,7 +49,8 @@ class Judge:
     `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
     kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
     too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is never
-    chosen but for a user who names it.
+    chosen but for a user who names it. `configs` are the parts of the chip's configuration that it compiles for, each
+    with all its values, the default first.
     """
 
     toolchain: str
@@ -59,6 +61,11 @@ class Judge:
     against: tuple[str, ...] = ()
     cure: str | None = None
     by_name: str | None = None
+    configs: tuple[tuple[str, ...], ...] = ()
+
+    def configured(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Return one value of each part of the chip's configuration: the one that was asked for, or the default."""
+        return tuple(next((value for value in part if value in asked), part[0]) for part in self.configs)
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,34 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
         vendor_page=page,
         finding="The usual 16x16 blocks buy nothing here: at 90 % almost every "
         f"{unit}x{unit} tile still holds a block.",
+    )
+
+
+ROCKCHIP = {
+    "rk3588": "Rockchip RK3588 NPU",
+    "rk3576": "Rockchip RK3576 NPU",
+    "rk3566": "Rockchip RK3566 or RK3568 NPU",
+    "rk3562": "Rockchip RK3562 NPU",
+}
+
+
+def _rockchip(name: str, chip: str) -> Target:
+    """Return the row of a chip that one compiler builds for; the multiple is what its cycles step by, on each of them.
+
+    In float16 they round inputs up to 32 and outputs to 16 or 8 (RK3566: 16 and 8), in int8 both to 32 or 16.
+    """
+    return _edge(
+        name,
+        chip,
+        maker="Rockchip",
+        kind="npu",
+        judges=(Judge("rknn", name, (Offer(Channel(32), 0.5),), ("float16",)),),
+        rules=(
+            channels_in(32, "channels in multiples of 32: the compiler counts cycles for inputs rounded up to it"),
+            Rule("operators that the NPU lacks run on the CPU"),
+        ),
+        vendor_says="RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
+        vendor_page="https://github.com/airockchip/rknn-toolkit2",
     )
 
 
@@ -324,6 +359,7 @@ TARGETS: tuple[Target, ...] = (
         vendor_says="Only fully 8-bit-quantised LiteRT models of a fixed set of operations are mapped to the chip.",
         vendor_page="https://coral.ai/docs/edgetpu/models-intro",
     ),
+    *(_rockchip(name, chip) for name, chip in ROCKCHIP.items()),
     _edge(
         "qualcomm-npu",
         "Qualcomm Hexagon NPU (HTP)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
-from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, OtherKernels, Utilization
+from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, Memory, OtherKernels, Utilization
+from .findings import memory_of
 from .job import AGAIN, CONTROL, DENSE
 from .judge import QUARTER, of_layer, rounded
 
@@ -131,23 +132,52 @@ def layers_with_costs(
     renamed: Mapping[str, str],
 ) -> tuple[Layer, ...]:
     """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
-    dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+    dense, pruned = (_costs(estimates[case]["layers"], cases[case]) for case in ("dense", name))
     names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
-    both = {each: LayerEstimate(dense[each], pruned[own]) for each, own in names.items() if own is not None}
-    return tuple(
-        replace(layer, estimate=both[layer.name], evidence="compiler-estimate") if layer.name in both else layer
-        for layer in layers
-    )
+    both = {each: (dense[each], pruned[own]) for each, own in names.items() if own is not None}
+    return tuple(_with_costs(layer, *both[layer.name]) if layer.name in both else layer for layer in layers)
 
 
-def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
-    """Sum the parts of an estimate by layer; leave out parts that compute several layers."""
-    found: dict[str, float] = {}
+def _with_costs(layer: Layer, dense: _Cost, pruned: _Cost) -> Layer:
+    estimate = LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory)
+    return replace(layer, estimate=estimate, evidence="compiler-estimate", ran_on=pruned.ran_on)
+
+
+@dataclass
+class _Cost:
+    """A layer's part of an estimate: the sums of its parts' costs, constants and traffic, and their largest SRAM."""
+
+    cost: float
+    memory: Memory | None
+    ran_on: str | None
+
+
+def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
+    """Return the cost of each layer; parts that compute several layers are left out."""
+    found: dict[str, _Cost] = {}
     for part in parts:
         layers = case.layers_of(part["names"], part["op"])
-        if len(layers) == 1:
-            found[layers[0]] = found.get(layers[0], 0.0) + float(part["cost"])
+        if len(layers) != 1:
+            continue
+        own = _Cost(float(part["cost"]), memory_of(part.get("memory")), part.get("ran_on"))
+        known = found.setdefault(layers[0], own)
+        if known is not own:
+            known.cost += own.cost
+            known.memory = _together(known.memory, own.memory)
+            known.ran_on = known.ran_on or own.ran_on
     return found
+
+
+def _together(a: Memory | None, b: Memory | None) -> Memory | None:
+    """Return the memory of a layer that two parts compute, one after the other."""
+    if a is None or b is None:
+        return a or b
+
+    def of(name: str, join: Callable[[list[int]], int]) -> int | None:
+        known = [size for size in (getattr(a, name), getattr(b, name)) if size is not None]
+        return join(known) if known else None
+
+    return Memory(of("weight_bytes", sum), of("sram_bytes", max), of("traffic_bytes", sum))
 
 
 def _others(copy: _Copy, names: set[str]) -> float | None:

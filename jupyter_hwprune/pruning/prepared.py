@@ -123,7 +123,7 @@ def prepare(
     if choice.permute:
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
-    if looks_at_inputs or choice.quantise is not None:
+    if looks_at_inputs or choice.quantises:
         what = {"trains": trains, "searches": searches, "recovers": recovers}
         calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, **what)
         remarks += more

@@ -63,7 +63,7 @@ def report_of_run(
         search=search,
         recovered=pruned.recovered,
         reasons=(
-            *explain(choice, findings, pruned),
+            *explain(choice, findings, pruned, asked.calib),
             *pruned.remarks,
             *filter(None, [pruned.statistics, pruned.tuning]),
             *([] if fall is None else [" ".join(fall)]),
@@ -96,6 +96,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         permute=choice.permute,
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
+        config=choice.config,
     )
     return replace(own, **asked)
 
