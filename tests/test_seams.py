@@ -170,7 +170,7 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
-    r"cuda|\bxla\b|\btvm\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|vtune|ittapi",
+    r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (
@@ -179,7 +179,7 @@ OWN_FILES = (
     *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
     *(
         f"toolchains/{name}.py"
-        for name in ("cusparselt", "deepsparse", "onnxruntime", "openvino", "qnn", "rknn", "tensorrt", "xla")
+        for name in ("cusparselt", "deepsparse", "iree", "litert", "onnxruntime", "openvino", "qnn", "rknn", "tensorrt", "xla")
     ),
 )
 

@@ -118,10 +118,18 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
         maker="Google",
         kind="tpu",
         identities=(device,),
-        judges=(Judge("xla", device, (Offer(Channel(128), 0.5), Offer(Block(unit, unit), 0.75)), ("bfloat16",)),),
+        judges=(
+            Judge(
+                "xla",
+                device,
+                (Offer(Channel(128), 0.5), Offer(Block(max(unit, 256), max(unit, 256), even=True), 0.75)),
+                ("bfloat16",),
+            ),
+        ),
         rules=(
             blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"),
             Rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
+            Rule("as many blocks kept for each group of outputs (/even): the longest sets the kernel's length"),
             Rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
         ),
         primary_constraint="matrix-unit utilisation",
@@ -247,6 +255,7 @@ TARGETS: tuple[Target, ...] = (
         judges=(
             Judge("tensorrt", "cuda", (CHANNELS_OF_8, TWO_OF_FOUR), ("float16", "bfloat16", "float32"), TENSORRT),
             Judge("tvm", "cuda", (CHANNELS_OF_8,)),
+            Judge("iree", "cuda", (CHANNELS_OF_8,), by_name="it compiles for this GPU and does not time it"),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
@@ -279,7 +288,12 @@ TARGETS: tuple[Target, ...] = (
         maker="Intel",
         identities=(f"{X86} Intel",),
         alike=(X86,),
-        judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,))),
+        judges=(
+            Judge("openvino", "CPU", (CHANNELS_OF_8,)),
+            Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
+            Judge("iree", X86, (CHANNELS_OF_8,)),
+        ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
             Rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
@@ -303,6 +317,8 @@ TARGETS: tuple[Target, ...] = (
                 against=("onnxruntime", "openvino"),
                 by_name="its licence allows evaluation only, no production use",
             ),
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
+            Judge("iree", X86, (CHANNELS_OF_8,)),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
@@ -320,13 +336,26 @@ TARGETS: tuple[Target, ...] = (
         "Arm 64-bit CPU (NEON)",
         kind="cpu",
         identities=(ARM,),
-        judges=tuple(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
+        judges=(
+            *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
+            Judge("iree", ARM, (CHANNELS_OF_8,)),
+        ),
         rules=(
             channels_in(8),
             Rule("XNNPACK's sparse path: 1x1 convolutions two thirds zero, in one narrow form of network"),
         ),
         vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
         vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
+    ),
+    _edge(
+        "arm-gpu",
+        "Arm Mali GPU (Valhall), by Vulkan",
+        maker="Arm",
+        kind="vulkan",
+        judges=(Judge("iree", "vulkan", (CHANNELS_OF_8,)),),
+        rules=(channels_in(8), Rule("fixed shapes; fp32, or fp16 where the model is in it")),
+        vendor_says="Valhall runs warps of 16 threads: work in multiples of 16 leaves no thread idle.",
+        vendor_page="https://developer.arm.com/documentation/102203/latest/",
     ),
     _edge(
         "movidius",

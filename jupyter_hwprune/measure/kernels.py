@@ -137,34 +137,45 @@ def layers_with_costs(
     With `channels`, the latter is smaller, which any kernel profits from.
     """
     dense, pruned = (_costs(estimates[case]["layers"], cases[case]) for case in ("dense", name))
-    names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
-    both = {each: (dense[each], pruned[own]) for each, own in names.items() if own is not None}
-    return tuple(
-        _with_costs(layer, *both[layer.name], channels=channels) if layer.name in both else layer for layer in layers
-    )
+
+    def own(layer: Layer) -> Layer:
+        found = pruned.get(_name_of(layer.name, renamed) or "")
+        return _with_costs(layer, dense.get(layer.name), found, channels=channels)
+
+    return tuple(map(own, layers))
 
 
-def _with_costs(layer: Layer, dense: _Cost, pruned: _Cost, *, channels: bool) -> Layer:
+def _with_costs(layer: Layer, dense: _Cost | None, pruned: _Cost | None, *, channels: bool) -> Layer:
+    """Add what is known of a layer; a cost in one of the models alone is no estimate, but its kernel is known."""
+    if pruned is None or (dense is None and pruned.kernel is None):
+        return layer
+    estimate = LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory) if dense else None
+    shares = [_share(each.utilization if each else None) for each in (dense, pruned)]
     return replace(
         layer,
-        estimate=LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory),
+        estimate=estimate,
         evidence="compiler-estimate",
-        kernel=dense.kernel,
+        ran_on=pruned.ran_on,
+        kernel=dense.kernel if dense else None,
         pruned_kernel=pruned.kernel,
         used=None if pruned.sparse is None else channels or pruned.sparse,
-        ran_on=pruned.ran_on,
+        utilization=None if shares == [None, None] else Utilization(shares[0], shares[1]),
     )
 
 
 @dataclass
 class _Cost:
-    """A layer's part of an estimate: the sums of its parts' costs, constants and traffic, and their largest SRAM."""
+    """A layer's part of an estimate: the sums of its parts' costs, constants and traffic, and their largest SRAM.
+
+    `kernel`, `sparse` and `utilization` are those of its product, where the toolchain tells them.
+    """
 
     cost: float
     memory: Memory | None
     ran_on: str | None
-    kernel: str | None
-    sparse: bool | None
+    kernel: str | None = None
+    sparse: bool | None = None
+    utilization: float | None = None
 
 
 def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
@@ -174,13 +185,8 @@ def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
         layers = case.layers_of(part["names"], part["op"])
         if len(layers) != 1:
             continue
-        own = _Cost(
-            float(part["cost"]),
-            memory_of(part.get("memory")),
-            part.get("ran_on"),
-            part.get("kernel"),
-            part.get("sparse"),
-        )
+        told = {key: part.get(key) for key in ("kernel", "sparse", "utilization")}
+        own = _Cost(float(part["cost"]), memory_of(part.get("memory")), part.get("ran_on"), **told)
         known = found.setdefault(layers[0], own)
         if known is not own:
             known.cost += own.cost
@@ -236,8 +242,12 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     return found
 
 
+def _share(utilization: float | None) -> float | None:
+    return None if utilization is None else float(f"{utilization:.3g}")
+
+
 def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
-    shares = [each and each.utilization for each in (dense, pruned)]
+    shares = [each.utilization if each else None for each in (dense, pruned)]
     if shares == [None, None]:
         return None
-    return Utilization(*(None if share is None else float(f"{share:.3g}") for share in shares))
+    return Utilization(*map(_share, shares))

@@ -113,8 +113,8 @@ def _what_goes(pattern: Pattern) -> str:
     match pattern:
         case NM(n, m):
             return f"{m - n} of {m} weights"
-        case Block(rows, columns):
-            return f"blocks of {rows * columns}"
+        case Block(rows, columns, even):
+            return f"blocks of {rows * columns}{', as many in each row of them' * even}"
         case Channel(1):
             return "channels"
         case Channel(multiple):

@@ -9,7 +9,7 @@ from . import CLIFF_CODE, Layer, Mistake, Report
 
 SAME = (
     *("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "dense", "permute", "keep_all"),
-    "keep_statistics",
+    *("keep_statistics", "solver", "tune_blocks"),
     *("batch", "dtype", "config"),
 )
 

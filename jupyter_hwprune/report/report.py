@@ -106,6 +106,8 @@ class Request:
     steps: int = 1
     trained: bool = False
     recover: int | None = None
+    solver: str = "full"
+    tune_blocks: int | None = None
     ignore: tuple[str, ...] = ()
 
 

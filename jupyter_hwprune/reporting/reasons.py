@@ -108,8 +108,8 @@ def _kernels(choice: Choice, found: Findings) -> Iterator[str]:
         return
     layers, untold = len(found.layers), len(found.layers) - len(told)
     more = f"; for {untold} more, kernel names and utilisation do not show it" if untold else ""
-    did = "ran" if found.timed else "chose"
-    yield f"{choice.judge.toolchain} {did} a sparse kernel for {sum(told)} of {layers} pruned layers{more}."
+    ran = "ran" if found.timed else "compiled"
+    yield f"{choice.judge.toolchain} {ran} a sparse kernel for {sum(told)} of {layers} pruned layers{more}."
 
 
 def _by_name(choice: Choice) -> Iterator[str]:

@@ -71,8 +71,8 @@ class Memory(TypedDict, total=False):
 class CostOfLayer(TypedDict):
     """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer.
 
-    Optional are `memory`, a Memory; `ran_on`: the processor that runs it, where that is not the device asked for; and
-    `kernel` and `sparse` as in KernelOfLayer.
+    Optional are `memory`, a Memory, and `ran_on`: the processor that runs it, where that is not the device asked for.
+    Optional are `kernel`, `sparse` and `utilization`, as there: what the compiler made of the layer, and why.
     """
 
     names: list[str]

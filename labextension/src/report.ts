@@ -74,6 +74,8 @@ export interface Request {
   steps: number;
   trained: boolean;
   recover: number | null;
+  solver: string;
+  tune_blocks: number | null;
   ignore: string[];
 }
 /**
