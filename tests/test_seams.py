@@ -179,7 +179,18 @@ OWN_FILES = (
     *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
     *(
         f"toolchains/{name}.py"
-        for name in ("cusparselt", "deepsparse", "iree", "litert", "onnxruntime", "openvino", "rknn", "tensorrt", "xla")
+        for name in (
+            "cusparselt",
+            "deepsparse",
+            "iree",
+            "litert",
+            "onnxruntime",
+            "openvino",
+            "rknn",
+            "tensorrt",
+            "tvm",
+            "xla",
+        )
     ),
 )
 
