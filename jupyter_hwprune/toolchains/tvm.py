@@ -1,7 +1,7 @@
 """Apache TVM on the CPU, and its compiler for Arm CPUs, which are not here. It skips no zeros.
 
-The ONNX file goes in: of 26 networks 24 came through that way and 20 as ExportedPrograms, for which the environment
-would also need torch. Each kernel is timed by the instrument of TVM's virtual machine.
+The ONNX file goes in: TVM's own pipeline took 24 of 26 networks in that form and 20 as ExportedPrograms, which would
+also need torch in the environment. Each kernel is timed by the instrument of TVM's virtual machine.
 """
 
 from __future__ import annotations
