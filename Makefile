@@ -48,6 +48,7 @@ environments: setup
 	$(BIN)/python -m jupyter_hwprune setup xla --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup iree
 	$(BIN)/python -m jupyter_hwprune setup litert
+	$(BIN)/python -m jupyter_hwprune setup tvm
 	$(BIN)/python -m jupyter_hwprune setup rknn --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup qnn --accept-licence
 

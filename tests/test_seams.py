@@ -179,7 +179,19 @@ OWN_FILES = (
     *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
     *(
         f"toolchains/{name}.py"
-        for name in ("cusparselt", "deepsparse", "iree", "litert", "onnxruntime", "openvino", "qnn", "rknn", "tensorrt", "xla")
+        for name in (
+            "cusparselt",
+            "deepsparse",
+            "iree",
+            "litert",
+            "onnxruntime",
+            "openvino",
+            "qnn",
+            "rknn",
+            "tensorrt",
+            "tvm",
+            "xla",
+        )
     ),
 )
 

@@ -28,6 +28,7 @@ from jupyter_hwprune.toolchains import (
     openvino,
     shipped,
     tensorrt,
+    tvm,
     xla,
 )
 from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
@@ -35,9 +36,9 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, cusparselt, tensorrt)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, cusparselt, tensorrt)
 ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (xla, iree, litert)
+CHECK: tuple[Checks, ...] = (xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

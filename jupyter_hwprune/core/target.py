@@ -95,6 +95,8 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
+UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(
     Target,
@@ -254,7 +256,6 @@ TARGETS: tuple[Target, ...] = (
         identities=("compute capability 8.7",),
         judges=(
             Judge("tensorrt", "cuda", (CHANNELS_OF_8, TWO_OF_FOUR), ("float16", "bfloat16", "float32"), TENSORRT),
-            Judge("tvm", "cuda", (CHANNELS_OF_8,)),
             Judge("iree", "cuda", (CHANNELS_OF_8,), by_name="it compiles for this GPU and does not time it"),
         ),
         rules=(
@@ -293,6 +294,7 @@ TARGETS: tuple[Target, ...] = (
             Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
+            Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
@@ -319,6 +321,7 @@ TARGETS: tuple[Target, ...] = (
             ),
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
+            Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
@@ -337,8 +340,9 @@ TARGETS: tuple[Target, ...] = (
         kind="cpu",
         identities=(ARM,),
         judges=(
-            *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
+            *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "onnxruntime")),
             Judge("iree", ARM, (CHANNELS_OF_8,)),
+            Judge("tvm", ARM, (CHANNELS_OF_8,), by_name=UNTUNED),
         ),
         rules=(
             channels_in(8),
