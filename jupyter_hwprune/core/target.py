@@ -370,7 +370,8 @@ TARGETS: tuple[Target, ...] = (
         rules=(channels_in(8), Rule("fp16; 3x3 convolutions with 2x2 pooling fuse")),
         vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
         vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
-        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in its own environment would.",
+        finding="No OpenVINO wheel for Linux from 2022.1 on holds its plugin; that of 2021.4.2 refuses to compile "
+        "without the stick.",
     ),
     _edge(
         "intel-npu",

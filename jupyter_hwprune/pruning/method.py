@@ -76,8 +76,8 @@ def calibrated(
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
                 "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, "
-                "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. Here nothing "
-                "does."
+                "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. "
+                "Here nothing does."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
     if choice.quantises:  # which says itself how many rows it used

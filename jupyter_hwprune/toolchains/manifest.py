@@ -38,7 +38,6 @@ class Manifest:
     cross_compiles:  it compiles for a device that is not on this machine
     estimates:       the name of the cost model whose estimates its artefacts carry, None for no estimate
     good_to:         the share of a difference up to which the cost model's maker says that it cannot tell
-    settles:         its estimate decides, layer by layer, whether zeros stay or the layer gets its dense weights back
     calibrates:      its `compile` quantises a model in float32 to the chosen dtype, with its settings' `calibration`
     rates:           it has `rate`, which times each layer alone, dense against sparse
     chooses_kernels: it chooses sparse kernels itself, layer by layer, so no layer has to get its dense weights back
@@ -62,7 +61,6 @@ class Manifest:
     cross_compiles: bool = False
     estimates: str | None = None
     good_to: float | None = None
-    settles: bool = False
     calibrates: bool = False
     rates: bool = False
     chooses_kernels: bool = False
