@@ -22,6 +22,9 @@ SAID = {
     "one-shot": "all at once",
     "iterative": "even steps",
     "cubic": "large steps first",
+    "quick": "one sweep",
+    "full": "two sweeps and a fit",
+    "best": "also by splitting, slowest",
 }
 HERE, NOT_HERE = "here", "not set up"
 Offers = dict[str, str]
