@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -212,6 +213,12 @@ class Report:
             Path(path).write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise ReportError(f"The report cannot be written to {path}: {first_line(error)}.") from error
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return what a notebook shows where a report is the last expression of a cell."""
+        # what draws a report comes after it in the order of imports, and is loaded where one is shown
+        bundle: dict[str, Any] = import_module("..render", __package__).mimebundle(self)
+        return bundle
 
     @classmethod
     @one_door(ReportError)
