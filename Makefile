@@ -43,6 +43,7 @@ lint-typescript:
 # their licences allow
 environments: setup
 	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup executorch
 	$(BIN)/python -m jupyter_hwprune setup sparseml
 	$(BIN)/python -m jupyter_hwprune setup sparsezoo
 	$(BIN)/python -m jupyter_hwprune setup xla --accept-licence

@@ -250,7 +250,7 @@ def test_doctor_names_every_environment_and_its_cure(home: Path) -> None:
 
 def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, home: Path) -> None:
     found = shell.run_line_magic("hwprune", "setup")
-    assert {row.name for row in found.rows} == {"deepsparse", "sparseml", "sparsezoo", "xla"}
+    assert {row.name for row in found.rows} == {"deepsparse", "executorch", "sparseml", "sparsezoo", "xla"}
     assert "missing" in found._repr_mimebundle_()["text/html"]
     for line, said in (
         ("setup deepsparse", "If you accept that, run"),

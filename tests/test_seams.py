@@ -177,7 +177,7 @@ OWN_FILES = (
     # these call torch's own functions, which are named so
     *("notebook/turns.py", "pruning/compressed.py", "core/ranges.py"),
     *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
-    *(f"toolchains/{name}.py" for name in ("cusparselt", "deepsparse", "onnxruntime", "openvino", "tensorrt", "xla")),
+    *(f"toolchains/{name}.py" for name in ("cusparselt", "deepsparse", "executorch", "onnxruntime", "openvino", "tensorrt", "xla")),
 )
 
 

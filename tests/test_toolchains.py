@@ -22,6 +22,7 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    executorch,
     onnxruntime,
     openvino,
     shipped,
@@ -33,9 +34,9 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, cusparselt, tensorrt)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, executorch, cusparselt, tensorrt)
 ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (xla,)
+CHECK: tuple[Checks, ...] = (executorch, xla)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

@@ -185,6 +185,9 @@ def _gpu(
     )
 
 
+EXECUTORCH = Judge("executorch", "CPU", (CHANNELS_OF_8,), by_name="it is a runtime for phones and boards")
+
+
 TARGETS: tuple[Target, ...] = (
     _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
     _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
@@ -238,7 +241,7 @@ TARGETS: tuple[Target, ...] = (
         maker="Intel",
         identities=(f"{X86} Intel",),
         alike=(X86,),
-        judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,))),
+        judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)), EXECUTORCH),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
             Rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
@@ -262,6 +265,7 @@ TARGETS: tuple[Target, ...] = (
                 against=("onnxruntime", "openvino"),
                 by_name="its licence allows evaluation only, no production use",
             ),
+            EXECUTORCH,
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
