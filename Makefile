@@ -47,6 +47,11 @@ environments: setup
 	$(BIN)/python -m jupyter_hwprune setup sparseml
 	$(BIN)/python -m jupyter_hwprune setup sparsezoo
 	$(BIN)/python -m jupyter_hwprune setup xla --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup iree
+	$(BIN)/python -m jupyter_hwprune setup litert
+	$(BIN)/python -m jupyter_hwprune setup tvm
+	$(BIN)/python -m jupyter_hwprune setup rknn --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup qnn --accept-licence
 
 # the tests with numbers in them, in the instruction sets of other chips: a bound must hold for the arithmetic on any
 NUMERIC := calibration solver importance masks permutation graph architectures taylor plan

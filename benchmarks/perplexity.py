@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top
 from jupyter_hwprune.pruning.sequential import layer_by_layer
 from jupyter_hwprune.pruning.solver import solve
 from jupyter_hwprune.pruning.statistics import Statistics
+from jupyter_hwprune.pruning.tuning import tuned
 
 RESULTS = Path(__file__).parent / "results" / "perplexity.json"
 CASES: tuple[tuple[NM | Block | Unstructured, float], ...] = (
@@ -47,7 +48,8 @@ CASES: tuple[tuple[NM | Block | Unstructured, float], ...] = (
 )
 SEQUENCES = 128
 PACKAGES = ("jupyter-hwprune", "torch", "numpy", "transformers")
-OURS = "ours"
+OURS, TUNED = "ours", "ours, blocks tuned"
+STEPS = 100  # of tuning, for each block
 
 Pattern = NM | Block | Unstructured
 Prune = Callable[[CharLM, list[Tensor], Pattern, float], None]  # in place, with calibration tokens [N, T] each
@@ -66,18 +68,20 @@ def main() -> None:
     parser.add_argument("--wanda", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2, help="models, each trained from another seed")
     parser.add_argument("--samples", type=int, default=2, help="calibration samples for each model")
+    parser.add_argument("--quick", action="store_true", help="one model, one sample, and the first pattern alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     contestants = list(all_contestants(options.sparsegpt, options.wanda))
+    cases = CASES[:1] if options.quick else CASES
     runs = []
-    for seed in range(options.seeds):
+    for seed in range(1 if options.quick else options.seeds):
         model, batches, heldout = trained(seed)
         count = SEQUENCES // len(batches[0])
         dense = perplexity(model, heldout)
-        for sample in range(options.samples):
+        for sample in range(1 if options.quick else options.samples):
             tokens = [batch[:, :-1] for batch in batches[sample * count : (sample + 1) * count]]
-            rows = measure(model, dense, tokens, heldout, contestants)
+            rows = measure(model, dense, tokens, heldout, contestants, cases)
             runs.append({"seed": seed, "sample": sample, "dense": dense, "rows": rows})
             write(options.out, {**provenance(), "runs": runs})  # so far, for the whole takes long
 
@@ -92,10 +96,15 @@ def write(path: Path, data: dict[str, Any]) -> None:
 
 
 def measure(
-    model: CharLM, dense: float, tokens: list[Tensor], heldout: list[Tensor], contestants: list[Contestant]
+    model: CharLM,
+    dense: float,
+    tokens: list[Tensor],
+    heldout: list[Tensor],
+    contestants: list[Contestant],
+    cases: Sequence[tuple[Pattern, float]],
 ) -> list[dict[str, Any]]:
     rows = []
-    for pattern, sparsity in CASES:
+    for pattern, sparsity in cases:
         for each in contestants:
             if isinstance(pattern, Block) and not each.blocks:
                 continue
@@ -117,6 +126,7 @@ def title(pattern: Pattern, sparsity: float) -> str:
 
 def all_contestants(sparsegpt: Path, wanda: Path) -> Iterator[Contestant]:
     yield Contestant(OURS, ours, blocks=True)
+    yield Contestant(TUNED, ours_tuned, blocks=True)
     yield Contestant("SparseGPT", reference_sparsegpt(sparsegpt), blocks=False)
     yield Contestant("Wanda", reference_wanda(wanda), blocks=False)
     yield Contestant("magnitude", by_magnitude, blocks=True)
@@ -131,6 +141,14 @@ def ours(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float)
     calibration = Calibration.of(tokens, model, Example.of(tokens[0]))
     reasons = layer_by_layer(model, prunable(model), calibration, visit, gram=True)
     assert not reasons, reasons
+
+
+def ours_tuned(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+    dense = copy.deepcopy(model)
+    ours(model, tokens, pattern, sparsity)
+    found, said = tuned(dense, model, prunable(model), {}, [Example.of(each) for each in tokens], STEPS)
+    print(said, file=sys.stderr, flush=True)
+    model.load_state_dict(found.state_dict())
 
 
 def by_magnitude(model: CharLM, _tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:

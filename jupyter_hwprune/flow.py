@@ -1,7 +1,7 @@
 """The product on one screen: choose, prune, export, measure with the target's own compiler, report."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from .pruning.taking import take
 from .pruning.training import Finetune, Subject, Training
 from .pruning.training.recovery import Recovery, check_recover
 from .pruning.training.schedule import check_schedule
+from .pruning.tuning import check_tune
 from .recipe import RecipeRead, apply_recipe, read_recipe
 from .report import NOT_COMPARED, Fingerprints
 from .report.requirements import read_requirements
@@ -55,11 +56,14 @@ def hwprune(
     pattern: str | None = None,
     sparsity: float | None = None,
     importance: str = "magnitude",
+    solver: str = "full",
+    tune_blocks: int | None = None,
     allocation: str = "uniform",
     dense: Sequence[str] = (),
     permute: bool = False,
     toolchain: str | None = None,
     dtype: str | None = None,
+    config: Sequence[str] = (),
     keep_all: bool = False,
     keep_statistics: bool = False,
     threads: int = 1,
@@ -93,7 +97,9 @@ def hwprune(
     cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
     (Wanda's product, for single weights), "taylor" (for channels), or "second-order" (the optimal-brain family for
-    both, which also corrects the weights that stay). All but "magnitude" look at `calib`: one input like the example, a
+    both, which also corrects the weights that stay). `solver` is how long second order searches for zeros: "quick",
+    "full" or "best". `tune_blocks` then trains the weights left in each block for so many steps, without labels, to
+    give the dense block's output on `calib`. All but "magnitude" look at `calib`: one input like the example, a
     list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless
     `keep_statistics`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together),
     "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the layers to
@@ -101,7 +107,8 @@ def hwprune(
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
-    `score` is then also taken on the compiled int8 models. A layer that gains nothing by its zeros gets its dense
+    `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
+    several. A layer that gains nothing by its zeros gets its dense
     weights back, if the toolchain can time it, unless `keep_all`. `score` rates a model, higher is better. `finetune`
     trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros
     survive any optimiser, its return value is ignored, and all layers stay pruned. `recover` trains for so many steps
@@ -120,15 +127,24 @@ def hwprune(
     requirements = () if require is None else read_requirements(require)
     check_schedule(schedule, steps, finetune, recovers=recover is not None)
     check_recover(recover, calib=calib, has_cell=finetune is not None, has_recipe=recipe is not None)
+    beside = {"the cell": finetune is not None, "--recover": recover is not None, "a recipe": recipe is not None}
     trains = finetune is not None or recover is not None
     limits = {"latency_ms": latency_ms, "speedup": speedup, "energy_mj": energy_mj, "power_mw": power_mw}
     goal = Goal.of(**limits, size_mb=size_mb, max_drop=max_drop)
-    method = {"importance": importance, "allocation": allocation, "dense": dense, "permute": permute}
+    method = {
+        "importance": importance,
+        "solver": solver,
+        "tune_blocks": tune_blocks,
+        "allocation": allocation,
+        "dense": dense,
+        "permute": permute,
+    }
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
     check_goal(goal, sparsity, recipe)
+    check_tune(tune_blocks, calib=calib, others=beside | {"the search for a goal": goal is not None})
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
     asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "keep_statistics": keep_statistics}
-    asked |= {"threads": threads, "batch": batch}
+    asked |= {"threads": threads, "batch": batch, "config": config}
     choice = choose(target, **asked, timeout_s=timeout_s)
     if steps > 1 and isinstance(choice.pattern, Depth):
         raise InputError(
@@ -149,7 +165,8 @@ def hwprune(
         how |= {"trains": finetune is not None, "recovers": recover is not None}
         ready = prepare(own, example, choice, calib, scorer, line, **how)
         choice = ready.choice
-        prune = partial(ready.prune, partial(progress, "prune"))
+        tell = partial(progress, "prune")
+        prune = partial(ready.prune, tell)
         subject = Subject(model, name, own, ready.start)
         about = (schedule, steps, ready.inputs, ready.served, progress)
         step = finetune if recover is None else _recovery(ready, recover, scorer, progress)
@@ -167,11 +184,11 @@ def hwprune(
             pruned = training.along(prune, choice.pattern, choice.sparsity)
         else:
             pruned = prune(ready.start, choice.pattern, choice.sparsity)
-            pruned = ready.with_own_statistics(pruned, scorer and scorer.maybe)
+            pruned = ready.tuned(ready.with_own_statistics(pruned, scorer and scorer.maybe), tell)
         calibration, outputs = ready.calibration, ready.outputs
         bench = bench_for(ready.start, ready.inputs, choice, folder, progress, effort, calibration, outputs)
         pruned = pruned.remarked(*taken.remarks, *ready.remarks)
-        settled, found = _measured(bench, ready, pruned, trained=trains)
+        settled, found = _measured(bench, ready, pruned, tell, trained=trains)
         if not trains and goal is None and recipe_read is None:  # else the line with --dense would give another model
             found = replace(found, tried=tried_dense(bench, ready, settled, found))
         scores = None if scorer is None else scorer.both(dense_score(), settled.pruned.model)
@@ -199,7 +216,7 @@ def _recipe(
             "A recipe prunes in one step, by its own patterns, and takes no fine-tune step. Use --pattern instead."
         )
     for option, value in asked.items():
-        if value not in (None, "magnitude", "uniform", (), [], False):
+        if value not in (None, "magnitude", "full", "uniform", (), [], False):
             raise InputError(f"--{option} is {value}, but the recipe sets that itself. Give one of the two.")
     return read_recipe(source, progress, name)
 
@@ -210,7 +227,9 @@ def _recovery(ready: Prepared, steps: int, scorer: Scorer | None, progress: Prog
 
 
 @own_torch_state()
-def _measured(bench: Bench, ready: Prepared, pruned: Pruned, *, trained: bool) -> tuple[Settled, Findings]:
+def _measured(
+    bench: Bench, ready: Prepared, pruned: Pruned, tell: Callable[[str], None], *, trained: bool
+) -> tuple[Settled, Findings]:
     """Give layers that gain nothing their dense weights back and measure; if the whole model is slower, restore all.
 
     After training, every layer stays pruned.
@@ -219,7 +238,7 @@ def _measured(bench: Bench, ready: Prepared, pruned: Pruned, *, trained: bool) -
     if trained:
         settled = keep_trained(settled, pruned)
     elif settled.pruned.returned:
-        settled = replace(settled, pruned=ready.with_own_statistics(settled.pruned))
+        settled = replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
     found = measure(bench, ready.start, settled, ready.inputs)
     comparison = found.timed.comparison if found.timed else NOT_COMPARED
     if comparison.verdict == "slower" and settled.rated and not trained and not bench.choice.keep_all:

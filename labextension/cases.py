@@ -151,16 +151,19 @@ def _gpu(plain: r.Report) -> r.Report:
 
 def _estimated(plain: r.Report) -> r.Report:
     """Return a report whose numbers are a compiler's own, for a chip that is not here."""
+    memory = r.Memory(weight_bytes=640_000, sram_bytes=96_000, traffic_bytes=720_000), r.Memory(weight_bytes=320_000)
     layers = tuple(
-        replace(_layer(name), evidence="compiler-estimate", estimate=r.LayerEstimate(dense, dense / 2))
+        replace(_layer(name), evidence="compiler-estimate", estimate=r.LayerEstimate(dense, dense / 2, *memory))
         for name, dense in (("a", 1_500_000.0), ("b", 2_500_000.0))
     )
     return replace(
         plain,
         request=replace(plain.request, target="ethos-u85", toolchain="vela", device="Ethos-U85", on_host=False),
-        measurement=r.Estimated(r.Evidence("compiler-estimate", device="a compiler, made up"), "cycles", 5e6, 2.8e6),
+        measurement=r.Estimated(
+            r.Evidence("compiler-estimate", device="a compiler, made up"), "cycles", 5e6, 2.8e6, clock_mhz=1000.0
+        ),
         layers=layers,
-        footprint=r.Footprint(1_250_000, 700_000),
+        footprint=r.Footprint(1_250_000, 700_000, *memory),
         typical_speedup="1.5-2x",
     )
 

@@ -18,6 +18,7 @@ from jupyter_hwprune.report import (
     Layer,
     LayerEstimate,
     Machine,
+    Memory,
     OtherKernels,
     OutputCheck,
     Report,
@@ -95,7 +96,7 @@ def not_timed(timed: Report, measurement: Estimated | Untimed) -> Report:
     """Return a report of the same pruning for a chip that is not here; the compiled files have a size."""
     estimate, kind = None, None
     if isinstance(measurement, Estimated):
-        estimate, kind = LayerEstimate(2e6, 1e6), measurement.evidence.kind
+        estimate, kind = LayerEstimate(2e6, 1e6, Memory(4_000, 800), Memory(2_000, 400)), measurement.evidence.kind
     layers = tuple(
         replace(
             each,
@@ -110,7 +111,7 @@ def not_timed(timed: Report, measurement: Estimated | Untimed) -> Report:
         )
         for each in timed.layers
     )
-    files = Footprint(1_250_000, 700_000)
+    files = Footprint(1_250_000, 700_000, Memory(1_000_000, 64_000, 3_000_000), Memory(500_000, 64_000, 1_500_000))
     return replace(timed, measurement=measurement, layers=layers, other_kernels=None, footprint=files)
 
 

@@ -75,7 +75,7 @@ def test_a_licence_that_restricts_use_is_shown_first_and_nothing_is_made(home: P
 
 @pytest.mark.parametrize("name", ["openvino", "nonsense"])
 def test_a_name_without_an_environment_is_refused_with_those_that_have_one(name: str, home: Path) -> None:
-    with pytest.raises(InputError, match=rf"'{name}' has no environment.*deepsparse, sparseml, sparsezoo"):
+    with pytest.raises(InputError, match=rf"'{name}' has no environment.*deepsparse.*sparseml, sparsezoo"):
         setup(name)
 
 
@@ -236,7 +236,9 @@ def test_doctor_tries_every_toolchain_and_answers_a_program_in_json() -> None:
     done = in_shell("doctor", "x86-cpu", "--smoke", "--json", home=Path(os.environ[environments.FOLDER_VARIABLE]))
     out, err = done.communicate()
     found = json.loads(out)
-    assert [each["name"] for each in found["toolchains"]] == ["onnxruntime", "openvino", "deepsparse"], err
+    assert [each["name"] for each in found["toolchains"]] == [
+        *("onnxruntime", "openvino", "deepsparse", "litert", "iree", "tvm")
+    ], err
     assert all(found["smoke"][name]["worked"] for name in ("deepsparse", "onnxruntime", "openvino"))
     assert found["toolchains"][2]["environment"]["packages"]["numpy"].startswith("1.")
     assert {meter["name"] for meter in found["meters"]} == {"RAPL", "hwmon"}
@@ -250,7 +252,18 @@ def test_doctor_names_every_environment_and_its_cure(home: Path) -> None:
 
 def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, home: Path) -> None:
     found = shell.run_line_magic("hwprune", "setup")
-    assert {row.name for row in found.rows} == {"deepsparse", "executorch", "sparseml", "sparsezoo", "xla"}
+    assert {row.name for row in found.rows} == {
+        "deepsparse",
+        "executorch",
+        "iree",
+        "litert",
+        "qnn",
+        "rknn",
+        "sparseml",
+        "sparsezoo",
+        "tvm",
+        "xla",
+    }
     assert "missing" in found._repr_mimebundle_()["text/html"]
     for line, said in (
         ("setup deepsparse", "If you accept that, run"),

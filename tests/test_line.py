@@ -156,6 +156,8 @@ def test_a_report_of_training_in_steps_has_the_line_above_a_cell() -> None:
         permute=st.booleans(),
         keep_all=st.booleans(),
         keep_statistics=st.booleans(),
+        solver=st.sampled_from(["quick", "full", "best"]),
+        tune_blocks=st.one_of(st.none(), st.integers(1, 500)),
     )
 )
 def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: dict[str, Any]) -> None:
@@ -164,7 +166,8 @@ def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: di
     assert options is not None
     read = {name: value for name, value in vars(options).items() if hasattr(asked.request, name)}
     said = {name: getattr(asked.request, name) for name in OPTIONS if hasattr(asked.request, name)}
-    assert read | {"dense": tuple(options.dense), "ignore": tuple(options.ignore)} == said | {
+    listed = {name: tuple(getattr(options, name)) for name in ("dense", "ignore", "config")}
+    assert read | listed == said | {
         "target": "hopper:cusparselt",
         "toolchain": None,
     }

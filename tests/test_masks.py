@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top
+from jupyter_hwprune.pruning.masks import keep_blocks, keep_blocks_evenly, keep_n_of_m, keep_top
 
 scores_of_few_values = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=1, max_size=60)
 
@@ -67,3 +67,10 @@ def test_the_highest_of_many_are_exact_whatever_a_sample_of_them_shows(kind: str
     order = scores.flatten().argsort(descending=True, stable=True)
     assert keep.shape == scores.shape
     assert torch.equal(keep.flatten().nonzero().flatten(), order[:count].sort().values)
+
+
+def test_even_blocks_keep_as_many_in_each_row_of_blocks_and_the_best_of_each() -> None:
+    scores = torch.arange(8 * 24, dtype=torch.float32).reshape(8, 1, 24)
+    kept = keep_blocks_evenly(scores, 4, 6, share=0.5)[::4, 0, ::6]
+    assert kept.tolist() == [[False, False, True, True]] * 2
+    assert keep_blocks(scores, 4, 6, count=4)[::4, 0, ::6].tolist() == [[False] * 4, [True] * 4]

@@ -9,7 +9,7 @@ from jupyter_hwprune.core.pattern import NM, Block, Channel, Depth, Unstructured
 
 sizes = st.integers(1, 512)
 patterns = st.one_of(
-    st.builds(Block, sizes, sizes),
+    st.builds(Block, sizes, sizes, st.booleans()),
     st.builds(Channel, sizes),
     st.just(Unstructured()),
     st.builds(Depth, st.none() | st.builds(Channel, sizes)),
@@ -24,7 +24,22 @@ def test_the_notation_round_trips(pattern: NM | Block | Channel | Depth | Unstru
 
 @pytest.mark.parametrize(
     "text",
-    ["", "2:", "0:4", "4:4", "4:2", "16x", "0x16", "channel/0", "Channel", "depth+", "depth+2:4", "2:4 ", "16X16"],
+    [
+        "",
+        "2:",
+        "0:4",
+        "4:4",
+        "4:2",
+        "16x",
+        "0x16",
+        "channel/0",
+        "Channel",
+        "depth+",
+        "depth+2:4",
+        "2:4 ",
+        "16X16",
+        "16x16/odd",
+    ],
 )
 def test_what_is_no_pattern_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -170,14 +170,30 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
-    r"cuda|\bxla\b|\btvm\b|litert|executorch|neuralmagic|vtune|ittapi",
+    r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (
     # these call torch's own functions, which are named so
     *("notebook/turns.py", "pruning/compressed.py", "core/ranges.py"),
     *("core/target.py", "toolchains/_*.py", "toolchains/requirements/*"),
-    *(f"toolchains/{name}.py" for name in ("cusparselt", "deepsparse", "executorch", "onnxruntime", "openvino", "tensorrt", "xla")),
+    *(
+        f"toolchains/{name}.py"
+        for name in (
+            "cusparselt",
+            "deepsparse",
+            "executorch",
+            "iree",
+            "litert",
+            "onnxruntime",
+            "openvino",
+            "qnn",
+            "rknn",
+            "tensorrt",
+            "tvm",
+            "xla",
+        )
+    ),
 )
 
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from jupyter_hwprune.choose.checks import Solver
 from jupyter_hwprune.core.errors import PruneError
 from jupyter_hwprune.core.pattern import NM, Block, Unstructured, parse_pattern
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import block_sums, keep_blocks, keep_n_of_m, keep_top
-from jupyter_hwprune.pruning.solver import Effort, layer_error, solve
+from jupyter_hwprune.pruning.solver import layer_error, solve
 from jupyter_hwprune.pruning.solver.hessian import conjugate_gradients, damped
 
 PATTERNS = ["2:4", "1:4", "4:8", "8:16", "4x8", "1x16", "unstructured"]
 DAMPING = 0.01
-EFFORTS: tuple[Effort, ...] = ("quick", "full")
+EFFORTS: tuple[Solver, ...] = ("quick", "full", "best")
 
 
 def layer(outputs: int, width: int, rows: int = 400, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -74,7 +75,7 @@ def greedy(weight: Tensor, gram: Tensor, n: int, m: int) -> Tensor:
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("sparsity", [0.5, 0.7])
 @pytest.mark.parametrize("text", PATTERNS)
-def test_the_pattern_holds_with_the_exact_count(text: str, sparsity: float, effort: Effort) -> None:
+def test_the_pattern_holds_with_the_exact_count(text: str, sparsity: float, effort: Solver) -> None:
     weight, gram = layer(24, 48)
     pattern = pattern_of(text)
     before = weight.clone(), gram.clone()
@@ -93,7 +94,7 @@ def test_the_pattern_holds_with_the_exact_count(text: str, sparsity: float, effo
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("text", PATTERNS)
-def test_the_error_is_that_of_the_weight_and_below_that_of_the_mask_alone(text: str, effort: Effort) -> None:
+def test_the_error_is_that_of_the_weight_and_below_that_of_the_mask_alone(text: str, effort: Solver) -> None:
     weight, gram = layer(32, 64)
     pattern = pattern_of(text)
     solved = solve(weight, gram, pattern, 0.5, effort=effort)
@@ -115,7 +116,10 @@ def test_the_layer_error_is_that_of_its_outputs() -> None:
 def test_2_of_4_is_better_than_greedy_surgery_and_full_effort_better_than_quick(seed: int) -> None:
     weight, gram = layer(64, 128, rows=1000, seed=seed)
     peer = layer_error(weight, greedy(weight, gram, 2, 4), gram)
-    quick, full = (layer_error(weight, solve(weight, gram, NM(2, 4), 0.5, effort=e).weight, gram) for e in EFFORTS)
+    quick, full, best = (
+        layer_error(weight, solve(weight, gram, NM(2, 4), 0.5, effort=e).weight, gram) for e in EFFORTS
+    )
+    assert best < 0.95 * full
     assert full < 0.85 * peer
     assert quick < peer
 
@@ -133,11 +137,12 @@ def test_2_of_4_comes_near_the_best_of_all_masks(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("text", [*PATTERNS, "16x16"])
-def test_full_effort_is_never_behind_quick(text: str, seed: int) -> None:
+def test_no_effort_is_behind_a_smaller_one(text: str, seed: int) -> None:
     weight, gram = layer(32, 64, seed=seed)
     pattern = pattern_of(text)
-    quick, full = (layer_error(weight, solve(weight, gram, pattern, 0.5, effort=e).weight, gram) for e in EFFORTS)
+    quick, full, best = (layer_error(weight, solve(weight, gram, pattern, 0.5, effort=e).weight, gram) for e in EFFORTS)
     assert full <= quick * 1.001
+    assert best <= full * 1.001
 
 
 def error_of(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
@@ -238,3 +243,13 @@ def test_an_indefinite_matrix_and_groups_across_taps_are_refused() -> None:
 def test_activation_scores_are_weights_times_the_norms_of_their_inputs() -> None:
     scores = activation(torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([2.0, 3.0]))
     assert scores.tolist() == [[2.0, 6.0], [6.0, 1.5]]
+
+
+def test_best_tells_its_rounds_and_keeps_the_largest_where_inputs_are_independent() -> None:
+    weight, gram = layer(16, 32)
+    rounds: list[str] = []
+    solve(weight, gram, NM(2, 4), 0.5, effort="best", tell=rounds.append)
+    assert rounds[0] == "round 1 of at most 12"
+    assert len(rounds) <= 12
+    independent = solve(weight, torch.eye(32), NM(2, 4), 0.5, effort="best")
+    assert torch.equal(independent.keep, keep_n_of_m(magnitude(weight), 2, 4))

@@ -23,10 +23,13 @@ from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
     executorch,
+    iree,
+    litert,
     onnxruntime,
     openvino,
     shipped,
     tensorrt,
+    tvm,
     xla,
 )
 from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
@@ -34,9 +37,19 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, executorch, cusparselt, tensorrt)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (
+    onnxruntime,
+    openvino,
+    deepsparse,
+    executorch,
+    iree,
+    litert,
+    tvm,
+    cusparselt,
+    tensorrt,
+)
 ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (executorch, xla)
+CHECK: tuple[Checks, ...] = (executorch, xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

@@ -13,6 +13,7 @@ from ..core.pattern import NM, Block, Channel, Depth, Pattern
 
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
+Solver = Literal["quick", "full", "best"]
 CHANNEL_IMPORTANCE = ("magnitude", "taylor", "second-order")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 
@@ -22,10 +23,13 @@ class Options:
     """The options that are the same for each target; raises InputError for a wrong one.
 
     `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
-    `keep_statistics` the running statistics of the dense model.
+    `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
+    each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
     """
 
     importance: Importance = "magnitude"
+    solver: Solver = "full"
+    tune_blocks: int | None = None
     allocation: Allocation = "uniform"
     permute: bool = False
     keep_all: bool = False
@@ -35,12 +39,14 @@ class Options:
     timeout_s: float = 1800
 
     def __post_init__(self) -> None:
-        for name, known in (("importance", Importance), ("allocation", Allocation)):
+        for name, known in (("importance", Importance), ("solver", Solver), ("allocation", Allocation)):
             if getattr(self, name) not in get_args(known):
                 given, all_of_them = getattr(self, name), get_args(known)
                 near = did_you_mean(given, all_of_them)
                 raise InputError(f"There is no {name} {given!r}.{near} It is {either(all_of_them)}.")
         check_whole_number("threads", self.threads)
+        if self.tune_blocks is not None:
+            check_whole_number("tune-blocks", self.tune_blocks)
         if self.batch is not None:
             check_whole_number("batch", self.batch)
         if isinstance(self.timeout_s, bool) or not isinstance(self.timeout_s, (int, float)) or not self.timeout_s > 0:
@@ -69,6 +75,17 @@ def check_method(pattern: Pattern, options: Options) -> None:
             f"--importance {importance} ranks {'channels' if importance == 'taylor' else 'single weights'}, but the "
             f"pattern is {pattern}. Use {either(fitting)} with it."
         )
+    solves = importance == "second-order" and not isinstance(pattern, Channel)
+    if options.solver != "full" and not solves:
+        raise InputError(
+            f"--solver {options.solver} is how --importance second-order searches for zeros, but here {pattern} goes "
+            f"by {importance}. Remove --solver, or use --importance second-order with a pattern of zeros."
+        )
+    if options.tune_blocks is not None and isinstance(pattern, Depth):
+        raise InputError(
+            f"--tune-blocks {options.tune_blocks} trains blocks that lost weights, and the pattern depth removes whole "
+            "ones. Use --recover with it."
+        )
     if allocation.startswith("sensitivity") and isinstance(pattern, NM):
         raise InputError(
             f"--allocation {allocation} gives each layer its own share, but {pattern} fixes it: every layer loses "
@@ -78,6 +95,11 @@ def check_method(pattern: Pattern, options: Options) -> None:
         raise InputError(
             "--importance second-order solves one layer after the other, but --allocation global ranks all layers "
             f"together. Use --allocation sensitivity, or --importance {fitting[1]}."
+        )
+    if isinstance(pattern, Block) and pattern.even and importance == "second-order":
+        raise InputError(
+            f"--importance second-order keeps as many blocks as a layer has to, not as many in each row, as {pattern} "
+            f"asks. Use --pattern {pattern.rows}x{pattern.columns}, or --importance magnitude."
         )
     if options.permute and not isinstance(pattern, (NM, Block)):
         raise InputError(

@@ -63,7 +63,20 @@ class Choice(Options):
     quantise: str | None = None
     status: Status | None = field(default=None, compare=False)
     every: tuple[Able, ...] = ()
+    config: tuple[str, ...] = ()  # the parts of the chip's configuration that were asked for
     suffix: str = ""  # of the files that are written for another runtime than the report's
+
+    @property
+    def configured(self) -> tuple[str, ...]:
+        """One value of each part of the chip's configuration."""
+        return self.judge.configured(self.config)
+
+    @property
+    def quantises(self) -> bool:
+        """Whether inputs are needed to quantise with: for int8 twins, or in the judge's own compilation."""
+        if self.quantise is not None or self.way is None or self.dtype not in {None, INT8}:
+            return self.quantise is not None
+        return manifest_of(self.judge.toolchain).calibrates
 
     @property
     def found(self) -> Device | None:
@@ -117,6 +130,7 @@ def choose(
     dense: Sequence[str] = (),
     toolchain: str | None = None,
     dtype: str | None = None,
+    config: Sequence[str] = (),
     **others: Any,
 ) -> Choice:
     """Check the options, the `others` of which are those of `Options`, and choose a toolchain; raises InputError."""
@@ -160,6 +174,7 @@ def choose(
         others=tuple(able[1:]),
         quantise=quantise,
         every=(*able, *by_name) if asked == ALL else (),
+        config=_config(config, judge, row),
         **vars(options),
     )
 
@@ -187,6 +202,22 @@ def usual_share(judge: Judge, pattern: Pattern) -> float:
     if isinstance(pattern, Depth):
         return BLOCKS_AT_FIRST
     return next((each for each in judge.offers if each.pattern == pattern), judge.offers[0]).sparsity
+
+
+def _config(asked: Sequence[str], judge: Judge, row: Target) -> tuple[str, ...]:
+    """Check the parts of the chip's configuration: known ones, and one value of each at most."""
+    given = (asked,) if isinstance(asked, str) else tuple(asked)
+    if given and not judge.configs:
+        raise InputError(f"--config is {', '.join(given)}, but {row.name} has no configurations. Remove --config.")
+    known = [value for part in judge.configs for value in part]
+    for each in given:
+        if each not in known:
+            near, parts = did_you_mean(each, known), "; ".join(map(", ".join, judge.configs))
+            raise InputError(f"{row.name} has no configuration {each!r}.{near} Give one of each of these: {parts}.")
+    for part in judge.configs:
+        if len(both := [each for each in given if each in part]) > 1:
+            raise InputError(f"--config names {' and '.join(both)}, of which {row.name} has one. Give one of them.")
+    return given
 
 
 def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:

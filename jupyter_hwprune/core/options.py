@@ -121,8 +121,23 @@ _ROWS = (
         label="Importance",
     ),
     Option(
+        "solver",
+        "with --importance second-order for zeros: how long each layer's mask is searched; quick: one sweep; full: a "
+        "second sweep and a fit of the weights that stay; best: also a search by splitting, some ten times as long",
+        default="full",
+        choices=("quick", "full", "best"),
+    ),
+    Option(
+        "tune_blocks",
+        "after pruning, train the weights left in each block for so many steps to give the dense block's output on "
+        "--calib, without labels",
+        type=int,
+        examples=("100", "300"),
+    ),
+    Option(
         "calib",
-        "calibration inputs, to rank by, for BatchNorm's statistics, to --recover with or for a --recipe: a tensor, a "
+        "calibration inputs, to rank by, for BatchNorm's statistics, to --tune-blocks or --recover with, or for a "
+        "--recipe: a tensor, a "
         "list or a DataLoader (default: --input)",
         completes="tensor",
         forms=(RUN, "advise"),
@@ -161,6 +176,12 @@ _ROWS = (
         completes="dtype",
         label="Data type",
         placeholder="the model's own",
+    ),
+    Option(
+        "config",
+        "a part of the chip's configuration, by its name in `%hwprune targets`, where a chip has several; repeatable",
+        default=(),
+        forms=(RUN, "advise"),
     ),
     Option("keep_all", "keep layers pruned that gain nothing, as long as they run", default=False),
     Option(

@@ -4,6 +4,7 @@
 |----------------|-----------------------------------------------------------------------------|
 | `2:4`, `n:m`   | n weights **kept** of every m along the input channels (NVIDIA's sense)       |
 | `16x16`, `AxB` | blocks of A output by B input channels, kept or removed whole                 |
+| `16x16/even`   | the same, so that all A output channels keep as many blocks as any others     |
 | `unstructured` | single weights                                                              |
 | `channel`      | whole output channels (filters, neurons), and the weights that read them      |
 | `channel/8`    | the same, so that the channels left are a multiple of 8                       |
@@ -19,7 +20,7 @@ from .nearest import did_you_mean
 
 LARGEST_GROUP = 1024
 USUAL = ("2:4", "16x16", "128x128", "channel", "channel/8", "depth", "depth+channel/8", "unstructured")
-NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8, unstructured"
+NOTATIONS = "2:4 (any n:m), 16x16 (any AxB), 16x16/even, channel, channel/8, depth, depth+channel/8, unstructured"
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ class NM:
 
 @dataclass(frozen=True)
 class Block:
-    """Blocks of `rows` output channels by `columns` input channels."""
+    """Blocks of `rows` output channels by `columns` input channels; `even` keeps as many in each row of blocks."""
 
     rows: int
     columns: int
+    even: bool = False
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}"
+        return f"{self.rows}x{self.columns}" + "/even" * self.even
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ def parse_pattern(text: str) -> Pattern:
     if match := re.fullmatch(r"(depth\+)?channel(?:/([1-9]\d*))?", text):
         channels = Channel(int(match[2] or 1))
         return Depth(channels) if match[1] else channels
-    if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text):
-        return Block(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(/even)?", text):
+        return Block(int(match[1]), int(match[2]), match[3] is not None)
     if match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", text):
         n, m = int(match[1]), int(match[2])
         if m > LARGEST_GROUP:

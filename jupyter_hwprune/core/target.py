@@ -7,6 +7,7 @@ it fail. A device fits a row by its kind and one of its `identities`, under the 
 
 import importlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,7 +49,8 @@ class Judge:
     `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
     kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
     too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is never
-    chosen but for a user who names it.
+    chosen but for a user who names it. `configs` are the parts of the chip's configuration that it compiles for, each
+    with all its values, the default first.
     """
 
     toolchain: str
@@ -59,6 +61,11 @@ class Judge:
     against: tuple[str, ...] = ()
     cure: str | None = None
     by_name: str | None = None
+    configs: tuple[tuple[str, ...], ...] = ()
+
+    def configured(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Return one value of each part of the chip's configuration: the one that was asked for, or the default."""
+        return tuple(next((value for value in part if value in asked), part[0]) for part in self.configs)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
+UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(
     Target,
@@ -111,10 +120,18 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
         maker="Google",
         kind="tpu",
         identities=(device,),
-        judges=(Judge("xla", device, (Offer(Channel(128), 0.5), Offer(Block(unit, unit), 0.75)), ("bfloat16",)),),
+        judges=(
+            Judge(
+                "xla",
+                device,
+                (Offer(Channel(128), 0.5), Offer(Block(max(unit, 256), max(unit, 256), even=True), 0.75)),
+                ("bfloat16",),
+            ),
+        ),
         rules=(
             blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"),
             Rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
+            Rule("as many blocks kept for each group of outputs (/even): the longest sets the kernel's length"),
             Rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
         ),
         primary_constraint="matrix-unit utilisation",
@@ -125,6 +142,40 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
         vendor_page=page,
         finding="The usual 16x16 blocks buy nothing here: at 90 % almost every "
         f"{unit}x{unit} tile still holds a block.",
+    )
+
+
+ROCKCHIP = {
+    "rk3588": "Rockchip RK3588 NPU",
+    "rk3576": "Rockchip RK3576 NPU",
+    "rk3566": "Rockchip RK3566 or RK3568 NPU",
+    "rk3562": "Rockchip RK3562 NPU",
+}
+
+
+def _rockchip(name: str, chip: str) -> Target:
+    """Return the row of a chip that one compiler builds for; the multiple is what its cycles step by, on each of them.
+
+    In float16 they round inputs up to 32 and outputs to 16 or 8 (RK3566: 16 and 8), in int8 both to 32 or 16.
+    """
+    skips_zeros = name == "rk3576"
+    return _edge(
+        name,
+        chip,
+        maker="Rockchip",
+        kind="npu",
+        judges=(Judge("rknn", name, (Offer(Channel(32), 0.5),), ("float16", "int8")),),
+        rules=(
+            channels_in(32, "channels in multiples of 32: the compiler counts cycles for inputs rounded up to it"),
+            Rule("operators that the NPU lacks run on the CPU"),
+        ),
+        vendor_says="97.4 frames a second of ResNet-50 in int8, and 129.9 with sparse weights, on one core."
+        if skips_zeros
+        else "RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
+        vendor_page=f"https://github.com/airockchip/{'rknn_model_zoo' if skips_zeros else 'rknn-toolkit2'}",
+        finding="2:4 is taken by the compiler in int8 only: fewer bytes move, and its count of the NPU's cycles stays."
+        if skips_zeros
+        else None,
     )
 
 
@@ -208,7 +259,7 @@ TARGETS: tuple[Target, ...] = (
         identities=("compute capability 8.7",),
         judges=(
             Judge("tensorrt", "cuda", (CHANNELS_OF_8, TWO_OF_FOUR), ("float16", "bfloat16", "float32"), TENSORRT),
-            Judge("tvm", "cuda", (CHANNELS_OF_8,)),
+            Judge("iree", "cuda", (CHANNELS_OF_8,), by_name="it compiles for this GPU and does not time it"),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
@@ -241,7 +292,14 @@ TARGETS: tuple[Target, ...] = (
         maker="Intel",
         identities=(f"{X86} Intel",),
         alike=(X86,),
-        judges=(Judge("openvino", "CPU", (CHANNELS_OF_8,)), Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)), EXECUTORCH),
+        judges=(
+            Judge("openvino", "CPU", (CHANNELS_OF_8,)),
+            Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            EXECUTORCH,
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
+            Judge("iree", X86, (CHANNELS_OF_8,)),
+            Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
+        ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
             Rule("OpenVINO's sparse weights need AMX, an int8 matrix product and channels in multiples of 64"),
@@ -266,6 +324,9 @@ TARGETS: tuple[Target, ...] = (
                 by_name="its licence allows evaluation only, no production use",
             ),
             EXECUTORCH,
+            Judge("litert", "CPU", (CHANNELS_OF_8,)),
+            Judge("iree", X86, (CHANNELS_OF_8,)),
+            Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
@@ -283,13 +344,27 @@ TARGETS: tuple[Target, ...] = (
         "Arm 64-bit CPU (NEON)",
         kind="cpu",
         identities=(ARM,),
-        judges=tuple(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "tvm", "onnxruntime")),
+        judges=(
+            *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "onnxruntime")),
+            Judge("iree", ARM, (CHANNELS_OF_8,)),
+            Judge("tvm", ARM, (CHANNELS_OF_8,), by_name=UNTUNED),
+        ),
         rules=(
             channels_in(8),
             Rule("XNNPACK's sparse path: 1x1 convolutions two thirds zero, in one narrow form of network"),
         ),
         vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
         vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
+    ),
+    _edge(
+        "arm-gpu",
+        "Arm Mali GPU (Valhall), by Vulkan",
+        maker="Arm",
+        kind="vulkan",
+        judges=(Judge("iree", "vulkan", (CHANNELS_OF_8,)),),
+        rules=(channels_in(8), Rule("fixed shapes; fp32, or fp16 where the model is in it")),
+        vendor_says="Valhall runs warps of 16 threads: work in multiples of 16 leaves no thread idle.",
+        vendor_page="https://developer.arm.com/documentation/102203/latest/",
     ),
     _edge(
         "movidius",
@@ -300,7 +375,8 @@ TARGETS: tuple[Target, ...] = (
         rules=(channels_in(8), Rule("fp16; 3x3 convolutions with 2x2 pooling fuse")),
         vendor_says="Support ended with OpenVINO 2023.0; 2022.3 LTS is the last release with the MYRIAD plugin.",
         vendor_page="https://docs.openvino.ai/2023.3/openvino_docs_OV_UG_supported_plugins_Supported_Devices.html",
-        finding="No OpenVINO of today has its plugin; OpenVINO 2022.3 LTS in its own environment would.",
+        finding="No OpenVINO wheel for Linux from 2022.1 on holds its plugin; that of 2021.4.2 refuses to compile "
+        "without the stick.",
     ),
     _edge(
         "intel-npu",
@@ -328,12 +404,13 @@ TARGETS: tuple[Target, ...] = (
         vendor_says="Only fully 8-bit-quantised LiteRT models of a fixed set of operations are mapped to the chip.",
         vendor_page="https://coral.ai/docs/edgetpu/models-intro",
     ),
+    *(_rockchip(name, chip) for name, chip in ROCKCHIP.items()),
     _edge(
         "qualcomm-npu",
         "Qualcomm Hexagon NPU (HTP)",
         maker="Qualcomm",
         kind="npu",
-        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),)),),
+        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16",)),),
         rules=(
             channels_in(32, "channels in multiples of 32: what lies between is padded"),
             Rule("layers of 4-16 channels are slow"),

@@ -33,10 +33,11 @@ def write_case(
     """
     progress("export", name)
     manifest = manifest_of(choice.judge.toolchain)
+    own = "float32" if manifest.calibrates else choice.dtype  # int8 is then the compiler's to make
     with guarded_folder():
         if manifest.takes == "program":
-            return export_program(model, example, folder, name, choice.dtype or "float32")
-        dtype = choice.dtype if manifest.converts else "float32" if is_narrow(model) else None
+            return export_program(model, example, folder, name, own or "float32")
+        dtype = own if manifest.converts or manifest.calibrates else "float32" if is_narrow(model) else None
         case = export_onnx(model, example, folder, name, dtype, manifest.opset)
         said = {
             "hwprune.pattern": f"{choice.pattern} at {choice.sparsity:g}",

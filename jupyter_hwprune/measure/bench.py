@@ -25,7 +25,7 @@ from .candidates import Candidate, Findings
 from .findings import check_of, counters_of, energy_of, estimate_of, footprint_of, hotspots_of, timed_of
 from .job import CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, tolerance_of
 from .kernels import Profiles, layers_with_costs
-from .quantising import SUFFIX, Quantiser, Twin, corners_of, not_made
+from .quantising import SUFFIX, Calibration, Quantiser, Twin, corners_of, not_made
 from .runtimes import Answer, Passes, joined, runtimes_of
 from .together import job_of, wrong_outputs
 
@@ -40,7 +40,7 @@ class Bench:
     """`write_dense` writes the dense model for any judge; `reference` names the runtime whose outputs are expected.
 
     With a `quantiser`, each model has an int8 twin, which is timed in turn with the others. `outputs` are the names of
-    the model's outputs.
+    the model's outputs, `calibration` the inputs with which the toolchain quantises all models as it compiles them.
     """
 
     write_dense: WriteDense
@@ -52,6 +52,7 @@ class Bench:
     place: Place = HERE
     quantiser: Quantiser | None = None
     outputs: tuple[str, ...] = ()
+    calibration: Calibration | None = None
     _known: dict[Any, Findings] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -182,7 +183,7 @@ class Bench:
         files = _called("int8_", twins[name].files, made[name + SUFFIX])
         files |= _called("dense_", {self.dense.model.suffix[1:]: self.dense.model}, made[DENSE])
         files |= _called("dense_int8_", twins[DENSE].files, made[DENSE + SUFFIX])
-        corners = corners_of(result, name, found.timed, twins, self.quantiser.rows)
+        corners = corners_of(result, name, found.timed, twins, self.quantiser.calibration.rows)
         return replace(
             found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}
         )
@@ -195,7 +196,8 @@ class Bench:
         process: int = 0,
     ) -> Job:
         """Return the job for dense and these candidates."""
-        return job_of(self.choice, self.folder, self.dense, candidates, twins, effort or self.effort, process)
+        file = None if self.calibration is None else self.calibration.file(self.folder)
+        return job_of(self.choice, self.folder, self.dense, candidates, twins, effort or self.effort, process, file)
 
     def _findings(
         self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], beside: Passes
@@ -208,19 +210,25 @@ class Bench:
             Untimed(self._compiled(result)),
             one.layers,
             check=check_of(result, name, tolerance_of(choice), self.reference),
-            footprint=footprint_of(result["bytes"], name),
+            footprint=footprint_of(result, name),
             machine=Machine(**result["machine"]),
             versions=result["versions"],
             files=files,
             case=one.case,
             fixed_batch=one.case.fixed,
             any_batch=one.case.batch is not None,
+            calibration_rows=None if self.calibration is None else self.calibration.rows,
+            remarks=tuple(result["remarks"][name]),
         )
         if choice.way == "compile":
-            estimate = estimate_of(result["estimates"], name, self._compiled(result, manifest.estimates))
+            estimate = estimate_of(
+                result["estimates"], name, self._compiled(result, manifest.estimates), manifest.good_to
+            )
             if estimate is None:
                 return findings
-            layers = layers_with_costs(one.layers, result["estimates"], cases, name, renamed=one.renamed)
+            layers = layers_with_costs(
+                one.layers, result["estimates"], cases, name, renamed=one.renamed, channels=one.channels
+            )
             return replace(findings, measurement=estimate, layers=layers)
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)
@@ -258,7 +266,8 @@ class Bench:
         judge, obstacle = self.choice.judge, self.choice.obstacle
         version = result["versions"].get(judge.toolchain.rpartition(".")[2])
         by = " ".join(filter(None, [model or judge.toolchain, version]))
-        device = f"{by} for {self.choice.target.chip}"
+        configured = f" ({', '.join(self.choice.configured)})" if self.choice.configured else ""
+        device = f"{by} for {self.choice.target.chip}{configured}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
 

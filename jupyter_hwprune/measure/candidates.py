@@ -77,7 +77,8 @@ class Findings:
     """What the judge measured for one candidate.
 
     `case` is the model as it was written, `tried` what leaving slower layers dense would bring. Its files take any
-    batch if `any_batch`; `fixed_batch` says why not, where something was found to stand against it.
+    batch if `any_batch`; `fixed_batch` says why not, where something was found to stand against it. `calibration_rows`
+    are those that the toolchain quantised with in its compilation, `remarks` what it says of the compiled model.
     """
 
     measurement: Measurement
@@ -98,6 +99,8 @@ class Findings:
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None
     tried: Tried | None = None
+    calibration_rows: int | None = None
+    remarks: tuple[str, ...] = ()
     twins: Mapping[str, Twin] = field(default_factory=dict)
 
     @property

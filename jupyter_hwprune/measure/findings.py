@@ -14,6 +14,7 @@ from ..report import (
     Hotspot,
     Hotspots,
     Launch,
+    Memory,
     OutputCheck,
     Samples,
     Timed,
@@ -68,16 +69,25 @@ def timed_of(result: Mapping[str, Any], name: str, threads: int, label: str) -> 
     )
 
 
-def estimate_of(estimates: Mapping[str, Any], name: str, evidence: Evidence) -> Estimated | None:
+def estimate_of(
+    estimates: Mapping[str, Any], name: str, evidence: Evidence, good_to: float | None = None
+) -> Estimated | None:
     dense, pruned = estimates[DENSE], estimates[name]
     if dense is None or pruned is None:
         return None
-    return Estimated(evidence, dense["unit"], dense["total"], pruned["total"])
+    clock_mhz = dense.get("clock_mhz")
+    return Estimated(evidence, dense["unit"], dense["total"], pruned["total"], clock_mhz=clock_mhz, good_to=good_to)
 
 
-def footprint_of(sizes: Mapping[str, int | None], name: str) -> Footprint | None:
-    dense, pruned = sizes[DENSE], sizes[name]
-    return None if dense is None or pruned is None else Footprint(dense, pruned)
+def footprint_of(result: Mapping[str, Any], name: str) -> Footprint | None:
+    dense, pruned = (result["bytes"][case] for case in (DENSE, name))
+    if dense is None or pruned is None:
+        return None
+    return Footprint(dense, pruned, *(memory_of(result["memories"][case]) for case in (DENSE, name)))
+
+
+def memory_of(said: Mapping[str, int] | None) -> Memory | None:
+    return Memory(**said) if said else None
 
 
 def counters_of(result: dict[str, Any] | Failure) -> tuple[Evidence, dict[str, Counters]]:

@@ -80,6 +80,8 @@ class Job:
             "batch": next((each.case.batch for each in self.cases if each.case.batch is not None), None),
             "keep_files": False,
             "cache": "",
+            "config": list(choice.configured),
+            "calibration": "",
         }
         return {
             "action": self.action,
@@ -118,12 +120,14 @@ def prove_job(
     runs: bool = True,
     graphs: bool = True,
     process: int = 0,
+    calibration: Path | None = None,
 ) -> Job:
     """Return the job that compiles and checks cases, and with an `effort` profiles and times them.
 
     Each `process` compiles the cases in an order of its own.
 
-    Without `runs` nothing is loaded on a device. The control is not metered.
+    Without `runs` nothing is loaded on a device. The control is not metered. `calibration` is the file with the inputs
+    that the toolchain quantises with in its compilation.
     """
     manifest = manifest_of(choice.judge.toolchain)
     meter = manifest.meter if runs and effort and effort.profile else None
@@ -135,6 +139,7 @@ def prove_job(
         "control": CONTROL,
         "again": AGAIN,
         "process": process,
+        "calibration": calibration and calibration.relative_to(folder).as_posix(),
         "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
     }
     return Job("prove", choice, folder, tuple(cases), graphs, more)

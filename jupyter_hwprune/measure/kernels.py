@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
-from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, OtherKernels, Utilization
+from ..report import NOT_COMPARED, Comparison, Layer, LayerEstimate, Memory, OtherKernels, Utilization
+from .findings import memory_of
 from .job import AGAIN, CONTROL, DENSE
 from .judge import QUARTER, of_layer, rounded
 
@@ -129,25 +130,82 @@ def layers_with_costs(
     name: str,
     *,
     renamed: Mapping[str, str],
+    channels: bool = False,
 ) -> tuple[Layer, ...]:
-    """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`."""
-    dense, pruned = (_cost_by_layer(estimates[case]["layers"], cases[case]) for case in ("dense", name))
-    names = {each: own for each in dense if (own := _name_of(each, renamed)) in pruned}
-    both = {each: LayerEstimate(dense[each], pruned[own]) for each, own in names.items() if own is not None}
-    return tuple(
-        replace(layer, estimate=both[layer.name], evidence="compiler-estimate") if layer.name in both else layer
-        for layer in layers
+    """Return each layer with its cost by the compiler's model, in the dense case and in the one called `name`.
+
+    With `channels`, the latter is smaller, which any kernel profits from.
+    """
+    dense, pruned = (_costs(estimates[case]["layers"], cases[case]) for case in ("dense", name))
+
+    def own(layer: Layer) -> Layer:
+        found = pruned.get(_name_of(layer.name, renamed) or "")
+        return _with_costs(layer, dense.get(layer.name), found, channels=channels)
+
+    return tuple(map(own, layers))
+
+
+def _with_costs(layer: Layer, dense: _Cost | None, pruned: _Cost | None, *, channels: bool) -> Layer:
+    """Add what is known of a layer; a cost in one of the models alone is no estimate, but its kernel is known."""
+    if pruned is None or (dense is None and pruned.kernel is None):
+        return layer
+    estimate = LayerEstimate(dense.cost, pruned.cost, dense.memory, pruned.memory) if dense else None
+    shares = [_share(each.utilization if each else None) for each in (dense, pruned)]
+    return replace(
+        layer,
+        estimate=estimate,
+        evidence="compiler-estimate",
+        ran_on=pruned.ran_on,
+        kernel=dense.kernel if dense else None,
+        pruned_kernel=pruned.kernel,
+        used=None if pruned.sparse is None else channels or pruned.sparse,
+        utilization=None if shares == [None, None] else Utilization(shares[0], shares[1]),
     )
 
 
-def _cost_by_layer(parts: list[Any], case: Case) -> dict[str, float]:
-    """Sum the parts of an estimate by layer; leave out parts that compute several layers."""
-    found: dict[str, float] = {}
+@dataclass
+class _Cost:
+    """A layer's part of an estimate: the sums of its parts' costs, constants and traffic, and their largest SRAM.
+
+    `kernel`, `sparse` and `utilization` are those of its product, where the toolchain tells them.
+    """
+
+    cost: float
+    memory: Memory | None
+    ran_on: str | None
+    kernel: str | None = None
+    sparse: bool | None = None
+    utilization: float | None = None
+
+
+def _costs(parts: list[Any], case: Case) -> dict[str, _Cost]:
+    """Return the cost of each layer; parts that compute several layers are left out."""
+    found: dict[str, _Cost] = {}
     for part in parts:
         layers = case.layers_of(part["names"], part["op"])
-        if len(layers) == 1:
-            found[layers[0]] = found.get(layers[0], 0.0) + float(part["cost"])
+        if len(layers) != 1:
+            continue
+        told = {key: part.get(key) for key in ("kernel", "sparse", "utilization")}
+        own = _Cost(float(part["cost"]), memory_of(part.get("memory")), part.get("ran_on"), **told)
+        known = found.setdefault(layers[0], own)
+        if known is not own:
+            known.cost += own.cost
+            known.memory = _together(known.memory, own.memory)
+            known.ran_on = known.ran_on or own.ran_on
+            known.sparse = known.sparse or own.sparse
     return found
+
+
+def _together(a: Memory | None, b: Memory | None) -> Memory | None:
+    """Return the memory of a layer that two parts compute, one after the other."""
+    if a is None or b is None:
+        return a or b
+
+    def of(name: str, join: Callable[[list[int]], int]) -> int | None:
+        known = [size for size in (getattr(a, name), getattr(b, name)) if size is not None]
+        return join(known) if known else None
+
+    return Memory(of("weight_bytes", sum), of("sram_bytes", max), of("traffic_bytes", sum))
 
 
 def _others(copy: _Copy, names: set[str]) -> float | None:
@@ -184,8 +242,12 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     return found
 
 
+def _share(utilization: float | None) -> float | None:
+    return None if utilization is None else float(f"{utilization:.3g}")
+
+
 def _utilization(dense: _LayerTime | None, pruned: _LayerTime | None) -> Utilization | None:
-    shares = [each and each.utilization for each in (dense, pruned)]
+    shares = [each.utilization if each else None for each in (dense, pruned)]
     if shares == [None, None]:
         return None
-    return Utilization(*(None if share is None else float(f"{share:.3g}") for share in shares))
+    return Utilization(*map(_share, shares))

@@ -19,7 +19,7 @@ from ..toolchains.process import Failure, Progress, guarded_folder
 from .bench import Bench
 from .candidates import Candidate, Findings
 from .job import HERE, CaseOfJob, prove_job, tolerance_of
-from .quantising import Quantiser, calibration_batches
+from .quantising import Quantiser, calibration_of
 from .rating import Settled, served
 
 
@@ -35,18 +35,29 @@ def bench_for(
 ) -> Bench:
     """Return a bench that writes, compiles and times the dense model once for all candidates of a call.
 
-    If the choice quantises, `calibration` are the inputs to do so with. `outputs` are the names of the model's outputs.
+    If the choice or its toolchain quantises, `calibration` are the inputs to do so with. `outputs` are the names
+    of the model's outputs.
     """
 
     def write_dense(own: Choice, name: str) -> Case:
         named = outputs if own.judge == choice.judge else ()  # for others the file has to suit them all
         return write_case(dense, example, own, folder, name, progress, outputs=named)
 
-    quantiser = None
+    quantiser, compiles_with = None, None
     if choice.quantise is not None:
-        batches, rows = calibration_batches(calibration, example)
-        quantiser = Quantiser(choice, folder, HERE, progress, batches, rows)
-    return Bench(write_dense, choice, folder, progress, effort=effort, quantiser=quantiser, outputs=tuple(outputs))
+        quantiser = Quantiser(choice, folder, HERE, progress, calibration_of(calibration, example))
+    elif choice.quantises:
+        compiles_with = calibration_of(calibration, example)
+    return Bench(
+        write_dense,
+        choice,
+        folder,
+        progress,
+        effort=effort,
+        quantiser=quantiser,
+        outputs=tuple(outputs),
+        calibration=compiles_with,
+    )
 
 
 def measure(bench: Bench, dense: nn.Module, settled: Settled, example: Example) -> Findings:

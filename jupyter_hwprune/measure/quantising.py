@@ -40,16 +40,31 @@ class Twin:
         return CaseOfJob(name + SUFFIX, self.case, keep_files=True, tolerance=ABSURD, others=self.case.others)
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The inputs to quantise with: `batches` of the example's size, of `rows` rows together."""
+
+    batches: Sequence[Sequence[Any]]
+    rows: int
+
+    def file(self, folder: Path) -> Path:
+        """Return the file with all batches of each input in one array, written on first use."""
+        path = folder / "calibration.npz"
+        if not path.exists():
+            with guarded_folder():
+                np.savez(path, *(np.stack([each.numpy() for each in same]) for same in zip(*self.batches, strict=True)))
+        return path
+
+
 @dataclass
 class Quantiser:
-    """Makes each case's int8 twin once. `batches` are the calibration inputs, in batches of the example's size."""
+    """Makes each case's int8 twin once."""
 
     choice: Choice
     folder: Path
     place: Place
     progress: Progress
-    batches: Sequence[Sequence[Any]]
-    rows: int
+    calibration: Calibration
     _known: dict[Path, Twin | Failure] = field(default_factory=dict, init=False)
 
     def twin(self, case: Case, name: str) -> Twin | Failure:
@@ -61,11 +76,7 @@ class Quantiser:
         self._known.pop(case.model, None)
 
     def _made(self, case: Case, name: str) -> Twin | Failure:
-        path = self.folder / "calibration.npz"
-        if not path.exists():
-            with guarded_folder():
-                np.savez(path, *(np.stack([each.numpy() for each in same]) for same in zip(*self.batches, strict=True)))
-        more = {"calibration": path.name}
+        more = {"calibration": self.calibration.file(self.folder).name}
         result = self.place.run(
             Job("quantise", self.choice, self.folder, (CaseOfJob(name, case),), more=more), self.progress
         )
@@ -87,11 +98,10 @@ def _scope(node: str) -> str:
     return node.partition("::")[0] or node
 
 
-def calibration_batches(batches: Sequence[Example], like: Example) -> tuple[list[Any], int]:
+def calibration_of(batches: Sequence[Example], like: Example) -> Calibration:
     """Cut calibration inputs into batches of the example's size, of at most `MOST_ROWS` rows together.
 
-    Returns them with the number of rows. Batches whose rows have another shape are left out; without any that fits,
-    there is the example alone.
+    Batches whose rows have another shape are left out; without any that fits, there is the example alone.
     """
     parts: list[Any] = []
     rows = 0
@@ -105,7 +115,7 @@ def calibration_batches(batches: Sequence[Example], like: Example) -> tuple[list
         wanted = -(-(MOST_ROWS - rows) // like.batch)
         parts += found[:wanted]
         rows += min(batch.batch, wanted * like.batch)
-    return (parts, rows) if parts else (cut(like, like), like.batch)
+    return Calibration(parts, rows) if parts else Calibration(cut(like, like), like.batch)
 
 
 def corners_of(result: Mapping[str, Any], name: str, timed: Timed, twins: Mapping[str, Twin], rows: int) -> Corners:

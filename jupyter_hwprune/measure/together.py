@@ -27,6 +27,7 @@ def job_of(
     twins: Mapping[str, Twin] | Failure,
     effort: Effort,
     process: int = 0,
+    calibration: Path | None = None,
 ) -> Job:
     """Return the job for dense, its control, the named candidates and the int8 twins, each compiled twice.
 
@@ -51,7 +52,9 @@ def job_of(
     if process:
         cases = [replace(each, keep_files=False, others=()) for each in cases]
     graphs = all(each.graphs for each in candidates.values())
-    return prove_job(choice, folder, cases, effort=effort, runs=runs, graphs=graphs, process=process)
+    return prove_job(
+        choice, folder, cases, effort=effort, runs=runs, graphs=graphs, process=process, calibration=calibration
+    )
 
 
 def wrong_outputs(

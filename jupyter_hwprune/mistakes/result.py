@@ -24,8 +24,8 @@ def on_paper(seen: Seen) -> Iterator[Found]:
         return
     which = _which(told, seen)
     yield Found(
-        f"{seen.report.request.toolchain} ran dense kernels for {which} pruned layers: they multiply every zero, so "
-        f"{seen.pattern} saves no time.",
+        f"{seen.report.request.toolchain} {_ran(seen)} dense kernels for {which} pruned layers: they multiply every "
+        f"zero, so {seen.pattern} saves no time.",
         "Take a pattern that it has kernels for" + (f": --pattern {seen.offered[0]}." if seen.offered else "."),
         tuple(layer.name for layer in told),
     )
@@ -44,7 +44,7 @@ def not_engaged(seen: Seen) -> Iterator[Found]:
         every = len(dense) == len([*seen.told()])
         saves = ", so they multiply every zero" if every else ""
         yield Found(
-            f"{seen.report.request.toolchain} has sparse kernels for {seen.pattern}, and ran dense ones for "
+            f"{seen.report.request.toolchain} has sparse kernels for {seen.pattern}, and {_ran(seen)} dense ones for "
             f"{_which(dense, seen)} pruned layers{saves}: {by}.",
             "Check their shapes and data type against the chip's rules (`%hwprune doctor "
             f"{seen.report.request.target}`), or leave them whole with --dense.",
@@ -58,6 +58,10 @@ def not_engaged(seen: Seen) -> Iterator[Found]:
             "Check that the weights reach the kernel compressed, and look at the kernel in the vendor's profiler.",
             tuple(counted_dense),
         )
+
+
+def _ran(seen: Seen) -> str:
+    return "compiled" if seen.report.measurement.kind == "estimated" else "ran"
 
 
 def _which(layers: list[Layer], seen: Seen) -> str:

@@ -22,6 +22,9 @@ SAID = {
     "one-shot": "all at once",
     "iterative": "even steps",
     "cubic": "large steps first",
+    "quick": "one sweep",
+    "full": "two sweeps and a fit",
+    "best": "also by splitting, slowest",
 }
 HERE, NOT_HERE = "here", "not set up"
 Offers = dict[str, str]
@@ -113,8 +116,8 @@ def _what_goes(pattern: Pattern) -> str:
     match pattern:
         case NM(n, m):
             return f"{m - n} of {m} weights"
-        case Block(rows, columns):
-            return f"blocks of {rows * columns}"
+        case Block(rows, columns, even):
+            return f"blocks of {rows * columns}{', as many in each row of them' * even}"
         case Channel(1):
             return "channels"
         case Channel(multiple):

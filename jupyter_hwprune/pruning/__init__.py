@@ -50,6 +50,7 @@ class Pruned:
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
+    tuning: str = ""  # what training whole blocks brought, where that was asked for
     recovered: Recovered | None = None  # what a recovery without labels did
 
     def remarked(self, *said: str) -> Pruned:
@@ -290,7 +291,7 @@ def restore(dense: nn.Module, pruned: Pruned, returned: Sequence[Returned]) -> P
         pruned_weights=_weights_left(dense, model),
         pruned_macs=(pruned.totals.pruned_macs or 0) + sum((each.macs or 0) - (each.pruned_macs or 0) for each in gone),
     )
-    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned), statistics="")
+    return replace(pruned, model=model, layers=left, totals=totals, returned=tuple(returned), statistics="", tuning="")
 
 
 def _weights_left(dense: nn.Module, model: nn.Module) -> int:

@@ -102,6 +102,14 @@ def keep_blocks(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:
     return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)
 
 
+def keep_blocks_evenly(scores: Tensor, rows: int, columns: int, share: float) -> Tensor:
+    """Keep the share of the blocks with the highest sums in each row of blocks. [K, taps, C] -> bool [K, taps, C]."""
+    sums = block_sums(scores, rows, columns)  # [K/rows, taps, C/columns]
+    size = sums[0].numel()
+    keep = keep_n_of_m(sums.flatten(1), max(1, round(share * size)), size).reshape(sums.shape)
+    return keep.repeat_interleave(rows, 0).repeat_interleave(columns, 2)
+
+
 def block_sums(scores: Tensor, rows: int, columns: int) -> Tensor:
     """Sum the scores within each block. [K, taps, C] -> [K/rows, taps, C/columns]."""
     k, taps, c = scores.shape

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..choose.checks import Allocation, Importance
+from ..choose.checks import Allocation, Importance, Solver
 from ..choose.choice import Choice
 from ..core.errors import InputError, counted
 from ..core.example import Example
@@ -28,11 +28,12 @@ class Method:
     dense: tuple[str, ...] = ()
     calibration: Calibration | None = None
     score: Callable[[nn.Module], float] | None = None
+    solver: Solver = "full"
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
         seen = calibration if ranks_by_inputs(choice) else None
-        return cls(choice.importance, choice.allocation, choice.dense, seen, score)
+        return cls(choice.importance, choice.allocation, choice.dense, seen, score, choice.solver)
 
     @property
     def scan_score(self) -> Callable[[nn.Module], float] | None:
@@ -67,17 +68,19 @@ def calibrated(
     if choice.allocation == "sensitivity:score" and not scored:
         raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
     scans = searches and isinstance(choice.pattern, Channel)
-    if not (ranks_by_inputs(choice) or scans or choice.quantise is not None or recovers):
+    tunes = choice.tune_blocks is not None
+    if not (ranks_by_inputs(choice) or scans or choice.quantises or recovers or tunes):
         if calib is None:
             return None, ()
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, --recover, "
-                "--dtype int8 on a CPU, or a --recipe with SparseGPT or Wanda. Here nothing does."
+                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, "
+                "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. "
+                "Here nothing does."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
-    if choice.quantise is not None:  # which says itself how many rows it used
+    if choice.quantises:  # which says itself how many rows it used
         return found, ()
     if calib is None:
         return found, (f"Calibrated on the example input alone ({counted(found.rows, 'row')}); --calib takes more.",)

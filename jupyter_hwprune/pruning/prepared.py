@@ -22,6 +22,7 @@ from .graph.outputs import output_names
 from .method import Method, calibrated
 from .served import Served
 from .suiting import dtype_of, line_that_fits, suited
+from .tuning import check_rows, tuned
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Prepared:
         own_inputs = self.calibration if self.calib_given else ()
         refitted = self.choice.importance == "second-order" and bool(pruned.keep)
         return with_own_statistics(pruned, self.start, own_inputs, score, refitted=refitted)
+
+    @own_torch_state()
+    def tuned(self, pruned: Pruned, progress: Callable[[str], None] = lambda _block: None) -> Pruned:
+        """Train each block towards the dense model's, where that was asked for; see `tuning`."""
+        if self.choice.tune_blocks is None or not pruned.layers:
+            return pruned
+        names = [layer.name for layer in pruned.layers]
+        steps = self.choice.tune_blocks
+        model, said = tuned(self.start, pruned.model, names, pruned.keep, self.calibration, steps, progress)
+        return replace(pruned, model=model, tuning=said)
 
     @own_torch_state()
     def prune(self, progress: Callable[[str], None], model: nn.Module, pattern: Pattern, sparsity: float) -> Pruned:
@@ -112,12 +123,13 @@ def prepare(
     if choice.permute:
         start, said = reordered(own, inputs, choice.pattern, choice.sparsity)
         remarks.append(said)
-    if looks_at_inputs or choice.quantise is not None:
+    if looks_at_inputs or choice.quantises:
         what = {"trains": trains, "searches": searches, "recovers": recovers}
         calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, **what)
         remarks += more
     method = Method.of(choice, calibration, scorer)
     batches = () if calibration is None else calibration.batches
+    check_rows(choice.tune_blocks, sum(each.batch for each in batches))
     given = calib is not None
     outputs, served = tuple(output_names(output)), Served.of(choice)
     return Prepared(start, inputs, choice, method, outputs, batches, given, served, tuple(remarks), line)

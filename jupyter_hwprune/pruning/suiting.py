@@ -86,7 +86,7 @@ def line_that_fits(
         try:
             check_method(pattern, trial)
         except InputError:
-            changed |= dict.fromkeys(("importance", "allocation", "calib", "permute"))
+            changed |= dict.fromkeys(("importance", "solver", "allocation", "calib", "permute", "tune_blocks"))
         try:
             plan_and_prune(model, example, pattern, trial.sparsity, Method(dense=trial.dense), Served.of(trial))
         except Exception:  # noqa: BLE001, S112 - whatever a trial raises, that pattern is not the one to offer

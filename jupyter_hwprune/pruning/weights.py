@@ -60,7 +60,7 @@ def zero_weights(
         described = _describe(model, fitting[name], patterns[name], keep, macs.get(name), served)
         found[name] = replace(described, error=error)
 
-    reasons |= zero(model, fitting, plan.parts, method, done)
+    reasons |= zero(model, fitting, plan.parts, method, done, progress)
     skipped = [_skipped(each, reasons[each.name]) for each in weights if each.name not in found]
     return [found[name] for name in fitting if name in found], skipped, raised
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..choose.checks import Solver
 from ..core.errors import InputError
 from ..core.pattern import NM, Block, Channel, Depth
 from .fitting import ZeroPattern
 from .importance import activation, magnitude
 from .layers import Weight
-from .masks import keep_blocks, keep_n_of_m, keep_top
-from .method import Method
+from .masks import keep_blocks, keep_blocks_evenly, keep_n_of_m, keep_top
+from .method import Method, Tell
 from .plan import Part
 from .sequential import layer_by_layer
 from .solver import solve
@@ -24,7 +25,12 @@ inputs, and the damping, as a share of the Hessian's mean diagonal, if that had 
 
 
 def zero(
-    model: nn.Module, fitting: Mapping[str, Weight], parts: Mapping[str, Part], method: Method, done: Done
+    model: nn.Module,
+    fitting: Mapping[str, Weight],
+    parts: Mapping[str, Part],
+    method: Method,
+    done: Done,
+    tell: Tell = lambda _layer: None,
 ) -> dict[str, str]:
     """Zero each layer's part in the weights of `model`, in place, and call `done` for each.
 
@@ -44,7 +50,7 @@ def zero(
         assert not isinstance(part.pattern, (Channel, Depth))
         if method.importance == "second-order":
             assert statistics is not None
-            done(name, *_solved(model, fitting[name], statistics, part.pattern, part.share))
+            done(name, *_solved(model, fitting[name], statistics, part, method.solver, tell))
             return
         keep = masked(
             worth(model, fitting[name], statistics), part.pattern, part.share, by_row=by_input and not together
@@ -71,6 +77,8 @@ def masked(scores: Tensor, pattern: ZeroPattern, sparsity: float, *, by_row: boo
     """Keep the highest scores [K, taps, C] in the pattern, each output's own where `by_row`. -> bool [K, taps, C]."""
     if isinstance(pattern, NM):
         return keep_n_of_m(scores, pattern.n, pattern.m)
+    if isinstance(pattern, Block) and pattern.even:
+        return keep_blocks_evenly(scores, pattern.rows, pattern.columns, 1 - sparsity)
     if isinstance(pattern, Block):
         blocks = scores.numel() // (pattern.rows * pattern.columns)
         return keep_blocks(scores, pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
@@ -92,7 +100,7 @@ def worth(model: nn.Module, layer: Weight, statistics: Statistics | None = None)
 
 
 def _solved(
-    model: nn.Module, layer: Weight, statistics: Statistics, pattern: ZeroPattern, share: float
+    model: nn.Module, layer: Weight, statistics: Statistics, part: Part, effort: Solver, tell: Tell
 ) -> tuple[Tensor, float | None, float | None]:
     """Solve each group of the layer by itself, for each has inputs of its own, and write the weight.
 
@@ -104,7 +112,15 @@ def _solved(
     gram = statistics.gram if bias is None else statistics.centred_gram()
     assert gram is not None
     rows = matrix.reshape(len(gram), -1, gram.shape[1]).float()  # [g, K/g, D]
-    solved = [solve(*own, pattern, share, taps=matrix.shape[1]) for own in zip(rows, gram, strict=True)]
+    assert not isinstance(part.pattern, (Channel, Depth))
+
+    def said(round_: str) -> None:
+        tell(f"{layer.name}, {round_}")
+
+    solved = [
+        solve(*own, part.pattern, part.share, effort=effort, taps=matrix.shape[1], tell=said)
+        for own in zip(rows, gram, strict=True)
+    ]
     result = torch.stack([each.weight for each in solved]).reshape(matrix.shape)
     keep = torch.stack([each.keep for each in solved]).reshape(matrix.shape)
     with torch.no_grad():
@@ -113,8 +129,9 @@ def _solved(
             bias += (gone @ statistics.means[:, :, None]).flatten().to(bias.dtype)
         weight.copy_(layer.from_matrix(result))
     errors = [each.error for each in solved if each.error is not None]
+    error = sum(errors) / len(errors) if errors else None
     raised = any(each.raised for each in solved)
-    return keep, sum(errors) / len(solved), max(each.damping for each in solved) if raised else None
+    return keep, error, max(each.damping for each in solved) if raised else None
 
 
 def visit_all(

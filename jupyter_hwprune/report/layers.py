@@ -73,11 +73,30 @@ class Utilization:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a compiled model or layer takes of the chip's memory, in bytes, by its compiler; None: it does not say.
+
+    `weight_bytes` are its constants as the compiler packs them, in flash or DRAM; `sram_bytes` the most memory on the
+    chip that it holds at a time; `traffic_bytes` what one run moves from and to flash or DRAM.
+    """
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
+
+    weight_bytes: int | None = None
+    sram_bytes: int | None = None
+    traffic_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class LayerEstimate:
-    """A compiler's cost estimate of one layer, in the unit of the whole model's estimate."""
+    """A compiler's cost estimate of one layer, in the unit of the whole model's estimate, and the memory it takes."""
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
 
     dense: float
     pruned: float
+    dense_memory: Memory | None = None
+    pruned_memory: Memory | None = None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ class Timed:
 class Estimated:
     """A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
 
-    `evidence.device` names the compiler and the chip it compiled for.
+    `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor;
+    `good_to` is the share of a difference up to which its maker says that it cannot tell, None if the maker names none.
+    `clock_mhz` is the clock that cycles are counted at.
     """
 
     evidence: Evidence
@@ -110,6 +112,8 @@ class Estimated:
     dense: float
     pruned: float
     kind: Literal["estimated"] = "estimated"
+    clock_mhz: float | None = None
+    good_to: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.dense > 0 and self.pruned > 0):
@@ -119,6 +123,20 @@ class Estimated:
     def ratio(self) -> float:
         """The dense cost divided by the pruned cost."""
         return self.dense / self.pruned
+
+    @property
+    def tells(self) -> bool:
+        """Whether the estimate is good enough to tell the two models apart."""
+        return abs(self.dense - self.pruned) > (self.good_to or 0.0) * self.dense
+
+    @property
+    def times_ms(self) -> tuple[float, float] | None:
+        """The dense and the pruned model's time at the stated clock; None without one."""
+        if self.unit == "ms":
+            return self.dense, self.pruned
+        return (
+            None if self.clock_mhz is None else (self.dense / self.clock_mhz / 1e3, self.pruned / self.clock_mhz / 1e3)
+        )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from . import CLIFF_CODE, Layer, Mistake, Report
 
 SAME = (
     *("target", "toolchain", "pattern", "sparsity", "importance", "allocation", "dense", "permute", "keep_all"),
-    "keep_statistics",
-    *("batch", "dtype"),
+    *("keep_statistics", "solver", "tune_blocks"),
+    *("batch", "dtype", "config"),
 )
 
 

@@ -89,6 +89,10 @@ def _no_files(report: Report) -> str:
     return f"{report.request.toolchain} wrote no files to weigh" if timed else _said(report.measurement.evidence)
 
 
+def _no_memory(report: Report) -> str:
+    return f"{report.request.toolchain} does not say what its models take of the chip's memory"
+
+
 def _no_energy(report: Report) -> str:
     if report.energy is None:
         return f"no meter was read here; `%hwprune doctor {report.request.target}` says what one needs"
@@ -119,6 +123,11 @@ def _not_estimated(report: Report) -> str:
     return f"{report.request.toolchain} gave no estimate; ask for speedup where the models were timed"
 
 
+MEMORY = {
+    "weight_bytes": "bytes of the constants, as the compiler packs them,",
+    "sram_bytes": "peak bytes on the chip",
+    "traffic_bytes": "bytes moved from and to flash or DRAM in a run",
+}
 DECIDING = "of the comparison that the verdict is of"
 DEPLOYED = "of the model that the headline is about: the fastest with int8, else the pruned one"
 METRICS: dict[str, Metric] = {
@@ -147,6 +156,11 @@ METRICS: dict[str, Metric] = {
     "size_mb": Metric(f"megabytes of the compiled files {DEPLOYED}", _megabytes, _no_files),
     "dense_bytes": Metric("bytes of the dense model's compiled files", _at("footprint", "dense_bytes"), _no_files),
     "pruned_bytes": Metric("bytes of the pruned model's compiled files", _at("footprint", "pruned_bytes"), _no_files),
+    **{
+        f"{side}_{name}": Metric(f"{said} of the {side} model", _at("footprint", side, name), _no_memory)
+        for side in ("dense", "pruned")
+        for name, said in MEMORY.items()
+    },
     "drop": Metric(f"score of the dense model less that {DEPLOYED}; below 0 for a rise", _drop, _no_score),
     "dense_score": Metric("score of the dense model", _at("scores", "dense"), _no_score),
     "pruned_score": Metric("score of the pruned model", _at("scores", "pruned"), _no_score),

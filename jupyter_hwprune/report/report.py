@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core.door import one_door
 from ..core.errors import ReportError, first_line
 from . import codec, words
 from .corners import Corner, Corners
 from .hotspots import Hotspots
-from .layers import Layer, OtherKernels, Returned, Sensitivity, Skipped, Totals
+from .layers import Layer, Memory, OtherKernels, Returned, Sensitivity, Skipped, Totals
 from .measurement import Baseline, Comparison, Energy, Evidence, Measurement, Timed, Verdict, best_baseline, deciding
 from .metrics import metrics
 from .mistake import Arrived, Mistake
@@ -30,10 +30,14 @@ MIME_TYPE = "application/vnd.hwprune.report+json"
 
 @dataclass(frozen=True)
 class Footprint:
-    """The sizes of the compiled models' files, in bytes."""
+    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler."""
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
 
     dense_bytes: int
     pruned_bytes: int
+    dense: Memory | None = None
+    pruned: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Request:
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
     type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
     followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given.
-    `ignore` are the codes of mistakes to say nothing of.
+    `ignore` are the codes of mistakes to say nothing of. `config` are the parts of the chip's configuration.
     """
 
     model: str
@@ -94,6 +98,7 @@ class Request:
     keep_statistics: bool = False
     dense: tuple[str, ...] = ()
     permute: bool = False
+    config: tuple[str, ...] = ()
     input: str | None = None
     calib: str | None = None
     recipe: Recipe | None = None
@@ -101,6 +106,8 @@ class Request:
     steps: int = 1
     trained: bool = False
     recover: int | None = None
+    solver: str = "full"
+    tune_blocks: int | None = None
     ignore: tuple[str, ...] = ()
 
 

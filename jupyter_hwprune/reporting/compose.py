@@ -63,9 +63,9 @@ def report_of_run(
         search=search,
         recovered=pruned.recovered,
         reasons=(
-            *explain(choice, findings, pruned),
+            *explain(choice, findings, pruned, asked.calib),
             *pruned.remarks,
-            *filter(None, [pruned.statistics]),
+            *filter(None, [pruned.statistics, pruned.tuning]),
             *([] if fall is None else [" ".join(fall)]),
         ),
         versions=findings.versions | {"torch": torch.__version__} | versions,
@@ -94,6 +94,9 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         keep_statistics=choice.keep_statistics,
         dense=choice.dense,
         permute=choice.permute,
+        solver=choice.solver,
+        tune_blocks=choice.tune_blocks,
+        config=choice.config,
     )
     return replace(own, **asked)
 

@@ -16,8 +16,10 @@ LAUNCH_BOUND = 1.3
 MANY_DEPTHWISE = 4  # at least one layer in four
 
 
-def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
+def explain(choice: Choice, found: Findings, pruned: Pruned, calib: str | None = None) -> tuple[str, ...]:
+    """Explain what was found; `calib` is the user's name of the calibration inputs, None if there are none."""
     return (
+        *_quantised(choice, found, calib),
         *int8_and_pruning(found),
         *_fastest_runtime(choice, found),
         *_kernels(choice, found),
@@ -28,7 +30,19 @@ def explain(choice: Choice, found: Findings, pruned: Pruned) -> tuple[str, ...]:
         *_launches(found),
         *_arithmetic(choice, found, pruned.totals),
         *choice.remarks,
+        *found.remarks,
     )
+
+
+def _quantised(choice: Choice, found: Findings, calib: str | None) -> Iterator[str]:
+    """Say what a chip that only knows integers was quantised with."""
+    if found.calibration_rows is not None:
+        said = f"{choice.judge.toolchain} quantised both models to {choice.dtype}"
+        rows = counted(found.calibration_rows, "row")
+        if calib is not None:
+            yield f"{said} by the ranges that {rows} of {calib} have."
+        else:
+            yield f"{said} by the ranges of the example alone ({rows}); --calib gives it inputs like your data's."
 
 
 def int8_and_pruning(found: Findings) -> Iterator[str]:
@@ -94,7 +108,8 @@ def _kernels(choice: Choice, found: Findings) -> Iterator[str]:
         return
     layers, untold = len(found.layers), len(found.layers) - len(told)
     more = f"; for {untold} more, kernel names and utilisation do not show it" if untold else ""
-    yield f"{choice.judge.toolchain} ran a sparse kernel for {sum(told)} of {layers} pruned layers{more}."
+    ran = "ran" if found.timed else "compiled"
+    yield f"{choice.judge.toolchain} {ran} a sparse kernel for {sum(told)} of {layers} pruned layers{more}."
 
 
 def _by_name(choice: Choice) -> Iterator[str]:

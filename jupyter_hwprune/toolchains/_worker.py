@@ -41,8 +41,10 @@ def _with_whole_paths(request: dict[str, Any], folder: str) -> dict[str, Any]:
     for case in request.get("cases", ()):
         case.update({key: os.path.join(folder, case[key]) for key in ("model", "expected")})
         case["others"] = [[os.path.join(folder, path) for path in pair] for pair in case.get("others", ())]
-    inputs = os.path.join(folder, request["inputs"]) if "inputs" in request else None
-    return dict(request, folder=folder, inputs=inputs)
+    request = dict(request, folder=folder)
+    for key in ("inputs", "calibration"):
+        request[key] = os.path.join(folder, request[key]) if request.get(key) else None
+    return request
 
 
 def _probe(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def _quantise(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[s
     """Quantise every case, with the calibration inputs that lie in the folder, all batches of an input in one array."""
     import numpy as np
 
-    with np.load(os.path.join(request["folder"], request["calibration"])) as file:
+    with np.load(request["calibration"]) as file:
         stacks = [file[key] for key in file.files]  # of each input [batches, ...]
     batches = [dict(zip(request["input_names"], values)) for values in zip(*stacks)]
     quantised = {}
@@ -182,7 +184,8 @@ def _inputs(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(request: dict[str, Any], case: Any = None) -> dict[str, Any]:
-    return dict(request["settings"], **{key: case[key] for key in ("layers", "sparse", "plans") if case})
+    own = {key: case[key] for key in ("layers", "sparse", "plans") if case}
+    return dict(request["settings"], calibration=request["calibration"] or "", **own)
 
 
 def _load(path: str, package_name: str = "hwprune_toolchains") -> Any:

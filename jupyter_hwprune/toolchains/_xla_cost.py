@@ -16,28 +16,40 @@ from typing import Any
 class Chip:
     """One device of a TPU generation as the compiler sees it: a chip, or one of its two cores where it says so.
 
-    `topology` is the smallest that the compiler knows. `clock_ghz` follows from the published peak in bfloat16 and the
-    products that the matrix units make in a cycle, `gb_per_s` is the published bandwidth of the HBM.
+    `topology` is the smallest that the compiler knows. `tflops` is the published peak in bfloat16, `clock_ghz` follows
+    from it and the products that `units` matrix units of side `unit` make in a cycle, `gb_per_s` is the published
+    bandwidth of the HBM. `vmem_bytes` is what a kernel of our own may take of the core's memory.
     """
 
     topology: str
-    clock_ghz: float
+    tflops: float
+    products_per_cycle: int
     gb_per_s: float
+    unit: int
+    units: int
+    vmem_bytes: int
     page: str
 
+    @property
+    def clock_ghz(self) -> float:
+        return self.tflops * 1e3 / 2 / self.products_per_cycle
 
-# peak and bandwidth of https://cloud.google.com/tpu/docs/v4 and the pages after it; a device of v4 and of 7x is a core
+
+PAGES = "https://cloud.google.com/tpu/docs"
+# peak and bandwidth of the pages of each; a device of v4 and of 7x is a core
 CHIPS = {
-    "v4": Chip("v4:2x2x1", 275e3 / 2 / 131072, 1228 / 2, "https://cloud.google.com/tpu/docs/v4"),
-    "v5e": Chip("v5e:2x2", 197e3 / 131072, 819, "https://cloud.google.com/tpu/docs/v5e"),
-    "v5p": Chip("v5p:2x2x1", 459e3 / 262144, 2765, "https://cloud.google.com/tpu/docs/v5p"),
-    "v6e": Chip("v6e:2x2", 918e3 / 524288, 1638, "https://cloud.google.com/tpu/docs/v6e"),
-    "7x": Chip("tpu7x:2x2x1", 2307e3 / 2 / 524288, 7380 / 2, "https://cloud.google.com/tpu/docs/tpu7x"),
+    "v4": Chip("v4:2x2x1", 275 / 2, 1 << 16, 1228 / 2, 128, 4, 14 << 20, f"{PAGES}/v4"),
+    "v5e": Chip("v5e:2x2", 197, 1 << 16, 819, 128, 4, 100 << 20, f"{PAGES}/v5e"),
+    "v5p": Chip("v5p:2x2x1", 459, 1 << 17, 2765, 128, 8, 56 << 20, f"{PAGES}/v5p"),
+    "v6e": Chip("v6e:2x2", 918, 1 << 18, 1638, 256, 2, 100 << 20, f"{PAGES}/v6e"),
+    "7x": Chip("tpu7x:2x2x1", 2307 / 2, 1 << 18, 7380 / 2, 256, 2, 56 << 20, f"{PAGES}/tpu7x"),
 }
 
 INSTRUCTION = re.compile(r"\s*(?:ROOT )?%\S+ = .*? ([a-z][\w-]*)\(")
 COMPUTATION = re.compile(r"(?:ENTRY )?%(\S+) \(.*\{$")
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+GATHER = re.compile(r"%gather_fusion[\w.]* = ")  # looks rows of a table up, which is all memory's time
+KERNEL = re.compile(r"%(\w+)(?:\.\d+)? = .*tpu_custom_call")
 OP_NAME = re.compile(r'op_name="([^"]*)"')
 CALLS = re.compile(r"calls=%([\w.-]+)")
 FREE = {  # instructions that move nothing, or move it beside the arithmetic
@@ -47,18 +59,28 @@ FREE = {  # instructions that move nothing, or move it beside the arithmetic
 PRODUCTS = ("dot", "convolution")  # a matrix product is written as either
 
 
-def estimate(hlo: str, scope: str, weight_bytes: dict[str, int], moved_bytes: int, chip: Chip) -> dict[str, Any]:
+def estimate(
+    hlo: str, scope: str, weight_bytes: dict[str, int], moved_bytes: int, chip: Chip, kernels: dict[str, int]
+) -> dict[str, Any]:
     """Return the Estimate of a program in milliseconds, with the layers in whose scope instructions stand.
 
-    `weight_bytes` are those of each layer, `moved_bytes` those that the program reads or writes at least once. Raises
-    RuntimeError if the text does not hold the cycles of the instructions that compute.
+    `weight_bytes` are those of each layer, `moved_bytes` those that the program reads or writes at least once, and
+    `kernels` the cycles of Pallas's by their names. Raises RuntimeError if the text does not hold the cycles of the
+    instructions that compute.
     """
     entry, products = _computations(hlo, scope)
     cycles: dict[str | None, int] = {}
     operators: dict[str | None, str] = {}
     for line in entry:
-        found = INSTRUCTION.match(line)
-        if found is None or found[1] in FREE:
+        found, kernel = INSTRUCTION.match(line), KERNEL.search(line)
+        if kernel is not None:
+            if kernel[1] not in kernels:
+                raise RuntimeError(f"the compiler does not say how many cycles the kernel {kernel[1]} takes")
+            layer = _layer(line, scope)
+            cycles[layer] = cycles.get(layer, 0) + kernels[kernel[1]]
+            operators[layer] = "MatMul"
+            continue
+        if found is None or found[1] in FREE or GATHER.search(line):
             continue
         told = CYCLES.search(line)
         if found[1] in {"while", "conditional", "call"} or (told is None and found[1] in {"fusion", "convolution"}):

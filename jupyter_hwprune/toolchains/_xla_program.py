@@ -1,11 +1,18 @@
-"""A torch ExportedProgram as a JAX function, with each layer's operations in a scope of its name."""
+"""A torch ExportedProgram as a JAX function, with each layer's operations in a scope of its name.
+
+A linear layer, and an activation that alone reads it, may be computed in another form: `Program.take`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._xla_blocks import Form
 
 SCOPE = "hwprune:"  # before a layer's name in the names of the compiler's instructions
 
@@ -16,6 +23,22 @@ def start() -> Any:
     import jax
 
     return jax
+
+
+@dataclass(frozen=True)
+class Product:
+    """A linear layer's node, and that of the activation that alone reads it; weight and bias are states by position.
+
+    `rows` are those of its input as a matrix, `activation` is the operator with its mode, "none" without one.
+    """
+
+    layer: str
+    node: Any
+    state: int
+    bias: int | None
+    rows: int
+    activation: str
+    activated: Any | None
 
 
 class Program:
@@ -30,7 +53,7 @@ class Program:
         aten: Any = torch.ops.aten
         loaded = torch.export.load(path)
         table: Any = torch.export.default_decompositions()
-        for whole in (aten.scaled_dot_product_attention.default, aten.linear.default):
+        for whole in (aten.scaled_dot_product_attention.default, aten.linear.default, aten.silu.default):
             table.pop(whole, None)  # XLA fuses these better than their parts, which are in float32
         program = loaded.run_decompositions(table).run_decompositions(decompositions.DECOMPOSITIONS)
         signature = program.graph_signature
@@ -43,12 +66,30 @@ class Program:
         for weight in weights.values():
             layer = weight.rpartition(".")[0]
             self.weight_bytes[layer] = self.weight_bytes.get(layer, 0) + tensors[weight].nbytes
+        held = [each for each in placeholders if each in names]
+        self.products = [*_products(program, weights, held)]
+        self._forms: dict[Any, Form] = {}
+        self._fused: set[Any] = set()
         leaves = pytree.tree_leaves(program.example_inputs)
         self.inputs = [as_numpy(each) for each in leaves if isinstance(each, torch.Tensor)]
         self._mutated = len(signature.buffers_to_mutate)
-        self._program, self._interpreter = program, _interpreter(program, weights)
+        self._program, self._interpreter = program, _interpreter(program, weights, self._forms, self._fused)
         self._leaves = leaves
         self._is_tensor = [isinstance(each, torch.Tensor) for each in leaves]
+
+    def bias(self, product: Product) -> Any:
+        """Return a product's bias; None without one."""
+        return None if product.bias is None else self.states[product.bias]
+
+    def take(self, product: Product, form: Form) -> None:
+        """Compute a product in a form from now on, with the form's states in place of the layer's weight."""
+        import jax
+
+        old = self.states[product.state]
+        self.states[product.state] = form.states
+        self.weight_bytes[product.layer] += sum(each.nbytes for each in jax.tree.leaves(form.states)) - old.nbytes
+        self._forms[product.node] = form
+        self._fused |= {product.activated} - {None}
 
     def function(self, states: Any, inputs: Any) -> Any:
         given = iter(inputs)
@@ -57,8 +98,32 @@ class Program:
         return [each for each in found[self._mutated :] if hasattr(each, "dtype")]
 
 
-def _interpreter(program: Any, weights: dict[str, str]) -> Any:
-    """Return a class that runs the program's graph by JAX's operators."""
+def _products(program: Any, weights: dict[str, str], held: list[str]) -> Any:
+    """Yield the linear layers whose weight nothing else reads."""
+    for node in program.graph.nodes:
+        if str(node.target) != "aten.linear.default":
+            continue
+        x, weight = node.args[:2]
+        layer, _, own = weights.get(weight.name, "").rpartition(".")
+        if own != "weight" or len(weight.users) > 1:
+            continue
+        after = next(iter(node.users)) if len(node.users) == 1 else None
+        activation = "none" if after is None else str(after.target)
+        if (
+            after is not None
+            and activation == "aten.gelu.default"
+            and after.kwargs.get("approximate", "none") == "tanh"
+        ):
+            activation += " tanh"
+        if activation not in ("aten.relu.default", "aten.gelu.default", "aten.gelu.default tanh", "aten.silu.default"):
+            activation, after = "none", None
+        rows = math.prod(x.meta["val"].shape[:-1])
+        bias = held.index(node.args[2].name) if len(node.args) > 2 and node.args[2] is not None else None
+        yield Product(layer, node, held.index(weight.name), bias, rows, activation, after)
+
+
+def _interpreter(program: Any, weights: dict[str, str], forms: dict[Any, Form], fused: set[Any]) -> Any:
+    """Return a class that runs the program's graph by JAX's operators, and those in `forms` in these."""
     import jax
     import torch
     from torchax.export import JaxInterpreter
@@ -69,8 +134,14 @@ def _interpreter(program: Any, weights: dict[str, str]) -> Any:
     class Interpreter(JaxInterpreter):  # type: ignore[misc]
         def run_node(self, node: Any) -> Any:
             layer = layers.get(node)
+            if node in fused:
+                return self.env[node.args[0]]  # the product before it has applied it
             with contextlib.nullcontext() if layer is None else jax.named_scope(SCOPE + layer):
-                return super().run_node(node)
+                if node not in forms:
+                    return super().run_node(node)
+                x, states, *bias = self.fetch_args_kwargs_from_env(node)[0]
+                result = forms[node].apply(x.reshape(-1, x.shape[-1]), states, bias[0] if bias else None)
+                return result.reshape(*x.shape[:-1], -1)
 
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
             return _attention(*args, **kwargs) if target is attention else super().call_function(target, args, kwargs)

@@ -34,6 +34,8 @@ class Settings(TypedDict):
     batch: int | None
     keep_files: bool  # write the files that a user may want to keep
     cache: str  # a file to keep results in between runs
+    config: list[str]  # one value of each of the judge's `configs` in the target's row
+    calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
 
 
 class Device(TypedDict):
@@ -58,8 +60,20 @@ class KernelOfLayer(TypedDict):
     us: list[float]
 
 
+class Memory(TypedDict, total=False):
+    """What a model or layer takes of the chip's memory, in bytes; what the compiler does not say is missing."""
+
+    weight_bytes: int  # its constants as the compiler packs them, in flash or DRAM
+    sram_bytes: int  # the most memory on the chip that it holds at a time
+    traffic_bytes: int  # moved from and to flash or DRAM in one run
+
+
 class CostOfLayer(TypedDict):
-    """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer."""
+    """One layer's part of an estimate, in the estimate's unit; `names` and `op` as in KernelOfLayer.
+
+    Optional are `memory`, a Memory, and `ran_on`: the processor that runs it, where that is not the device asked for.
+    Optional are `kernel`, `sparse` and `utilization`, as there: what the compiler made of the layer, and why.
+    """
 
     names: list[str]
     op: str
@@ -67,7 +81,10 @@ class CostOfLayer(TypedDict):
 
 
 class Estimate(TypedDict):
-    """The cost of one run by the compiler's own cost model."""
+    """The cost of one run by the compiler's own cost model.
+
+    Optional is `clock_mhz`: the clock that the compiler's cycles are counted at.
+    """
 
     unit: str  # "cycles" or "ms"
     total: float
@@ -77,7 +94,8 @@ class Estimate(TypedDict):
 class Artefact(Protocol):
     """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
 
-    Optional is `size_bytes`: what it takes on the device, where that is not the size of its files.
+    Optional are `size_bytes`: what it takes on the device, where that is not the size of its files; `memory`, a Memory;
+    and `remarks`, a list of sentences for the report.
     """
 
     files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error

@@ -27,7 +27,8 @@ FOLDER_VARIABLE = "HWPRUNE_ENVIRONMENTS"
 class Pins:
     """What an environment is made from: `text` is its requirements, `python` the Python versions that it takes.
 
-    `licence` quotes how the licence restricts use, None if it does not.
+    `licence` quotes how the licence restricts use, None if it does not. `alone` are installed after the others without
+    looking at what they ask for: a maker may ask for older packages than it works with.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Pins:
     text: str
     licence: str | None
     licence_page: str | None
+    alone: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Return a name for exactly these pins; an environment made from others is outdated."""
-        return hashlib.sha256(f"{self.python}\n{self.text}".encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([self.python, self.text, *self.alone]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def pins_of(name: str) -> Pins:
     kernels = {package: importlib.metadata.version(package) for package in header.get("kernel", "").split()}
     requirements += [f"{package}=={version.partition('+')[0]}" for package, version in kernels.items()]
     text = "\n".join(requirements) + "\n"
-    return Pins(name, header["about"], header["python"], text, header.get("licence"), header.get("licence-page"))
+    alone = tuple(header.get("alone", "").split())
+    return Pins(name, header["about"], header["python"], text, header.get("licence"), header.get("licence-page"), alone)
 
 
 def find(name: str) -> Environment | None:

@@ -141,6 +141,8 @@ def _fill(folder: Path, base: str, pins: Pins, check: Check, progress: Progress)
     version = _output([str(interpreter), "-I", "-c", VERSION]) or ""
     listener = _installing(progress, _packages(pins, version))
     _must([*pip, "--progress-bar", "off", "--requirement", str(requirements)], pins, listener)
+    if pins.alone:
+        _must([*pip, "--progress-bar", "off", "--no-deps", *pins.alone], pins, listener)
     progress("setup", "checking the installation")
     wrong = check(interpreter)
     if wrong is not None:
@@ -157,7 +159,7 @@ def _packages(pins: Pins, version: str) -> int:
     from packaging.requirements import Requirement
 
     here = {"python_full_version": version, "python_version": ".".join(version.split(".")[:2])}
-    requirements = [Requirement(line) for line in pins.text.splitlines() if line.strip()]
+    requirements = [Requirement(line) for line in (*pins.text.splitlines(), *pins.alone) if line.strip()]
     return sum(each.marker is None or each.marker.evaluate(here) for each in requirements)
 
 

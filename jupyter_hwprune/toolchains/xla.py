@@ -6,9 +6,11 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _xla_cost, _xla_program
+from . import _xla_blocks, _xla_bundles, _xla_choice, _xla_cost, _xla_program
 
 if TYPE_CHECKING:
+    from ._xla_choice import Taken
+    from ._xla_cost import Chip
     from .contract import Settings
 
 MANIFEST = {
@@ -19,6 +21,7 @@ MANIFEST = {
     "cross_compiles": True,
     "estimates": "XLA's compiler for TPUs",
     "checks": True,
+    "chooses_kernels": True,
 }
 ABSENT = "XLA compiles for it here, and jupyter-hwprune does not time a TPU yet"
 
@@ -32,35 +35,42 @@ def probe() -> dict[str, Any]:
 
 
 class _Artefact:
-    def __init__(self, program: _xla_program.Program, compiled: Any, chip: _xla_cost.Chip, path: str) -> None:
+    def __init__(self, program: _xla_program.Program, taken: list[Taken], compiled: Any, chip: Chip, path: str) -> None:
+        import jax
+
         self.program = program
         text = compiled.as_text()
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        self.files = {"hlo": path}
+        self.files = {"hlo": _write(path + ".hlo.txt", text)}
+        names = [kernel.name for each in taken for kernel in each.form.kernels]
+        bundles = [found for name in dict.fromkeys(names) if (found := _xla_bundles.text_of(name)) is not None]
+        if bundles:
+            self.files["bundles"] = _write(path + ".bundles.txt", "\n".join(bundles))
         memory = compiled.memory_analysis()
         self.size_bytes = memory.argument_size_in_bytes - sum(each.nbytes for each in program.inputs)
-        moved = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        moved = sum(each.nbytes for each in jax.tree.leaves((program.states, program.inputs)))
+        moved += memory.output_size_in_bytes
         self.estimate: Any = None
         with contextlib.suppress(RuntimeError):  # the text's format changed: the program is compiled all the same
-            self.estimate = _xla_cost.estimate(text, _xla_program.SCOPE, program.weight_bytes, moved, chip)
+            self.estimate = _xla_cost.estimate(
+                text, _xla_program.SCOPE, program.weight_bytes, moved, chip, _xla_choice.known_cycles()
+            )
+            _xla_choice.tell(self.estimate, taken, chip)
+
+
+def _write(path: str, text: str) -> str:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Artefact:
-    jax = _xla_program.start()
-    from jax.experimental import topologies
-    from jax.sharding import SingleDeviceSharding
-
+    _xla_program.start()
+    _xla_bundles.start()
     chip = _xla_cost.CHIPS[settings["device"]]
-    device = SingleDeviceSharding(topologies.get_topology_desc(chip.topology, platform="tpu").devices[0])
     program = _xla_program.Program(model)
-
-    def shapes(arrays: list[Any]) -> list[Any]:
-        return [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=device) for each in arrays]
-
-    traced = jax.jit(program.function).trace(shapes(program.states), shapes(program.inputs))
-    compiled = traced.lower(lowering_platforms=("tpu",)).compile()
-    return _Artefact(program, compiled, chip, os.path.join(folder, os.path.basename(model) + ".hlo.txt"))
+    taken = _xla_choice.take(program, chip)
+    compiled = _xla_choice.compiled(program.function, (program.states, program.inputs), chip)
+    return _Artefact(program, taken, compiled, chip, os.path.join(folder, os.path.basename(model)))
 
 
 def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -> list[Any]:
@@ -69,5 +79,6 @@ def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -
 
     jax = _xla_program.start()
     program = artefact.program
-    outputs = jax.jit(program.function)(program.states, program.inputs)
+    with _xla_blocks.interpreted():
+        outputs = jax.jit(program.function)(program.states, program.inputs)
     return [np.asarray(each).astype("float32") if each.dtype.kind == "V" else np.asarray(each) for each in outputs]

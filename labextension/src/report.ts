@@ -46,7 +46,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to say nothing of.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to say nothing of. `config` are the parts of the chip's configuration.
  */
 export interface Request {
   model: string;
@@ -66,6 +66,7 @@ export interface Request {
   keep_statistics: boolean;
   dense: string[];
   permute: boolean;
+  config: string[];
   input: string | null;
   calib: string | null;
   recipe: Recipe | null;
@@ -73,6 +74,8 @@ export interface Request {
   steps: number;
   trained: boolean;
   recover: number | null;
+  solver: string;
+  tune_blocks: number | null;
   ignore: string[];
 }
 /**
@@ -174,11 +177,23 @@ export interface Counters {
   dense: number;
 }
 /**
- * A compiler's cost estimate of one layer, in the unit of the whole model's estimate.
+ * A compiler's cost estimate of one layer, in the unit of the whole model's estimate, and the memory it takes.
  */
 export interface LayerEstimate {
   dense: number;
   pruned: number;
+  dense_memory?: Memory | null;
+  pruned_memory?: Memory | null;
+}
+/**
+ * What a compiled model or layer takes of the chip's memory, in bytes, by its compiler; null: it does not say.
+ *
+ * `weight_bytes` are its constants as the compiler packs them, in flash or DRAM; `sram_bytes` the most memory on the chip that it holds at a time; `traffic_bytes` what one run moves from and to flash or DRAM.
+ */
+export interface Memory {
+  weight_bytes: number | null;
+  sram_bytes: number | null;
+  traffic_bytes: number | null;
 }
 /**
  * A layer with weights that was left dense, with the reason.
@@ -258,7 +273,7 @@ export interface Launch {
 /**
  * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip it compiled for.
+ * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -266,6 +281,8 @@ export interface Estimated {
   dense: number;
   pruned: number;
   kind: 'estimated';
+  clock_mhz: number | null;
+  good_to: number | null;
 }
 /**
  * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
@@ -366,11 +383,13 @@ export interface Point {
   error: number | null;
 }
 /**
- * The sizes of the compiled models' files, in bytes.
+ * The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
+  dense?: Memory | null;
+  pruned?: Memory | null;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
@@ -606,6 +625,7 @@ export interface Column {
     | 'used'
     | 'faster'
     | 'kernel'
+    | 'memory'
     | 'alone'
     | 'served'
     | 'counters'

@@ -3,25 +3,27 @@
 The layer's error ||(W - Q)X||^2 is a quadratic in each row of Q with the one Hessian H = X^T X. A first sweep over the
 groups of columns removes weights while the columns not yet reached take up the error (SparseGPT, arXiv:2301.00774);
 further sweeps choose each group again with all others held, and conjugate gradients end at the least squares of the
-mask (as in ALPS, arXiv:2406.07831). Memory beside the arguments: about eight times the weight and three times the Gram
-matrix, in float32.
+mask (as in ALPS, arXiv:2406.07831). `best` searches the mask by `splitting` too. Memory beside the arguments: about
+eight times the weight and three times the Gram matrix, in float32; of `best` one Gram matrix more.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ...choose.checks import Solver
 from ...core.errors import PruneError
 from ...core.pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
 from .hessian import conjugate_gradients, damped, dot, energy, lower_product
+from .splitting import split
 from .sweep import sweep
 
-Effort = Literal["quick", "full"]
 STEPS = 3  # of conjugate gradients; further ones, or sweeps, gain little on inputs other than those of calibration
 WORTH = 0.01  # of the error: a step that gains less is the last one
+BEST_STEPS, BEST_WORTH = 30, 0.001  # the same for the best mask
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ def solve(
     sparsity: float,
     *,
     damping: float = 0.01,
-    effort: Effort = "full",
+    effort: Solver = "full",
     taps: int = 1,
+    tell: Callable[[str], None] = lambda _round: None,
 ) -> Solved:
     """Prune `weight` [K, D] to the pattern, with the least error on inputs whose Gram matrix X^T X is `gram` [D, D].
 
     D is `taps` times the input channels, channels last. `sparsity` is the share of weights (of blocks) removed, with
     the exact count over the layer; n:m fixes its own. `effort` quick is the first sweep alone, and leaves out the
-    product that the error takes (`layer_error` makes it). Raises PruneError for a Gram matrix that is not finite, or a
+    product that the error takes (`layer_error` makes it); best compares the mask that the sweeps found with that of a
+    search by splitting, whose rounds it tells. Raises PruneError for a Gram matrix that is not finite, or a
     width that the pattern does not divide.
     """
     outputs, width = weight.shape
@@ -64,7 +68,7 @@ def solve(
     pruned = sweep(factor, dense, pull, choices, lower=True)
     lost = dot(pull, pull)
     keep, stale = choices.keep(pruned)
-    if effort == "full":
+    if effort != "quick":
         pull = lower_product(factor, pull)
         if choices.again:
             tried = sweep(hessian, pruned, pull, choices)
@@ -76,12 +80,36 @@ def solve(
         pruned *= keep
         pull = hessian @ (dense - pruned)
         lost = dot(dense - pruned, pull)
-    if stale or effort == "full":
+    if stale or effort != "quick":
         lost -= conjugate_gradients(pruned, pull, keep, hessian, STEPS, least=WORTH * lost)
+    if effort == "best":
+        del factor
+        pruned, keep, lost = _best(dense, pruned, keep, lost, hessian, choices, tell)
     error = None if effort == "quick" else _error(dense, pruned, hessian, used, lost)
     back = order.argsort()
     result, kept = (each.index_select(0, back).t().contiguous() for each in (pruned, keep))
     return Solved(result.add_(0.0), kept, used, raised, error)  # -0.0 to 0.0
+
+
+def _best(
+    dense: Tensor,
+    pruned: Tensor,
+    keep: Tensor,
+    lost: float,
+    hessian: Tensor,
+    choices: Choices,
+    tell: Callable[[str], None],
+) -> tuple[Tensor, Tensor, float]:
+    """Return the better of two masks [D, K], the sweeps' and the splitting's, with its weights and their error."""
+    found = split(dense, hessian, choices, tell)
+    masks = [(pruned, keep)] if found is None else [(pruned, keep), (dense * found, found)]
+    solved = []
+    for weight, mask in masks:
+        pull = hessian @ (dense - weight)
+        before = dot(dense - weight, pull)
+        gone = conjugate_gradients(weight, pull, mask, hessian, BEST_STEPS, least=BEST_WORTH * lost)
+        solved.append((weight, mask, before - gone))
+    return min(solved, key=lambda each: each[2])
 
 
 def _error(dense: Tensor, pruned: Tensor, hessian: Tensor, damping: float, lost: float) -> float:

@@ -44,6 +44,10 @@ class Choices(ABC):
     def choose(self, group: int, free: Tensor, chosen: Tensor) -> None:
         """Write a group's pruned values [m, K] into `chosen`, its part of `pruned`, from its free ones [m, K]."""
 
+    @abstractmethod
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the mask [D, K] that holds most of the squares of values [D, K], which have unit curvature."""
+
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:  # noqa: ARG002
         """Return the mask [D, K] of the sweep that made `pruned`, and whether it differs, to have the exact count."""
         return self.kept, False
@@ -55,7 +59,7 @@ class Subsets(Choices):
     largest_first = True
 
     def __init__(self, n: int, m: int) -> None:
-        self.size = m
+        self.n, self.size = n, m
         self.subsets = torch.tensor([[i in kept for kept in combinations(range(m), n)] for i in range(m)])  # [m, S]
 
     def prepare(self, curvature: Tensor, base: Tensor, pull: Tensor, pruned: Tensor) -> None:  # noqa: ARG002
@@ -77,6 +81,9 @@ class Subsets(Choices):
         candidates = (self.values[group] @ free).view(-1, size, rows)  # [S, m, K]
         torch.gather(candidates, 0, best.expand(1, size, rows), out=chosen[None])
 
+    def largest(self, values: Tensor) -> Tensor:
+        return largest_of_groups(values, self.n, self.size)
+
 
 class Ranked(Choices):
     """Keep the n of m whose removal alone would cost most: for groups with too many subsets to compare."""
@@ -97,6 +104,9 @@ class Ranked(Choices):
         kept = keep_n_of_m(scores.t().contiguous(), self.n, self.size).t()
         self.kept[group * self.size : (group + 1) * self.size] = kept
         chosen.copy_(torch.where(kept, free, 0.0))
+
+    def largest(self, values: Tensor) -> Tensor:
+        return largest_of_groups(values, self.n, self.size)
 
 
 class Weights(Choices):
@@ -121,6 +131,9 @@ class Weights(Choices):
             torch.hardshrink(free, sqrt(price) / self.scales[group], out=chosen)
         else:
             chosen.copy_(torch.where(keep_top(free.abs(), self.budget.left), free, 0.0))
+
+    def largest(self, values: Tensor) -> Tensor:
+        return keep_top(values.abs(), self.count)
 
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
         return to_count(pruned != 0, lambda: pruned.square() * self.curvature[:, None], self.count)
@@ -151,10 +164,17 @@ class Blocks(Choices):
         costs = ((curvature @ free) * free).sum(-2)  # [.., K]
         return costs.reshape(*costs.shape[:-1], -1, self.rows).sum(-1)
 
+    def largest(self, values: Tensor) -> Tensor:
+        sums = values.square().reshape(-1, self.size, values.shape[1] // self.rows, self.rows).sum((1, 3))
+        return self._spread(keep_top(sums, self.count))
+
     def keep(self, pruned: Tensor) -> tuple[Tensor, bool]:
         groups = pruned.reshape(-1, self.size, pruned.shape[1])
         kept, missed = to_count(self.kept, lambda: self._costs(self.curvature, groups), self.count)
-        return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1), missed
+        return self._spread(kept), missed
+
+    def _spread(self, kept: Tensor) -> Tensor:
+        return kept.repeat_interleave(self.size, 0).repeat_interleave(self.rows, 1)
 
 
 class Budget:
@@ -179,6 +199,11 @@ class Budget:
             least = max(1, ahead.numel() - worth + 1)
             self.now = float(torch.kthvalue(ahead, least).values) if worth > 0 else torch.inf
         return self.now
+
+
+def largest_of_groups(values: Tensor, n: int, m: int) -> Tensor:
+    """Keep the n largest of each m along the first dimension; [D, K] -> bool [D, K]."""
+    return keep_n_of_m(values.abs().t().contiguous(), n, m).t()
 
 
 def to_count(kept: Tensor, costs: Callable[[], Tensor], count: int) -> tuple[Tensor, bool]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import counted
 from . import corners, search
 from . import runtimes as of_runtimes
-from .layers import name, served_by
+from .layers import memories, name, served_by
 from .line import line
 from .numbers import UNKNOWN, change, count, middle_cut, milliseconds, removed, share, sizes, three_digits
 from .verdict import estimator, fastest_of, interval, named, speed
@@ -46,7 +46,9 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
     evidence = measurement.evidence
     if measurement.kind == "estimated":
         before, after = (f"{count(each)} {measurement.unit}" for each in (measurement.dense, measurement.pruned))
-        yield "estimate", f"{before} → {after} for a batch of {report.request.batch}"
+        times = measurement.times_ms if measurement.unit == "cycles" else None
+        clock = "" if times is None else f", {' → '.join(map(milliseconds, times))} at {measurement.clock_mhz:g} MHz"
+        yield "estimate", f"{before} → {after} for a batch of {report.request.batch}{clock}"
         yield "by", f"the cost model of {estimator(report)}, {_versions(report)}; nothing ran on the chip"
         yield from _footprint(report)
         if evidence.reason is not None:
@@ -142,9 +144,12 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _footprint(report: Report) -> Iterator[tuple[str, str]]:
-    if report.footprint is not None:
-        said = sizes(report.footprint.dense_bytes, report.footprint.pruned_bytes)
+    found = report.footprint
+    if found is not None:
+        said = sizes(found.dense_bytes, found.pruned_bytes)
         yield "footprint", f"{said}, the compiled models' files{_in_float(report)}"
+        if memory := "; ".join(memories(found.dense, found.pruned)):
+            yield "memory", memory
 
 
 def _in_float(report: Report) -> str:

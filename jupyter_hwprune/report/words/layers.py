@@ -10,16 +10,17 @@ from .numbers import UNKNOWN, change, count, microseconds, middle_cut, share, si
 from .verdict import speed
 
 if TYPE_CHECKING:
-    from .. import Layer, Report, Returned, Skipped
+    from .. import Layer, Memory, Report, Returned, Skipped
 
 Shown = Literal["weight", "removed", "macs", "time", "valid", "used", "faster", "kernel"]  # in a table
-More = Literal["alone", "served", "counters", "compressed", "error"]  # only if some layer has a value
+More = Literal["memory", "alone", "served", "counters", "compressed", "error"]  # only if some layer has a value
 Key = Literal[Shown, More]
 
 CLOCKS = (
     "Layers are timed by the runtime's profiler in wall time, and the whole model in process-CPU time: where other "
     "programs run beside it, the layers add up to more."
 )
+MEMORY = {"weight_bytes": "weights as packed", "sram_bytes": "peak SRAM", "traffic_bytes": "off-chip traffic"}
 A_LITTLE = 0.05  # by which rounding to whole channels may differ
 BOTH_SIDES = (
     "A layer loses the channels that it makes and those that it reads: where {asked} of both go, so do {gone} of its "
@@ -50,6 +51,7 @@ def columns(report: Report) -> Iterator[Column]:
         ("used", "used", lambda layer: UNKNOWN if layer.used is None else "yes" if layer.used else "no"),
         ("faster", "faster", _faster),
         ("kernel", "kernel", kernels),
+        ("memory", "memory", _memory),
         ("alone", "alone", _alone),
         ("served", "served by", lambda layer: "" if layer.served_by is None else served_by(layer.served_by)),
         ("counters", "counters", _counters),
@@ -107,6 +109,20 @@ def _times(layer: Layer) -> str:
 
 def _estimate(layer: Layer) -> str:
     return "none" if layer.estimate is None else f"{count(layer.estimate.dense)} → {count(layer.estimate.pruned)}"
+
+
+def _memory(layer: Layer) -> str:
+    return (
+        "" if layer.estimate is None else "; ".join(memories(layer.estimate.dense_memory, layer.estimate.pruned_memory))
+    )
+
+
+def memories(dense: Memory | None, pruned: Memory | None) -> Iterator[str]:
+    """Say what both take of the chip's memory, as far as the compiler tells."""
+    for field, said in MEMORY.items():
+        before, after = (getattr(each, field, None) for each in (dense, pruned))
+        if before is not None and after is not None:
+            yield f"{said} {sizes(before, after)}"
 
 
 def name(layer: Layer | Skipped | Returned, width: int | None = None) -> str:

@@ -35,7 +35,8 @@ def badge(report: Report) -> Badge:
 def headline(report: Report) -> str:
     comparison, measurement = report.deciding, report.measurement
     if measurement.kind == "estimated":
-        return f"estimated {measurement.ratio:.2f}x by {estimator(report)}, {measurement.unit}"
+        told = "" if measurement.tells else ", no difference that this estimate can tell,"
+        return f"estimated {measurement.ratio:.2f}x{told} by {estimator(report)}, {measurement.unit}"
     if comparison.speedup is None:
         return "compiled, not timed" if measurement.evidence.kind == "compiled" else "NOT MEASURED"
     return f"{_speed(report, comparison)}, {_score(report)}"

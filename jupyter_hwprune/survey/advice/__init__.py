@@ -48,6 +48,7 @@ def advise(
     target: str | Sequence[str] = "cpu",
     toolchain: str | None = None,
     calib: Any = None,
+    config: Sequence[str] = (),
     threads: int = 1,
     batch: int | None = None,
     timeout_s: float = 1800,
@@ -64,12 +65,13 @@ def advise(
     trained, so nothing is said of accuracy. `example` is the model's input, as for `hwprune`. `target` may name several
     chips, with commas or as a list, or be "all": those that can be timed, estimated or compiled for here. Toolchains
     that are taken only by name are left out unless `toolchain` or chip:toolchain names one. `calib` are inputs to
-    quantise with, where the toolchain makes int8 models and the CPU has fast products for them.
+    quantise with, where the toolchain makes int8 models and the CPU has fast products for them, or where the chip knows
+    integers only. `config` is that of a chip that has several.
 
     A pattern that does not fit, or a toolchain that fails, is a row with its reason. What an earlier call has measured
     for this structure on this machine, with the same versions, is remembered unless `fresh`. Raises InputError.
     """
-    asked = choices_of(target, toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
+    asked = choices_of(target, toolchain, config=config, threads=threads, batch=batch, timeout_s=timeout_s)
     taken = take(model)
     own = taken.model.eval()
     able, absent = split(asked)
@@ -89,7 +91,14 @@ def advise(
             rows += _simulated(shop, choice, memory, name)
     rows = list(ranked(rows))
     best = best_of(rows)
-    line = {"model": name, "input": input_name, "threads": threads, "batch": batch, "timeout": timeout_s}
+    line = {
+        "model": name,
+        "input": input_name,
+        "config": config,
+        "threads": threads,
+        "batch": batch,
+        "timeout": timeout_s,
+    }
     return Advice(
         name,
         threads,
@@ -115,7 +124,8 @@ def _tried(shop: Workshop, choice: Choice, memory: Memory) -> Iterator[Advised]:
     elif choice.way == "run" and choice.target.kind == "cpu":
         yield unmeasured(choice, int8, why_not)
     weights = fingerprint(shop.ready.start)
-    names = {trial: f"{trial} {weights if isinstance(trial.pattern, Depth) else ''}" for trial in wanted}
+    packs = manifest_of(choice.judge.toolchain).calibrates  # what a compiler packs depends on the weights
+    names = {trial: f"{trial} {weights if packs or isinstance(trial.pattern, Depth) else ''}" for trial in wanted}
     for name in names.values():
         yield from memory.rows(name)
     for trial, rows in measured(shop, choice, [trial for trial, name in names.items() if not memory.rows(name)]):

@@ -94,7 +94,7 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
         return
     dense, inputs, progress, effort = shop.ready.start, shop.ready.inputs, shop.progress, shop.effort
     with private_folder() as folder:
-        bench = bench_for(dense, inputs, choice, folder, progress, effort)
+        bench = bench_for(dense, inputs, choice, folder, progress, effort, shop.ready.calibration)
         whole = _attempt(lambda: bench.dense)
         written = {
             trial: whole if isinstance(whole, Failed) else _attempt(partial(_written, shop, bench, trial, made))

@@ -59,6 +59,7 @@ class Memory:
             choice.dtype,
             choice.threads,
             choice.way,
+            choice.configured,
         ]
         own += [judge.toolchain, judge.device, device and device.label, sorted(status.versions.items()), status.cores]
         name = hashlib.sha256(repr(own).encode()).hexdigest()[:32]

@@ -52,7 +52,8 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   const found: Partial<Record<keyof Asked, string>> = {};
   const { pattern, sparsity, speedup, latency_ms: latency, max_drop: drop, recover, threads, variable } = asked;
   if (pattern.trim() !== '' && !isPattern(pattern.trim())) {
-    found.pattern = 'Write 2:4 (any n:m), 16x16 (any AxB), channel, channel/8, depth, depth+channel/8 or unstructured.';
+    found.pattern =
+      'Write 2:4 (any n:m), 16x16 (any AxB), 16x16/even, channel, channel/8, depth, depth+channel/8 or unstructured.';
   }
   if (sparsity.trim() !== '' && !(Number(sparsity) > 0 && Number(sparsity) < 1)) {
     found.sparsity = 'Write a share above 0 and below 1, such as 0.5.';
@@ -95,7 +96,7 @@ function isPattern(text: string): boolean {
   if (group !== null) {
     return Number(group[1]) < Number(group[2]);
   }
-  return /^(unstructured|depth|(depth\+)?channel(\/[1-9]\d*)?|[1-9]\d*x[1-9]\d*)$/.test(text);
+  return /^(unstructured|depth|(depth\+)?channel(\/[1-9]\d*)?|[1-9]\d*x[1-9]\d*(\/even)?)$/.test(text);
 }
 
 /** The share that n:m removes, or null for a pattern that does not fix it. */

@@ -31,8 +31,8 @@ export function RunsSection({ model }: { model: PanelModel }) {
               type="button"
               className="jp-hwprune-button"
               data-testid="compare"
-              disabled={chosen.length < 2}
-              title={chosen.length < 2 ? 'Choose at least two runs' : undefined}
+              disabled={reports.length < 2}
+              title={compareTitle(reports.length, chosen.length)}
               onClick={() => {
                 model.compare();
               }}
@@ -44,6 +44,13 @@ export function RunsSection({ model }: { model: PanelModel }) {
       )}
     </Fold>
   );
+}
+
+function compareTitle(all: number, chosen: number): string {
+  if (all < 2) {
+    return 'There is only one run yet';
+  }
+  return chosen < 2 ? 'Compare the newest runs; choose some to compare those' : 'Compare the chosen runs';
 }
 
 function Run({ model, found, picked }: { model: PanelModel; found: Shown; picked: boolean }) {

@@ -1,0 +1,111 @@
+"""Apache TVM on the CPU, and its compiler for Arm CPUs, which are not here. It skips no zeros.
+
+The ONNX file goes in: TVM's own pipeline took 24 of 26 networks in that form and 20 as ExportedPrograms, which would
+also need torch in the environment. Each kernel is timed by the instrument of TVM's virtual machine.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import _tvm_program
+
+if TYPE_CHECKING:
+    from .contract import Settings
+
+MANIFEST = {"install": "%hwprune setup tvm", "cross_compiles": True, "checks": True, "bound": ("library",)}
+ABSENT = "TVM compiles for it here; it is timed where the chip is"
+
+
+def probe() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import onnx  # noqa: F401
+    import tvm  # noqa: F401
+
+    host = _tvm_program.host()
+    absent = {} if host == _tvm_program.ARM else {_tvm_program.ARM: ABSENT}
+    versions = {"tvm": version("apache-tvm"), "onnx": version("onnx")}
+    return {"versions": versions, "devices": {host: {"kind": "cpu"}}, "absent": absent}
+
+
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _tvm_program.Compiled:
+    program = _tvm_program.compiled(model, settings["device"])
+    if settings["keep_files"] or settings["device"] != _tvm_program.host():
+        _tvm_program.write(program, settings["device"], folder)
+    return program
+
+
+def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> _Running:
+    return _Running(artefact, inputs, settings["threads"])
+
+
+def interpret(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> list[Any]:
+    """Compute the outputs by the same program, compiled for this host's CPU."""
+    own = _tvm_program.compiled(artefact.model, _tvm_program.host())
+    return _Running(own, inputs, settings["threads"]).outputs()
+
+
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
+    return _Profile(_tvm_program.compiled(model, settings["device"]), inputs, settings["threads"])
+
+
+class _Running:
+    def __init__(self, compiled: _tvm_program.Compiled, inputs: dict[str, Any], threads: int) -> None:
+        import numpy as np
+        import tvm
+        from tvm import relax
+
+        tvm.get_global_func("runtime.config_threadpool")(1, threads)
+        self.compiled = compiled
+        self.machine = relax.VirtualMachine(compiled.executable, tvm.cpu())
+        self.main = self.machine["main"]
+        self.given = [tvm.runtime.tensor(np.ascontiguousarray(inputs[name])) for name in compiled.inputs]
+        self.given += compiled.shapes
+
+    def run(self) -> Any:
+        return self.main(*self.given)
+
+    def finish(self) -> None:
+        """Do nothing: a run has finished when it returns."""
+
+    def outputs(self) -> list[Any]:
+        found = self.run()
+        return [each.numpy() for each in ([found] if hasattr(found, "numpy") else found)]
+
+
+class _Profile(_Running):
+    """The virtual machine calls the instrument before and after each kernel, so its own time is between the clocks."""
+
+    def __init__(self, compiled: _tvm_program.Compiled, inputs: dict[str, Any], threads: int) -> None:
+        super().__init__(compiled, inputs, threads)
+        self.names = {name for name, _, _ in compiled.kernels}
+        self.started = 0
+        self.calls: list[tuple[str, float]] = []
+        self.samples: list[list[tuple[str, float]]] = []
+        self.machine.set_instrument(self._instrument)
+
+    def _instrument(self, _function: Any, name: str, before: bool, _value: Any, *_arguments: Any) -> int:
+        if before:
+            self.started = time.perf_counter_ns()
+        elif name in self.names:
+            self.calls.append((name, (time.perf_counter_ns() - self.started) / 1e3))
+        return 0  # go on
+
+    def run(self) -> None:
+        self.calls = []
+        super().run()
+        self.samples.append(self.calls)
+
+    def kernels(self) -> list[Any]:
+        compiled = iter(self.compiled.kernels)  # of which the virtual machine has dropped reshapes
+        rows = []
+        for at, (ran, _) in enumerate(self.samples[0]):
+            found = next((each for each in compiled if each[0] == ran), None)
+            if found is None:
+                raise RuntimeError("TVM ran its kernel " + ran + " out of order")
+            name, names, op = found
+            us = [calls[at][1] for calls in self.samples]
+            rows.append({"names": names, "op": op, "kernel": name, "sparse": False, "us": us})
+        return rows
