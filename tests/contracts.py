@@ -19,11 +19,13 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.export.program import export_program
 from jupyter_hwprune.report import Layer
 from jupyter_hwprune.toolchains import interpreter, manifest_of, probe
+from jupyter_hwprune.toolchains._host import architecture
 from tests.networks import ZOO, cnn
 from tests.reports import timed
 
 WORKER = Path(__file__).parents[1] / "jupyter_hwprune" / "toolchains" / "_worker.py"
 TARGET = "cpu"
+ARCHITECTURE = architecture()
 
 
 class ToolchainContract:
@@ -139,7 +141,20 @@ class CpuContract(ToolchainContract):
         assert report.request.threads == 2
 
 
-class EstimateContract:
+class NetworksContract:
+    """Networks of several kinds are estimated, and what was compiled of them is checked."""
+
+    target: str
+
+    @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "two_outputs"])
+    def test_other_kinds_of_networks_are_estimated_too(self, name: str) -> None:
+        build, make_input = ZOO[name]
+        report = hwprune(build(), make_input(), target=self.target, pattern="channel/4").report
+        assert report.measurement.kind == "estimated"
+        assert report.check is not None
+
+
+class EstimateContract(NetworksContract):
     """The same of a toolchain that compiles for a chip that is not here, and estimates."""
 
     name: str
@@ -182,13 +197,6 @@ class EstimateContract:
         report = hwprune(model, torch.randn(256, 256), target=self.target, pattern="unstructured", sparsity=0.5).report
         assert report.measurement.kind == "estimated"
         assert report.measurement.pruned == report.measurement.dense
-
-    @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "two_outputs"])
-    def test_other_kinds_of_networks_are_estimated_too(self, name: str) -> None:
-        build, make_input = ZOO[name]
-        report = hwprune(build(), make_input(), target=self.target, pattern="channel/4").report
-        assert report.measurement.kind == "estimated"
-        assert report.check is not None
 
 
 def _threads_of(name: str, device: str, threads: int, folder: Path) -> int:

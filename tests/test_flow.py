@@ -251,7 +251,7 @@ def test_a_temporary_folder_that_cannot_be_used_is_named(image: torch.Tensor, mo
 
 def test_the_matrix_knows_this_machine() -> None:
     rows = {row.target.name: row for row in targets().rows}
-    assert len(rows) == len(TARGETS) == 16
+    assert len(rows) == len(TARGETS)
     assert rows["ampere"].usable == ()
     assert rows["ampere"].obstacles["cusparselt"].reason
     host = "arm-cpu" if rows["arm-cpu"].usable else "intel-cpu"

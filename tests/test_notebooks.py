@@ -114,7 +114,7 @@ def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
 def test_the_tutorial_on_choosing_lists_chips_and_advises_an_untrained_model() -> None:
     _, outputs = run_notebook("01_choose")
     *said, rows = (" ".join(text.split()) for text in said_by(outputs))
-    assert any("hwprune targets" in text and "128x128" in text for text in said)
+    assert any("hwprune targets" in text and "256x256/even" in text for text in said)
     assert any("hwprune doctor" in text and "matrix unit 256x256" in text for text in said)
     assert any("hwprune advise: model for" in text for text in said)
     for tried in ("channel/8 30%", "channel/8 50%", "channel/8 70%", "unstructured 90%"):

@@ -11,6 +11,7 @@ from torch import nn
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.toolchains import _rknn_table, environments
+from tests.contracts import NetworksContract
 from tests.networks import ZOO, cnn
 
 RECORDED = Path(__file__).parent / "recorded" / "rknn-rk3588.log"
@@ -25,7 +26,7 @@ def chain(middle: int) -> nn.Sequential:
 
 
 @pytest.mark.usefixtures("environment_of_the_class")
-class TestRknn:
+class TestRknn(NetworksContract):
     name, target = "rknn", "rk3588"
 
     @pytest.fixture(scope="class")
@@ -93,13 +94,6 @@ class TestRknn:
     def test_the_other_chips_are_compiled_for_too(self, target: str) -> None:
         report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target=target, pattern="channel/8").report
         assert report.measurement.kind == "estimated"
-
-    @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "two_outputs"])
-    def test_other_kinds_of_networks_are_estimated_too(self, name: str) -> None:
-        build, make_input = ZOO[name]
-        report = hwprune(build(), make_input(), target=self.target, pattern="channel/4").report
-        assert report.measurement.kind == "estimated"
-        assert report.check is not None
 
     def test_a_network_that_its_compiler_stumbles_over_gets_its_words(self) -> None:
         build, make_input = ZOO["recurrent"]

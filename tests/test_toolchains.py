@@ -119,12 +119,13 @@ class TestTensorrt(ToolchainContract):
     closeness = 5e-2
 
 
-def test_every_shipped_toolchain_has_its_contract_test() -> None:
-    """A class in some file here that inherits a contract, and sets the toolchain's name."""
+def test_every_shipped_toolchain_has_tests_of_its_own() -> None:
+    """A class in some file here that sets the toolchain's name, and inherits a contract or runs in its environment."""
     files = [ast.parse(file.read_text()) for file in Path(__file__).parent.glob("test_*.py")]
     classes = [node for file in files for node in file.body if isinstance(node, ast.ClassDef)]
-    contracts = [each for each in classes if any(ast.unparse(base).endswith("Contract") for base in each.bases)]
-    settings = [node for each in contracts for node in each.body if isinstance(node, ast.Assign)]
+    marks = [(each, " ".join(map(ast.unparse, (*each.bases, *each.decorator_list)))) for each in classes]
+    own = [each for each, mark in marks if "Contract" in mark or "environment_of_the_class" in mark]
+    settings = [node for each in own for node in each.body if isinstance(node, ast.Assign)]
     set_there = {node.value for each in settings for node in ast.walk(each.value) if isinstance(node, ast.Constant)}
     assert set(shipped()) <= set_there
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import struct
 import tarfile
 from typing import ClassVar
@@ -12,10 +11,8 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import hwprune
-from tests.contracts import CpuContract
+from tests.contracts import ARCHITECTURE, CpuContract
 from tests.networks import cnn
-
-ARCHITECTURE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
 
 
 @pytest.mark.usefixtures("environment_of_the_class")

@@ -15,14 +15,19 @@ FAST_INT8 = (  # products of 8-bit integers that add up in 32 bits, in one instr
 )
 
 
+def architecture() -> str:
+    """Return this machine's architecture by the name that Linux and compilers have for it."""
+    name = platform.machine().lower()
+    return ARCHITECTURES.get(name, name)
+
+
 def cpu() -> dict[str, Any]:
     """Return the host's CPU as a device of the contract; the most specific of its identities comes first."""
-    architecture = platform.machine().lower()
-    architecture = ARCHITECTURES.get(architecture, architecture)
+    own = architecture()
     vendor = _facts().get("vendor_id", "") or platform.processor()
     maker = next((MAKERS[name] for name in MAKERS if name in vendor), None)
-    identities = [f"{architecture} {maker}"] if maker else []
-    return {"kind": "cpu", "identities": identities + [architecture], "label": cpu_name()}
+    identities = [f"{own} {maker}"] if maker else []
+    return {"kind": "cpu", "identities": identities + [own], "label": cpu_name()}
 
 
 def machine() -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import struct
 import subprocess
 from typing import Any
 
-ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Windows and macOS call them
+from ._host import architecture
+from ._machine_code import MACHINES, is_elf
+
 CPU = ("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
 TARGETS = {
     "x86_64": (*CPU, "--iree-llvmcpu-target-triple=x86_64-linux-gnu"),
@@ -16,15 +17,8 @@ TARGETS = {
     "vulkan": ("--iree-hal-target-device=vulkan", "--iree-vulkan-target=valhall"),
     "cuda": ("--iree-hal-target-device=cuda", "--iree-cuda-target=sm_87"),
 }
-MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine in an ELF file's header
 SPIRV_MAGIC = 0x07230203
 OPTIMISED = "--iree-opt-level=O3"
-
-
-def host() -> str:
-    """Return this machine's architecture, which is IREE's CPU device here."""
-    name = platform.machine().lower()
-    return ARCHITECTURES.get(name, name)
 
 
 def driver(threads: int) -> str:
@@ -59,7 +53,7 @@ def compiled(model: str, device: str, batch: int | None, folder: str, *, phases:
     # beside the program for one batch, which may be running
     base += ".any" if any(each.dim_param for value in graph.input for each in _dimensions(value)) else ""
     program = Compiled(model, base + ".vmfb", graph)
-    own_cpu = ("--iree-llvmcpu-target-cpu=host",) if device == host() else ()
+    own_cpu = ("--iree-llvmcpu-target-cpu=host",) if device == architecture() else ()
     binaries = base + ".binaries"
     flags = [*TARGETS[device], *own_cpu, OPTIMISED, "--iree-hal-dump-executable-binaries-to=" + binaries]
     if phases:
@@ -125,7 +119,7 @@ def _check(path: str, binaries: str, device: str) -> None:
 
 def _is_code(binary: bytes, device: str) -> bool:
     if device in MACHINES:
-        return binary[:4] == b"\x7fELF" and struct.unpack_from("<H", binary, 18)[0] == MACHINES[device]
+        return is_elf(binary, device)
     if device == "vulkan":
         return len(binary) > 20 and len(binary) % 4 == 0 and struct.unpack_from("<I", binary)[0] == SPIRV_MAGIC
     return b".entry" in binary and b".target sm_" in binary  # the text that NVIDIA's driver compiles

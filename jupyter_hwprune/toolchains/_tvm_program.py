@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import platform
 import shutil
-import struct
 import tarfile
 from typing import Any
 
-ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as Windows and macOS call them
+from ._host import architecture
+from ._machine_code import HEADER_BYTES, is_elf
+
 ARM = "aarch64"
-MACHINES = {"x86_64": 62, ARM: 183}  # e_machine in an ELF file's header
 CROSS = "aarch64-linux-gnu-gcc"
 MOVES = ("Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze")  # of a weight, before its layer reads it
 UNTUNED = (
@@ -20,12 +19,6 @@ UNTUNED = (
     "never with those of a tuned model or of another toolchain."
 )
 NO_LINKER = "The kernels are object files in an archive, not linked, since there is no %s here. Cure: apt install %s"
-
-
-def host() -> str:
-    """Return this machine's architecture, which is TVM's CPU device here."""
-    name = platform.machine().lower()
-    return ARCHITECTURES.get(name, name)
 
 
 class Compiled:
@@ -51,7 +44,7 @@ def compiled(model: str, device: str) -> Compiled:
     proto = onnx.load(model)
     module = from_onnx(proto, keep_params_in_input=True, sanitize_input_names=False)
     module, parameters = relax.frontend.detach_params(module)
-    target, own = _target(device), _target(host())
+    target, own = _target(device), _target(architecture())
     names = [each.name for each in module["main"].params]
     count = int(module["main"].attrs["num_input"])
     # what is computed from weights alone, such as a transposition, is computed once, here
@@ -83,9 +76,8 @@ def write(program: Compiled, device: str, folder: str) -> None:
     """
     from tvm.support import cc
 
-    linker = (
-        CROSS if device != host() else next((each for each in ("g++", "gcc", "clang") if shutil.which(each)), "g++")
-    )
+    own = next((each for each in ("g++", "gcc", "clang") if shutil.which(each)), "g++")
+    linker = own if device == architecture() else CROSS
     base = os.path.join(folder, os.path.splitext(os.path.basename(program.model))[0] + ".tvm")
     if shutil.which(linker):
         path = base + ".so"
@@ -97,7 +89,7 @@ def write(program: Compiled, device: str, folder: str) -> None:
         program.remarks.append(NO_LINKER % (linker, package))
     program.files = {"library": path}
     for name, head in _binaries(path):
-        if head[:4] != b"\x7fELF" or struct.unpack_from("<H", head, 18)[0] != MACHINES[device]:
+        if not is_elf(head, device):
             raise RuntimeError("%s is no machine code for %s" % (name, device))
 
 
@@ -105,18 +97,18 @@ def _binaries(path: str) -> list[tuple[str, bytes]]:
     """Return the first bytes of each file of machine code."""
     if not path.endswith(".tar"):
         with open(path, "rb") as file:
-            return [(os.path.basename(path), file.read(64))]
+            return [(os.path.basename(path), file.read(HEADER_BYTES))]
     with tarfile.open(path) as archive:
         objects = [each for each in archive.getmembers() if each.name.endswith(".o")]
         if not objects:
             raise RuntimeError("TVM compiled no kernel")
-        return [(each.name, (archive.extractfile(each) or io.BytesIO()).read(64)) for each in objects]
+        return [(each.name, (archive.extractfile(each) or io.BytesIO()).read(HEADER_BYTES)) for each in objects]
 
 
 def _target(device: str) -> Any:
     import tvm
 
-    if device != host():
+    if device != architecture():
         return tvm.target.Target({"kind": "llvm", "mtriple": device + "-linux-gnu", "mattr": ["+neon"]})
     return tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
 

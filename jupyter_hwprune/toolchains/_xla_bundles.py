@@ -15,6 +15,8 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
+from ._xla_blocks import LANES
+
 if TYPE_CHECKING:
     from ._xla_blocks import Kernel
     from ._xla_cost import Chip
@@ -56,7 +58,7 @@ def cycles(kernel: Kernel, text: str, chip: Chip) -> int:
     Raises RuntimeError if the text does not hold the products that the kernel has to compute.
     """
     took, products = _step(text, PRODUCT_ROWS * chip.unit**2 * chip.units // chip.products_per_cycle)
-    needed = kernel.rows * kernel.length * kernel.outputs * 128 / (PRODUCT_ROWS * chip.unit**2)
+    needed = kernel.rows * kernel.length * kernel.outputs * LANES / (PRODUCT_ROWS * chip.unit**2)
     if not needed * 0.999 <= products <= 4 * needed:
         raise RuntimeError(f"the bundles of {kernel.name} hold {products} products, and {needed:g} are needed")
     cycles_per_byte = chip.clock_ghz / chip.gb_per_s

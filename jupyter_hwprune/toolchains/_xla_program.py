@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._xla_blocks import activations
+
 if TYPE_CHECKING:
     from ._xla_blocks import Form
 
@@ -115,7 +117,7 @@ def _products(program: Any, weights: dict[str, str], held: list[str]) -> Any:
             and after.kwargs.get("approximate", "none") == "tanh"
         ):
             activation += " tanh"
-        if activation not in ("aten.relu.default", "aten.gelu.default", "aten.gelu.default tanh", "aten.silu.default"):
+        if activation not in activations():
             activation, after = "none", None
         rows = math.prod(x.meta["val"].shape[:-1])
         bias = held.index(node.args[2].name) if len(node.args) > 2 and node.args[2] is not None else None

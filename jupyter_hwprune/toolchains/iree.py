@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _iree_kernels, _iree_program
+from . import _host, _iree_kernels, _iree_program
 
 if TYPE_CHECKING:
     from .contract import Settings
@@ -44,7 +44,7 @@ def probe() -> dict[str, Any]:
     import iree.runtime  # noqa: F401
 
     versions = {"iree": version("iree-base-compiler"), "onnx": version("onnx")}
-    host = _iree_program.host()
+    host = _host.architecture()
     absent = dict.fromkeys((each for each in _iree_program.TARGETS if each != host), ABSENT)
     return {"versions": versions, "devices": {host: {"kind": "cpu"}}, "absent": absent}
 
@@ -61,7 +61,7 @@ def interpret(artefact: _iree_program.Compiled, inputs: dict[str, Any], settings
     """Compute the outputs by the same program, compiled for this host's CPU."""
     folder = os.path.join(os.path.dirname(artefact.path), "host")
     os.makedirs(folder, exist_ok=True)
-    own = _iree_program.compiled(artefact.model, _iree_program.host(), settings["batch"], folder)
+    own = _iree_program.compiled(artefact.model, _host.architecture(), settings["batch"], folder)
     return _Running(own, inputs, settings["threads"]).outputs()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _tvm_program
+from . import _host, _tvm_program
 
 if TYPE_CHECKING:
     from .contract import Settings
@@ -24,7 +24,7 @@ def probe() -> dict[str, Any]:
     import onnx  # noqa: F401
     import tvm  # noqa: F401
 
-    host = _tvm_program.host()
+    host = _host.architecture()
     absent = {} if host == _tvm_program.ARM else {_tvm_program.ARM: ABSENT}
     versions = {"tvm": version("apache-tvm"), "onnx": version("onnx")}
     return {"versions": versions, "devices": {host: {"kind": "cpu"}}, "absent": absent}
@@ -32,7 +32,7 @@ def probe() -> dict[str, Any]:
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _tvm_program.Compiled:
     program = _tvm_program.compiled(model, settings["device"])
-    if settings["keep_files"] or settings["device"] != _tvm_program.host():
+    if settings["keep_files"] or settings["device"] != _host.architecture():
         _tvm_program.write(program, settings["device"], folder)
     return program
 
@@ -43,7 +43,7 @@ def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Sett
 
 def interpret(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> list[Any]:
     """Compute the outputs by the same program, compiled for this host's CPU."""
-    own = _tvm_program.compiled(artefact.model, _tvm_program.host())
+    own = _tvm_program.compiled(artefact.model, _host.architecture())
     return _Running(own, inputs, settings["threads"]).outputs()
 
 
