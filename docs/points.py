@@ -103,7 +103,7 @@ def progress(lab: Lab) -> bytes:
     lab.start_cell(10)
     bar = lab.output(10).locator(".hwprune-phases").first
     expect(bar).to_be_visible()
-    lab.page.wait_for_timeout(STILL_MS)
+    lab.page.wait_for_timeout(2 * STILL_MS)
     picture = lab.cell(10).screenshot()
     expect(lab.prompt(10)).not_to_have_text("[*]:", timeout=RUN_MS)
     return picture
@@ -141,9 +141,9 @@ def widgets(lab: Lab) -> bytes:
     expect(form).to_contain_text("measured here", timeout=RUN_MS)
     form.get_by_role("button", name="Run", exact=True).click()
     expect(cell.locator(".hwprune-badge, .hwprune-report").first).to_be_visible(timeout=RUN_MS)
-    form.scroll_into_view_if_needed()
+    cell.evaluate("cell => cell.scrollIntoView({ block: 'start' })")
     still(lab.page)
-    return form.screenshot()
+    return around(lab.page, cell, 620)
 
 
 def side_panel(lab: Lab) -> bytes:
@@ -163,7 +163,10 @@ def comparison(lab: Lab) -> bytes:
         for box in lab.page.get_by_test_id("run").get_by_role("checkbox").all()[:2]:
             box.click()
     compare.click()
-    lab.page.get_by_test_id("comparison").scroll_into_view_if_needed()
+    sides = lab.page.get_by_test_id("comparison")
+    expect(sides).to_be_visible()
+    if lab.page.locator(".jp-hwprune-tab").count() == 0:  # it stands below in the side panel
+        sides.scroll_into_view_if_needed()
     return still(lab.page).screenshot()
 
 
