@@ -40,7 +40,7 @@ def operators(path: str, weights: dict[str, Any]) -> list[Operator]:
     interpreter = Interpreter(path, experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
     tensors = {each["index"]: each for each in interpreter.get_tensor_details()}
-    listed = interpreter._get_ops_details()  # noqa: SLF001 - its only list of operators
+    listed = interpreter._get_ops_details()  # its only list of operators
     made = {place for each in listed for place in each["outputs"]}
     made |= {each["index"] for each in interpreter.get_input_details()}
     found = []

@@ -12,7 +12,7 @@ import sys
 def main(path: str) -> None:
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read(), path)
-    imports = [each for each in tree.body if isinstance(each, (ast.Import, ast.ImportFrom))]
+    imports: list[ast.stmt] = [each for each in tree.body if isinstance(each, (ast.Import, ast.ImportFrom))]
     rest = [each for each in tree.body if each not in imports]
     names = {"__name__": "__main__"}
     for part in (imports, rest):
