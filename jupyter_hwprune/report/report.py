@@ -31,7 +31,10 @@ MIME_TYPE = "application/vnd.hwprune.report+json"
 
 @dataclass(frozen=True)
 class Footprint:
-    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler."""
+    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+
+    The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
+    """
 
     OMITS_DEFAULTS: ClassVar[bool] = True
 
@@ -39,6 +42,8 @@ class Footprint:
     pruned_bytes: int
     dense: Memory | None = None
     pruned: Memory | None = None
+    dense_peak_bytes: int | None = None
+    pruned_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -384,12 +384,16 @@ export interface Point {
 }
 /**
  * The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+ *
+ * The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
   dense?: Memory | null;
   pruned?: Memory | null;
+  dense_peak_bytes?: number | null;
+  pruned_peak_bytes?: number | null;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
@@ -410,7 +414,7 @@ export interface Corners {
 /**
  * One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
  *
- * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+ * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `peak_bytes` as in a footprint, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
  */
 export interface Corner {
   pruned: boolean;
@@ -422,6 +426,7 @@ export interface Corner {
   score: number | null;
   samples: Samples | null;
   int8_layers: number | null;
+  peak_bytes: number | null;
 }
 /**
  * A layer that an int8 model computes in float, with the reason: its weights stay so, or the runtime's kernel.
