@@ -182,6 +182,7 @@ OWN_FILES = (
         for name in (
             "cusparselt",
             "deepsparse",
+            "executorch",
             "iree",
             "litert",
             "onnxruntime",

@@ -22,6 +22,7 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    executorch,
     iree,
     litert,
     onnxruntime,
@@ -36,9 +37,19 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, cusparselt, tensorrt)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (
+    onnxruntime,
+    openvino,
+    deepsparse,
+    executorch,
+    iree,
+    litert,
+    tvm,
+    cusparselt,
+    tensorrt,
+)
 ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (xla, iree, litert, tvm)
+CHECK: tuple[Checks, ...] = (executorch, xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)
