@@ -22,6 +22,7 @@ from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
+from .step import TrainedStep
 from .trial import Tried
 
 SCHEMA_VERSION = 5
@@ -162,6 +163,7 @@ class Report:
     hotspots: Hotspots | None = None
     search: Search | None = None
     recovered: Recovered | None = None
+    trained: tuple[TrainedStep, ...] = ()  # the steps of the training, each with the score after it
     tried: Tried | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None

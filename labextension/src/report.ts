@@ -34,6 +34,7 @@ export interface Report {
   hotspots: Hotspots | null;
   search: Search | null;
   recovered: Recovered | null;
+  trained: TrainedStep[];
   tried: Tried | null;
   identities: string[];
   arrived: Arrived | null;
@@ -548,6 +549,16 @@ export interface Recovered {
   kept: boolean;
 }
 /**
+ * One pruning step and the training after it.
+ *
+ * `share` of the dense model was gone, `seconds` were spent in the training, and `score` is the user's after it, null without one.
+ */
+export interface TrainedStep {
+  share: number;
+  seconds: number;
+  score: number | null;
+}
+/**
  * What the whole model gains if `layers` stay dense, timed in turn with the model of the report.
  *
  * `without` compares dense with the report's model in that call, `speed` with the other one; `gain` is how many times faster the other one is than the report's.
@@ -593,7 +604,7 @@ export interface NextStep {
 /**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes` in each runtime, if all were asked for; `search` lists the plans that a search has measured.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes` in each runtime, if all were asked for; `search` lists the plans that a search has measured, `training` the steps of a training.
  */
 export interface Words {
   title: string;
@@ -608,6 +619,7 @@ export interface Words {
   corners: Table | null;
   runtimes: Table | null;
   search: Table | null;
+  training: Table | null;
 }
 /**
  * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.
