@@ -65,7 +65,7 @@ class Status:
 
 def shipped() -> list[str]:
     """Return the toolchains that this package has a file for."""
-    stems = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_")}
+    stems = {path.stem.replace("_", "-") for path in HERE.glob("*.py") if not path.stem.startswith("_")}
     return sorted(stems - NOT_TOOLCHAINS)
 
 
@@ -81,7 +81,7 @@ def toolchain_file(name: str) -> Path | None:
     Raises InputError for any other name.
     """
     if name in shipped():
-        return HERE / f"{name}.py"
+        return HERE / f"{name.replace('-', '_')}.py"
     if name in planned():
         return None
     if "." in name:
