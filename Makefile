@@ -51,6 +51,7 @@ environments: setup
 	$(BIN)/python -m jupyter_hwprune setup tvm
 	$(BIN)/python -m jupyter_hwprune setup rknn --accept-licence
 	$(BIN)/python -m jupyter_hwprune setup qnn --accept-licence
+	$(BIN)/python -m jupyter_hwprune setup ethos-u
 
 # the tests with numbers in them, in the instruction sets of other chips: a bound must hold for the arithmetic on any
 NUMERIC := calibration solver importance masks permutation graph architectures taylor plan

@@ -26,7 +26,7 @@ from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
-from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .measure.rating import Settled, give_up, keep_trained, return_losers, settled_by_estimates
 from .measure.trial import tried_dense
 from .mistakes import check_codes
 from .pruning import Pruned, copy_modes, fingerprint
@@ -240,6 +240,9 @@ def _measured(
     elif settled.pruned.returned:
         settled = replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
     found = measure(bench, ready.start, settled, ready.inputs)
+    while not trained and (fewer := settled_by_estimates(ready.start, settled, found)) is not settled:
+        settled = fewer  # each time with fewer layers
+        found = measure(bench, ready.start, settled, ready.inputs)
     comparison = found.timed.comparison if found.timed else NOT_COMPARED
     if comparison.verdict == "slower" and settled.rated and not trained and not bench.choice.keep_all:
         settled = give_up(ready.start, settled, comparison)

@@ -22,10 +22,12 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    ethos_u,
     iree,
     litert,
     onnxruntime,
     openvino,
+    rknn,
     shipped,
     tensorrt,
     tvm,
@@ -37,8 +39,8 @@ from tests.networks import ZOO, cnn
 
 # which the type checker proves
 KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, cusparselt, tensorrt)
-ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (xla, iree, litert, tvm)
+ESTIMATE: tuple[Toolchain, ...] = (ethos_u, rknn, xla)
+CHECK: tuple[Checks, ...] = (ethos_u, rknn, xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

@@ -236,6 +236,53 @@ def _gpu(
     )
 
 
+ETHOS_PAGE = "https://pypi.org/project/ethos-u-vela/"
+ETHOS_U85_KERNELS = SparseKernels(
+    NM(2, 4),
+    rules=(
+        only(("Linear", "Conv1d", "Conv2d"), "the Ethos-U85 runs no {} sparsely"),
+        lambda layer: None if layer.groups == 1 else "the Ethos-U85 runs no grouped convolution sparsely",
+    ),
+)
+
+
+def _ethos_u(
+    number: str,
+    macs: tuple[str, ...],
+    memory: tuple[str, ...],
+    system: tuple[str, ...],
+    says: str,
+    kernels: SparseKernels | None = None,
+) -> Target:
+    """Return the row of an Ethos-U; `macs`, `memory` and `system` are Vela's configurations, the default first."""
+    name = f"ethos-u{number}"
+    zeros = (Offer(Unstructured(), 0.9),) if kernels is None else (TWO_OF_FOUR,)
+    return _edge(
+        name,
+        f"Arm Ethos-U{number} NPU",
+        maker="Arm",
+        kind="npu",
+        identities=(name,),
+        judges=(
+            Judge(
+                "ethos-u",
+                f"Ethos-U{number}",
+                (Offer(Channel(16), 0.5), *zeros),
+                ("int8",),
+                kernels,
+                configs=(tuple(f"{name}-{each}" for each in macs), memory, system),
+            ),
+        ),
+        rules=(
+            channels_in(16, "channels in multiples of 16: other widths fill the block of outputs only in part"),
+            Rule("int8: activations and weights quantised; what the NPU has no operator for runs on the CPU"),
+        ),
+        vendor_says=says,
+        vendor_page=ETHOS_PAGE,
+    )
+
+
+ETHOS_PACKED = "Weights are packed: zeros take less memory and traffic, and no fewer multiplications."
 TARGETS: tuple[Target, ...] = (
     _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
     _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
@@ -350,6 +397,34 @@ TARGETS: tuple[Target, ...] = (
         ),
         vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
         vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
+    ),
+    _ethos_u(
+        "55",
+        ("128", "32", "64", "256"),
+        ("Shared_Sram", "Sram_Only"),
+        ("Ethos_U55_High_End_Embedded", "Ethos_U55_Deep_Embedded"),
+        ETHOS_PACKED,
+    ),
+    _ethos_u(
+        "65",
+        ("256", "512"),
+        ("Dedicated_Sram", "Shared_Sram", "Sram_Only"),
+        ("Ethos_U65_High_End", "Ethos_U65_Embedded", "Ethos_U65_Mid_End", "Ethos_U65_Client_Server"),
+        ETHOS_PACKED,
+    ),
+    _ethos_u(
+        "85",
+        ("256", "128", "512", "1024", "2048"),
+        ("Dedicated_Sram", "Shared_Sram", "Sram_Only"),
+        (
+            "Ethos_U85_SYS_DRAM_Mid",
+            "Ethos_U85_SYS_DRAM_Low",
+            "Ethos_U85_SYS_DRAM_High",
+            "Ethos_U85_SYS_Flash_Low",
+            "Ethos_U85_SYS_Flash_High",
+        ),
+        "Weights that are 2:4 sparse along the input channels are multiplied at twice the rate.",
+        ETHOS_U85_KERNELS,
     ),
     _edge(
         "arm-gpu",
