@@ -449,11 +449,39 @@ TARGETS: tuple[Target, ...] = (
         "without the stick.",
     ),
     _edge(
+        "intel-gpu",
+        "Intel GPU (Xe, Arc or Iris)",
+        maker="Intel",
+        kind="gpu",
+        judges=(
+            Judge(
+                "openvino",
+                "GPU",
+                (Offer(Channel(16), 0.5),),
+                cure="run it on a machine with an Intel GPU, its compute runtime and the OpenCL loader (Debian's "
+                "intel-opencl-icd and ocl-icd-libopencl1)",
+            ),
+        ),
+        rules=(channels_in(16, "channels in multiples of 16: the plugin's blocked layouts pad the rest"),),
+        vendor_says="An OpenCL based plugin for inference on Intel GPUs, both integrated and discrete ones.",
+        vendor_page="https://docs.openvino.ai/2024/openvino-workflow/running-inference/"
+        "inference-devices-and-modes/gpu-device.html",
+    ),
+    _edge(
         "intel-npu",
         "Intel NPU (Core Ultra)",
         maker="Intel",
         kind="npu",
-        judges=(Judge("openvino", "NPU", (CHANNELS_OF_8,)),),
+        judges=(
+            Judge(
+                "openvino",
+                "NPU",
+                (CHANNELS_OF_8,),
+                ("float16",),
+                cure="run it on a Core Ultra with Intel's NPU driver, which brings the compiler: "
+                "https://github.com/intel/linux-npu-driver",
+            ),
+        ),
         rules=(channels_in(8), Rule("fixed shapes; fp16, or int8 through quantised models")),
         vendor_says="The NPU computes in fp16 or int8, with a compiler from the driver or, as a preview, the package.",
         vendor_page="https://docs.openvino.ai/2026/openvino-workflow/running-inference/"
