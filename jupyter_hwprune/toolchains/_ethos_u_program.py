@@ -61,7 +61,7 @@ def _lowered(model: str, settings: Settings, folder: str) -> Lowered:
     outputs = os.path.join(folder, "outputs.npz")
     np.savez(outputs, *[each.numpy() for each in found if isinstance(each, torch.Tensor)])
     program, folders, on_the_cpu = _compiled(torch.export.export(module, args, kwargs or None), spec, folder)
-    path = os.path.join(folder, os.path.splitext(os.path.basename(model))[0] + ".pte")
+    path = os.path.splitext(model)[0] + ".pte"
     with open(path, "wb") as file:
         file.write(program)
     return Lowered(path, folders, on_the_cpu, outputs)
