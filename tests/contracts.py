@@ -14,7 +14,9 @@ from torch import nn
 from jupyter_hwprune import Run, hwprune
 from jupyter_hwprune.choose.effort import FULL
 from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.export.cases import Case
 from jupyter_hwprune.export.onnx import export_onnx
+from jupyter_hwprune.export.program import export_program
 from jupyter_hwprune.report import Layer
 from jupyter_hwprune.toolchains import interpreter, manifest_of, probe
 from jupyter_hwprune.toolchains._host import architecture
@@ -214,8 +216,12 @@ case = toolchain.load(artefact, {{"x": x}}, settings)
 for _ in range(20): case.run()
 print(len(os.listdir("/proc/self/task")) - before)
 """
-    model = nn.Conv2d(64, 64, 3, padding=1).eval()
-    exported = export_onnx(model, Example.of(torch.zeros(8, 64, 64, 64)), folder, "m", opset=manifest_of(name).opset)
-    script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}')
+    model, example = nn.Conv2d(64, 64, 3, padding=1).eval(), Example.of(torch.zeros(8, 64, 64, 64))
+    manifest = manifest_of(name)
+    if manifest.takes == "program":
+        exported: Case = export_program(model, example, folder, "m", "float32")
+    else:
+        exported = export_onnx(model, example, folder, "m", opset=manifest.opset)
+    script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}').replace("m.onnx", exported.model.name)
     command = [interpreter(name) or sys.executable, "-I", "-c", script]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

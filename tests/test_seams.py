@@ -184,6 +184,7 @@ OWN_FILES = (
             "cusparselt",
             "deepsparse",
             "ethos_u",
+            "executorch",
             "iree",
             "litert",
             "onnxruntime",

@@ -283,6 +283,9 @@ def _ethos_u(
 
 
 ETHOS_PACKED = "Weights are packed: zeros take less memory and traffic, and no fewer multiplications."
+EXECUTORCH = Judge("executorch", "CPU", (CHANNELS_OF_8,), by_name="it is a runtime for phones and boards")
+
+
 TARGETS: tuple[Target, ...] = (
     _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
     _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
@@ -339,6 +342,7 @@ TARGETS: tuple[Target, ...] = (
         judges=(
             Judge("openvino", "CPU", (CHANNELS_OF_8,)),
             Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            EXECUTORCH,
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
@@ -366,6 +370,7 @@ TARGETS: tuple[Target, ...] = (
                 against=("onnxruntime", "openvino"),
                 by_name="its licence allows evaluation only, no production use",
             ),
+            EXECUTORCH,
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),

@@ -19,6 +19,7 @@ MANIFEST = {
     "calibrates": True,
     "settles": True,
     "checks": True,
+    "deploys": ("pte",),
 }
 ABSENT = "Vela compiles for it here, and jupyter-hwprune does not time an Ethos-U yet"
 GOOD_FOR = (

@@ -48,6 +48,7 @@ class Manifest:
     simulates:       it has `simulate`; the text says what a simulation leaves out
     checks:          it has `interpret`, which computes an artefact's outputs without its device
     bound:           the kinds of its files that run on the type of device, and at the batch, of the run alone
+    deploys:         the kinds of file that its script runs, the first that is there
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
@@ -73,6 +74,7 @@ class Manifest:
     checks: bool = False
     quantises: str | None = None
     bound: tuple[str, ...] = ()
+    deploys: tuple[str, ...] = ("onnx", "xml")
     script: str | None = None
 
 
