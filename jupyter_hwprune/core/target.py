@@ -236,7 +236,7 @@ def _gpu(
     )
 
 
-ETHOS_PAGE = "https://pypi.org/project/ethos-u-vela/"
+ETHOS_PAGE = "https://www.arm.com/products/silicon-ip-cpu/ethos/"
 ETHOS_U85_KERNELS = SparseKernels(
     NM(2, 4),
     rules=(
@@ -278,7 +278,7 @@ def _ethos_u(
             Rule("int8: activations and weights quantised; what the NPU has no operator for runs on the CPU"),
         ),
         vendor_says=says,
-        vendor_page=ETHOS_PAGE,
+        vendor_page=ETHOS_PAGE + name,
     )
 
 
@@ -428,7 +428,7 @@ TARGETS: tuple[Target, ...] = (
             "Ethos_U85_SYS_Flash_Low",
             "Ethos_U85_SYS_Flash_High",
         ),
-        "Weights that are 2:4 sparse along the input channels are multiplied at twice the rate.",
+        "2/4 sparsity is supported natively in hardware, for double the throughput.",
         ETHOS_U85_KERNELS,
     ),
     _edge(

@@ -1,7 +1,8 @@
-"""OpenVINO on the device that is named, never one of its own choice. Its performance counters name each primitive and the model's nodes that it computes.
+"""OpenVINO on the device that is named, never one of its own choice.
 
-NNCF, by the same maker, quantises its models. Of a file that another library quantised, outputs are several times
-further from those in float at the same speed.
+Its performance counters name each primitive and the model's nodes that it computes. NNCF, by the same maker, quantises
+its models. Of a file that another library quantised, outputs are several times further from those in float at the same
+speed.
 """
 
 from __future__ import annotations
