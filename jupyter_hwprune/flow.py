@@ -23,7 +23,7 @@ from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
-from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .measure.rating import Settled, give_up, keep_trained, return_losers, settled_by_estimates
 from .measure.trial import tried_dense
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Made, Prepared, prepare
@@ -175,13 +175,20 @@ def _measured(asked: Asked, bench: Bench, ready: Prepared, pruned: Pruned) -> tu
 
     After training, every layer stays pruned. Layers that were pruned at once and got slower are tried dense as well.
     """
+
+    def tuned(settled: Settled) -> Settled:
+        return replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
+
+    tell = partial(bench.progress, "prune")
     settled = return_losers(bench, ready.start, pruned, ready.inputs)
     if asked.trains:
         settled = keep_trained(settled, pruned)
     elif settled.pruned.returned:
-        tell = partial(bench.progress, "prune")
-        settled = replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
+        settled = tuned(settled)
     found = measure(bench, ready.start, settled, ready.inputs)
+    while not asked.trains and (fewer := settled_by_estimates(ready.start, settled, found)) is not settled:
+        settled = tuned(fewer)  # each time with fewer layers
+        found = measure(bench, ready.start, settled, ready.inputs)
     comparison = found.timed.comparison if found.timed else NOT_COMPARED
     if comparison.verdict == "slower" and settled.rated and not asked.trains and not bench.choice.keep_all:
         settled = give_up(ready.start, settled, comparison)

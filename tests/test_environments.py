@@ -254,6 +254,7 @@ def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, hom
     found = shell.run_line_magic("hwprune", "setup")
     assert {row.name for row in found.rows} == {
         "deepsparse",
+        "ethos-u",
         "executorch",
         "iree",
         "litert",

@@ -118,7 +118,9 @@ class Choice(Options):
             return replace(self, dtype="float32", remarks=(*self.remarks, said))
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
-        said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
+        said = f"Dense and pruned run in {usual[0]}, as {self.judge.toolchain} computes for {self.target.name}."
+        if self.judge.kernels is not None and not manifest_of(self.judge.toolchain).calibrates:
+            said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
         return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
 
 
