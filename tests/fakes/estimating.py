@@ -37,7 +37,7 @@ class Artefact:
         self.files = {"cycles": path}
 
     def cost(self, weight: Any) -> float:
-        return 2.0 * (math.prod(weight.shape) - int((weight == 0).sum()))
+        return float(2 * (math.prod(weight.shape) - (weight == 0).sum()))
 
 
 def probe() -> dict[str, Any]:
