@@ -490,7 +490,7 @@ export interface Hotspot {
 /**
  * A search for the plan that loses least within the goal.
  *
- * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model.
+ * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model. `remarks` say why no plan comes nearer to the goal.
  */
 export interface Search {
   goal: Goal;
