@@ -36,7 +36,7 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, cusparselt, tensorrt)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, xla, cusparselt, tensorrt)
 ESTIMATE: tuple[Toolchain, ...] = (xla,)
 CHECK: tuple[Checks, ...] = (xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
