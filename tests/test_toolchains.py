@@ -33,6 +33,7 @@ from jupyter_hwprune.toolchains import (
     tensorrt,
     tvm,
     xla,
+    xla,
 )
 from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
 from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over_the_peak
@@ -47,6 +48,7 @@ KEEP_THE_CONTRACT: tuple[Runs, ...] = (
     iree,
     litert,
     tvm,
+    xla,
     cusparselt,
     tensorrt,
 )

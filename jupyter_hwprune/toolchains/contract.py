@@ -83,7 +83,8 @@ class CostOfLayer(TypedDict):
 class Estimate(TypedDict):
     """The cost of one run by the compiler's own cost model.
 
-    Optional is `clock_mhz`: the clock that the compiler's cycles are counted at.
+    Optional are `clock_mhz`: the clock that the compiler's cycles are counted at; and `utilization`: the
+    multiplications that the compiled model makes, as a share of those that the device could make in that time.
     """
 
     unit: str  # "cycles" or "ms"

@@ -274,7 +274,7 @@ export interface Launch {
 /**
  * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at.
+ * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at. A model's utilization is the multiplications that it makes, as a share of those that the chip could make in that time; null if the compiler does not say.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -284,6 +284,8 @@ export interface Estimated {
   kind: 'estimated';
   clock_mhz: number | null;
   good_to: number | null;
+  dense_utilization: number | null;
+  pruned_utilization: number | null;
 }
 /**
  * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
