@@ -62,6 +62,7 @@ def hwprune(
     dense: Sequence[str] = (),
     permute: bool = False,
     toolchain: str | None = None,
+    tune_kernels: float | None = None,
     dtype: str | None = None,
     config: Sequence[str] = (),
     keep_all: bool = False,
@@ -108,7 +109,8 @@ def hwprune(
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
     `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
-    several. A layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
+    several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
+    layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
     `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
     `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
     ignored, and all layers stay pruned. `recover` trains for so many steps in its place, without labels, to give the
@@ -140,11 +142,11 @@ def hwprune(
         "permute": permute,
     }
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": sparsity, **method}
-    check_goal(goal, sparsity, recipe)
+    check_goal(goal, sparsity, recipe, tune_kernels)
     check_tune(tune_blocks, calib=calib, others=beside | {"the search for a goal": goal is not None})
     recipe_read = None if recipe is None else _recipe(recipe, recipe_name, asked, finetune, progress)
     asked |= {"toolchain": toolchain, "dtype": dtype, "keep_all": keep_all, "keep_statistics": keep_statistics}
-    asked |= {"threads": threads, "batch": batch, "config": config}
+    asked |= {"threads": threads, "batch": batch, "config": config, "tune_kernels": tune_kernels}
     choice = choose(target, **asked, timeout_s=timeout_s)
     if steps > 1 and isinstance(choice.pattern, Depth):
         raise InputError(

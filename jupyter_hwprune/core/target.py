@@ -95,7 +95,7 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
-UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+UNTUNED = "its kernels are several times slower than another runtime's until --tune-kernels has tuned them"
 
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(

@@ -108,6 +108,7 @@ class Request:
     recover: int | None = None
     solver: str = "full"
     tune_blocks: int | None = None
+    tune_kernels: float | None = None
     ignore: tuple[str, ...] = ()
 
 

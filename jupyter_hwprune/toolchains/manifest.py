@@ -49,6 +49,7 @@ class Manifest:
     bound:           the kinds of its files that run on the type of device, and at the batch, of the run alone
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
+    tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     """
 
@@ -69,6 +70,7 @@ class Manifest:
     meter: Meter | None = None
     simulates: str | None = None
     checks: bool = False
+    tunes: bool = False
     quantises: str | None = None
     bound: tuple[str, ...] = ()
     script: str | None = None
