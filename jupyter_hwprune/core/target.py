@@ -96,7 +96,7 @@ UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the ze
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
 CHECKS_TPU = "it shows on this CPU that the program compiled for a TPU is right, and says nothing of a TPU's times"
-UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+UNTUNED = "its kernels are several times slower than another runtime's until --tune-kernels has tuned them"
 
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(

@@ -77,6 +77,7 @@ export interface Request {
   recover: number | null;
   solver: string;
   tune_blocks: number | null;
+  tune_kernels: number | null;
   ignore: string[];
 }
 /**
