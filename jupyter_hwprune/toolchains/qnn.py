@@ -81,7 +81,12 @@ def _in_int8(model: str, names: list[str], calibration: str) -> str:
 
     path = os.path.splitext(model)[0] + ".int8.onnx"
     config = get_qnn_qdq_config(
-        model, Reader(), weight_type=QuantType.QInt8, per_channel=True, weight_symmetric=True, activation_symmetric=False
+        model,
+        Reader(),
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        weight_symmetric=True,
+        activation_symmetric=False,
     )
     quantize(model, path, config)
     return path

@@ -37,7 +37,8 @@ class Artefact:
         self.files = {"cycles": path}
 
     def cost(self, weight: Any) -> float:
-        return 2.0 * (math.prod(weight.shape) - int((weight == 0).sum()))
+        zeros = int((weight == 0).sum())
+        return 2.0 * (math.prod(weight.shape) - zeros)
 
 
 def probe() -> dict[str, Any]:
