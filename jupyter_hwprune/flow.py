@@ -157,7 +157,8 @@ def _pruned(asked: Asked, ready: Prepared, dense_score: DenseScore, subject: Sub
         keeps = choice.keep_statistics
         step = Recovery(ready.start, ready.calibration, asked.given["recover"], keeps, score, progress)
     schedule, steps = asked.given["schedule"], asked.given["steps"]
-    training = None if step is None else Training(subject, step, schedule, steps, ready.inputs, ready.served, progress)
+    about = (ready.inputs, ready.served, scorer, progress)
+    training = None if step is None else Training(subject, step, schedule, steps, *about)
     if asked.goal is not None:
         pruned, found = search(asked.goal, ready, dense_score, training, progress)
         return Made(pruned, replace(choice, sparsity=found.share), search=found)

@@ -224,4 +224,4 @@ print(len(os.listdir("/proc/self/task")) - before)
         exported = export_onnx(model, example, folder, "m", opset=manifest.opset)
     script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}').replace("m.onnx", exported.model.name)
     command = [interpreter(name) or sys.executable, "-I", "-c", script]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])

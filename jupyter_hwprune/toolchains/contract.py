@@ -47,7 +47,7 @@ class Device(TypedDict):
 
 
 class KernelOfLayer(TypedDict):
-    """One kernel of a profile, with one sample in microseconds for each profiled run.
+    """One kernel of a profile, with one sample in microseconds for each profiled run, None if the vendor tells no time.
 
     Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; `int8`: whether
     it multiplies 8-bit integers; and `ran_on`: the processor that ran it, where that is not the device asked for.
@@ -57,7 +57,7 @@ class KernelOfLayer(TypedDict):
     op: str  # its main ONNX operator: Conv, Gemm, MatMul, ...
     kernel: str  # the kernel that ran, by the vendor's name
     sparse: bool | None  # whether it skips zeros; None if the vendor does not say
-    us: list[float]
+    us: list[float] | None
 
 
 class Memory(TypedDict, total=False):

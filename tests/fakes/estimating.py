@@ -37,8 +37,7 @@ class Artefact:
         self.files = {"cycles": path}
 
     def cost(self, weight: Any) -> float:
-        zeros = int((weight == 0).sum())
-        return 2.0 * (math.prod(weight.shape) - zeros)
+        return float(2 * (math.prod(weight.shape) - (weight == 0).sum()))
 
 
 def probe() -> dict[str, Any]:
