@@ -518,7 +518,7 @@ TARGETS: tuple[Target, ...] = (
         "Qualcomm Hexagon NPU (HTP)",
         maker="Qualcomm",
         kind="npu",
-        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16",)),),
+        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16", "int8")),),
         rules=(
             channels_in(32, "channels in multiples of 32: what lies between is padded"),
             Rule("layers of 4-16 channels are slow"),
