@@ -33,7 +33,6 @@ from jupyter_hwprune.toolchains import (
     tensorrt,
     tvm,
     xla,
-    xla,
 )
 from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
 from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over_the_peak
