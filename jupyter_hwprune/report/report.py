@@ -22,6 +22,7 @@ from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
+from .step import TrainedStep
 from .trial import Tried
 
 SCHEMA_VERSION = 5
@@ -31,7 +32,10 @@ MIME_TYPE = "application/vnd.hwprune.report+json"
 
 @dataclass(frozen=True)
 class Footprint:
-    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler."""
+    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+
+    The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
+    """
 
     OMITS_DEFAULTS: ClassVar[bool] = True
 
@@ -39,6 +43,8 @@ class Footprint:
     pruned_bytes: int
     dense: Memory | None = None
     pruned: Memory | None = None
+    dense_peak_bytes: int | None = None
+    pruned_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,7 @@ class Request:
     recover: int | None = None
     solver: str = "full"
     tune_blocks: int | None = None
+    tune_kernels: float | None = None
     ignore: tuple[str, ...] = ()
 
 
@@ -157,6 +164,7 @@ class Report:
     hotspots: Hotspots | None = None
     search: Search | None = None
     recovered: Recovered | None = None
+    trained: tuple[TrainedStep, ...] = ()  # the steps of the training, each with the score after it
     tried: Tried | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
