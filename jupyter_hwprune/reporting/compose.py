@@ -11,7 +11,7 @@ from ..measure.candidates import Findings
 from ..measure.rating import Settled
 from ..mistakes import with_mistakes
 from ..pruning.prepared import Made
-from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Timed
+from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Timed, TrainedStep
 from ..report.words.scores import fell
 from ..toolchains._host import fast_int8
 from .asked import Asked
@@ -45,6 +45,7 @@ def report_of_run(
         sensitivity=pruned.sensitivity,
         search=made.search,
         recovered=pruned.recovered,
+        trained=_with_last_score(pruned.trained, scores),
         reasons=(
             *explain(choice, findings, pruned, request.calib),
             *pruned.remarks,
@@ -55,6 +56,11 @@ def report_of_run(
         fingerprints=fingerprints,
         arrived=arrived,
     )
+
+
+def _with_last_score(steps: tuple[TrainedStep, ...], scores: Scores | None) -> tuple[TrainedStep, ...]:
+    """Give the last step the finished model's score, which is taken once."""
+    return steps if scores is None or not steps else (*steps[:-1], replace(steps[-1], score=scores.pruned))
 
 
 def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
@@ -79,6 +85,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         permute=choice.permute,
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
+        tune_kernels=choice.tune_kernels,
         config=choice.config,
     )
     return replace(own, **asked)
