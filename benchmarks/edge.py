@@ -69,7 +69,7 @@ def main() -> None:
     for network in ["mobilenet_v2"] if options.quick else NETWORKS:
         for toolchain in options.toolchains:
             key = f"{network}/{toolchain}"
-            if "rows" in known["cases"].get(key, ()) and not options.fresh:
+            if is_timed(known["cases"].get(key, {})) and not options.fresh:
                 continue
             shares = {0.5: PAIRS[0.5]} if options.quick else PAIRS
             known["cases"][key] = measured(network, toolchain, shares, 64 if options.quick else SIDE)
@@ -77,6 +77,10 @@ def main() -> None:
             if not options.quick:
                 options.out.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
                 options.out.with_suffix(".md").write_text(table(known), encoding="utf-8")
+
+
+def is_timed(case: dict[str, Any]) -> bool:
+    return any("ms" in row for row in case.get("rows", ()))
 
 
 def measured(network: str, toolchain: str, shares: dict[float, float], side: int) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def _peaks(bench: Bench, found: Findings) -> dict[str, int]:
 
 def table(data: dict[str, Any]) -> str:
     cases = data["cases"]
-    there = {key: each for key, each in cases.items() if "rows" in each}
+    there = {key: each for key, each in cases.items() if is_timed(each)}
     versions = {name: value for each in there.values() for name, value in each["versions"].items()}
     machines = ", ".join(dict.fromkeys(each["machine"] for each in cases.values()))
     missing = [key for name in NETWORKS for tool in TOOLCHAINS if (key := f"{name}/{tool}") not in there]
@@ -179,7 +183,7 @@ def table(data: dict[str, Any]) -> str:
     ]
     for key, each in there.items():
         lines += ["| " + " | ".join((*key.split("/"), *_cells(row))) + " |" for row in each["rows"]]
-    failed = {key: each["error"] for key, each in cases.items() if "error" in each}
+    failed = {key: each.get("error") or each["rows"][0]["error"] for key, each in cases.items() if key not in there}
     lines += ["", *(f"- {key}: not measured, {' '.join(error.split())[:300]}" for key, error in failed.items())]
     return "\n".join(lines).rstrip() + "\n"
 
