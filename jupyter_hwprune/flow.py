@@ -56,6 +56,7 @@ def hwprune(
     dense: Sequence[str] = (),
     permute: bool = False,
     toolchain: str | None = None,
+    tune_kernels: float | None = None,
     dtype: str | None = None,
     config: Sequence[str] = (),
     keep_all: bool = False,
@@ -102,7 +103,8 @@ def hwprune(
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
     `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
-    several. A layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
+    several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
+    layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
     `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
     `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
     ignored, and all layers stay pruned. `recover` trains for so many steps in its place, without labels, to give the

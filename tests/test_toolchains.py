@@ -47,6 +47,7 @@ KEEP_THE_CONTRACT: tuple[Runs, ...] = (
     iree,
     litert,
     tvm,
+    xla,
     cusparselt,
     tensorrt,
 )

@@ -95,7 +95,8 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
-UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+CHECKS_TPU = "it shows on this CPU that the program compiled for a TPU is right, and says nothing of a TPU's times"
+UNTUNED = "its kernels are several times slower than another runtime's until --tune-kernels has tuned them"
 
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(
@@ -126,6 +127,7 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
                 device,
                 (Offer(Channel(128), 0.5), Offer(Block(max(unit, 256), max(unit, 256), even=True), 0.75)),
                 ("bfloat16",),
+                cure="time the compiled files on the device itself",
             ),
         ),
         rules=(
@@ -346,6 +348,7 @@ TARGETS: tuple[Target, ...] = (
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", X86, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
@@ -374,6 +377,7 @@ TARGETS: tuple[Target, ...] = (
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", X86, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
@@ -395,6 +399,7 @@ TARGETS: tuple[Target, ...] = (
             *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "onnxruntime")),
             Judge("iree", ARM, (CHANNELS_OF_8,)),
             Judge("tvm", ARM, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", ARM, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8),

@@ -82,6 +82,7 @@ class Job:
             "keep_files": False,
             "cache": "",
             "config": list(choice.configured),
+            "tune_s": choice.tune_kernels or 0.0,
             "calibration": "",
         }
         return {

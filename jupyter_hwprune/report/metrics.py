@@ -75,6 +75,13 @@ def _int8(pruned: bool, of: Callable[[Corner], Number]) -> Callable[[Report], Nu
     return value
 
 
+def _utilization(name: str) -> Callable[[Report], Number]:
+    def value(report: Report) -> Number:
+        return getattr(report.measurement, name) if report.measurement.kind == "estimated" else None
+
+    return value
+
+
 def _not_timed(report: Report) -> str:
     measurement = report.measurement
     if isinstance(measurement, Timed):
@@ -127,6 +134,10 @@ def _not_estimated(report: Report) -> str:
     return f"{report.request.toolchain} gave no estimate; ask for speedup where the models were timed"
 
 
+def _no_utilization(report: Report) -> str:
+    return f"{report.request.toolchain} does not say how much of the chip its models use"
+
+
 MEMORY = {
     "weight_bytes": "bytes of the constants, as the compiler packs them,",
     "sram_bytes": "peak bytes on the chip",
@@ -148,6 +159,14 @@ METRICS: dict[str, Metric] = {
         "dense cost / pruned cost by the compiler's own estimate",
         lambda each: each.measurement.ratio if each.measurement.kind == "estimated" else None,
         _not_estimated,
+    ),
+    "dense_utilization": Metric(
+        "share of the chip's multiplications that the dense model makes, by that estimate",
+        _utilization("dense_utilization"),
+        _no_utilization,
+    ),
+    "pruned_utilization": Metric(
+        "the same of the pruned model, what it skips left out", _utilization("pruned_utilization"), _no_utilization
     ),
     "energy_mj": Metric("millijoules a batch of the pruned model", _at("energy", "pruned", "total_mj"), _no_energy),
     "dense_mj": Metric("millijoules a batch of the dense model", _at("energy", "dense", "total_mj"), _no_energy),

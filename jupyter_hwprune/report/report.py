@@ -115,6 +115,7 @@ class Request:
     recover: int | None = None
     solver: str = "full"
     tune_blocks: int | None = None
+    tune_kernels: float | None = None
     ignore: tuple[str, ...] = ()
 
 

@@ -35,6 +35,7 @@ class Settings(TypedDict):
     keep_files: bool  # write the files that a user may want to keep
     cache: str  # a file to keep results in between runs
     config: list[str]  # one value of each of the judge's `configs` in the target's row
+    tune_s: float  # seconds that `tune` has to schedule the kernels of all models, 0 to compile them untuned
     calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
 
 
@@ -83,7 +84,8 @@ class CostOfLayer(TypedDict):
 class Estimate(TypedDict):
     """The cost of one run by the compiler's own cost model.
 
-    Optional is `clock_mhz`: the clock that the compiler's cycles are counted at.
+    Optional are `clock_mhz`: the clock that the compiler's cycles are counted at; and `utilization`: the
+    multiplications that the compiled model makes, as a share of those that the device could make in that time.
     """
 
     unit: str  # "cycles" or "ms"
@@ -154,6 +156,14 @@ class Runs(Toolchain, Protocol):
 class Checks(Protocol):
     def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Settings) -> list[Any]:
         """Return the artefact's outputs, computed without its device, to be checked and never timed."""
+
+
+class Tunes(Protocol):
+    def tune(self, models: list[str], settings: Settings, folder: str, say: Callable[[str, str], None]) -> None:
+        """Search for the kernels' schedules for settings["tune_s"], and keep them in settings["cache"] for `compile`.
+
+        `models` are all files that are compared with each other, so that none is tuned better than another.
+        """
 
 
 class Rates(Protocol):

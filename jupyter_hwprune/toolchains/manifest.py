@@ -51,6 +51,7 @@ class Manifest:
     deploys:         the kinds of file that its script runs, the first that is there
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
+    tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     """
 
@@ -72,6 +73,7 @@ class Manifest:
     meter: Meter | None = None
     simulates: str | None = None
     checks: bool = False
+    tunes: bool = False
     quantises: str | None = None
     bound: tuple[str, ...] = ()
     deploys: tuple[str, ...] = ("onnx", "xml")

@@ -77,6 +77,7 @@ export interface Request {
   recover: number | null;
   solver: string;
   tune_blocks: number | null;
+  tune_kernels: number | null;
   ignore: string[];
 }
 /**
@@ -274,7 +275,7 @@ export interface Launch {
 /**
  * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at.
+ * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at. A model's utilization is the multiplications that it makes, as a share of those that the chip could make in that time; null if the compiler does not say.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -284,6 +285,8 @@ export interface Estimated {
   kind: 'estimated';
   clock_mhz: number | null;
   good_to: number | null;
+  dense_utilization: number | null;
+  pruned_utilization: number | null;
 }
 /**
  * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
@@ -490,7 +493,7 @@ export interface Hotspot {
 /**
  * A search for the plan that loses least within the goal.
  *
- * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model.
+ * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model. `remarks` say why no plan comes nearer to the goal.
  */
 export interface Search {
   goal: Goal;

@@ -49,6 +49,12 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
         times = measurement.times_ms if measurement.unit == "cycles" else None
         clock = "" if times is None else f", {' → '.join(map(milliseconds, times))} at {measurement.clock_mhz:g} MHz"
         yield "estimate", f"{before} → {after} for a batch of {report.request.batch}{clock}"
+        if measurement.dense_utilization is not None and measurement.pruned_utilization is not None:
+            said = change(share(measurement.dense_utilization), share(measurement.pruned_utilization))
+            yield (
+                "utilisation",
+                f"{said} of the multiplications that the chip could make in that time, skipped ones out",
+            )
         yield "by", f"the cost model of {estimator(report)}, {_versions(report)}; nothing ran on the chip"
         yield from _footprint(report)
         if evidence.reason is not None:
