@@ -1,11 +1,12 @@
 """What pruning buys on NPUs that are not here, by their compilers' estimates: `python -m benchmarks.npu`.
 
 A MobileNetV2 at 96 pixels, a ResNet-18 and a chain of four 3x3 convolutions at 64, a keyword-spotting CNN on 49 frames
-of 10 coefficients and a small MLP, at batch 1 with random weights, are pruned by channels (in the chip's own multiple, and at 53 % in no multiple), in 2:4
-and as single weights, and compiled for each chip. Where the compiler's estimates decide it, layers whose zeros lower no
-estimate are dense again: the table counts those that keep their zeros. Flash is the constants as packed, SRAM the most
-that is held at a time; the advice is the pattern of the largest gain. The Ethos-U run in int8, the RK3588 in float16.
-No number was timed on a chip. What is there is not computed again but with `--fresh`; `--quick` takes the MLP alone.
+of 10 coefficients and a small MLP, at batch 1 with random weights, are pruned by channels (in the chip's own multiple,
+and at 53 % in no multiple), in 2:4 and as single weights, and compiled for each chip. Where the compiler's estimates
+decide it, layers whose zeros lower no estimate are dense again: the table counts those that keep their zeros. Flash is
+the constants as packed, SRAM the most that is held at a time; the advice is the pattern of the largest gain. The
+Ethos-U run in int8, the RK3588 in float16. No number was timed on a chip. What is there is not computed again but with
+`--fresh`; `--quick` takes the MLP alone.
 """
 
 from __future__ import annotations
