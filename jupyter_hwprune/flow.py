@@ -23,7 +23,7 @@ from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
 from .measure.proof import bench_for, measure
-from .measure.rating import Settled, give_up, keep_trained, return_losers
+from .measure.rating import Settled, give_up, keep_trained, return_losers, settled_by_estimates
 from .measure.trial import tried_dense
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Made, Prepared, prepare
@@ -56,6 +56,7 @@ def hwprune(
     dense: Sequence[str] = (),
     permute: bool = False,
     toolchain: str | None = None,
+    tune_kernels: float | None = None,
     dtype: str | None = None,
     config: Sequence[str] = (),
     keep_all: bool = False,
@@ -102,7 +103,8 @@ def hwprune(
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
     `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
-    several. A layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
+    several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
+    layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
     `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
     `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
     ignored, and all layers stay pruned. `recover` trains for so many steps in its place, without labels, to give the
@@ -175,13 +177,20 @@ def _measured(asked: Asked, bench: Bench, ready: Prepared, pruned: Pruned) -> tu
 
     After training, every layer stays pruned. Layers that were pruned at once and got slower are tried dense as well.
     """
+
+    def tuned(settled: Settled) -> Settled:
+        return replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
+
+    tell = partial(bench.progress, "prune")
     settled = return_losers(bench, ready.start, pruned, ready.inputs)
     if asked.trains:
         settled = keep_trained(settled, pruned)
     elif settled.pruned.returned:
-        tell = partial(bench.progress, "prune")
-        settled = replace(settled, pruned=ready.tuned(ready.with_own_statistics(settled.pruned), tell))
+        settled = tuned(settled)
     found = measure(bench, ready.start, settled, ready.inputs)
+    while not asked.trains and (fewer := settled_by_estimates(ready.start, settled, found)) is not settled:
+        settled = tuned(fewer)  # each time with fewer layers
+        found = measure(bench, ready.start, settled, ready.inputs)
     comparison = found.timed.comparison if found.timed else NOT_COMPARED
     if comparison.verdict == "slower" and settled.rated and not asked.trains and not bench.choice.keep_all:
         settled = give_up(ready.start, settled, comparison)

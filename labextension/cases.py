@@ -161,7 +161,13 @@ def _estimated(plain: r.Report) -> r.Report:
         plain,
         request=replace(plain.request, target="ethos-u85", toolchain="vela", device="Ethos-U85", on_host=False),
         measurement=r.Estimated(
-            r.Evidence("compiler-estimate", device="a compiler, made up"), "cycles", 5e6, 2.8e6, clock_mhz=1000.0
+            r.Evidence("compiler-estimate", device="a compiler, made up"),
+            "cycles",
+            5e6,
+            2.8e6,
+            clock_mhz=1000.0,
+            dense_utilization=0.61,
+            pruned_utilization=0.54,
         ),
         layers=layers,
         footprint=r.Footprint(1_250_000, 700_000, *memory),

@@ -22,11 +22,13 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    ethos_u,
     executorch,
     iree,
     litert,
     onnxruntime,
     openvino,
+    rknn,
     shipped,
     tensorrt,
     tvm,
@@ -45,11 +47,12 @@ KEEP_THE_CONTRACT: tuple[Runs, ...] = (
     iree,
     litert,
     tvm,
+    xla,
     cusparselt,
     tensorrt,
 )
-ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (executorch, xla, iree, litert, tvm)
+ESTIMATE: tuple[Toolchain, ...] = (ethos_u, rknn, xla)
+CHECK: tuple[Checks, ...] = (ethos_u, executorch, rknn, xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

@@ -42,7 +42,7 @@ class Asked:
         check_schedule(given["schedule"], given["steps"], finetune, recovers=recover is not None)
         check_recover(recover, calib=calib, has_cell=finetune is not None, has_recipe=recipe is not None)
         goal = Goal.of(**{limit: given[limit] for limit in LIMITS})
-        check_goal(goal, given["sparsity"], recipe)
+        check_goal(goal, given["sparsity"], recipe, given["tune_kernels"])
         train = {"the cell": finetune is not None, "--recover": recover is not None, "a recipe": recipe is not None}
         check_tune(given["tune_blocks"], calib=calib, others=train | {"the search for a goal": goal is not None})
         return cls(given, silent, requirements, goal, None if recipe is None else _recipe(given))

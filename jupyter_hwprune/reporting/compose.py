@@ -85,6 +85,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         permute=choice.permute,
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
+        tune_kernels=choice.tune_kernels,
         config=choice.config,
     )
     return replace(own, **asked)

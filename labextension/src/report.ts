@@ -77,6 +77,7 @@ export interface Request {
   recover: number | null;
   solver: string;
   tune_blocks: number | null;
+  tune_kernels: number | null;
   ignore: string[];
 }
 /**
@@ -274,7 +275,7 @@ export interface Launch {
 /**
  * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at.
+ * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at. A model's utilization is the multiplications that it makes, as a share of those that the chip could make in that time; null if the compiler does not say.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -284,6 +285,8 @@ export interface Estimated {
   kind: 'estimated';
   clock_mhz: number | null;
   good_to: number | null;
+  dense_utilization: number | null;
+  pruned_utilization: number | null;
 }
 /**
  * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
@@ -385,12 +388,16 @@ export interface Point {
 }
 /**
  * The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+ *
+ * The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
   dense?: Memory | null;
   pruned?: Memory | null;
+  dense_peak_bytes?: number | null;
+  pruned_peak_bytes?: number | null;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
@@ -411,7 +418,7 @@ export interface Corners {
 /**
  * One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
  *
- * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+ * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `peak_bytes` as in a footprint, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
  */
 export interface Corner {
   pruned: boolean;
@@ -423,6 +430,7 @@ export interface Corner {
   score: number | null;
   samples: Samples | null;
   int8_layers: number | null;
+  peak_bytes: number | null;
 }
 /**
  * A layer that an int8 model computes in float, with the reason: its weights stay so, or the runtime's kernel.
