@@ -108,7 +108,9 @@ class Choice(Options):
         if self.dtype is not None:
             return self
         usual = self.judge.dtypes
-        if self.way and not usual and dtype in HALVES and not manifest_of(self.judge.toolchain).converts:
+        manifest = manifest_of(self.judge.toolchain) if self.way and not usual else None
+        narrow = dtype in HALVES or (manifest is not None and manifest.takes == "program" and dtype != "float32")
+        if manifest is not None and narrow and not manifest.converts:
             said = (
                 f"The model is in {dtype}. {self.judge.toolchain} computes in float32, so both models were exported, "
                 f"checked and timed in float32; the pruned model that is returned stays in {dtype}."
@@ -116,7 +118,9 @@ class Choice(Options):
             return replace(self, dtype="float32", remarks=(*self.remarks, said))
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
-        said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
+        said = f"Dense and pruned run in {usual[0]}, as {self.judge.toolchain} computes for {self.target.name}."
+        if self.judge.kernels is not None and not manifest_of(self.judge.toolchain).calibrates:
+            said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
         return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
 
 

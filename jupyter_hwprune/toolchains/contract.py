@@ -48,7 +48,7 @@ class Device(TypedDict):
 
 
 class KernelOfLayer(TypedDict):
-    """One kernel of a profile, with one sample in microseconds for each profiled run.
+    """One kernel of a profile, with one sample in microseconds for each profiled run, None if the vendor tells no time.
 
     Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; `int8`: whether
     it multiplies 8-bit integers; and `ran_on`: the processor that ran it, where that is not the device asked for.
@@ -58,7 +58,7 @@ class KernelOfLayer(TypedDict):
     op: str  # its main ONNX operator: Conv, Gemm, MatMul, ...
     kernel: str  # the kernel that ran, by the vendor's name
     sparse: bool | None  # whether it skips zeros; None if the vendor does not say
-    us: list[float]
+    us: list[float] | None
 
 
 class Memory(TypedDict, total=False):
@@ -84,7 +84,8 @@ class CostOfLayer(TypedDict):
 class Estimate(TypedDict):
     """The cost of one run by the compiler's own cost model.
 
-    Optional is `clock_mhz`: the clock that the compiler's cycles are counted at.
+    Optional are `clock_mhz`: the clock that the compiler's cycles are counted at; and `utilization`: the
+    multiplications that the compiled model makes, as a share of those that the device could make in that time.
     """
 
     unit: str  # "cycles" or "ms"
