@@ -44,7 +44,7 @@ class _Estimated:
         self.program = program
         text = compiled.as_text()
         self.files = {"hlo": _write(path + ".hlo.txt", text)}
-        names = [kernel.name for each in taken for kernel in each.form.kernels]
+        names = [kernel.name for each in taken if each.form for kernel in each.form.kernels]
         bundles = [found for name in dict.fromkeys(names) if (found := _xla_bundles.text_of(name)) is not None]
         if bundles:
             self.files["bundles"] = _write(path + ".bundles.txt", "\n".join(bundles))
