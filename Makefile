@@ -41,7 +41,7 @@ lint-typescript:
 
 # toolchains and tools in environments of their own, several at a time, by the project's own command; for tests, which
 # their licences allow
-ENVIRONMENTS := xla deepsparse sparseml tvm iree qnn rknn litert sparsezoo
+ENVIRONMENTS := ethos-u xla executorch deepsparse sparseml tvm iree qnn rknn litert sparsezoo
 environments: $(ENVIRONMENTS:%=environment-%)
 
 environment-%: setup

@@ -160,6 +160,7 @@ class EstimateContract(NetworksContract):
 
     name: str
     target: str
+    bytes_of_weight: ClassVar[tuple[float, float]] = (2, 2.1)  # in bfloat16
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -190,7 +191,8 @@ class EstimateContract(NetworksContract):
         assert footprint is not None
         weights = sum(layer.shape[0] * layer.shape[1] for layer in run.report.layers)
         assert footprint.dense_bytes is not None
-        assert weights * 2 <= footprint.dense_bytes < weights * 2 * 1.05  # in bfloat16
+        least, most = self.bytes_of_weight
+        assert weights * least <= footprint.dense_bytes < weights * most
         assert all(path.stat().st_size > 0 for path in run.artifacts.values())
 
     def test_zeros_that_no_kernel_skips_change_nothing(self) -> None:
@@ -223,4 +225,4 @@ print(len(os.listdir("/proc/self/task")) - before)
         exported = export_onnx(model, example, folder, "m", opset=manifest.opset)
     script = script.replace('{"x": x}', f'{{"{exported.input_names[0]}": x}}').replace("m.onnx", exported.model.name)
     command = [interpreter(name) or sys.executable, "-I", "-c", script]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])

@@ -91,7 +91,10 @@ def footprint_of(result: Mapping[str, Any], name: str) -> Footprint | None:
     dense, pruned = (result["bytes"][case] for case in (DENSE, name))
     if dense is None or pruned is None:
         return None
-    return Footprint(dense, pruned, *(memory_of(result["memories"][case]) for case in (DENSE, name)))
+    memories, peaks = result["memories"], result.get("peaks", {})
+    return Footprint(
+        dense, pruned, memory_of(memories[DENSE]), memory_of(memories[name]), peaks.get(DENSE), peaks.get(name)
+    )
 
 
 def memory_of(said: Mapping[str, int] | None) -> Memory | None:

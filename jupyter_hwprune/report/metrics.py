@@ -100,6 +100,10 @@ def _no_memory(report: Report) -> str:
     return f"{report.request.toolchain} does not say what its models take of the chip's memory"
 
 
+def _no_peak(report: Report) -> str:
+    return f"no process ran a file of {report.request.toolchain} on this computer's CPU, with a system that tells peaks"
+
+
 def _no_energy(report: Report) -> str:
     if report.energy is None:
         return f"no meter was read here; `%hwprune doctor {report.request.target}` says what one needs"
@@ -175,6 +179,14 @@ METRICS: dict[str, Metric] = {
     "size_mb": Metric(f"megabytes of the compiled files {DEPLOYED}", _megabytes, _no_files),
     "dense_bytes": Metric("bytes of the dense model's compiled files", _at("footprint", "dense_bytes"), _no_files),
     "pruned_bytes": Metric("bytes of the pruned model's compiled files", _at("footprint", "pruned_bytes"), _no_files),
+    **{
+        f"{side}_peak_bytes": Metric(
+            f"peak bytes of a process that runs the {side} model's file, above its libraries",
+            _at("footprint", f"{side}_peak_bytes"),
+            _no_peak,
+        )
+        for side in ("dense", "pruned")
+    },
     **{
         f"{side}_{name}": Metric(f"{said} of the {side} model", _at("footprint", side, name), _no_memory)
         for side in ("dense", "pruned")

@@ -154,6 +154,9 @@ def _footprint(report: Report) -> Iterator[tuple[str, str]]:
     if found is not None:
         said = sizes(found.dense_bytes, found.pruned_bytes)
         yield "footprint", f"{said}, the compiled models' files{_in_float(report)}"
+        if found.dense_peak_bytes is not None and found.pruned_peak_bytes is not None:
+            peaks = sizes(found.dense_peak_bytes, found.pruned_peak_bytes)
+            yield "peak memory", f"{peaks}, of a process that runs the file, above its libraries{_in_float(report)}"
         if memory := "; ".join(memories(found.dense, found.pruned)):
             yield "memory", memory
 
