@@ -50,11 +50,11 @@ class TestXla(EstimateContract):
         assert any(layer.used for layer in report.layers)
 
     def test_a_1x1_convolution_skips_blocks_and_others_say_why_they_do_not(self) -> None:
-        model = nn.Sequential(nn.Conv2d(256, 256, 1), nn.ReLU(), nn.Conv2d(256, 256, 3, stride=2)).eval()
-        run = hwprune(model, torch.randn(2, 256, 9, 11), target=self.target, pattern="128x128/even", sparsity=0.5)
+        model = nn.Sequential(nn.Conv2d(512, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 3)).eval()
+        run = hwprune(model, torch.randn(4, 512, 16, 15), target=self.target, pattern="128x128/even", sparsity=0.75)
         layers = layers_of(run.report)
         assert layers["0"].used
-        assert "block-sparse kernel: 2 of 4 blocks" in (layers["0"].pruned_kernel or "")
+        assert "block-sparse kernel: 4 of 16 blocks" in (layers["0"].pruned_kernel or "")
         assert not layers["2"].used
         assert "no block-sparse kernel for 9 taps" in (layers["2"].pruned_kernel or "")
         assert run.report.check is not None

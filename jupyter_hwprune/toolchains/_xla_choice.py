@@ -21,8 +21,8 @@ class Taken:
     products: int
 
 
-def take(program: Any, chip: _xla_cost.Chip) -> list[Taken]:
-    """Give each product of the program the form with the lowest estimate."""
+def take(program: Any, chip: _xla_cost.Chip, dense: tuple[str, ...]) -> list[Taken]:
+    """Give each product of the program the form with the lowest estimate; those of the operators in `dense` XLA's."""
     import ml_dtypes
 
     taken = []
@@ -34,6 +34,10 @@ def take(program: Any, chip: _xla_cost.Chip) -> list[Taken]:
             taken.append(Taken(each.layer, None, each.dense, each.rows * weight.size))
             continue
         form, label = _best(program, each, chip)
+        if form.sparse and str(each.node.target) in dense:
+            said = f"dense: the whole program is estimated to take longer with what is best alone, a {label}"
+            taken.append(Taken(each.layer, None, said, each.rows * weight.size))
+            continue
         if form.sparse:
             program.take(each, form)
         taken.append(Taken(each.layer, form, label, each.rows * weight.size))

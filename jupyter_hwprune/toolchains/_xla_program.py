@@ -194,7 +194,8 @@ def _interpreter(program: Any, weights: dict[str, str], forms: dict[Any, Form], 
             with contextlib.nullcontext() if layer is None else jax.named_scope(SCOPE + layer):
                 if node not in forms:
                     return super().run_node(node)
-                x, states, bias, *_ = (*self.fetch_args_kwargs_from_env(node)[0], None)
+                given: Any = (*self.fetch_args_kwargs_from_env(node)[0], None)
+                x, states, bias = given[:3]
                 if str(node.target) == LINEAR:
                     result = forms[node].apply(x.reshape(-1, x.shape[-1]), states, bias)
                     return result.reshape(*x.shape[:-1], -1)
