@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/python notebooks/run.py 00_quickstart
 
 # what waits for downloads runs beside what computes
-test test-all environments: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
+test test-all environments environment-%: export HWPRUNE_ENVIRONMENTS = $(CURDIR)/build/environments
 test:
 	$(MAKE) --jobs 3 ready
 	$(MAKE) check
@@ -39,18 +39,13 @@ lint:
 lint-typescript:
 	npm --prefix labextension run check
 
-# toolchains and tools in environments of their own, by the project's own command; for tests, which
+# toolchains and tools in environments of their own, several at a time, by the project's own command; for tests, which
 # their licences allow
-environments: setup
-	$(BIN)/python -m jupyter_hwprune setup deepsparse --accept-licence
-	$(BIN)/python -m jupyter_hwprune setup sparseml
-	$(BIN)/python -m jupyter_hwprune setup sparsezoo
-	$(BIN)/python -m jupyter_hwprune setup xla --accept-licence
-	$(BIN)/python -m jupyter_hwprune setup iree
-	$(BIN)/python -m jupyter_hwprune setup litert
-	$(BIN)/python -m jupyter_hwprune setup tvm
-	$(BIN)/python -m jupyter_hwprune setup rknn --accept-licence
-	$(BIN)/python -m jupyter_hwprune setup qnn --accept-licence
+ENVIRONMENTS := ethos-u xla executorch deepsparse sparseml tvm iree qnn rknn litert sparsezoo
+environments: $(ENVIRONMENTS:%=environment-%)
+
+environment-%: setup
+	$(BIN)/python -m jupyter_hwprune setup $* --accept-licence
 
 # the tests with numbers in them, in the instruction sets of other chips: a bound must hold for the arithmetic on any
 NUMERIC := calibration solver importance masks permutation graph architectures taylor plan

@@ -65,6 +65,7 @@ def _reports() -> dict[str, r.Report]:
         "corners": _corners(plain),
         "runtimes": _runtimes(plain),
         "search": _search(plain),
+        "steps": _steps(plain),
     }
 
 
@@ -160,7 +161,13 @@ def _estimated(plain: r.Report) -> r.Report:
         plain,
         request=replace(plain.request, target="ethos-u85", toolchain="vela", device="Ethos-U85", on_host=False),
         measurement=r.Estimated(
-            r.Evidence("compiler-estimate", device="a compiler, made up"), "cycles", 5e6, 2.8e6, clock_mhz=1000.0
+            r.Evidence("compiler-estimate", device="a compiler, made up"),
+            "cycles",
+            5e6,
+            2.8e6,
+            clock_mhz=1000.0,
+            dense_utilization=0.61,
+            pruned_utilization=0.54,
         ),
         layers=layers,
         footprint=r.Footprint(1_250_000, 700_000, *memory),
@@ -173,6 +180,13 @@ def _compiled(plain: r.Report) -> r.Report:
     evidence = r.Evidence("compiled", device="a chip, made up", reason="the chip is not here", cure="run it there")
     request = replace(plain.request, target="arm-cpu", toolchain="tvm", device="arm64", on_host=False)
     return replace(plain, request=request, measurement=r.Untimed(evidence), footprint=r.Footprint(1_250, 800))
+
+
+def _steps(plain: r.Report) -> r.Report:
+    """Return the report of a training in steps, each with its score."""
+    request = replace(plain.request, schedule="cubic", steps=3, trained=True)
+    steps = (r.TrainedStep(0.35, 12.5, 0.97), r.TrainedStep(0.48, 11.0, 0.955), r.TrainedStep(0.5, 30.25, 0.96))
+    return replace(plain, request=request, trained=steps, scores=r.Scores("accuracy(net)", 0.98, 0.96))
 
 
 def _search(plain: r.Report) -> r.Report:

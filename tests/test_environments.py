@@ -237,7 +237,7 @@ def test_doctor_tries_every_toolchain_and_answers_a_program_in_json() -> None:
     out, err = done.communicate()
     found = json.loads(out)
     assert [each["name"] for each in found["toolchains"]] == [
-        *("onnxruntime", "openvino", "deepsparse", "litert", "iree", "tvm")
+        *("onnxruntime", "openvino", "deepsparse", "executorch", "litert", "iree", "tvm", "xla")
     ], err
     assert all(found["smoke"][name]["worked"] for name in ("deepsparse", "onnxruntime", "openvino"))
     assert found["toolchains"][2]["environment"]["packages"]["numpy"].startswith("1.")
@@ -254,6 +254,8 @@ def test_the_magic_sets_up_lists_and_refuses_what_is_not_its_own(shell: Any, hom
     found = shell.run_line_magic("hwprune", "setup")
     assert {row.name for row in found.rows} == {
         "deepsparse",
+        "ethos-u",
+        "executorch",
         "iree",
         "litert",
         "qnn",

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from jupyter_hwprune import Run, hwprune
+from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.toolchains import interpreter
 from tests.contracts import CpuContract
 from tests.networks import cnn
+
+ONCE = Effort(min_rounds=3, clear_rounds=3, max_rounds=3, measure_s=0.1)
+
+
+class WithLookup(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.gru, self.out = nn.Embedding(64, 32), nn.GRU(32, 32, batch_first=True), nn.Linear(32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.gru(self.rows(x))[0])
+        return y
 
 
 @pytest.mark.usefixtures("environment_of_the_class")
@@ -35,13 +51,33 @@ class TestLitert(CpuContract):
         assert footprint is not None
         assert run.artifacts["tflite"].stat().st_size == footprint.pruned_bytes
         assert (footprint.pruned_bytes or 0) < (footprint.dense_bytes or 0)
+        assert (footprint.pruned_peak_bytes or 0) > 0
+        assert run.report.metrics()["dense_peak_bytes"] == footprint.dense_peak_bytes
 
-    @pytest.mark.parametrize("threads", [1, 2])
-    def test_threads_are_honoured(self, threads: int, tmp_path: Path) -> None:  # noqa: ARG002 - the contract's
-        """The contract's test runs an ONNX file; here the report says with how many it ran."""
-        report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target="cpu", toolchain=self.name, threads=threads).report
-        assert report.request.threads == threads
-        assert report.check is not None
+    def test_it_is_quantised_and_deployed(self, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        model, batches = cnn(), [torch.randn(4, 3, 16, 16) for _ in range(4)]
+        run = hwprune(model, batches[0], target="cpu:litert", dtype="int8", calib=batches, effort=ONCE)
+        corners = run.report.corners
+        assert corners is not None
+        assert [each.dtype for each in corners.rows] == ["float32", "float32", "int8", "int8"], corners
+        assert [each.int8_layers for each in corners.rows] == [0, 0, 3, 3]
+        assert all(0 < (each.error or 0) < 0.3 for each in corners.rows)
+        assert (corners.rows[2].file_bytes or 0) < (corners.rows[0].file_bytes or 0)
+        assert "ai-edge-quantizer" in (corners.quantiser or "")
+        assert corners.left_in_float == ()
+        run.export(tmp_path / "deployed")
+        script = [str(interpreter("litert")), "run.py"]
+        done = subprocess.run(script, cwd=tmp_path / "deployed", capture_output=True, text=True, check=True)
+        assert "(4, 10) float32" in done.stdout
+
+    def test_layers_that_the_quantiser_leaves_in_float_are_listed(self) -> None:
+        corners = hwprune(
+            WithLookup(), torch.tensor([[1, 2, 3]]), target="cpu:litert", dtype="int8", effort=ONCE
+        ).report.corners
+        assert corners is not None
+        assert [each.layer for each in corners.left_in_float] == ["rows"]
+        assert (corners.rows[3].int8_layers or 0) > 0
 
     def test_a_file_for_arm_is_checked_and_not_timed(self) -> None:
         report = hwprune(

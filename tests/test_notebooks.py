@@ -97,6 +97,17 @@ def test_the_tutorial_for_nvidia_is_complete_without_a_gpu() -> None:
     assert "HWP101" in {each["code"] for each in reports[-1]["mistakes"]}
 
 
+def test_the_tutorial_of_edge_npus_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWPRUNE_ENVIRONMENTS", str(tmp_path))
+    _, outputs = run_notebook("edge_npu")
+    said = "".join(said_by(outputs))
+    assert said.count("not measured: it needs an environment of its own") == 12
+    assert said.count("cure: %hwprune setup ethos-u") >= 8
+    (report,) = reports_in(outputs)
+    assert report["request"]["pattern"] == "2:4"
+    assert report["measurement"]["evidence"]["kind"] == "unavailable"
+
+
 def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     printed, outputs = run_notebook("00_quickstart")
     assert "The finished page:" in printed

@@ -7,6 +7,8 @@ import dataclasses
 import io
 import json
 import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +19,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top
@@ -71,6 +74,19 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def test_a_report_as_the_last_expression_of_a_cell_is_drawn_as_its_run_is(tmp_path: Path) -> None:
+    own = report((layer("fc", 8, 16),))
+    data, _ = DisplayFormatter().format(own)
+    assert data == mimebundle(own)
+    assert {"text/plain", "text/html", MIME_TYPE} <= set(data)
+    own.save(tmp_path / "own.json")
+    code = (
+        "import sys; from jupyter_hwprune import Report; Report.load(sys.argv[1])._repr_mimebundle_()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "own.json"], check=True)  # a file is shown without it
 
 
 def test_every_form_is_there() -> None:

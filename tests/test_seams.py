@@ -170,7 +170,8 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
-    r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|vtune|ittapi",
+    r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|ethos|"
+    r"\bvela\b|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (
@@ -182,6 +183,8 @@ OWN_FILES = (
         for name in (
             "cusparselt",
             "deepsparse",
+            "ethos_u",
+            "executorch",
             "iree",
             "litert",
             "onnxruntime",

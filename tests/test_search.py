@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,19 @@ def test_where_one_share_goes_everywhere_the_search_finds_the_share() -> None:
     assert search.stopped_by is None
     assert len(run.model.get_submodule("blocks")._modules) == 4 - round(4 * search.share) == 3
     assert search.chosen.speedup == min(each.speedup for each in search.points)  # the first block is enough
+    assert {each.share for each in search.points} <= {0.25, 0.5, 0.75, 1.0}  # no two points are one plan
+
+
+@pytest.mark.usefixtures("modelled")
+def test_a_goal_between_two_numbers_of_blocks_is_told() -> None:
+    run = hwprune(Residual(), X, pattern="depth", speedup=1.6, effort=SHORT)
+    search = run.report.search
+    assert search is not None
+    assert search.chosen.share == 0.5  # one of four blocks is too few
+    [said] = search.remarks
+    assert "this plan takes 8" in said
+    assert "depth at 25 % is expected to take 1" in said
+    assert re.search(r"^  steps +whole blocks go", str(run), re.MULTILINE)
 
 
 @pytest.mark.usefixtures("modelled")

@@ -22,10 +22,13 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    ethos_u,
+    executorch,
     iree,
     litert,
     onnxruntime,
     openvino,
+    rknn,
     shipped,
     tensorrt,
     tvm,
@@ -36,9 +39,20 @@ from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over
 from tests.networks import ZOO, cnn
 
 # which the type checker proves
-KEEP_THE_CONTRACT: tuple[Runs, ...] = (onnxruntime, openvino, deepsparse, iree, litert, tvm, cusparselt, tensorrt)
-ESTIMATE: tuple[Toolchain, ...] = (xla,)
-CHECK: tuple[Checks, ...] = (xla, iree, litert, tvm)
+KEEP_THE_CONTRACT: tuple[Runs, ...] = (
+    onnxruntime,
+    openvino,
+    deepsparse,
+    executorch,
+    iree,
+    litert,
+    tvm,
+    xla,
+    cusparselt,
+    tensorrt,
+)
+ESTIMATE: tuple[Toolchain, ...] = (ethos_u, rknn, xla)
+CHECK: tuple[Checks, ...] = (ethos_u, executorch, rknn, xla, iree, litert, tvm)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)

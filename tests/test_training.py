@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn import functional
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from jupyter_hwprune import Run, hwprune
+from jupyter_hwprune import Report, Run, hwprune
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.core.example import Example
@@ -23,7 +24,7 @@ from jupyter_hwprune.measure.rating import Settled, keep_trained, served
 from jupyter_hwprune.pruning import plan_and_prune, restore
 from jupyter_hwprune.pruning.training.holding import held
 from jupyter_hwprune.pruning.training.schedule import Stage, sparsities, stages
-from jupyter_hwprune.report import NOT_COMPARED, Returned
+from jupyter_hwprune.report import NOT_COMPARED, Returned, Scores
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Transformer, cnn
 
@@ -486,6 +487,24 @@ def test_what_goes_wrong_is_said_and_changes_nothing(case: str) -> None:
     with pytest.raises(kind, match=said):
         trained(model, Trainer(x), x, **{"pattern": "unstructured", **options})
     assert fingerprint(model) == mark
+
+
+def test_each_step_of_a_training_is_told_and_drawn_with_its_score() -> None:
+    x, scores = torch.randn(4, 32), iter([1.0, 0.75, 0.5, 0.625])
+    options: dict[str, Any] = {"pattern": "unstructured", "sparsity": 0.9, "schedule": "iterative", "steps": 3}
+    run = trained(mlp(), Trainer(x), x, score=lambda _: next(scores), **options)
+    steps = run.report.trained
+    assert [each.share for each in steps] == pytest.approx([0.3, 0.6, 0.9])
+    assert [each.score for each in steps] == [0.75, 0.5, 0.625]  # the last is the finished model's, taken once
+    assert run.report.scores == Scores("<lambda>", 1.0, 0.625)
+    assert all(each.seconds >= 0 for each in steps)
+    assert Report.from_json(run.report.to_json()) == run.report
+    rows = re.findall(r"^ +(dense|\d) +(\d+ %) .* ([\d.]+)$", str(run), re.MULTILINE)
+    assert rows == [("dense", "0 %", "1"), ("1", "30 %", "0.75"), ("2", "60 %", "0.5"), ("3", "90 %", "0.625")]
+    assert "Score after each step of the training" in run._repr_mimebundle_()["text/html"]
+    unscored = trained(mlp(), Trainer(x), x, **options)
+    assert [each.score for each in unscored.report.trained] == [None] * 3
+    assert "Score after each step" not in unscored._repr_mimebundle_()["text/html"]
 
 
 def test_a_score_that_fell_for_all_the_training_is_named() -> None:

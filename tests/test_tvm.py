@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import struct
 import tarfile
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from jupyter_hwprune import hwprune
+from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.measure import job
 from tests.contracts import ARCHITECTURE, CpuContract
 from tests.networks import cnn
+
+QUICK = Effort(min_rounds=3, max_rounds=3, measure_s=0.1, processes=1)
 
 
 @pytest.mark.usefixtures("environment_of_the_class")
@@ -30,6 +36,39 @@ class TestTvm(CpuContract):
         ).report
         assert {layer.name: layer.kernel is not None for layer in report.layers} == dict.fromkeys("0246", True)
         assert any(each.startswith("Untuned") for each in report.reasons)
+
+    def test_tuned_kernels_are_kept_and_said_and_a_cancelled_tuning_ends_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(job, "CACHE", tmp_path)
+        torch.manual_seed(0)
+        model, tuned = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16)), []
+        options: dict[str, Any] = {"toolchain": self.name, "pattern": "channel/8", "sparsity": 0.5, "effort": QUICK}
+        options |= {"target": "cpu", "tune_kernels": 0.4}
+
+        def stop(phase: str, detail: str) -> None:
+            if phase == "tune" and "kernel 2 of 4" in detail:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            hwprune(model, torch.randn(4, 64), progress=stop, **options)
+
+        def note(phase: str, detail: str) -> None:
+            if phase == "tune":
+                tuned.append(detail)
+
+        report = hwprune(model, torch.randn(4, 64), progress=note, **options).report
+        assert {each.partition(":")[0].partition(", ")[2] for each in tuned} == {f"kernel {i} of 3" for i in (1, 2, 3)}
+        assert report.timed is not None
+        assert [layer.kernel is not None for layer in report.layers] == [True, True]
+        assert report.check is not None
+        assert report.check.pruned_error < 1e-4
+        said = next(each for each in report.reasons if each.startswith("Tuned"))
+        assert "8 schedules of each of the model's 2 kernels here, on 1 thread" in said
+        assert not any(each.startswith("Untuned") for each in report.reasons)
+        tuned.clear()
+        hwprune(model, torch.randn(4, 64), progress=note, **options)
+        assert not tuned
 
     def test_it_compiles_for_an_arm_cpu_and_checks_what_it_wrote(self) -> None:
         run = hwprune(cnn(), torch.randn(1, 3, 16, 16), target="arm-cpu", toolchain=self.name, pattern="channel/8")
@@ -53,3 +92,21 @@ class TestTvm(CpuContract):
         ).report
         assert report.verdict == "not measured"
         assert "LSTM" in (report.measurement.evidence.reason or "")
+
+    def test_tuning_is_refused_where_nothing_can_be_timed(self) -> None:
+        with pytest.raises(InputError, match=r"times schedules on Arm 64-bit CPU .* cannot: .*timed where the chip is"):
+            hwprune(cnn(), torch.randn(1, 3, 16, 16), target="arm-cpu", toolchain=self.name, tune_kernels=5.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tune_kernels": 5.0}, "--tune-kernels 5: onnxruntime does not look for .* Take --toolchain tvm"),
+        ({"tune_kernels": 0}, "--tune-kernels is 0; it is a number of seconds above 0"),
+        ({"tune_kernels": 1800.0}, "leaves nothing of --timeout 1800 to measure in"),
+        ({"tune_kernels": 5.0, "speedup": 2.0}, "would tune the kernels of every model that the search"),
+    ],
+)
+def test_tuning_is_refused_with_the_cure(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        hwprune(cnn(), torch.randn(1, 3, 16, 16), target="x86-cpu", toolchain="onnxruntime", **options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
 
 from jupyter_hwprune import hwprune
 from jupyter_hwprune.report import Layer, Report
-from tests.contracts import EstimateContract
+from tests.contracts import ARCHITECTURE, CpuContract, EstimateContract
 
 
 def layers_of(report: Report) -> dict[str, Layer]:
@@ -28,6 +30,8 @@ class TestXla(EstimateContract):
         layers = layers_of(report)
         assert report.measurement.kind == "estimated"
         assert report.measurement.pruned < report.measurement.dense
+        assert 0 < report.metrics()["pruned_utilization"] < 1
+        assert 0 < report.metrics()["dense_utilization"] < 1
         assert [layer.used for layer in layers.values()] == [True, True]
         assert "block-sparse kernel: 8 of 32 blocks of 128x128 multiplied, 512" in (layers["0"].pruned_kernel or "")
         assert report.check is not None
@@ -54,3 +58,19 @@ class TestXla(EstimateContract):
         said = "dense: 16 of 16 blocks of 128x128 hold weights"
         assert all((layer.pruned_kernel or "").startswith(said) for layer in report.layers)
         assert {"HWP105"} <= {each.code for each in report.mistakes}
+
+
+@pytest.mark.usefixtures("environment_of_the_class")
+class TestXlaOnThisCpu(CpuContract):
+    name = runs = "xla"
+    package = "jax"
+    device = ARCHITECTURE
+    pool_of: ClassVar = {1: 0, 2: 2}  # one in each of XLA's two pools
+
+    @pytest.mark.smoke
+    def test_the_tpus_program_runs_here_and_is_no_tpu(self) -> None:
+        model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10)).eval()
+        report = hwprune(model, torch.randn(4, 64), target="cpu", toolchain=self.name, pattern="channel/8").report
+        assert report.measurement.kind == "timed"
+        assert {layer.name: layer.kernel is not None for layer in report.layers} == {"0": True, "2": True}
+        assert any("none of its times says anything of a TPU" in each for each in report.reasons)

@@ -25,6 +25,7 @@ class Options:
     `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
     `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
     each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
+    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules.
     """
 
     importance: Importance = "magnitude"
@@ -37,6 +38,7 @@ class Options:
     threads: int = 1
     batch: int | None = None
     timeout_s: float = 1800
+    tune_kernels: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("importance", Importance), ("solver", Solver), ("allocation", Allocation)):
@@ -49,8 +51,19 @@ class Options:
             check_whole_number("tune-blocks", self.tune_blocks)
         if self.batch is not None:
             check_whole_number("batch", self.batch)
-        if isinstance(self.timeout_s, bool) or not isinstance(self.timeout_s, (int, float)) or not self.timeout_s > 0:
-            raise InputError(f"--timeout is {self.timeout_s!r}; it is a number of seconds above 0.")
+        _check_seconds("timeout", self.timeout_s)
+        if self.tune_kernels is not None:
+            _check_seconds("tune-kernels", self.tune_kernels)
+        if self.tune_kernels is not None and self.tune_kernels >= self.timeout_s:
+            raise InputError(
+                f"--tune-kernels {self.tune_kernels:g} leaves nothing of --timeout {self.timeout_s:g} to measure in. "
+                "Raise --timeout."
+            )
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InputError(f"--{name} is {value!r}; it is a number of seconds above 0.")
 
 
 def check_whole_number(name: str, value: Any, most: int | None = None) -> None:
@@ -123,7 +136,7 @@ def check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
         )
 
 
-def check_goal(goal: Goal | None, sparsity: float | None, recipe: object) -> None:
+def check_goal(goal: Goal | None, sparsity: float | None, recipe: object, tune_kernels: float | None = None) -> None:
     """Raise InputError for a goal beside what it would have to find itself."""
     if goal is None:
         return
@@ -133,3 +146,8 @@ def check_goal(goal: Goal | None, sparsity: float | None, recipe: object) -> Non
         )
     if recipe is not None:
         raise InputError(f"A recipe sets the sparsity itself, but the goal is {goal}. Give one of the two.")
+    if tune_kernels is not None:
+        raise InputError(
+            f"--tune-kernels {tune_kernels:g} would tune the kernels of every model that the search for {goal} tries. "
+            "Search without it, then tune the plan that was found."
+        )

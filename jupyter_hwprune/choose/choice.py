@@ -108,7 +108,9 @@ class Choice(Options):
         if self.dtype is not None:
             return self
         usual = self.judge.dtypes
-        if self.way and not usual and dtype in HALVES and not manifest_of(self.judge.toolchain).converts:
+        manifest = manifest_of(self.judge.toolchain) if self.way and not usual else None
+        narrow = dtype in HALVES or (manifest is not None and manifest.takes == "program" and dtype != "float32")
+        if manifest is not None and narrow and not manifest.converts:
             said = (
                 f"The model is in {dtype}. {self.judge.toolchain} computes in float32, so both models were exported, "
                 f"checked and timed in float32; the pruned model that is returned stays in {dtype}."
@@ -116,7 +118,9 @@ class Choice(Options):
             return replace(self, dtype="float32", remarks=(*self.remarks, said))
         if not usual or dtype in usual:
             return replace(self, dtype=dtype)
-        said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
+        said = f"Dense and pruned run in {usual[0]}, as {self.judge.toolchain} computes for {self.target.name}."
+        if self.judge.kernels is not None and not manifest_of(self.judge.toolchain).calibrates:
+            said = f"Dense and pruned run in {usual[0]}: {self.judge.toolchain} has no sparse kernels for {dtype}."
         return replace(self, dtype=usual[0], remarks=(*self.remarks, said))
 
 
@@ -148,6 +152,8 @@ def choose(
     able, cores = _judges(row, None if asked == ALL else asked, dtype and DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
     check_whole_number("threads", options.threads, most=cores)
+    if options.tune_kernels is not None:
+        able = _tuners(able, row, options.tune_kernels)
     chosen = given or judge.offers[0].pattern
     check_method(chosen, options)
     check_sparsity(sparsity, chosen)
@@ -175,6 +181,26 @@ def choose(
         config=_config(config, judge, row),
         **vars(options),
     )
+
+
+def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
+    """Return the toolchains that tune; raises InputError if the first one, which was chosen, cannot."""
+    first, asked = able[0], f"--tune-kernels {seconds:g}"
+    if not _tunes(first.judge):
+        others = [f"--toolchain {each.toolchain}" for each in row.judges if _tunes(each)]
+        cure = f"Take {either(others) if len(others) > 1 else others[0]}" if others else "Remove it"
+        raise InputError(f"{asked}: {first.judge.toolchain} does not look for schedules of its kernels. {cure}.")
+    if first.way != "run" and first.obstacle is not None:
+        raise InputError(
+            f"{asked} times schedules on {row.chip}, and here {first.judge.toolchain} cannot: {first.obstacle.reason}. "
+            f"Remove it here; cure: {first.obstacle.cure}."
+        )
+    return [each for each in able if _tunes(each.judge)]
+
+
+def _tunes(judge: Judge) -> bool:
+    file = toolchain_file(judge.toolchain)
+    return file is not None and manifest_in(file).tunes
 
 
 def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:

@@ -170,6 +170,13 @@ _ROWS = (
         placeholder="the first that works here",
     ),
     Option(
+        "tune_kernels",
+        "seconds for a toolchain that tunes to try schedules of both models' kernels on this machine, before they are "
+        "timed; what it finds is kept, and a kernel that is known is not tuned again",
+        type=float,
+        examples=("60", "300"),
+    ),
+    Option(
         "dtype",
         "on a GPU the data type of both models: bfloat16, float16, int8 or float8 (default: the target's); on a CPU "
         "int8: dense and pruned are also quantised with --calib, and all four are timed in turn",

@@ -95,7 +95,8 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
-UNTUNED = "its kernels are untuned, which often makes them several times slower than another runtime's"
+CHECKS_TPU = "it shows on this CPU that the program compiled for a TPU is right, and says nothing of a TPU's times"
+UNTUNED = "its kernels are several times slower than another runtime's until --tune-kernels has tuned them"
 
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
 _edge = partial(
@@ -126,6 +127,7 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
                 device,
                 (Offer(Channel(128), 0.5), Offer(Block(max(unit, 256), max(unit, 256), even=True), 0.75)),
                 ("bfloat16",),
+                cure="time the compiled files on the device itself",
             ),
         ),
         rules=(
@@ -236,6 +238,56 @@ def _gpu(
     )
 
 
+ETHOS_PAGE = "https://www.arm.com/products/silicon-ip-cpu/ethos/"
+ETHOS_U85_KERNELS = SparseKernels(
+    NM(2, 4),
+    rules=(
+        only(("Linear", "Conv1d", "Conv2d"), "the Ethos-U85 runs no {} sparsely"),
+        lambda layer: None if layer.groups == 1 else "the Ethos-U85 runs no grouped convolution sparsely",
+    ),
+)
+
+
+def _ethos_u(
+    number: str,
+    macs: tuple[str, ...],
+    memory: tuple[str, ...],
+    system: tuple[str, ...],
+    says: str,
+    kernels: SparseKernels | None = None,
+) -> Target:
+    """Return the row of an Ethos-U; `macs`, `memory` and `system` are Vela's configurations, the default first."""
+    name = f"ethos-u{number}"
+    zeros = (Offer(Unstructured(), 0.9),) if kernels is None else (TWO_OF_FOUR,)
+    return _edge(
+        name,
+        f"Arm Ethos-U{number} NPU",
+        maker="Arm",
+        kind="npu",
+        identities=(name,),
+        judges=(
+            Judge(
+                "ethos-u",
+                f"Ethos-U{number}",
+                (Offer(Channel(16), 0.5), *zeros),
+                ("int8",),
+                kernels,
+                configs=(tuple(f"{name}-{each}" for each in macs), memory, system),
+            ),
+        ),
+        rules=(
+            channels_in(16, "channels in multiples of 16: other widths fill the block of outputs only in part"),
+            Rule("int8: activations and weights quantised; what the NPU has no operator for runs on the CPU"),
+        ),
+        vendor_says=says,
+        vendor_page=ETHOS_PAGE + name,
+    )
+
+
+ETHOS_PACKED = "Weights are packed: zeros take less memory and traffic, and no fewer multiplications."
+EXECUTORCH = Judge("executorch", "CPU", (CHANNELS_OF_8,), by_name="it is a runtime for phones and boards")
+
+
 TARGETS: tuple[Target, ...] = (
     _gpu("ampere", "NVIDIA Ampere GPU (A100, A10, RTX 30)", ("8.0", "8.6"), ("int8",), TENSORRT_RULE),
     _gpu("ada", "NVIDIA Ada GPU (L4, L40, RTX 40)", ("8.9",), ("int8", "float8"), TENSORRT_RULE),
@@ -292,9 +344,11 @@ TARGETS: tuple[Target, ...] = (
         judges=(
             Judge("openvino", "CPU", (CHANNELS_OF_8,)),
             Judge("onnxruntime", "CPU", (CHANNELS_OF_8,)),
+            EXECUTORCH,
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", X86, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512)"),
@@ -319,9 +373,11 @@ TARGETS: tuple[Target, ...] = (
                 against=("onnxruntime", "openvino"),
                 by_name="its licence allows evaluation only, no production use",
             ),
+            EXECUTORCH,
             Judge("litert", "CPU", (CHANNELS_OF_8,)),
             Judge("iree", X86, (CHANNELS_OF_8,)),
             Judge("tvm", X86, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", X86, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (AVX2) or 16 (AVX-512), so that the blocked layout applies"),
@@ -343,6 +399,7 @@ TARGETS: tuple[Target, ...] = (
             *(Judge(name, "CPU", (CHANNELS_OF_8,)) for name in ("executorch", "litert", "onnxruntime")),
             Judge("iree", ARM, (CHANNELS_OF_8,)),
             Judge("tvm", ARM, (CHANNELS_OF_8,), by_name=UNTUNED),
+            Judge("xla", ARM, (CHANNELS_OF_8,), by_name=CHECKS_TPU),
         ),
         rules=(
             channels_in(8),
@@ -350,6 +407,34 @@ TARGETS: tuple[Target, ...] = (
         ),
         vendor_says="XNNPACK runs sparse weights only in networks of 1x1 and depthwise convolutions of one given form.",
         vendor_page="https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md",
+    ),
+    _ethos_u(
+        "55",
+        ("128", "32", "64", "256"),
+        ("Shared_Sram", "Sram_Only"),
+        ("Ethos_U55_High_End_Embedded", "Ethos_U55_Deep_Embedded"),
+        ETHOS_PACKED,
+    ),
+    _ethos_u(
+        "65",
+        ("256", "512"),
+        ("Dedicated_Sram", "Shared_Sram", "Sram_Only"),
+        ("Ethos_U65_High_End", "Ethos_U65_Embedded", "Ethos_U65_Mid_End", "Ethos_U65_Client_Server"),
+        ETHOS_PACKED,
+    ),
+    _ethos_u(
+        "85",
+        ("256", "128", "512", "1024", "2048"),
+        ("Dedicated_Sram", "Shared_Sram", "Sram_Only"),
+        (
+            "Ethos_U85_SYS_DRAM_Mid",
+            "Ethos_U85_SYS_DRAM_Low",
+            "Ethos_U85_SYS_DRAM_High",
+            "Ethos_U85_SYS_Flash_Low",
+            "Ethos_U85_SYS_Flash_High",
+        ),
+        "2/4 sparsity is supported natively in hardware, for double the throughput.",
+        ETHOS_U85_KERNELS,
     ),
     _edge(
         "arm-gpu",
@@ -374,11 +459,39 @@ TARGETS: tuple[Target, ...] = (
         "without the stick.",
     ),
     _edge(
+        "intel-gpu",
+        "Intel GPU (Xe, Arc or Iris)",
+        maker="Intel",
+        kind="gpu",
+        judges=(
+            Judge(
+                "openvino",
+                "GPU",
+                (Offer(Channel(16), 0.5),),
+                cure="run it on a machine with an Intel GPU, its compute runtime and the OpenCL loader (Debian's "
+                "intel-opencl-icd and ocl-icd-libopencl1)",
+            ),
+        ),
+        rules=(channels_in(16, "channels in multiples of 16: the plugin's blocked layouts pad the rest"),),
+        vendor_says="An OpenCL based plugin for inference on Intel GPUs, both integrated and discrete ones.",
+        vendor_page="https://docs.openvino.ai/2024/openvino-workflow/running-inference/"
+        "inference-devices-and-modes/gpu-device.html",
+    ),
+    _edge(
         "intel-npu",
         "Intel NPU (Core Ultra)",
         maker="Intel",
         kind="npu",
-        judges=(Judge("openvino", "NPU", (CHANNELS_OF_8,)),),
+        judges=(
+            Judge(
+                "openvino",
+                "NPU",
+                (CHANNELS_OF_8,),
+                ("float16",),
+                cure="run it on a Core Ultra with Intel's NPU driver, which brings the compiler: "
+                "https://github.com/intel/linux-npu-driver",
+            ),
+        ),
         rules=(channels_in(8), Rule("fixed shapes; fp16, or int8 through quantised models")),
         vendor_says="The NPU computes in fp16 or int8, with a compiler from the driver or, as a preview, the package.",
         vendor_page="https://docs.openvino.ai/2026/openvino-workflow/running-inference/"
@@ -405,7 +518,7 @@ TARGETS: tuple[Target, ...] = (
         "Qualcomm Hexagon NPU (HTP)",
         maker="Qualcomm",
         kind="npu",
-        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16",)),),
+        judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16", "int8")),),
         rules=(
             channels_in(32, "channels in multiples of 32: what lies between is padded"),
             Rule("layers of 4-16 channels are slow"),

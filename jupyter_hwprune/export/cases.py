@@ -23,8 +23,9 @@ class Rows:
 class Case:
     """The file of a model, and its inputs and torch's float32 outputs for them as .npz.
 
-    An ExportedProgram holds its inputs, and its kernels come named after layers. A file that takes any batch names that
-    of the example as `batch`; `others` are those that show it, and `fixed` says why a file takes no other.
+    An ExportedProgram's kernels come named after layers, and its inputs in bfloat16 are written in float32, as numpy
+    lacks it. A file that takes any batch names that of the example as `batch`; `others` are those that show it, and
+    `fixed` says why a file takes no other.
     """
 
     model: Path

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, TensorArgument
 
 from ..core.copying import copied
 from ..core.errors import ExportError, first_line
@@ -28,11 +30,11 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
     base = DTYPES[dtype]
     own, example, outputs = in_dtype(own, example, base)
     np.savez(expected, *[output.numpy() for output in outputs])
-    np.savez(inputs)
     return_only_tensors(own)  # the worker does not know the libraries' output classes
     try:
         with quiet():
-            torch.export.save(torch.export.export(own, example.args, example.kwargs or None), path)
+            program = torch.export.export(own, example.args, example.kwargs or None)
+            torch.export.save(program, path)
     except OSError:
         raise
     except Exception as error:
@@ -40,7 +42,18 @@ def export_program(model: nn.Module, example: Example, folder: Path, name: str, 
             f"torch cannot export this model in {base}: {first_line(error)}. Rewrite that part of its forward so that "
             "torch.export takes it (no branches on tensor values, no fixed dtype)."
         ) from error
-    return Case(path, inputs, expected, ())
+    np.savez(inputs, *map(_array, example.tensors))
+    return Case(path, inputs, expected, _names_of_tensors(program))
+
+
+def _names_of_tensors(program: ExportedProgram) -> tuple[str, ...]:
+    """Return the names of the inputs that are tensors, in the order of the example's."""
+    inputs = [each for each in program.graph_signature.input_specs if each.kind is InputKind.USER_INPUT]
+    return tuple(each.arg.name for each in inputs if isinstance(each.arg, TensorArgument))
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).detach().numpy()
 
 
 def is_narrow(model: nn.Module) -> bool:

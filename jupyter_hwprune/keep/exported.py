@@ -20,6 +20,7 @@ from ..render import mimebundle, text
 from ..report import Report, words
 from ..toolchains import manifest_of
 from ..toolchains.folders import remove
+from ..toolchains.manifest import Manifest
 from .saved.files import copy_artifacts
 
 EXAMPLE, SCRIPT = "example.npz", "run.py"
@@ -35,14 +36,17 @@ $how
 
 $batch
 
-The names of inputs and outputs are those of the model's `forward`. Each model's file says in its metadata which pattern
-it was pruned to, for which target, with which toolchain, and as `hwprune.report` the fingerprint of its weights, which
-`report.json` holds too.
+$names
 
 ```
 $report
 ```
 """)
+OF_ONNX = """\
+The names of inputs and outputs are those of the model's `forward`. Each model's file says in its metadata which pattern
+it was pruned to, for which target, with which toolchain, and as `hwprune.report` the fingerprint of its weights, which
+`report.json` holds too."""
+OF_OTHERS = "Inputs and outputs stand in the order of the model's `forward`, nested ones flattened."
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,17 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
     for kind, path in artifacts.items():
         is_bound = kind.removeprefix("dense_").removeprefix("int8_") in manifest.bound
         held[path.name] = f"the {kind.replace('_', ' ')} file{bound * is_bound}"
-    main = _main_file(artifacts, report)
+    main = _main_file(artifacts, report, manifest.deploys)
     how = "No script is known for this toolchain; its own tools run the files."
     if main is not None and manifest.script is not None:
-        names = _input_names(folder / artifacts["onnx"].name)
-        arrays: Any = dict(zip(names, map(_array, signature.example.tensors), strict=True))
+        tensors = signature.example.tensors
+        arrays: Any = dict(zip(_input_names(artifacts, signature.example), map(_array, tensors), strict=True))
         np.savez(folder / EXAMPLE, **arrays)
         values = {"model": main.name, "threads": report.request.threads, "example": EXAMPLE}
         filled = Template(manifest.script).substitute(values, batch=report.request.batch)
         (folder / SCRIPT).write_text(filled.lstrip(), encoding="utf-8")
         held |= {EXAMPLE: "the example input, by the names of the inputs", SCRIPT: f"runs `{main.name}` on the example"}
-        how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_the_others(artifacts, report)}"
+        how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_the_others(artifacts, report, manifest)}"
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     page = f"<!doctype html><html><head><meta charset='utf-8'><title>{escape(said.title)}</title></head><body>"
     html = f"{page}{mimebundle(report)['text/html']}</body></html>"
@@ -103,22 +107,25 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
         headline=said.headline,
         files="\n".join(f"| `{name}` | {what} |" for name, what in held.items()),
         how=how,
+        names=OF_ONNX if "onnx" in artifacts else OF_OTHERS,
         batch=_on_batch(report.request.batch, signature),
         report=text(report),
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
-def _main_file(artifacts: Mapping[str, Path], report: Report) -> Path | None:
-    """Return the file of the fastest pruned model, as far as it is there."""
+def _main_file(artifacts: Mapping[str, Path], report: Report, kinds: Sequence[str]) -> Path | None:
+    """Return the file of the fastest pruned model, of the first of these kinds that is there."""
     corners = report.corners.rows if report.corners else ()
     fastest = min((each for each in corners if each.pruned), key=lambda each: each.ms, default=None)
-    if fastest is not None and fastest.dtype == "int8":
-        return artifacts.get("int8_onnx", artifacts.get("int8_xml"))
-    return artifacts.get("onnx")
+    return _of_kind(artifacts, kinds, "int8_" if fastest is not None and fastest.dtype == "int8" else "")
 
 
-def _on_the_others(artifacts: Mapping[str, Path], report: Report) -> str:
+def _of_kind(artifacts: Mapping[str, Path], kinds: Sequence[str], prefix: str) -> Path | None:
+    return next((artifacts[prefix + each] for each in kinds if prefix + each in artifacts), None)
+
+
+def _on_the_others(artifacts: Mapping[str, Path], report: Report, manifest: Manifest) -> str:
     """Say how to run the other three models, and which of all is the fastest."""
     if report.corners is None or not report.corners.rows:
         return ""
@@ -127,7 +134,7 @@ def _on_the_others(artifacts: Mapping[str, Path], report: Report) -> str:
     )
     if report.fastest is None or report.fastest.pruned:
         return said
-    dense = artifacts.get("dense_int8_onnx", artifacts.get("dense_int8_xml"))
+    dense = _of_kind(artifacts, manifest.deploys, "dense_int8_")
     return f"{said} The fastest of them is the dense one in int8, `{dense.name}`." if dense is not None else said
 
 
@@ -145,11 +152,13 @@ def _on_batch(batch: int, signature: Signature) -> str:
     )
 
 
-def _input_names(path: Path) -> Sequence[str]:
-    """Return the names of the model's inputs, in the order of the example's tensors."""
+def _input_names(artifacts: Mapping[str, Path], example: Example) -> Sequence[str]:
+    """Return the names of the model's inputs, in the order of the example's tensors; numbers where a file has none."""
+    if "onnx" not in artifacts:
+        return [f"input_{number}" for number, _ in enumerate(example.tensors)]
     import onnx
 
-    return [value.name for value in onnx.load(str(path), load_external_data=False).graph.input]
+    return [value.name for value in onnx.load(str(artifacts["onnx"]), load_external_data=False).graph.input]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

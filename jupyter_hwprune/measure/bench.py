@@ -25,6 +25,7 @@ from .candidates import Candidate, Findings
 from .findings import check_of, counters_of, energy_of, estimate_of, footprint_of, hotspots_of, timed_of
 from .job import CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, tolerance_of
 from .kernels import Profiles, layers_with_costs
+from .peaks import peaks_of
 from .quantising import SUFFIX, Calibration, Quantiser, Twin, corners_of, not_made
 from .runtimes import Answer, Passes, joined, runtimes_of
 from .together import job_of, wrong_outputs
@@ -99,6 +100,10 @@ class Bench:
             return self._together([fixed.get(name, each) for name, each in named.items()])
         result, beside = self._confirmed(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
+        if self.choice.way == "run" and self.effort.profile and result["device"]["kind"] == "cpu":
+            cases = {DENSE: self.dense, **{name: each.case for name, each in named.items()}}
+            cases |= {} if isinstance(twins, Failure) else {name + SUFFIX: each.case for name, each in twins.items()}
+            result["peaks"] = peaks_of(self.place, self.choice, cases, result["files"], self.progress)
         found = [self._findings(name, each, result, passes, beside) for name, each in named.items()]
         return [self._with_corners(each, name, result, twins) for name, each in zip(named, found, strict=True)]
 

@@ -75,15 +75,26 @@ def estimate_of(
     dense, pruned = estimates[DENSE], estimates[name]
     if dense is None or pruned is None:
         return None
-    clock_mhz = dense.get("clock_mhz")
-    return Estimated(evidence, dense["unit"], dense["total"], pruned["total"], clock_mhz=clock_mhz, good_to=good_to)
+    return Estimated(
+        evidence,
+        dense["unit"],
+        dense["total"],
+        pruned["total"],
+        clock_mhz=dense.get("clock_mhz"),
+        good_to=good_to,
+        dense_utilization=dense.get("utilization"),
+        pruned_utilization=pruned.get("utilization"),
+    )
 
 
 def footprint_of(result: Mapping[str, Any], name: str) -> Footprint | None:
     dense, pruned = (result["bytes"][case] for case in (DENSE, name))
     if dense is None or pruned is None:
         return None
-    return Footprint(dense, pruned, *(memory_of(result["memories"][case]) for case in (DENSE, name)))
+    memories, peaks = result["memories"], result.get("peaks", {})
+    return Footprint(
+        dense, pruned, memory_of(memories[DENSE]), memory_of(memories[name]), peaks.get(DENSE), peaks.get(name)
+    )
 
 
 def memory_of(said: Mapping[str, int] | None) -> Memory | None:

@@ -23,7 +23,7 @@ TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, 
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
 AGAIN = "~"  # after the name of a case, the same compiled a second time
-Action = Literal["rate", "prove", "quantise", "serve", "count", "hotspots", "run", "simulate"]
+Action = Literal["rate", "prove", "quantise", "serve", "count", "hotspots", "peak", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
     "prove": ["machine", "device", "versions", "files"],
@@ -31,6 +31,7 @@ ANSWERS: Mapping[Action, Sequence[str]] = {
     "serve": [],
     "count": ["counted"],
     "hotspots": ["hotspots"],
+    "peak": ["peaks"],
     "run": ["versions"],
     "simulate": ["simulated", "machine", "versions"],
 }
@@ -81,6 +82,7 @@ class Job:
             "keep_files": False,
             "cache": "",
             "config": list(choice.configured),
+            "tune_s": choice.tune_kernels or 0.0,
             "calibration": "",
         }
         return {

@@ -224,14 +224,15 @@ def _by_layer(rows: list[Any], exported: Case) -> dict[str | None, _LayerTime]:
     found: dict[str | None, _LayerTime] = {}
     for row in rows:
         layers = exported.layers_of(row["names"], row["op"])
+        us = list(row["us"] or ())
         first, others = (layers[0] if layers else None), layers[1:]
         if first not in found:
             found[first] = _LayerTime(
-                row["kernel"], row["op"], row["sparse"], list(row["us"]), row.get("utilization"), row.get("ran_on")
+                row["kernel"], row["op"], row["sparse"], us, row.get("utilization"), row.get("ran_on")
             )
         else:
             known = found[first]
-            known.us = [a + b for a, b in zip(known.us, row["us"], strict=True)] if known.us else list(row["us"])
+            known.us = [a + b for a, b in zip(known.us, us, strict=True)] if known.us and us else known.us or us
             known.sparse = known.sparse or (None if None in {known.sparse, row["sparse"]} else row["sparse"])
             known.ran_on = known.ran_on or row.get("ran_on")
             if row["op"] in WEIGHT_OPS and known.op not in WEIGHT_OPS:

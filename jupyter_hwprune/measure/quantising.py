@@ -137,6 +137,7 @@ def corners_of(result: Mapping[str, Any], name: str, timed: Timed, twins: Mappin
             ms=typical_ms(copies[case], timed.clock, timed.rounds),
             speed=compared(DENSE, case) if case != DENSE else Corner.speed,
             file_bytes=result["bytes"][case],
+            peak_bytes=result.get("peaks", {}).get(case),
             error=errors.get(case),
             samples=copies[case][0] if int8 else None,
             int8_layers=_int8_layers(result, case, twins[name if case.startswith(name) else DENSE].case),

@@ -1,4 +1,4 @@
-"""Time each layer by itself, dense against sparse, to decide which stay pruned.
+"""Time each layer by itself, dense against sparse, or read its estimates, to decide which stay pruned.
 
 A layer that gains nothing by its zeros gets its dense weights back: it would lose accuracy and save no time.
 """
@@ -12,13 +12,15 @@ from torch import nn
 from ..choose.choice import Choice
 from ..core.errors import MismatchError, counted
 from ..core.example import Example
+from ..core.pattern import Channel, Depth
 from ..export import write_case
 from ..export.cases import Case
 from ..pruning import Pruned, fingerprint, restore
-from ..report import NOT_COMPARED, Comparison, Layer, Returned
+from ..report import NOT_COMPARED, Comparison, Estimated, Layer, Returned
 from ..toolchains import manifest_of
 from ..toolchains.process import Failure
 from .bench import Bench, failed
+from .candidates import Findings
 from .job import CaseOfJob, Job
 from .judge import compare
 
@@ -106,6 +108,28 @@ def give_up(dense: nn.Module, settled: Settled, slower: Comparison) -> Settled:
     )
     restored = restore(dense, pruned, (*pruned.returned, *gone)).remarked(said)
     return replace(settled, pruned=restored, written=None)
+
+
+def settled_by_estimates(dense: nn.Module, settled: Settled, found: Findings) -> Settled:
+    """Give layers back whose zeros lower no estimate of theirs, where the toolchain's estimates decide that.
+
+    Returns the same object where all stay. A layer without an estimate stays pruned.
+    """
+    choice, estimated = settled.choice, found.measurement
+    if choice.keep_all or isinstance(choice.pattern, (Channel, Depth)) or not isinstance(estimated, Estimated):
+        return settled
+    if not manifest_of(choice.judge.toolchain).settles:
+        return settled
+    losers = []
+    for layer in found.layers:
+        if layer.estimate is not None and layer.estimate.pruned >= layer.estimate.dense:
+            costs = f"{layer.estimate.pruned:,.0f} {estimated.unit} with its zeros, {layer.estimate.dense:,.0f} without"
+            reason = f"the compiler estimates {costs}"
+            losers.append(Returned(layer.name, layer.kind, layer.shape, reason, layer.rows, NOT_COMPARED))
+    if not losers:
+        return settled
+    pruned = restore(dense, settled.pruned, (*settled.pruned.returned, *losers))
+    return replace(settled, pruned=pruned, written=None)
 
 
 def keep_trained(settled: Settled, trained: Pruned) -> Settled:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..choose.choice import Choice
+from ..choose.choice import INT8, Choice
 from ..choose.effort import Effort
 from ..core.errors import MismatchError
 from ..export.cases import Case
 from ..report import Evidence, Untimed
+from ..toolchains import manifest_of
 from ..toolchains.process import Failure
 from .candidates import Candidate, Findings
 from .findings import errors_of
@@ -80,6 +81,8 @@ def wrong_outputs(
             f"by {error:.1e} of its largest value (tolerance {tolerance:g}), {one.first_wrong(model)}. Nothing was "
             "timed. Try another --toolchain, and report this to the maker of this one."
         )
+        if manifest_of(choice.judge.toolchain).calibrates and choice.dtype == INT8:
+            said += " In int8, inputs like those of your data (--calib) may come closer."
         if model == "dense" or len(candidates) == 1:
             raise MismatchError(said)
         found[name] = Findings(Untimed(Evidence("unavailable", reason=said)), one.layers)

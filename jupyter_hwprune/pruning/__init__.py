@@ -13,7 +13,7 @@ from ..core.copying import copied
 from ..core.errors import PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
-from ..report import Layer, Recovered, Returned, Sensitivity, Skipped, Totals
+from ..report import Layer, Recovered, Returned, Sensitivity, Skipped, Totals, TrainedStep
 from .allocation import leave_dense
 from .channels import Channels
 from .configuration import configure, refuse_saving
@@ -52,6 +52,7 @@ class Pruned:
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
     tuning: str = ""  # what training whole blocks brought, where that was asked for
     recovered: Recovered | None = None  # what a recovery without labels did
+    trained: tuple[TrainedStep, ...] = ()  # what each step of a training did
 
     def remarked(self, *said: str) -> Pruned:
         return replace(self, remarks=(*self.remarks, *said))

@@ -15,6 +15,7 @@ from ..core.example import Example, require_runs
 from ..core.outputs import remark_on_left_out
 from ..core.pattern import Depth, Pattern
 from ..core.torch_state import own_torch_state
+from ..report import Search
 from . import Pruned, plan_and_prune, reordered
 from .batch_norm import with_own_statistics
 from .depth import Blocks
@@ -98,6 +99,16 @@ class Prepared:
         return found
 
 
+@dataclass(frozen=True)
+class Made:
+    """The pruned model, the choice with the pattern and share that it got, and what gave them."""
+
+    pruned: Pruned
+    choice: Choice
+    versions: dict[str, str] = field(default_factory=dict)
+    search: Search | None = None
+
+
 @own_torch_state()
 def prepare(
     own: nn.Module,
@@ -108,9 +119,9 @@ def prepare(
     line: Mapping[str, Any],
     *,
     looks_at_inputs: bool,
-    trains: bool,
     searches: bool,
-    recovers: bool = False,
+    trains: bool,
+    recovers: bool,
 ) -> Prepared:
     inputs = Example.of(example).on_cpu()
     output = require_runs(own, inputs)

@@ -23,6 +23,7 @@ from ..export.program import export_program
 from ..pruning import Pruned, adopt
 from ..pruning.fitting import ZeroPattern, zero_pattern
 from ..pruning.layers import weight_name
+from ..pruning.prepared import Made
 from ..pruning.served import Served
 from ..toolchains import HERE, environments
 from ..toolchains.process import Failure, Progress, call, guarded_folder, private_folder
@@ -44,15 +45,6 @@ class RecipeRead:
     calibrated: bool
 
 
-@dataclass(frozen=True)
-class Applied:
-    """The pruned model, the choice with the recipe's pattern and sparsity, and SparseML's versions."""
-
-    pruned: Pruned
-    choice: Choice
-    versions: dict[str, str]
-
-
 def read_recipe(source: str | Path, progress: Progress, name: str | None = None) -> RecipeRead:
     """Read a recipe from a file (YAML, or Markdown with YAML at its top) or from a text of several lines.
 
@@ -66,7 +58,7 @@ def read_recipe(source: str | Path, progress: Progress, name: str | None = None)
 
 def apply_recipe(
     recipe: RecipeRead, dense: nn.Module, example: Example, calib: Any, choice: Choice, folder: Path, progress: Progress
-) -> Applied:
+) -> Made:
     """Prune a copy of `dense` with SparseML, and describe the result.
 
     `calib` is an input like the example, or a list of such inputs in one shape; None takes the example. Raises
@@ -95,7 +87,7 @@ def apply_recipe(
     choice = _filled_in(choice, params, patterns, together=answer["ranked_together"])
     pruned = adopt(dense, example, weights, patterns, answer["left_out"], Served.of(choice))
     remarks += [*answer["remarks"], *_elsewhere(pruned, params, dense)]
-    return Applied(pruned.remarked(*remarks), choice, answer["versions"])
+    return Made(pruned.remarked(*remarks), choice, answer["versions"])
 
 
 def _text_of(source: str | Path) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from ..core.errors import counted
 from ..report import Layer, Report, words
 from ..report.words import Key, Words
 from ..report.words.corners import Table
-from . import blocks, frontier, sensitivity
+from . import blocks, frontier, sensitivity, training
 from .fit import pictured
 from .tables import FIRST_ROWS, folding_table
 
@@ -40,6 +40,11 @@ def render(report: Report, picture: bytes | None) -> str:
         shown = _image(frontier.picture(report.search), f"Score against time of each plan, {said.title}")
         shown += _side_by_side(said.search)
         parts.append(f"<details open><summary>what the search tried</summary>{shown}</details>")
+    if said.training is not None:
+        plot = training.picture(report)
+        shown = "" if plot is None else _image(plot, f"Score after each step of the training, {said.title}")
+        shown += _side_by_side(said.training)
+        parts.append(f"<details open><summary>the training, step by step</summary>{shown}</details>")
     parts += [_facts(said, report), _layers(report, said)]
     if picture is not None:
         shown = f"Density tiles and mask corners of the pruned layers, {said.title}; in letters below"

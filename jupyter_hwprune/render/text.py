@@ -30,7 +30,7 @@ def render(report: Report, width: int | None = None) -> str:
     lines = [*_filled(f"hwprune: {said.title}", most), "", *_filled(verdict, most), ""]
     for step in report.next_steps:  # each line whole, to be copied
         lines += [*_filled(f"Next: {step.what}:", most), *(f"  {part}" for part in step.line.splitlines()), ""]
-    for table in filter(None, [said.corners, said.runtimes, said.search]):
+    for table in filter(None, [said.corners, said.runtimes, said.search, said.training]):
         lines += [*_side_by_side(table, most), ""]
     lines += _wrapped([(fact.name, fact.said) for fact in said.facts], most)
     lines += _wrapped([(each.code, words.mistake(each)) for each in report.mistakes], most)

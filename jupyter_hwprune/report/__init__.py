@@ -16,4 +16,5 @@ from .recovery import *  # noqa: F403
 from .report import *  # noqa: F403
 from .runtimes import *  # noqa: F403
 from .search import *  # noqa: F403
+from .step import *  # noqa: F403
 from .trial import *  # noqa: F403

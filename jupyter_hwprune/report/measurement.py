@@ -104,7 +104,8 @@ class Estimated:
 
     `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor;
     `good_to` is the share of a difference up to which its maker says that it cannot tell, None if the maker names none.
-    `clock_mhz` is the clock that cycles are counted at.
+    `clock_mhz` is the clock that cycles are counted at. A model's utilization is the multiplications that it makes, as
+    a share of those that the chip could make in that time; None if the compiler does not say.
     """
 
     evidence: Evidence
@@ -114,6 +115,8 @@ class Estimated:
     kind: Literal["estimated"] = "estimated"
     clock_mhz: float | None = None
     good_to: float | None = None
+    dense_utilization: float | None = None
+    pruned_utilization: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.dense > 0 and self.pruned > 0):

@@ -56,6 +56,10 @@ def _remarks(timed: Report, rest: Report, *, is_same: bool, removed_others: bool
     if rest.measurement.kind == "estimated":
         ratio = f"{rest.measurement.ratio:.2f}x"
         yield f"The other report's estimate ({ratio}) is left out: estimates and times cannot be compared."
+    seconds = timed.request.tune_kernels
+    if seconds != rest.request.tune_kernels:
+        how = "untuned" if seconds is None else f"tuned for {seconds:g} s"
+        yield f"The timed kernels are {how}; what the other report's are made of is not compared with them."
     if removed_others:
         yield (
             "The two runs removed different weights of the same model, although the request was the same "

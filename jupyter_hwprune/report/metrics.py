@@ -75,6 +75,13 @@ def _int8(pruned: bool, of: Callable[[Corner], Number]) -> Callable[[Report], Nu
     return value
 
 
+def _utilization(name: str) -> Callable[[Report], Number]:
+    def value(report: Report) -> Number:
+        return getattr(report.measurement, name) if report.measurement.kind == "estimated" else None
+
+    return value
+
+
 def _not_timed(report: Report) -> str:
     measurement = report.measurement
     if isinstance(measurement, Timed):
@@ -91,6 +98,10 @@ def _no_files(report: Report) -> str:
 
 def _no_memory(report: Report) -> str:
     return f"{report.request.toolchain} does not say what its models take of the chip's memory"
+
+
+def _no_peak(report: Report) -> str:
+    return f"no process ran a file of {report.request.toolchain} on this computer's CPU, with a system that tells peaks"
 
 
 def _no_energy(report: Report) -> str:
@@ -123,6 +134,10 @@ def _not_estimated(report: Report) -> str:
     return f"{report.request.toolchain} gave no estimate; ask for speedup where the models were timed"
 
 
+def _no_utilization(report: Report) -> str:
+    return f"{report.request.toolchain} does not say how much of the chip its models use"
+
+
 MEMORY = {
     "weight_bytes": "bytes of the constants, as the compiler packs them,",
     "sram_bytes": "peak bytes on the chip",
@@ -145,6 +160,14 @@ METRICS: dict[str, Metric] = {
         lambda each: each.measurement.ratio if each.measurement.kind == "estimated" else None,
         _not_estimated,
     ),
+    "dense_utilization": Metric(
+        "share of the chip's multiplications that the dense model makes, by that estimate",
+        _utilization("dense_utilization"),
+        _no_utilization,
+    ),
+    "pruned_utilization": Metric(
+        "the same of the pruned model, what it skips left out", _utilization("pruned_utilization"), _no_utilization
+    ),
     "energy_mj": Metric("millijoules a batch of the pruned model", _at("energy", "pruned", "total_mj"), _no_energy),
     "dense_mj": Metric("millijoules a batch of the dense model", _at("energy", "dense", "total_mj"), _no_energy),
     "pruned_mj": Metric("the same as energy_mj", _at("energy", "pruned", "total_mj"), _no_energy),
@@ -156,6 +179,14 @@ METRICS: dict[str, Metric] = {
     "size_mb": Metric(f"megabytes of the compiled files {DEPLOYED}", _megabytes, _no_files),
     "dense_bytes": Metric("bytes of the dense model's compiled files", _at("footprint", "dense_bytes"), _no_files),
     "pruned_bytes": Metric("bytes of the pruned model's compiled files", _at("footprint", "pruned_bytes"), _no_files),
+    **{
+        f"{side}_peak_bytes": Metric(
+            f"peak bytes of a process that runs the {side} model's file, above its libraries",
+            _at("footprint", f"{side}_peak_bytes"),
+            _no_peak,
+        )
+        for side in ("dense", "pruned")
+    },
     **{
         f"{side}_{name}": Metric(f"{said} of the {side} model", _at("footprint", side, name), _no_memory)
         for side in ("dense", "pruned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from .older import OLDER_VERSION, converted
 from .recovery import Recovered
 from .runtimes import Runtimes
 from .search import Search
+from .step import TrainedStep
 from .trial import Tried
 
 SCHEMA_VERSION = 5
@@ -30,7 +32,10 @@ MIME_TYPE = "application/vnd.hwprune.report+json"
 
 @dataclass(frozen=True)
 class Footprint:
-    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler."""
+    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+
+    The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
+    """
 
     OMITS_DEFAULTS: ClassVar[bool] = True
 
@@ -38,6 +43,8 @@ class Footprint:
     pruned_bytes: int
     dense: Memory | None = None
     pruned: Memory | None = None
+    dense_peak_bytes: int | None = None
+    pruned_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class Request:
     recover: int | None = None
     solver: str = "full"
     tune_blocks: int | None = None
+    tune_kernels: float | None = None
     ignore: tuple[str, ...] = ()
 
 
@@ -156,6 +164,7 @@ class Report:
     hotspots: Hotspots | None = None
     search: Search | None = None
     recovered: Recovered | None = None
+    trained: tuple[TrainedStep, ...] = ()  # the steps of the training, each with the score after it
     tried: Tried | None = None
     identities: tuple[str, ...] = ()  # of the device that was measured, the most specific first
     arrived: Arrived | None = None
@@ -212,6 +221,12 @@ class Report:
             Path(path).write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise ReportError(f"The report cannot be written to {path}: {first_line(error)}.") from error
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return what a notebook shows where a report is the last expression of a cell."""
+        # what draws a report comes after it in the order of imports, and is loaded where one is shown
+        bundle: dict[str, Any] = import_module("..render", __package__).mimebundle(self)
+        return bundle
 
     @classmethod
     @one_door(ReportError)

@@ -40,7 +40,7 @@ class Search:
 
     `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, None if the chosen
     one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk.
-    `dense_score` is that of the dense model.
+    `dense_score` is that of the dense model. `remarks` say why no plan comes nearer to the goal.
     """
 
     goal: Goal

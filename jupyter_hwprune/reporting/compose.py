@@ -1,6 +1,6 @@
 """Build a report from the request, the pruned layers and the judge's findings."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,45 +10,28 @@ from ..choose.choice import Choice
 from ..measure.candidates import Findings
 from ..measure.rating import Settled
 from ..mistakes import with_mistakes
-from ..recipe import RecipeRead
-from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Search, Timed
+from ..pruning.prepared import Made
+from ..report import Arrived, Fingerprints, Recipe, Report, Request, Scores, Timed, TrainedStep
 from ..report.words.scores import fell
 from ..toolchains._host import fast_int8
+from .asked import Asked
 from .next_steps import next_steps
 from .reasons import explain
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The user's names for the inputs, and the requests that `Choice` does not hold."""
-
-    model: str
-    input: str | None
-    calib: str | None
-    recipe: RecipeRead | None
-    schedule: str
-    steps: int
-    recover: int | None
-    trained: bool
-    arrived: Arrived
-    ignore: tuple[str, ...]
-
-
 def report_of_run(
     asked: Asked,
+    arrived: Arrived,
+    made: Made,
     settled: Settled,
     batch: int,
     findings: Findings,
     scores: Scores | None,
     fingerprints: Fingerprints,
-    versions: dict[str, str],
-    search: Search | None = None,
 ) -> Report:
     choice, pruned = settled.choice, settled.pruned
-    inputs = {"input": asked.input, "calib": asked.calib}
-    own = {name: getattr(asked, name) for name in ("schedule", "steps", "recover", "trained", "ignore")}
-    request = request_of(choice, asked.model, batch, **inputs, **own)
-    fall = None if scores is None or scores.is_cliff(scores.pruned) else fell(scores, trained=asked.trained)
+    request = request_of(choice, batch=batch, **asked.request)
+    fall = None if scores is None or scores.is_cliff(scores.pruned) else fell(scores, trained=asked.trains)
     if asked.recipe is not None:
         request = replace(request, importance="recipe", recipe=Recipe(asked.recipe.name, asked.recipe.text))
     return compose(
@@ -60,18 +43,24 @@ def report_of_run(
         returned=pruned.returned,
         scores=scores,
         sensitivity=pruned.sensitivity,
-        search=search,
+        search=made.search,
         recovered=pruned.recovered,
+        trained=_with_last_score(pruned.trained, scores),
         reasons=(
-            *explain(choice, findings, pruned, asked.calib),
+            *explain(choice, findings, pruned, request.calib),
             *pruned.remarks,
             *filter(None, [pruned.statistics, pruned.tuning]),
             *([] if fall is None else [" ".join(fall)]),
         ),
-        versions=findings.versions | {"torch": torch.__version__} | versions,
+        versions=findings.versions | {"torch": torch.__version__} | made.versions,
         fingerprints=fingerprints,
-        arrived=asked.arrived,
+        arrived=arrived,
     )
+
+
+def _with_last_score(steps: tuple[TrainedStep, ...], scores: Scores | None) -> tuple[TrainedStep, ...]:
+    """Give the last step the finished model's score, which is taken once."""
+    return steps if scores is None or not steps else (*steps[:-1], replace(steps[-1], score=scores.pruned))
 
 
 def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
@@ -96,6 +85,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         permute=choice.permute,
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
+        tune_kernels=choice.tune_kernels,
         config=choice.config,
     )
     return replace(own, **asked)

@@ -83,11 +83,12 @@ class _Search:
         self._measure_table()
         rounds = len(plans.points)
         point, stopped_by = self._within_limits() if self.goal.limits else (None, None)
+        remarks = () if point is None else self._between_steps(point)
         pruned = None if point is None else self.plans.finish(point)
         if self.goal.max_drop is not None and (pruned is None or self._drop(pruned) > self.goal.max_drop):
             back, milder = self._within_drop(point)
             stopped_by = "score" if self.goal.limits or back is None else None
-            point, pruned = (back, milder) if back is not None else (point, pruned)
+            point, pruned, remarks = (back, milder, ()) if back is not None else (point, pruned, remarks)
         if point is None or pruned is None:
             raise PruneError(self._nothing_within_drop())
         plans.journal.finish()
@@ -103,6 +104,7 @@ class _Search:
             remembered=plans.journal.found,
             seconds=round(time.monotonic() - start, 1),
             dense_score=self.dense_score(),
+            remarks=remarks,
         )
         return pruned, record
 
@@ -141,7 +143,10 @@ class _Search:
         for number in range(1, ROUNDS + 1):
             point = self.plans.moves.propose({name: AIM * most for name, most in self._limits().items()})
             if point in tried:
-                break
+                milder = self.plans.moves.milder(point)  # a step of whole blocks may be between the aim and the limit
+                if milder is None or milder in tried or not self._may_fit(milder):
+                    break
+                point = milder
             [reading] = self.plans.measure([point], "round", f"round {number} of at most {ROUNDS}, ")
             if reading is None or reading.relative is None:
                 break
@@ -156,6 +161,21 @@ class _Search:
         nearest = min(tried, key=lambda point: max(self._used(tried[point]).values()))
         used = self._used(tried[nearest])
         return nearest, max(used, key=lambda name: used[name])
+
+    def _may_fit(self, point: Point) -> bool:
+        expected = self.plans.moves.predicted(point)
+        return expected is not None and expected <= self._limits().get("time", 0.0)
+
+    def _between_steps(self, point: Point) -> tuple[str, ...]:
+        """Say how far the next milder plan is from the time that the plan leaves unused, where steps are coarse."""
+        most, own, milder = self._limits().get("time"), self.plans.points[point], self.plans.moves.milder(point)
+        used = own.time / own.dense_time / most if most else 1.0
+        expected = None if milder is None else self.plans.moves.predicted(milder)
+        if not most or milder is None or expected is None or used >= ENOUGH:
+            return ()
+        said = f"this plan takes {used:.0%} of the time that the goal allows, and {self.plans.moves.name(milder)} is "
+        said += f"expected to take {expected / most:.0%}"
+        return (f"whole blocks go: {said}. --pattern depth+channel/8 fills such a step with channels",)
 
     def _within_drop(self, too_far: Point | None) -> tuple[Point | None, Pruned | None]:
         """Step back from the cliff: find the fastest plan whose score falls by no more than the goal allows.

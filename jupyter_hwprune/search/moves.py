@@ -69,6 +69,9 @@ class Moves(Protocol):
         Without `refit` the weights that stay may be left as they are, where only times are wanted.
         """
 
+    def milder(self, point: Point) -> Point | None:
+        """Return the plan that is one step milder, where the steps are so coarse that a goal can fall between two."""
+
     def share(self, point: Point) -> float:
         """Return the share that a plan removes, on average over what can go."""
 
@@ -78,18 +81,24 @@ class Moves(Protocol):
 
 @dataclass
 class Shares:
-    """One share for the whole model, from which the method's allocation makes the plan; n:m has one alone."""
+    """One share for the whole model, from which the method's allocation makes the plan; n:m has one alone.
+
+    `steps` are the only shares that make a difference, where whole blocks go; without them any share may be taken.
+    """
 
     ready: Prepared
+    steps: tuple[float, ...] = ()
     _read: dict[float, Reading] = field(default_factory=dict)
 
     def samples(self) -> list[Point]:
         pattern = self.ready.choice.pattern
         if isinstance(pattern, NM):
             return [Point(share=pattern.sparsity)]
-        return [
-            Point(share=each) for each in (UNIFORM_SHARES if isinstance(pattern, (Channel, Depth)) else ZERO_SHARES)
-        ]
+        wanted = UNIFORM_SHARES if isinstance(pattern, (Channel, Depth)) else ZERO_SHARES
+        return [Point(share=each) for each in dict.fromkeys(map(self._step, wanted))]
+
+    def _step(self, wanted: float) -> float:
+        return min(self.steps, key=lambda each: abs(each - wanted), default=wanted)
 
     def learn(self, point: Point, reading: Reading) -> None:
         assert point.share is not None
@@ -100,12 +109,15 @@ class Shares:
         pattern = self.ready.choice.pattern
         if isinstance(pattern, NM):
             return Point(share=pattern.sparsity)
-        shares = [number / 200 for number in range(1, round(LARGEST_SHARE * 200) + 1)]
+        shares = self.steps or tuple(number / 200 for number in range(1, round(LARGEST_SHARE * 200) + 1))
         fitting = (each for each in shares if all(self._at(name, each) <= most for name, most in limits.items()))
         return Point(share=next(fitting, max(self._read, default=shares[-1])))
 
     def predicted(self, point: Point) -> float | None:
         return self._at("time", point.share or 0.0) if self._read else None
+
+    def milder(self, point: Point) -> Point | None:
+        return next((Point(share=each) for each in reversed(self.steps) if each < (point.share or 0.0)), None)
 
     def worth_scoring(self, _point: Point) -> bool:
         return True

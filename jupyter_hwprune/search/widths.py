@@ -40,7 +40,8 @@ def moves_of(ready: Prepared, scan: Scan, progress: Tell) -> Moves:
     pattern = ready.choice.pattern
     channel = pattern.then if isinstance(pattern, Depth) else pattern
     if not isinstance(channel, Channel) or library_models(ready.start):
-        return Shares(ready)
+        whole = isinstance(pattern, Depth) and pattern.then is None
+        return Shares(ready, _steps(ready.blocks(progress)) if whole else ())
     channels = Channels.by(ready.method, ready.start, ready.inputs)
     space = Space.of(channels, channel, ready.method.dense)
     if not space.sets:
@@ -49,6 +50,11 @@ def moves_of(ready: Prepared, scan: Scan, progress: Tell) -> Moves:
     if blocks is not None and not blocks.cheapest:
         return Shares(ready)
     return Widths(ready, space, scan("channels", lambda: _scanned(ready, space, progress)), blocks)
+
+
+def _steps(blocks: Blocks) -> tuple[float, ...]:
+    """Return the share of the blocks that are gone with one, two, and so on as far as they may go."""
+    return tuple(number / len(blocks.blocks) for number in range(1, len(blocks.cheapest) + 1))
 
 
 def _scanned(ready: Prepared, space: Space, progress: Tell) -> Sensitivity:
@@ -98,6 +104,9 @@ class Widths:
     def predicted(self, point: Point) -> float | None:
         cost = self._costs(point.blocks).get("time")
         return None if cost is None else cost.of(self.space.kept(dict(point.units)))
+
+    def milder(self, _point: Point) -> None:
+        """Take none: widths fill the steps that whole blocks leave."""
 
     def worth_scoring(self, point: Point) -> bool:
         return bool(point.blocks) or point in self.samples()[: len(UNIFORM_SHARES)]

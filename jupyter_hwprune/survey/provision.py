@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.door import one_door
 from ..core.errors import InputError, ToolchainError
-from ..toolchains import HERE, ask, environments
+from ..toolchains import ask, environments, file_called
 from ..toolchains.environments import Environment
 from ..toolchains.making import make, remove
 from ..toolchains.process import Failure, Progress
@@ -66,7 +66,7 @@ def setup(
 
 def _fault_of(name: str, interpreter: Path) -> str | None:
     """Check an environment: the toolchain's file must be able to report its versions in it."""
-    file = next(path for path in (HERE / f"{name}.py", HERE / f"_{name}.py") if path.exists())
+    file = next(path for path in (file_called(name), file_called(f"_{name}")) if path.exists())
     result = ask(file, str(interpreter))
     return result.reason if isinstance(result, Failure) else None
 

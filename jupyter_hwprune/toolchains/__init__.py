@@ -65,7 +65,7 @@ class Status:
 
 def shipped() -> list[str]:
     """Return the toolchains that this package has a file for."""
-    stems = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_")}
+    stems = {path.stem.replace("_", "-") for path in HERE.glob("*.py") if not path.stem.startswith("_")}
     return sorted(stems - NOT_TOOLCHAINS)
 
 
@@ -75,13 +75,18 @@ def planned() -> list[str]:
     return sorted(named - set(shipped()))
 
 
+def file_called(name: str) -> Path:
+    """Return where the file of a shipped name lies: a module has underscores where the name has dashes."""
+    return HERE / f"{name.replace('-', '_')}.py"
+
+
 def toolchain_file(name: str) -> Path | None:
     """Return the file of a toolchain, None for one that is only planned. A dotted name is a module outside the package.
 
     Raises InputError for any other name.
     """
     if name in shipped():
-        return HERE / f"{name}.py"
+        return file_called(name)
     if name in planned():
         return None
     if "." in name:

@@ -29,7 +29,11 @@ def prove(
         "device": found["devices"].get(request["settings"]["device"]),
         "samples_functions": _sampling.program() is not None,
     }
-    artefacts, since = {}, time.perf_counter()
+    artefacts: dict[str, Any] = {}
+    if request["settings"]["tune_s"]:
+        models = list(dict.fromkeys(case["model"] for case in request["cases"]))
+        toolchain.tune(models, settings_of(request), folder, say)
+    since = time.perf_counter()
     for case in _shuffled(request["cases"], request["process"]):
         say("compile", case["name"])
         settings = dict(settings_of(request, case), keep_files=case["keep_files"])

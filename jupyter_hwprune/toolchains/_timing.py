@@ -37,6 +37,8 @@ def profile(toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], set
     kernels = {name: case.kernels() for name, case in profiled.items()}
     for rows in kernels.values():
         for row in rows:
+            if row["us"] is None:
+                continue
             times, rest = divmod(len(row["us"]), rounds)  # how often the kernel ran in each round
             if rest:
                 raise RuntimeError(f"{row['kernel']} has {len(row['us'])} samples in {rounds} rounds")

@@ -6,10 +6,14 @@ import io
 import os
 import shutil
 import tarfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._host import architecture
 from ._machine_code import HEADER_BYTES, is_elf
+from ._tvm_tuning import Kept
+
+if TYPE_CHECKING:
+    from .contract import Settings
 
 ARM = "aarch64"
 CROSS = "aarch64-linux-gnu-gcc"
@@ -18,6 +22,12 @@ UNTUNED = (
     "Untuned: TVM compiled every kernel by its default schedule, on one thread. Compare these times with each other, "
     "never with those of a tuned model or of another toolchain."
 )
+CURE = " --tune-kernels SECONDS tunes both models."
+TUNED = (
+    "Tuned: MetaSchedule has tried %s of each of the model's %d kernels here, on %s. Dense and pruned had as many "
+    "seconds for each kernel; compare these times with those of tuned models only."
+)
+NONE_RAN = " %d of them keep the default schedule: none that was tried ran."
 NO_LINKER = "The kernels are object files in an archive, not linked, since there is no %s here. Cure: apt install %s"
 
 
@@ -25,48 +35,120 @@ class Compiled:
     """A program for one device; `shapes` are arguments after its inputs.
 
     `kernels` are its calls in order: the function, the ONNX nodes whose weights it reads, and their operator.
+    `said` tells how they were scheduled.
     """
 
-    def __init__(self, model: str, executable: Any, inputs: list[str], shapes: list[Any], kernels: list[Any]) -> None:
+    def __init__(
+        self, model: str, executable: Any, inputs: list[str], shapes: list[Any], kernels: list[Any], said: str
+    ) -> None:
         self.model, self.executable, self.inputs, self.shapes, self.kernels = model, executable, inputs, shapes, kernels
         self.files: dict[str, str] = {}
-        self.remarks = [UNTUNED]
+        self.remarks = [said]
 
 
-def compiled(model: str, device: str) -> Compiled:
-    """Compile an ONNX file; raises the importer's error, which names the operator that it lacks."""
-    import onnx
+class Read:
+    """An ONNX file as a program with kernels: its `main`, and the values of main's parameters after the inputs.
+
+    `origins` are the initialisers that each of these parameters is computed from.
+    """
+
+    def __init__(self, graph: Any, main: Any, inputs: list[str], weights: list[Any], origins: list[set[str]]) -> None:
+        self.graph, self.main, self.inputs, self.weights, self.origins = graph, main, inputs, weights, origins
+
+
+def compiled(model: str, device: str, settings: Settings, folder: str) -> Compiled:
+    """Compile an ONNX file, tuned with temporary files in `folder`.
+
+    Raises the importer's error, which names the operator that it lacks.
+    """
     import tvm
-    from tvm import relax
     from tvm.relax import transform
+
+    tuned = settings["tune_s"] > 0
+    target = target_of(device, settings["threads"] if tuned else None)
+    read, said = read_model(model, device, target), UNTUNED + (CURE if device == architecture() else "")
+    if tuned:
+        read, said = _scheduled(read, target, settings, folder)
+    with target:
+        # bound last: until then a kernel's weights are known by their names
+        given = read.main["main"].params[len(read.inputs) :]
+        named = dict(zip([each.name for each in given], read.origins))
+        kernels = _kernels(read.main["main"], named, read.graph)
+        values = dict(zip(given, read.weights))
+        shapes = [each for each in values.values() if not hasattr(each, "numpy")]  # which cannot be bound
+        bound = {each: of for each, of in values.items() if hasattr(of, "numpy")}
+        executable = tvm.compile(transform.BindParams("main", bound)(read.main), target=target)
+    return Compiled(model, executable, read.inputs, shapes, kernels, said)
+
+
+def read_model(model: str, device: str, target: Any) -> Read:
+    """Read an ONNX file and fuse its operators into kernels; a weight that is moved first is moved once, here."""
+    import onnx
+    from tvm import relax
     from tvm.relax.frontend.onnx import from_onnx
 
     proto = onnx.load(model)
     module = from_onnx(proto, keep_params_in_input=True, sanitize_input_names=False)
     module, parameters = relax.frontend.detach_params(module)
-    target, own = _target(device), _target(architecture())
     names = [each.name for each in module["main"].params]
     count = int(module["main"].attrs["num_input"])
-    # what is computed from weights alone, such as a transposition, is computed once, here
+    origins = [{each} for each in names[count:]]
+    main, weights, origins = _lifted(module, list(parameters.get("main", [])), origins)
+    with target:
+        return Read(proto.graph, relax.get_pipeline("zero")(main), names[:count], weights, origins)
+
+
+def free_layouts(read: Read, target: Any) -> Any:
+    """Mark the weights, which a schedule may lay out anew; these are the kernels that are tuned."""
+    from tvm.relax import transform
+
+    with target:
+        return transform.AttachAttrLayoutFreeBuffers()(read.main)
+
+
+def _scheduled(read: Read, target: Any, settings: Settings, folder: str) -> tuple[Read, str]:
+    """Give each kernel the fastest schedule that is known for it, and its weights the layout of that schedule."""
+    import tvm
+    from tvm.relax import transform
+    from tvm.s_tir import meta_schedule as ms
+
+    kept, main = Kept(target, settings, folder), free_layouts(read, target)
+    known = [kept.name_of(each.dispatched[0]) for each in ms.relax_integration.extract_tasks(main, target)]
+    with target, kept.database:
+        passes = (transform.MetaScheduleApplyDatabase(), transform.SplitLayoutRewritePreproc())
+        main = tvm.transform.Sequential(list(passes))(main)
+    main, weights, origins = _lifted(main, read.weights, read.origins)
+    trials = [kept.trials(each) for each in known]
+    least, most = min(trials, default=0), max(trials, default=0)
+    threads = settings["threads"]
+    said = TUNED % (
+        "%d schedules" % most if least == most else "%d to %d schedules" % (least, most),
+        len(known),
+        "1 thread" if threads == 1 else "%d threads" % threads,
+    )
+    lacking = [each for each in known if not kept.has_schedule(each)]
+    return Read(read.graph, main, read.inputs, weights, origins), said + (NONE_RAN % len(lacking) if lacking else "")
+
+
+def _lifted(module: Any, values: list[Any], origins: list[set[str]]) -> tuple[Any, list[Any], list[set[str]]]:
+    """Compute what depends on the parameters alone, such as a transposition; return the rest, which takes the results.
+
+    `values` and `origins` are those of the parameters after the inputs, and those returned of the results.
+    """
+    import tvm
+    from tvm import relax
+    from tvm.relax import transform
+
+    own = target_of(architecture())
     module = tvm.transform.Sequential([transform.CanonicalizeBindings(), transform.LiftTransformParams()])(module)
     (lifted,) = [each for each in module.get_global_vars() if each.name_hint.endswith("transform_params")]
     once, main = tvm.IRModule(dict(module.functions)), tvm.IRModule(dict(module.functions))
     del once["main"], main[lifted]
-    main["main"] = main["main"].without_attr("num_input")
-    origins = _origins(module[lifted], names[count:])
+    names = [str(each) for each in range(len(values))]
+    from_ = [set().union(*(origins[int(name)] for name in each)) for each in _origins(module[lifted], names)]
     with own:
         program = tvm.compile(relax.get_pipeline("zero")(once), target=own)
-    weights = relax.VirtualMachine(program, tvm.cpu())[lifted.name_hint](list(parameters.get("main", [])))
-    with target:
-        main = relax.get_pipeline("zero")(main)
-        # bound last: until then a kernel's weights are known by their names
-        given = main["main"].params[count:]
-        kernels = _kernels(main["main"], dict(zip([each.name for each in given], origins)), proto.graph)
-        values = dict(zip(given, weights))
-        shapes = [each for each in values.values() if not hasattr(each, "numpy")]  # which cannot be bound
-        main = transform.BindParams("main", {each: of for each, of in values.items() if hasattr(of, "numpy")})(main)
-        executable = tvm.compile(main, target=target)
-    return Compiled(model, executable, names[:count], shapes, kernels)
+    return main, list(relax.VirtualMachine(program, tvm.cpu())[lifted.name_hint](values)), from_
 
 
 def write(program: Compiled, device: str, folder: str) -> None:
@@ -105,12 +187,14 @@ def _binaries(path: str) -> list[tuple[str, bytes]]:
         return [(each.name, (archive.extractfile(each) or io.BytesIO()).read(HEADER_BYTES)) for each in objects]
 
 
-def _target(device: str) -> Any:
+def target_of(device: str, threads: int | None = None) -> Any:
+    """Return TVM's target; tuned kernels are for so many threads."""
     import tvm
 
     if device != architecture():
         return tvm.target.Target({"kind": "llvm", "mtriple": device + "-linux-gnu", "mattr": ["+neon"]})
-    return tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
+    cores = {} if threads is None else {"num-cores": threads}
+    return tvm.target.Target(dict(cores, kind="llvm", mcpu=tvm.target.codegen.llvm_get_system_cpu()))
 
 
 def _bindings(function: Any) -> list[Any]:

@@ -122,6 +122,27 @@ def _hotspots(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[s
     return {"hotspots": _sampling().collect(_worker_for("marked", request), request["folder"])}
 
 
+def _peak(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    """Run each case's script in a process of its own, all at once, and return the peak of each one's memory."""
+    import subprocess
+
+    import numpy as np
+
+    np.savez(os.path.join(request["folder"], "peak.npz"), **_inputs(request))
+    started = {}
+    for number, (name, script) in enumerate(request["scripts"].items()):
+        say("peak", name)
+        path = os.path.join(request["folder"], "peak-%d.py" % number)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(script)
+        command = [sys.executable, "-I", os.path.join(HERE, "_peak_memory.py"), path]
+        started[name] = subprocess.Popen(  # noqa: S603 - the toolchain's own script
+            command, cwd=request["folder"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    said = {name: each.communicate()[0].split() for name, each in started.items()}
+    return {"peaks": {name: int(words[-1]) for name, words in said.items() if words[-2:-1] == ["peak"]}}
+
+
 def _marked(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
     return dict(_sampling().run_marked(toolchain, request, _inputs(request), _settings))
 
@@ -172,7 +193,7 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
     return {"versions": toolchain.probe()["versions"]}
 
 
-HANDLERS = (_probe, _prove, _quantise, _serve, _rate, _count, _counted, _hotspots, _marked, _simulate, _run)
+HANDLERS = (_probe, _prove, _quantise, _serve, _rate, _count, _counted, _hotspots, _marked, _peak, _simulate, _run)
 ACTIONS = {each.__name__[1:]: each for each in HANDLERS}
 
 

@@ -27,13 +27,15 @@ PACKED_ROWS = 16  # of 16-bit values in a register
 class Form:
     """One way to compute a product: `apply(x, states, bias)` with x [M, K] returns [M, N], the activation applied.
 
-    `label` says what is multiplied, for people; `kernels` are the Pallas kernels in it.
+    `label` says what is multiplied, for people, and `multiplied` how many weights, padding included; `kernels` are the
+    Pallas kernels in it.
     """
 
     label: str
     states: Any
     apply: Callable[..., Any]
     sparse: bool
+    multiplied: int
     kernels: tuple[Kernel, ...] = ()
 
     @property
@@ -109,12 +111,18 @@ def forms(weight: Any, bias: Any, rows: int, activation: str, unit: int, vmem_by
     there = occupied(weight, unit, unit)
     said = f"dense: {int(there.sum())} of {there.size} blocks of {unit}x{unit} hold weights"
     act = activations()[activation]
-    found = [Form(said, weight, lambda x, w, bias: _finish(x @ w.T, bias, act), sparse=False)]
+    found = [Form(said, weight, lambda x, w, bias: _finish(x @ w.T, bias, act), False, weight.size)]
     if there.all() and occupied(weight, unit, LANES).all():
         return found
     smaller = _removed(weight, act)
     if smaller is not None:
         found.append(smaller)
+    return found + kernels(weight, bias, rows, activation, unit, vmem_bytes)
+
+
+def kernels(weight: Any, bias: Any, rows: int, activation: str, unit: int, vmem_bytes: int) -> list[Form]:
+    """Return the product by block-sparse kernels, with each number of rows to a step that fits."""
+    found: list[Form] = []
     outputs = _outputs(weight, unit)
     for target in (1024, 512):
         row_tile = min(target, -(-rows // PACKED_ROWS) * PACKED_ROWS)
@@ -207,7 +215,7 @@ def _kernel(
     extra = "" if multiplied == computed else f", {multiplied} with padding"
     label = f"block-sparse kernel: {computed} of {size} blocks of {outputs}x{LANES} multiplied{extra}"
     label += f", {row_tile} rows a step"
-    return Form(label, (row, states), apply, sparse=True, kernels=tuple(kernels))
+    return Form(label, (row, states), apply, True, multiplied * LANES * outputs, tuple(kernels))
 
 
 def _call(
@@ -278,7 +286,7 @@ def gathered(weight: Any, activation: str, unit: int) -> Form:
         return _finish(product.reshape(x.shape[0], -1)[:, :n].astype(x.dtype), bias, act)
 
     label = f"gather and product: {int(there.sum())} of {there.size} blocks of {unit}x{unit} multiplied"
-    return Form(label, (index, packed), apply, sparse=True)
+    return Form(label, (index, packed), apply, True, packed.size)
 
 
 def _removed(weight: Any, act: Any) -> Form | None:
@@ -305,7 +313,7 @@ def _removed(weight: Any, act: Any) -> Form | None:
         return _finish(product, bias, act)
 
     label = f"smaller dense product: {len(outputs)} of {n} outputs by {len(inputs)} of {k} inputs"
-    return Form(label, small, apply, sparse=True)
+    return Form(label, small, apply, True, small.size)
 
 
 def _runs(positions: Any) -> list[tuple[int, int]]:

@@ -62,9 +62,8 @@ def cycles(kernel: Kernel, text: str, chip: Chip) -> int:
     if not needed * 0.999 <= products <= 4 * needed:
         raise RuntimeError(f"the bundles of {kernel.name} hold {products} products, and {needed:g} are needed")
     cycles_per_byte = chip.clock_ghz / chip.gb_per_s
-    return round(
-        max(took * kernel.steps, kernel.moved_bytes * cycles_per_byte) + kernel.exposed_bytes * cycles_per_byte
-    )
+    beside = kernel.moved_bytes - kernel.exposed_bytes  # fetched and written while steps are computed
+    return round(kernel.exposed_bytes * cycles_per_byte + max(took * kernel.steps, beside * cycles_per_byte))
 
 
 def _step(text: str, busy: int) -> tuple[int, int]:

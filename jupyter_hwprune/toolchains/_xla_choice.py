@@ -46,10 +46,10 @@ def _best(program: Any, product: Any, chip: _xla_cost.Chip) -> tuple[_xla_blocks
     dense = forms[0]
     if len(forms) == 1:
         return dense, dense.label
-    times = {form: ms for form in forms if (ms := _alone(form, weight, product, chip)) is not None}
+    times = {form: ms for form in forms if (ms := alone(form, weight, product, chip)) is not None}
     if not any(form.kernels for form in times):  # a gather in XLA takes longer than any kernel, and long to compile
         form = _xla_blocks.gathered(weight, product.activation, chip.unit)
-        ms = _alone(form, weight, product, chip)
+        ms = alone(form, weight, product, chip)
         times |= {} if ms is None else {form: ms}
     if dense not in times or len(times) == 1:
         return dense, f"{dense.label}; what skips them has no estimate"
@@ -74,17 +74,19 @@ def known_cycles() -> dict[str, int]:
     return _cycles
 
 
-def tell(estimate: dict[str, Any], taken: list[Taken], chip: _xla_cost.Chip) -> None:
-    """Add to each layer of an estimate its form, and the dense product's share of the matrix units' peak."""
+def tell(estimate: dict[str, Any], program: Any, taken: list[Taken], chip: _xla_cost.Chip) -> None:
+    """Add the shares of the matrix units' peak, of the program and of each layer's dense product, and the forms."""
     forms = {each.layer: each for each in taken}
+    per_ms = chip.products_per_cycle * chip.clock_ghz * 1e6
+    estimate["utilization"] = program.multiplications / per_ms / estimate["total"]
     for part in estimate["layers"]:
         own = forms.get(part["names"][0]) if part["names"] else None
         if own is not None:
             part["kernel"], part["sparse"] = own.label, own.form.sparse
-            part["utilization"] = own.products / (chip.products_per_cycle * chip.clock_ghz * 1e6) / part["cost"]
+            part["utilization"] = own.products / per_ms / part["cost"]
 
 
-def _alone(form: _xla_blocks.Form, weight: Any, product: Any, chip: _xla_cost.Chip) -> float | None:
+def alone(form: _xla_blocks.Form, weight: Any, product: Any, chip: _xla_cost.Chip) -> float | None:
     """Return the estimate of one product in milliseconds; None where the compiler refuses it, or tells no cycles."""
     import jax
     import numpy as np

@@ -45,7 +45,7 @@ CHIPS = {
     "7x": Chip("tpu7x:2x2x1", 2307 / 2, 1 << 18, 7380 / 2, 256, 2, 56 << 20, f"{PAGES}/tpu7x"),
 }
 
-INSTRUCTION = re.compile(r"\s*(?:ROOT )?%\S+ = .*? ([a-z][\w-]*)\(")
+INSTRUCTION = re.compile(r"\s*(?:ROOT )?%(\S+) = .*? ([a-z][\w-]*)\(")
 COMPUTATION = re.compile(r"(?:ENTRY )?%(\S+) \(.*\{$")
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 GATHER = re.compile(r"%gather_fusion[\w.]* = ")  # looks rows of a table up, which is all memory's time
@@ -68,7 +68,7 @@ def estimate(
     `kernels` the cycles of Pallas's by their names. Raises RuntimeError if the text does not hold the cycles of the
     instructions that compute.
     """
-    entry, products = _computations(hlo, scope)
+    entry, products = computations(hlo, scope)
     cycles: dict[str | None, int] = {}
     operators: dict[str | None, str] = {}
     for line in entry:
@@ -76,22 +76,19 @@ def estimate(
         if kernel is not None:
             if kernel[1] not in kernels:
                 raise RuntimeError(f"the compiler does not say how many cycles the kernel {kernel[1]} takes")
-            layer = _layer(line, scope)
+            layer = _scope_of(line, scope)
             cycles[layer] = cycles.get(layer, 0) + kernels[kernel[1]]
             operators[layer] = "MatMul"
             continue
-        if found is None or found[1] in FREE or GATHER.search(line):
+        if found is None or found[2] in FREE or GATHER.search(line):
             continue
         told = CYCLES.search(line)
-        if found[1] in {"while", "conditional", "call"} or (told is None and found[1] in {"fusion", "convolution"}):
-            raise RuntimeError(f"the compiler does not say how many cycles a {found[1]} takes")
-        called = CALLS.search(line)
-        multiplied = products.get(called[1], {}) if called else {}
-        # an instruction that holds the products of several layers is told of none of them
-        [layer] = multiplied if len(multiplied) == 1 else [None if multiplied else _layer(line, scope)]
+        if found[2] in {"while", "conditional", "call"} or (told is None and found[2] in {"fusion", "convolution"}):
+            raise RuntimeError(f"the compiler does not say how many cycles a {found[2]} takes")
+        layer, operator = layer_of(line, products, scope)
         cycles[layer] = cycles.get(layer, 0) + (int(told[1]) if told else 0)
-        if layer in multiplied:
-            operators[layer] = multiplied[layer]
+        if operator is not None:
+            operators[layer] = operator
     if not cycles:
         raise RuntimeError("the compiler's text does not hold the cycles of any instruction")
     layers = [
@@ -105,7 +102,7 @@ def estimate(
     return {"unit": "ms", "total": milliseconds(sum(cycles.values()), moved_bytes, chip), "layers": layers}
 
 
-def _computations(hlo: str, scope: str) -> tuple[list[str], dict[str, dict[str | None, str]]]:
+def computations(hlo: str, scope: str) -> tuple[list[str], dict[str, dict[str | None, str]]]:
     """Return the lines of the program itself, and by computation the layers whose products it holds, with operators."""
     entry: list[str] = []
     products: dict[str, dict[str | None, str]] = {}
@@ -119,11 +116,9 @@ def _computations(hlo: str, scope: str) -> tuple[list[str], dict[str, dict[str |
         if not name:
             entry.append(line)
             continue
-        found = INSTRUCTION.match(line)
-        if found is not None and found[1] in PRODUCTS:
-            text = OP_NAME.search(line)
-            operator = "Conv" if text and text[1].endswith("conv_general_dilated") else "MatMul"
-            products.setdefault(name, {})[_layer(line, scope)] = operator
+        operator = _operator(line)
+        if operator is not None:
+            products.setdefault(name, {})[_scope_of(line, scope)] = operator
         calls.setdefault(name, []).extend(CALLS.findall(line))
     for outer, inner in calls.items():  # a fusion may hold another one
         for each in inner:
@@ -131,7 +126,35 @@ def _computations(hlo: str, scope: str) -> tuple[list[str], dict[str, dict[str |
     return entry, products
 
 
-def _layer(line: str, scope: str) -> str | None:
+def name_of(line: str) -> str | None:
+    """Return an instruction's name; None for a line that is none."""
+    found = INSTRUCTION.match(line)
+    return None if found is None else found[1]
+
+
+def layer_of(line: str, products: dict[str, dict[str | None, str]], scope: str) -> tuple[str | None, str | None]:
+    """Return the layer that an instruction of the program computes, and the operator of its product if it holds one.
+
+    An instruction that holds the products of several layers belongs to none of them.
+    """
+    called = CALLS.search(line)
+    multiplied = products.get(called[1], {}) if called else {}
+    if len(multiplied) == 1:
+        [(layer, operator)] = multiplied.items()
+        return layer, operator
+    return (None, None) if multiplied else (_scope_of(line, scope), _operator(line))
+
+
+def _operator(line: str) -> str | None:
+    """Return the ONNX operator of an instruction that is a product; None for any other."""
+    found = INSTRUCTION.match(line)
+    if found is None or found[2] not in PRODUCTS:
+        return None
+    text = OP_NAME.search(line)
+    return "Conv" if text and text[1].endswith("conv_general_dilated") else "MatMul"
+
+
+def _scope_of(line: str, scope: str) -> str | None:
     """Return the layer in whose scope an instruction stands."""
     name = OP_NAME.search(line)
     found = re.search(f"{scope}([^/]*)/", name[1]) if name else None

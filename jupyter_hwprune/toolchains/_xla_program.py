@@ -16,12 +16,13 @@ from ._xla_blocks import activations
 if TYPE_CHECKING:
     from ._xla_blocks import Form
 
-SCOPE = "hwprune:"  # before a layer's name in the names of the compiler's instructions
+SCOPE = "hwprune-"  # before a layer's name in the names of the compiler's instructions
 
 
 def start() -> Any:
     """Import JAX for this host's CPU, which also compiles for TPUs that are not here; returns jax."""
     os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # the compiler locks out other processes as if it had a TPU
     import jax
 
     return jax
@@ -69,7 +70,10 @@ class Program:
             layer = weight.rpartition(".")[0]
             self.weight_bytes[layer] = self.weight_bytes.get(layer, 0) + tensors[weight].nbytes
         held = [each for each in placeholders if each in names]
+        parted = [weights.get(each, "").rpartition(".") for each in held]
+        self.layers = [layer if own == "weight" else None for layer, _, own in parted]  # whose weight each state is
         self.products = [*_products(program, weights, held)]
+        self.multiplications = sum(map(_multiplications, program.graph.nodes))  # of one run
         self._forms: dict[Any, Form] = {}
         self._fused: set[Any] = set()
         leaves = pytree.tree_leaves(program.example_inputs)
@@ -90,6 +94,7 @@ class Program:
         old = self.states[product.state]
         self.states[product.state] = form.states
         self.weight_bytes[product.layer] += sum(each.nbytes for each in jax.tree.leaves(form.states)) - old.nbytes
+        self.multiplications += product.rows * (form.multiplied - old.size)
         self._forms[product.node] = form
         self._fused |= {product.activated} - {None}
 
@@ -122,6 +127,27 @@ def _products(program: Any, weights: dict[str, str], held: list[str]) -> Any:
         rows = math.prod(x.meta["val"].shape[:-1])
         bias = held.index(node.args[2].name) if len(node.args) > 2 and node.args[2] is not None else None
         yield Product(layer, node, held.index(weight.name), bias, rows, activation, after)
+
+
+def _multiplications(node: Any) -> int:
+    """Return how many numbers a node multiplies in products of matrices and convolutions."""
+    import torch
+    from torch.utils import flop_counter
+
+    aten: Any = torch.ops.aten
+    of_attention: Any = flop_counter.sdpa_flop_count
+    if node.op != "call_function":
+        return 0
+    shapes = [each.meta["val"].shape for each in node.all_input_nodes if isinstance(each.meta["val"], torch.Tensor)]
+    if node.target is aten.linear.default:
+        return math.prod(shapes[0]) * int(shapes[1][0])
+    if node.target is aten.scaled_dot_product_attention.default:
+        return int(of_attention(*shapes[:3])) // 2
+    count = flop_counter.flop_registry.get(getattr(node.target, "overloadpacket", None))
+    if count is None:
+        return 0
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+    return int(count(*args, **kwargs, out_val=node.meta["val"])) // 2
 
 
 def _interpreter(program: Any, weights: dict[str, str], forms: dict[Any, Form], fused: set[Any]) -> Any:
@@ -198,3 +224,10 @@ def as_numpy(tensor: Any) -> Any:
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
+
+
+def as_floats(outputs: list[Any]) -> list[Any]:
+    """Return JAX's arrays as numpy's; bfloat16, which others cannot read, in float32."""
+    import numpy as np
+
+    return [np.asarray(each).astype("float32") if each.dtype.kind == "V" else np.asarray(each) for each in outputs]

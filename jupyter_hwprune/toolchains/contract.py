@@ -35,6 +35,7 @@ class Settings(TypedDict):
     keep_files: bool  # write the files that a user may want to keep
     cache: str  # a file to keep results in between runs
     config: list[str]  # one value of each of the judge's `configs` in the target's row
+    tune_s: float  # seconds that `tune` has to schedule the kernels of all models, 0 to compile them untuned
     calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
 
 
@@ -47,7 +48,7 @@ class Device(TypedDict):
 
 
 class KernelOfLayer(TypedDict):
-    """One kernel of a profile, with one sample in microseconds for each profiled run.
+    """One kernel of a profile, with one sample in microseconds for each profiled run, None if the vendor tells no time.
 
     Optional are `utilization`: the dense layer's operations per second, as a share of the core's peak; `int8`: whether
     it multiplies 8-bit integers; and `ran_on`: the processor that ran it, where that is not the device asked for.
@@ -57,7 +58,7 @@ class KernelOfLayer(TypedDict):
     op: str  # its main ONNX operator: Conv, Gemm, MatMul, ...
     kernel: str  # the kernel that ran, by the vendor's name
     sparse: bool | None  # whether it skips zeros; None if the vendor does not say
-    us: list[float]
+    us: list[float] | None
 
 
 class Memory(TypedDict, total=False):
@@ -83,7 +84,8 @@ class CostOfLayer(TypedDict):
 class Estimate(TypedDict):
     """The cost of one run by the compiler's own cost model.
 
-    Optional is `clock_mhz`: the clock that the compiler's cycles are counted at.
+    Optional are `clock_mhz`: the clock that the compiler's cycles are counted at; and `utilization`: the
+    multiplications that the compiled model makes, as a share of those that the device could make in that time.
     """
 
     unit: str  # "cycles" or "ms"
@@ -154,6 +156,14 @@ class Runs(Toolchain, Protocol):
 class Checks(Protocol):
     def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Settings) -> list[Any]:
         """Return the artefact's outputs, computed without its device, to be checked and never timed."""
+
+
+class Tunes(Protocol):
+    def tune(self, models: list[str], settings: Settings, folder: str, say: Callable[[str, str], None]) -> None:
+        """Search for the kernels' schedules for settings["tune_s"], and keep them in settings["cache"] for `compile`.
+
+        `models` are all files that are compared with each other, so that none is tuned better than another.
+        """
 
 
 class Rates(Protocol):

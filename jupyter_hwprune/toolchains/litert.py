@@ -10,6 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from ._litert_operators import operators
+
 if TYPE_CHECKING:
     from .contract import Settings
 
@@ -18,15 +20,21 @@ MANIFEST = {
     "takes": "program",
     "cross_compiles": True,
     "checks": True,
+    "quantises": "%hwprune setup litert",
+    "deploys": ("tflite",),
+    "script": """
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter("$model", num_threads=$threads)
+run = interpreter.get_signature_runner()
+inputs = {f"args_{number}": value for number, value in enumerate(np.load("$example").values())}
+given = {name: inputs[name].astype(place["dtype"]) for name, place in run.get_input_details().items()}
+for name, value in run(**given).items():
+    print(name, value.shape, value.dtype)
+""",
 }
-OPS = {
-    "CONV_2D": "Conv",
-    "DEPTHWISE_CONV_2D": "Conv",
-    "CONV_3D": "Conv",
-    "TRANSPOSE_CONV": "ConvTranspose",
-    "FULLY_CONNECTED": "Gemm",
-    "BATCH_MATMUL": "MatMul",
-}
+INT8 = ".int8.tflite"  # after the name of the program's file
 
 
 def probe() -> dict[str, Any]:
@@ -38,39 +46,44 @@ def probe() -> dict[str, Any]:
     return {"versions": versions, "devices": {"CPU": {"kind": "cpu"}}}
 
 
-def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Converted:
-    return _Converted(model, folder)
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Converted:
+    return Converted(model)
 
 
-def load(artefact: _Converted, inputs: dict[str, Any], settings: Settings) -> _Running:
-    return _Running(artefact, settings["threads"])
+def load(artefact: Converted, inputs: dict[str, Any], settings: Settings) -> _Running:
+    return _Running(artefact, inputs, settings["threads"])
 
 
-def interpret(artefact: _Converted, inputs: dict[str, Any], settings: Settings) -> list[Any]:
+def interpret(artefact: Converted, inputs: dict[str, Any], settings: Settings) -> list[Any]:
     """Compute the outputs on this host's CPU: the file is that of any CPU."""
-    return _Running(artefact, settings["threads"]).outputs()
+    return _Running(artefact, inputs, settings["threads"]).outputs()
 
 
 def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
-    return _Profile(_Converted(model, folder), settings["threads"])
+    return _Profile(Converted(model), inputs, settings["threads"])
 
 
-class _Converted:
-    """A .tflite file, the inputs that its program was traced with, and its layers' weights by their names."""
+def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
+    from . import _litert_int8
 
-    def __init__(self, model: str, folder: str) -> None:
-        import litert_torch
+    return _litert_int8.quantise(Converted(model), calibration)
+
+
+class Converted:
+    """A .tflite file, and its layers' weights by their names.
+
+    It is converted once for all workers that share its folder: that takes seconds, and is always the same.
+    """
+
+    def __init__(self, model: str) -> None:
         import torch
 
-        program = torch.export.load(model)
-        args, kwargs = program.example_inputs
-        if kwargs or not all(isinstance(each, torch.Tensor) for each in args):
-            raise RuntimeError("litert-torch takes tensors as positional inputs alone")
-        converted = litert_torch.convert(program.module(), tuple(args))
-        self.path = os.path.join(folder, os.path.splitext(os.path.basename(model))[0] + ".tflite")
-        converted.export(self.path)
+        quantised = model.endswith(INT8)
+        program = torch.export.load(model[: -len(INT8)] + ".pt2" if quantised else model)
+        self.path = model if quantised else os.path.splitext(model)[0] + ".tflite"
+        if not os.path.exists(self.path) or os.path.getmtime(self.path) < os.path.getmtime(model):
+            _convert(program, self.path)
         self.files = {"tflite": self.path}
-        self.inputs = [each.numpy() for each in args]
         self.weights: dict[str, Any] = {
             name.rpartition(".")[0]: value.detach().numpy()
             for name, value in program.state_dict.items()
@@ -78,17 +91,27 @@ class _Converted:
         }
 
 
+def _convert(program: Any, path: str) -> None:
+    import litert_torch
+    import torch
+
+    args, kwargs = program.example_inputs
+    if kwargs or not all(isinstance(each, torch.Tensor) for each in args):
+        raise RuntimeError("litert-torch takes tensors as positional inputs alone")
+    part = os.path.splitext(path)[0] + ".part.tflite"
+    litert_torch.convert(program.module(), tuple(args)).export(part)
+    os.replace(part, path)
+
+
 class _Running:
-    def __init__(self, converted: _Converted, threads: int) -> None:
+    def __init__(self, converted: Converted, inputs: dict[str, Any], threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.converted = converted
         self.interpreter = Interpreter(converted.path, num_threads=threads)
         self.interpreter.allocate_tensors()
-        places = sorted(self.interpreter.get_input_details(), key=_number)
-        for place in places:  # litert-torch may narrow 64-bit integers
-            value = converted.inputs[_number(place)].astype(place["dtype"])
-            self.interpreter.set_tensor(place["index"], value)
+        values = list(inputs.values())
+        for place in self.interpreter.get_input_details():  # litert-torch may narrow 64-bit integers
+            self.interpreter.set_tensor(place["index"], values[_number(place)].astype(place["dtype"]))
         self.results = sorted(self.interpreter.get_output_details(), key=_number)
 
     def run(self) -> None:
@@ -111,59 +134,20 @@ def _number(place: dict[str, Any]) -> int:
 
 
 class _Profile(_Running):
-    def __init__(self, converted: _Converted, threads: int) -> None:
-        super().__init__(converted, threads)
-        self.runs = 0
-
-    def run(self) -> None:
-        self.runs += 1
-        super().run()
+    def __init__(self, converted: Converted, inputs: dict[str, Any], threads: int) -> None:
+        super().__init__(converted, inputs, threads)
+        self.converted = converted
 
     def kernels(self) -> list[Any]:
-        """List the file's operators, without times: 0 is below what any clock shows, so none is reported."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        interpreter = Interpreter(self.converted.path, experimental_op_resolver_type=plain)
-        interpreter.allocate_tensors()
-        names = {each["index"]: each["name"] for each in interpreter.get_tensor_details()}
-        rows = []
-        for each in interpreter._get_ops_details():  # noqa: SLF001 - its only list of operators
-            op = OPS.get(each["op_name"], "")
-            layer = None
-            if op:
-                read = [place for place in each["inputs"] if place >= 0]
-                layer = self._by_value(interpreter, read) or self._by_name(
-                    [names[i] for i in (*read[1:], *each["outputs"])]
-                )
-            kernel = each["op_name"] + " (" + ", ".join(str(kind.__name__) for kind in each["operand_types"][1:2]) + ")"
-            row = {"names": [] if layer is None else [layer], "op": op, "kernel": kernel, "sparse": False}
-            rows.append(dict(row, us=[0.0] * self.runs))
-        return rows
-
-    def _by_value(self, interpreter: Any, read: list[int]) -> str | None:
-        """Return the layer whose weight an operator reads as it is."""
-        import numpy as np
-
-        for place in read[1:2]:
-            value = interpreter.get_tensor(place)
-            for layer, weight in self.converted.weights.items():
-                if value.shape == weight.shape and np.array_equal(value, weight):
-                    return layer
-        return None
-
-    def _by_name(self, names: list[str]) -> str | None:
-        """Return the layer of the first name that leads to one: the classes and names of its modules, from the root."""
-        for name in names:
-            for path in re.sub(r";\d*$", "", name).split(";;"):
-                fitting = [each for each in self.converted.weights if re.fullmatch(_path_of(each), path.rstrip(";"))]
-                if fitting:
-                    return max(fitting, key=len)
-        return None
-
-
-def _path_of(layer: str) -> str:
-    """Return the pattern of a layer's path in litert-torch's names: Net/Sequential_block/Conv2d_0 for block.0."""
-    if not layer:
-        return r"[^/]*"
-    return r"[^/]*/[^/]*_" + r"(?:\.|/[^/]*_)".join(map(re.escape, layer.split(".")))
+        """List the file's operators, without times."""
+        return [
+            {
+                "names": [] if each.layer is None else [each.layer],
+                "op": each.op,
+                "kernel": each.name + " (" + ", ".join(each.kinds[1:2]) + ")",
+                "sparse": False,
+                "int8": bool(each.op) and each.kinds[:2] == ["int8", "int8"],
+                "us": None,
+            }
+            for each in operators(self.converted.path, self.converted.weights)
+        ]

@@ -39,6 +39,7 @@ class Manifest:
     estimates:       the name of the cost model whose estimates its artefacts carry, None for no estimate
     good_to:         the share of a difference up to which the cost model's maker says that it cannot tell
     calibrates:      its `compile` quantises a model in float32 to the chosen dtype, with its settings' `calibration`
+    settles:         the estimates of its layers decide which of them keep their zeros
     rates:           it has `rate`, which times each layer alone, dense against sparse
     chooses_kernels: it chooses sparse kernels itself, layer by layer, so no layer has to get its dense weights back
     tells_by_values: it may tell a layer only by the values that it makes, so the names of all of them stay our own
@@ -47,8 +48,10 @@ class Manifest:
     simulates:       it has `simulate`; the text says what a simulation leaves out
     checks:          it has `interpret`, which computes an artefact's outputs without its device
     bound:           the kinds of its files that run on the type of device, and at the batch, of the run alone
+    deploys:         the kinds of file that its script runs, the first that is there
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
+    tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     """
 
@@ -62,6 +65,7 @@ class Manifest:
     estimates: str | None = None
     good_to: float | None = None
     calibrates: bool = False
+    settles: bool = False
     rates: bool = False
     chooses_kernels: bool = False
     tells_by_values: bool = False
@@ -69,8 +73,10 @@ class Manifest:
     meter: Meter | None = None
     simulates: str | None = None
     checks: bool = False
+    tunes: bool = False
     quantises: str | None = None
     bound: tuple[str, ...] = ()
+    deploys: tuple[str, ...] = ("onnx", "xml")
     script: str | None = None
 
 

@@ -1,12 +1,14 @@
-"""OpenVINO on the CPU. Its performance counters name each primitive and the model's nodes that it computes.
+"""OpenVINO on the device that is named, never one of its own choice.
 
-NNCF, by the same maker, quantises its models. Of a file that another library quantised, outputs are several times
-further from those in float at the same speed.
+Its performance counters name each primitive and the model's nodes that it computes. NNCF, by the same maker, quantises
+its models. Of a file that another library quantised, outputs are several times further from those in float at the same
+speed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ for port, value in result.items():
 """,
 }
 
+OTHERS = ("NPU", "GPU")  # devices beside the CPU that users may name
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")
 BLOCK_S = 0.03  # the counters' steps of one microsecond average out over a block of runs
 OPS = {"Convolution": "Conv", "GroupConvolution": "Conv", "Deconvolution": "ConvTranspose", "FullyConnected": "MatMul"}
@@ -43,7 +46,23 @@ def probe() -> dict[str, Any]:
 
     core = openvino.Core()
     devices = {name: _device(name, core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
-    return {"versions": {"openvino": openvino.__version__.split("-")[0]}, "devices": devices}
+    absent = {name: _why_absent(core, name) for name in OTHERS if name not in devices}
+    return {"versions": {"openvino": openvino.__version__.split("-")[0]}, "devices": devices, "absent": absent}
+
+
+def _why_absent(core: Any, name: str) -> str:
+    """Return what the device's plugin says against the smallest model."""
+    import openvino
+
+    value = openvino.opset13.parameter([1], openvino.Type.f32)
+    try:
+        core.compile_model(openvino.Model([openvino.opset13.relu(value)], [value]), name)
+    except RuntimeError as error:
+        missing = re.search(r"(lib[\w.+-]+\.so[\d.]*): cannot open", str(error))
+        if missing is not None:
+            return "OpenVINO's plugin for the %s needs %s, which is not on this machine" % (name, missing[1])
+        return "OpenVINO's plugin for the %s says: %s" % (name, str(error).strip().splitlines()[-1])
+    return "OpenVINO can compile for the %s here, but no such device is on this machine" % name
 
 
 def _device(name: str, label: str) -> dict[str, Any]:
@@ -151,13 +170,12 @@ class _Compiled:
     def __init__(self, model: Any, settings: Settings, files: dict[str, str], *, counters: bool) -> None:
         import openvino
 
-        config = {
-            "INFERENCE_NUM_THREADS": settings["threads"],
-            "NUM_STREAMS": 1,
+        config: dict[str, Any] = {"PERF_COUNT": counters}
+        if settings["device"] == "CPU":
+            config.update(INFERENCE_NUM_THREADS=settings["threads"], NUM_STREAMS=1)
+        if settings["device"] != "NPU":  # which computes in no other than its own
             # by default the plugin computes in bfloat16 if the CPU can, which is not the model that was checked
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERF_COUNT": counters,
-        }
+            config["INFERENCE_PRECISION_HINT"] = "f32"
         self.model = openvino.Core().compile_model(model, settings["device"], config)
         self.files = files
 

@@ -1,7 +1,8 @@
 """Apache TVM on the CPU, and its compiler for Arm CPUs, which are not here. It skips no zeros.
 
 The ONNX file goes in: TVM's own pipeline took 24 of 26 networks in that form and 20 as ExportedPrograms, which would
-also need torch in the environment. Each kernel is timed by the instrument of TVM's virtual machine.
+also need torch in the environment. Each kernel is timed by the instrument of TVM's virtual machine. Untuned kernels are
+several times slower than another runtime's; `tune` has MetaSchedule choose their schedules.
 """
 
 from __future__ import annotations
@@ -9,12 +10,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _host, _tvm_program
+from . import _host, _tvm_program, _tvm_tuning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .contract import Settings
 
-MANIFEST = {"install": "%hwprune setup tvm", "cross_compiles": True, "checks": True, "bound": ("library",)}
+MANIFEST = {
+    "install": "%hwprune setup tvm",
+    "cross_compiles": True,
+    "checks": True,
+    "tunes": True,
+    "bound": ("library",),
+}
 ABSENT = "TVM compiles for it here; it is timed where the chip is"
 
 
@@ -31,10 +40,17 @@ def probe() -> dict[str, Any]:
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _tvm_program.Compiled:
-    program = _tvm_program.compiled(model, settings["device"])
+    program = _tvm_program.compiled(model, settings["device"], settings, folder)
     if settings["keep_files"] or settings["device"] != _host.architecture():
         _tvm_program.write(program, settings["device"], folder)
     return program
+
+
+def tune(models: list[str], settings: Settings, folder: str, say: Callable[[str, str], None]) -> None:
+    device = settings["device"]
+    target = _tvm_program.target_of(device, settings["threads"])
+    read = [_tvm_program.read_model(each, device, target) for each in models]
+    _tvm_tuning.tune([_tvm_program.free_layouts(each, target) for each in read], target, settings, folder, say)
 
 
 def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> _Running:
@@ -43,12 +59,12 @@ def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Sett
 
 def interpret(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> list[Any]:
     """Compute the outputs by the same program, compiled for this host's CPU."""
-    own = _tvm_program.compiled(artefact.model, _host.architecture())
+    own = _tvm_program.compiled(artefact.model, _host.architecture(), settings, "")
     return _Running(own, inputs, settings["threads"]).outputs()
 
 
 def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
-    return _Profile(_tvm_program.compiled(model, settings["device"]), inputs, settings["threads"])
+    return _Profile(_tvm_program.compiled(model, settings["device"], settings, folder), inputs, settings["threads"])
 
 
 class _Running:

@@ -1,4 +1,7 @@
-"""XLA's own compiler for TPUs, which compiles and estimates on any machine; JAX gives it the program's operators."""
+"""XLA's own compiler for TPUs, which compiles and estimates on any machine; JAX gives it the program's operators.
+
+For this host's CPU it compiles the same program, which then runs: a check, that says nothing of a TPU.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _xla_blocks, _xla_bundles, _xla_choice, _xla_cost, _xla_program
+from . import _host, _xla_blocks, _xla_bundles, _xla_choice, _xla_cost, _xla_host, _xla_program
 
 if TYPE_CHECKING:
     from ._xla_choice import Taken
@@ -17,7 +20,6 @@ MANIFEST = {
     "install": "%hwprune setup xla",
     "takes": "program",
     "converts": True,
-    "runs": False,
     "cross_compiles": True,
     "estimates": "XLA's compiler for TPUs",
     "checks": True,
@@ -31,10 +33,11 @@ def probe() -> dict[str, Any]:
 
     jax = _xla_program.start()
     versions = {"jax": jax.__version__, **{name: version(name) for name in ("libtpu", "torchax")}}
-    return {"versions": versions, "devices": {}, "absent": dict.fromkeys(_xla_cost.CHIPS, ABSENT)}
+    absent = dict.fromkeys(_xla_cost.CHIPS, ABSENT)
+    return {"versions": versions, "devices": {_host.architecture(): {"kind": "cpu"}}, "absent": absent}
 
 
-class _Artefact:
+class _Estimated:
     def __init__(self, program: _xla_program.Program, taken: list[Taken], compiled: Any, chip: Chip, path: str) -> None:
         import jax
 
@@ -54,7 +57,7 @@ class _Artefact:
             self.estimate = _xla_cost.estimate(
                 text, _xla_program.SCOPE, program.weight_bytes, moved, chip, _xla_choice.known_cycles()
             )
-            _xla_choice.tell(self.estimate, taken, chip)
+            _xla_choice.tell(self.estimate, program, taken, chip)
 
 
 def _write(path: str, text: str) -> str:
@@ -63,22 +66,32 @@ def _write(path: str, text: str) -> str:
     return path
 
 
-def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Artefact:
+def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Estimated | _xla_host.Compiled:
+    path = os.path.join(folder, os.path.basename(model))
+    if settings["device"] == _host.architecture():
+        return _xla_host.Compiled(model, settings["threads"], path + ".hlo.txt")
     _xla_program.start()
     _xla_bundles.start()
     chip = _xla_cost.CHIPS[settings["device"]]
     program = _xla_program.Program(model)
     taken = _xla_choice.take(program, chip)
     compiled = _xla_choice.compiled(program.function, (program.states, program.inputs), chip)
-    return _Artefact(program, taken, compiled, chip, os.path.join(folder, os.path.basename(model)))
+    return _Estimated(program, taken, compiled, chip, path)
 
 
-def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -> list[Any]:
+def load(artefact: _xla_host.Compiled, inputs: dict[str, Any], settings: Settings) -> _xla_host.Running:
+    return _xla_host.Running(artefact, inputs)
+
+
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _xla_host.Profile:
+    path = os.path.join(folder, os.path.basename(model) + ".hlo.txt")
+    return _xla_host.Profile(_xla_host.Compiled(model, settings["threads"], path), inputs)
+
+
+def interpret(artefact: _Estimated, inputs: dict[str, Any], settings: Settings) -> list[Any]:
     """Compute the outputs on this host's CPU, by the operators that the TPU's program was compiled from."""
-    import numpy as np
-
     jax = _xla_program.start()
     program = artefact.program
     with _xla_blocks.interpreted():
         outputs = jax.jit(program.function)(program.states, program.inputs)
-    return [np.asarray(each).astype("float32") if each.dtype.kind == "V" else np.asarray(each) for each in outputs]
+    return _xla_program.as_floats(outputs)

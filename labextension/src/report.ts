@@ -34,6 +34,7 @@ export interface Report {
   hotspots: Hotspots | null;
   search: Search | null;
   recovered: Recovered | null;
+  trained: TrainedStep[];
   tried: Tried | null;
   identities: string[];
   arrived: Arrived | null;
@@ -76,6 +77,7 @@ export interface Request {
   recover: number | null;
   solver: string;
   tune_blocks: number | null;
+  tune_kernels: number | null;
   ignore: string[];
 }
 /**
@@ -273,7 +275,7 @@ export interface Launch {
 /**
  * A compiler's own cost estimate of both models, for one batch; it gives no verdict and is never mixed with times.
  *
- * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at.
+ * `evidence.device` names the compiler and the chip it compiled for. It is deterministic, so it has no noise floor; `good_to` is the share of a difference up to which its maker says that it cannot tell, null if the maker names none. `clock_mhz` is the clock that cycles are counted at. A model's utilization is the multiplications that it makes, as a share of those that the chip could make in that time; null if the compiler does not say.
  */
 export interface Estimated {
   evidence: Evidence;
@@ -283,6 +285,8 @@ export interface Estimated {
   kind: 'estimated';
   clock_mhz: number | null;
   good_to: number | null;
+  dense_utilization: number | null;
+  pruned_utilization: number | null;
 }
 /**
  * Neither timed nor estimated: only compiled, or not even that; the evidence gives the reason.
@@ -384,12 +388,16 @@ export interface Point {
 }
 /**
  * The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
+ *
+ * The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
   dense?: Memory | null;
   pruned?: Memory | null;
+  dense_peak_bytes?: number | null;
+  pruned_peak_bytes?: number | null;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
@@ -410,7 +418,7 @@ export interface Corners {
 /**
  * One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
  *
- * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+ * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `peak_bytes` as in a footprint, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
  */
 export interface Corner {
   pruned: boolean;
@@ -422,6 +430,7 @@ export interface Corner {
   score: number | null;
   samples: Samples | null;
   int8_layers: number | null;
+  peak_bytes: number | null;
 }
 /**
  * A layer that an int8 model computes in float, with the reason: its weights stay so, or the runtime's kernel.
@@ -484,7 +493,7 @@ export interface Hotspot {
 /**
  * A search for the plan that loses least within the goal.
  *
- * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model.
+ * `points` are in the order of measuring, in `unit`. `stopped_by` names the limit that no plan met, null if the chosen one met all. `rounds` were compiled and measured after the table's copies, of which `remembered` were found on disk. `dense_score` is that of the dense model. `remarks` say why no plan comes nearer to the goal.
  */
 export interface Search {
   goal: Goal;
@@ -543,6 +552,16 @@ export interface Recovered {
   kept: boolean;
 }
 /**
+ * One pruning step and the training after it.
+ *
+ * `share` of the dense model was gone, `seconds` were spent in the training, and `score` is the user's after it, null without one.
+ */
+export interface TrainedStep {
+  share: number;
+  seconds: number;
+  score: number | null;
+}
+/**
  * What the whole model gains if `layers` stay dense, timed in turn with the model of the report.
  *
  * `without` compares dense with the report's model in that call, `speed` with the other one; `gain` is how many times faster the other one is than the report's.
@@ -588,7 +607,7 @@ export interface NextStep {
 /**
  * All the wording of a report, except its own texts.
  *
- * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes` in each runtime, if all were asked for; `search` lists the plans that a search has measured.
+ * `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes` explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes` in each runtime, if all were asked for; `search` lists the plans that a search has measured, `training` the steps of a training.
  */
 export interface Words {
   title: string;
@@ -603,6 +622,7 @@ export interface Words {
   corners: Table | null;
   runtimes: Table | null;
   search: Table | null;
+  training: Table | null;
 }
 /**
  * A named fact; `evidence` is True if it supports the headline, else it tells what the model kept and lost.

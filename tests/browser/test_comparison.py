@@ -110,5 +110,20 @@ def test_a_click_on_a_point_shows_its_cell_and_what_cannot_be_compared_is_said(l
     assert "jupyter-hwprune" not in documents.metadata(lab.server.notebooks / "old.ipynb")
 
 
+def test_notebook_7_opens_it_below_the_notebook_high_enough_to_read_and_closes_it(lab: Lab) -> None:
+    cells = [documents.code(documents.PRUNE, mimebundle(scored(i, i / 4, 1 - i / 100))) for i in (1, 3)]
+    lab.open_notebook7(documents.write(lab.server.notebooks, "old.ipynb", *cells))
+    compare(lab.page)
+    tab = lab.page.locator(".jp-hwprune-tab:visible")
+    for part in (tab.get_by_test_id("kept-run").last, tab.get_by_test_id("frontier").locator("svg.hwprune-chart")):
+        expect(part).to_be_in_viewport(ratio=1)
+    expect(lab.cell(0).locator(".hwprune-badge")).to_be_in_viewport(ratio=1)
+    tab.get_by_test_id("frontier").get_by_role("button", name="1, 25 %").click()
+    expect(lab.cell(0).locator(".hwprune-badge")).to_be_in_viewport(ratio=1)
+    lab.page.locator("#jp-down-stack .lm-TabBar-tabCloseIcon").click()
+    expect(tab).to_have_count(0)
+    expect(lab.page.locator("#jp-down-stack")).to_be_hidden()
+
+
 def compare(page: Page) -> None:
     page.evaluate("window.jupyterapp.commands.execute('hwprune:compare')")

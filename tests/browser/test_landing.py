@@ -79,20 +79,32 @@ def test_what_a_row_has_no_room_for_stands_below_it_and_the_kernels_stay(lab: La
     expect(shown.locator(".hwprune-rest").filter(visible=True)).to_have_count(0)  # at the last width
 
 
-def test_the_network_is_drawn_by_time_and_a_block_opens_its_layer(lab: Lab) -> None:
-    report = documents.large(40, 64)
+# pairs of blocks that lie on each other, and blocks outside the picture
+MISPLACED = """place => {
+    const blocks = [...place.querySelectorAll('.hwprune-block')].map(each => each.getBoundingClientRect());
+    const lap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    const edge = place.getBoundingClientRect();
+    const out = a => a.right > edge.right + 0.5 || a.bottom > edge.bottom + 0.5;
+    return blocks.filter((a, i) => out(a) || blocks.slice(i + 1).some(b => lap(a, b))).length;
+}"""
+
+
+def test_a_network_of_300_layers_is_drawn_by_time_and_a_block_opens_its_layer(lab: Lab) -> None:
+    report = documents.large(300, 16)
     timed = [dataclasses.replace(each, dense_us=float(1 + i)) for i, each in enumerate(report.layers)]
     report = dataclasses.replace(report, layers=tuple(timed))
-    documents.write(lab.server.notebooks, "old.ipynb", documents.code(documents.PRUNE, mimebundle(report)))
-    lab.open_without_kernel("old.ipynb")
-    shown = lab.output(0).locator(".hwprune-report")
+    report.save(lab.server.notebooks / "large.hwprune.json")
+    lab.start()
+    lab.file("large.hwprune.json").dblclick()
+    shown = lab.page.locator(".jp-MimeDocument .hwprune-report")
     network = shown.locator(".hwprune-network")
     blocks = network.get_by_role("button")
     for width in WIDTHS:
         lab.page.set_viewport_size({"width": width, "height": 900})
-        expect(blocks).to_have_count(41)  # with all other kernels
+        expect(blocks).to_have_count(301)  # with all other kernels
         fits = "place => [...place.children].every(each => each.offsetLeft + each.offsetWidth <= place.clientWidth)"
         lab.page.wait_for_function(fits, arg=network.element_handle())
+        assert network.evaluate(MISPLACED) == 0, width
     blocks.first.focus()
     lab.page.keyboard.press("End")
     expect(shown.locator(".hwprune-told")).to_contain_text("model.layers.0.mlp.up_proj: 1.00 µs when dense")

@@ -29,13 +29,15 @@ class Artefact:
         for node in self.proto.graph.node:
             own = [weights[name] for name in node.input if name in weights and weights[name].ndim > 1]
             if own:
-                cost = 2.0 * sum(math.prod(each.shape) - int((each == 0).sum()) for each in own)
-                self.layers.append({"names": [node.name], "op": node.op_type, "cost": cost})
+                self.layers.append({"names": [node.name], "op": node.op_type, "cost": sum(map(self.cost, own))})
         self.estimate = {"unit": "cycles", "total": sum(each["cost"] for each in self.layers), "layers": self.layers}
         path = os.path.join(folder, os.path.basename(model) + ".cycles")
         with open(path, "w", encoding="utf-8") as file:
             file.write(str(self.estimate["total"]))
         self.files = {"cycles": path}
+
+    def cost(self, weight: Any) -> float:
+        return float(2 * (math.prod(weight.shape) - (weight == 0).sum()))
 
 
 def probe() -> dict[str, Any]:

@@ -5,6 +5,7 @@ put back as zeros before the next cut, so that every share counts from the dense
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...choose.scoring import device_of
+from ...choose.scoring import Scorer, device_of
 from ...core.copying import copied
 from ...core.errors import InputError, PruneError
 from ...core.example import Example
 from ...core.interrupts import users_code
 from ...core.pattern import Channel, Depth, Pattern
 from ...core.torch_state import own_torch_state
+from ...report import TrainedStep
 from ...toolchains.process import Progress
 from .. import Pruned, copy_modes, recount
 from ..depth import Removed
@@ -53,12 +55,13 @@ class Training:
     steps: int
     example: Example
     served: Served | None
+    scorer: Scorer | None
     progress: Progress
 
     def along(self, prune_step: PruneStep, pattern: Pattern, share: float) -> Pruned:
         """Prune and train in steps up to the share, and describe the layers as they are after the last training."""
         growing = stages(self.schedule, pattern, share, self.steps)
-        pruned = train_along(self.subject, growing, prune_step, self.finetune, self.progress)
+        pruned = train_along(self.subject, growing, prune_step, self.finetune, self.scorer, self.progress)
         with own_torch_state():
             described = recount(self.subject.start, self.example, pruned, self.served)
         found = self.finetune.found if isinstance(self.finetune, Recovery) else None
@@ -66,15 +69,22 @@ class Training:
 
 
 def train_along(
-    subject: Subject, stages: tuple[Stage, ...], prune_step: PruneStep, finetune: Finetune, progress: Progress
+    subject: Subject,
+    stages: tuple[Stage, ...],
+    prune_step: PruneStep,
+    finetune: Finetune,
+    scorer: Scorer | None,
+    progress: Progress,
 ) -> Pruned:
-    """Prune and train in stages, each from the weights that the stage before trained.
+    """Prune and train in stages, each from the weights that the stage before trained, and score what comes between.
 
-    The result describes the layers after the last pruning step. Raises InputError if the fine-tune step trains another
-    model, changes this one's structure, or diverges; errors of the fine-tune step itself pass through.
+    The result describes the layers after the last pruning step, whose score is the finished model's. Raises InputError
+    if the fine-tune step trains another model, changes this one's structure, or diverges; errors of the fine-tune step
+    itself pass through.
     """
     pruned: Pruned | None = None
     model, keep = subject.start, dict[str, Tensor]()
+    done: list[TrainedStep] = []
     for number, stage in enumerate(stages, 1):
         progress("prune", f"step {number} of {len(stages)}, {stage.sparsity:.0%}")
         shrinks = isinstance(stage.pattern, (Channel, Depth))
@@ -89,9 +99,13 @@ def train_along(
             model = pruned.model
         progress("train", f"step {number} of {len(stages)}, {stage.sparsity:.0%}")
         blocks = () if pruned is None else pruned.blocks
+        start = time.monotonic()
         model = _finetuned(subject, model, {} if shrinks else keep, finetune, number, blocks)
+        seconds = round(time.monotonic() - start, 1)
+        score = None if scorer is None or number == len(stages) else scorer.maybe(model)
+        done.append(TrainedStep(stage.sparsity, seconds, score))
     assert pruned is not None  # the last stage prunes or raises
-    return replace(pruned, model=model)
+    return replace(pruned, model=model, trained=tuple(done))
 
 
 def _further(pattern: Pattern) -> Callable[..., tuple[Pruned, dict[str, Tensor]] | None]:

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from ...core.errors import InputError
 from ...core.nearest import did_you_mean
-from ...core.pattern import NM, Pattern
+from ...core.pattern import NM, Depth, Pattern
 
 Schedule = Literal["one-shot", "iterative", "cubic"]
 MOST_STEPS = 1000
@@ -49,6 +49,14 @@ def check_schedule(schedule: Any, steps: Any, finetune: Any, *, recovers: bool) 
             f"The schedule {schedule} prunes in steps with training after each, but there is no fine-tune step. Write "
             "one as the cell under %%hwprune, give finetune=, a function that trains the model it receives, or recover "
             "without labels: --recover 200."
+        )
+
+
+def check_steps(pattern: Pattern, steps: int) -> None:
+    """Raise InputError for several steps of a pattern that has one."""
+    if steps > 1 and isinstance(pattern, Depth):
+        raise InputError(
+            f"--steps is {steps}, but the pattern depth removes its blocks in one step. Remove --schedule."
         )
 
 

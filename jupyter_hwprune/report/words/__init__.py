@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from . import corners, runtimes, search
+from . import corners, runtimes, search, training
 from .corners import Table
 from .facts import Fact, facts, left_dense, returned
 from .layers import Column, Key, by_weight, columns, name, notes, rows, valid
@@ -44,7 +44,8 @@ class Words:
 
     `badge` is the kind of headline; `interval` is shown next to a verdict. `columns` describe the layers, and `notes`
     explain that table. `corners` compares dense and pruned, in float and in int8, if there are int8 models, `runtimes`
-    in each runtime, if all were asked for; `search` lists the plans that a search has measured.
+    in each runtime, if all were asked for; `search` lists the plans that a search has measured, `training`
+    the steps of a training.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Words:
     corners: Table | None = None
     runtimes: Table | None = None
     search: Table | None = None
+    training: Table | None = None
 
 
 def words_of(report: Report) -> Words:
@@ -75,4 +77,5 @@ def words_of(report: Report) -> Words:
         corners=corners.table(report),
         runtimes=runtimes.table(report),
         search=search.table(report),
+        training=training.table(report),
     )

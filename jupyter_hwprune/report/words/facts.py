@@ -49,6 +49,12 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
         times = measurement.times_ms if measurement.unit == "cycles" else None
         clock = "" if times is None else f", {' → '.join(map(milliseconds, times))} at {measurement.clock_mhz:g} MHz"
         yield "estimate", f"{before} → {after} for a batch of {report.request.batch}{clock}"
+        if measurement.dense_utilization is not None and measurement.pruned_utilization is not None:
+            said = change(share(measurement.dense_utilization), share(measurement.pruned_utilization))
+            yield (
+                "utilisation",
+                f"{said} of the multiplications that the chip could make in that time, skipped ones out",
+            )
         yield "by", f"the cost model of {estimator(report)}, {_versions(report)}; nothing ran on the chip"
         yield from _footprint(report)
         if evidence.reason is not None:
@@ -148,6 +154,9 @@ def _footprint(report: Report) -> Iterator[tuple[str, str]]:
     if found is not None:
         said = sizes(found.dense_bytes, found.pruned_bytes)
         yield "footprint", f"{said}, the compiled models' files{_in_float(report)}"
+        if found.dense_peak_bytes is not None and found.pruned_peak_bytes is not None:
+            peaks = sizes(found.dense_peak_bytes, found.pruned_peak_bytes)
+            yield "peak memory", f"{peaks}, of a process that runs the file, above its libraries{_in_float(report)}"
         if memory := "; ".join(memories(found.dense, found.pruned)):
             yield "memory", memory
 

@@ -44,6 +44,7 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     copies = counted(len(search.points) - search.rounds, "measured plan")
     said = f"a table of times from {copies}, then {counted(search.rounds, 'plan')} taken from it and measured{found}"
     yield "search", f"{said}; {search.seconds:.0f} s"
+    yield from (("steps", each) for each in search.remarks)
 
 
 def _outcome(report: Report, search: Search) -> str:

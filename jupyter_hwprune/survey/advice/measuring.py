@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,7 @@ from ...measure.bench import Bench
 from ...measure.candidates import Candidate, Findings
 from ...measure.judge import on_clock
 from ...measure.proof import bench_for, candidate
-from ...measure.rating import return_losers
+from ...measure.rating import Settled, return_losers, settled_by_estimates
 from ...pruning import Pruned, plan_and_prune, prune
 from ...pruning.channels import Channels
 from ...pruning.method import MAGNITUDE
@@ -106,9 +106,12 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
                 yield trial, [unmeasured(choice, trial, one.evidence)]
             else:
                 ready[trial] = one
-        found = _together(bench, [one.candidate for one in ready.values()])
-        for (trial, one), each in zip(ready.items(), found, strict=True):
-            yield trial, [_row(choice, trial, one, each)]
+        found = _together(bench, ready)
+        while again := _settled(bench, shop, ready, found):  # each time with fewer layers
+            ready |= again
+            found |= _together(bench, again)
+        for trial, one in ready.items():
+            yield trial, [_row(choice, trial, one, found[trial])]
         for trial in quantised:
             if isinstance(whole, Failed):
                 yield trial, [unmeasured(choice, trial, whole.evidence)]
@@ -121,10 +124,14 @@ def measured(shop: Workshop, choice: Choice, trials: Sequence[Trial]) -> Iterato
 
 @dataclass(frozen=True)
 class Written:
-    """A pruned model that is ready to be measured, and what is left of its weights and their arithmetic."""
+    """A pruned model that is ready to be measured, as it was settled which of its layers stay pruned."""
 
     candidate: Candidate
-    totals: Totals
+    settled: Settled
+
+    @property
+    def totals(self) -> Totals:
+        return self.settled.pruned.totals
 
 
 def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Written:
@@ -135,16 +142,32 @@ def _written(shop: Workshop, bench: Bench, trial: Trial, pruned: Pruned) -> Writ
         raise ToolchainError(settled.choice.obstacle.reason)
     if not settled.pruned.layers:
         raise ToolchainError(f"each layer's sparse kernel gains nothing alone: {settled.pruned.returned[0].reason}")
-    one = candidate(bench, dense, settled, inputs, trial.file)
-    return Written(replace(one, channels=isinstance(trial.pattern, (Channel, Depth))), settled.pruned.totals)
+    assert trial.pattern is not None
+    return _rewritten(shop, bench, trial, replace(settled, choice=replace(settled.choice, pattern=trial.pattern)))
 
 
-def _together(bench: Bench, candidates: Sequence[Candidate]) -> list[Findings]:
+def _rewritten(shop: Workshop, bench: Bench, trial: Trial, settled: Settled) -> Written:
+    one = candidate(bench, shop.ready.start, settled, shop.ready.inputs, trial.file)
+    return Written(replace(one, channels=isinstance(trial.pattern, (Channel, Depth))), settled)
+
+
+def _settled(
+    bench: Bench, shop: Workshop, ready: Mapping[Trial, Written], found: Mapping[Trial, Findings]
+) -> dict[Trial, Written]:
+    """Return the models of which layers are dense again, since their estimates gain nothing by the zeros."""
+    fewer = {trial: settled_by_estimates(shop.ready.start, one.settled, found[trial]) for trial, one in ready.items()}
+    return {
+        trial: _rewritten(shop, bench, trial, each) for trial, each in fewer.items() if each is not ready[trial].settled
+    }
+
+
+def _together(bench: Bench, ready: Mapping[Trial, Written]) -> dict[Trial, Findings]:
     """Measure all candidates in turn in one call; where that fails and the dense model runs, each by itself."""
+    candidates = [one.candidate for one in ready.values()]
     found = _found(bench, candidates)
-    if len(candidates) < 2 or not all(map(_failed, found)) or _failed(_found(bench, [_itself(bench)])[0]):
-        return found
-    return [_found(bench, [replace(each, fingerprint="")])[0] for each in candidates]
+    if len(candidates) > 1 and all(map(_failed, found)) and not _failed(_found(bench, [_itself(bench)])[0]):
+        found = [_found(bench, [replace(each, fingerprint="")])[0] for each in candidates]
+    return dict(zip(ready, found, strict=True))
 
 
 def _found(bench: Bench, candidates: Sequence[Candidate]) -> list[Findings]:

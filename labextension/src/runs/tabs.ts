@@ -80,6 +80,7 @@ export class RunTabs {
     tab.id = `hwprune-${kind}-${this.made}`;
     this.app.shell.add(tab, 'main', { mode: 'tab-after' });
     if (!tab.isAttached) {
+      tab.addClass('jp-hwprune-below');
       this.app.shell.add(tab, 'down'); // Notebook 7 has room for one document in its main area
     }
     this.app.shell.activateById(tab.id);

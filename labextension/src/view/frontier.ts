@@ -29,6 +29,8 @@ export interface Axes {
   label: string;
   /** Whether a larger x is better, as of a speed-up. */
   rising: boolean;
+  /** Whether the marks are steps of one way, joined in their order, rather than rivals. */
+  inSteps?: boolean;
 }
 
 const WORDS: Record<Kind, string> = {
@@ -55,7 +57,7 @@ export function frontier(marks: Mark[], axes: Axes): HTMLElement | null {
     'svg',
     { class: 'hwprune-chart', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'group', 'aria-label': axes.label },
     ...frame(axes, steps(0, right), steps(low, high), x, y),
-    front(drawn, axes.rising, x, y),
+    line(axes.inSteps ? drawn : front(drawn, axes.rising), x, y),
     ...inFront.map(({ mark, at }) => placed(mark, at)),
     ...labels(places)
   );
@@ -83,16 +85,20 @@ function frame(axes: Axes, across: number[], up: number[], x: Scale, y: Scale): 
   ];
 }
 
-/** Joins the models that no other one beats in both numbers. */
-function front(marks: Mark[], rising: boolean, x: Scale, y: Scale): SVGElement {
-  const points: string[] = [];
+/** The models that no other one beats in both numbers. */
+function front(marks: Mark[], rising: boolean): Mark[] {
   let best = -Infinity;
-  for (const mark of [...marks].sort((a, b) => (rising ? b.x - a.x : a.x - b.x) || b.y - a.y)) {
-    if (mark.y > best) {
-      best = mark.y;
-      points.push(`${x(mark.x)},${y(mark.y)}`);
-    }
-  }
+  return [...marks]
+    .sort((a, b) => (rising ? b.x - a.x : a.x - b.x) || b.y - a.y)
+    .filter(mark => {
+      const isAhead = mark.y > best;
+      best = Math.max(best, mark.y);
+      return isAhead;
+    });
+}
+
+function line(marks: Mark[], x: Scale, y: Scale): SVGElement {
+  const points = marks.map(mark => `${x(mark.x)},${y(mark.y)}`);
   return drawing('polyline', { class: 'hwprune-front', points: points.join(' ') });
 }
 

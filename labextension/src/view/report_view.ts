@@ -9,6 +9,7 @@ import { nextSteps } from './next';
 import type { Reading, Seen } from './reading';
 import { searched } from './search';
 import { sensitivity } from './sensitivity/section';
+import { trained } from './training';
 import { isScore, verdict } from './verdict';
 import { text, wordsOf } from './words';
 
@@ -25,6 +26,7 @@ export function reportView({ report, notes }: Reading): HTMLElement {
     sideBySide('Dense and pruned, in float and in int8', words.corners),
     sideBySide('Dense and pruned in each runtime', words.runtimes),
     searched(report.search, words),
+    trained(report, words),
     mistakes(report.mistakes),
     why(report.reasons),
     section('What it kept and what is gone', pairs(kept.map(({ name, said }) => [text(name), text(said)]))),

@@ -53,6 +53,7 @@ function plainWords(report: SeenReport): Seen<Words> {
     corners: null,
     runtimes: null,
     search: null,
+    training: null,
   };
 }
 

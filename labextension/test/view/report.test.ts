@@ -92,6 +92,14 @@ describe('a report', () => {
     expect(view.textContent).toContain('1.25 MB → 700 kB (-44 %)');
   });
 
+  it('shows a training in steps: a point for dense and for each step, joined in their order, and a row for each', () => {
+    const view = shown(data('steps'));
+    const plot = view.querySelector('svg[aria-label^="Score after each step"]');
+    expect(plot?.querySelectorAll('.hwprune-mark')).toHaveLength(4);
+    expect(plot?.querySelector('polyline')?.getAttribute('points')?.split(' ')).toHaveLength(4);
+    expect(view.textContent).toContain('30.2 s');
+  });
+
   it('shows what a search tried: a point and a row for each plan, the chosen one marked', () => {
     const view = shown(data('search'));
     const points = [...view.querySelectorAll('.hwprune-chart .hwprune-mark')];

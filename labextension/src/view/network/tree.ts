@@ -1,5 +1,5 @@
 /** The layers of a report as a tree of modules, each as large as the time that it takes when dense. */
-import { hierarchy, treemap } from 'd3-hierarchy';
+import { hierarchy, treemap, type HierarchyNode } from 'd3-hierarchy';
 
 import type { Report } from '../../report';
 import type { Seen } from '../reading';
@@ -8,7 +8,8 @@ import { nameOf, type Row } from '../words';
 const MOST = 300; // blocks; what is smaller is one block
 const LEVELS = 2; // of modules about the layers
 const [GAP, HEAD] = [2, 17];
-const LEAST_AREA = 6000; // in pixels, for a module to bear its name
+const LEAST_AREA = 2500; // in pixels, for a module to bear its name
+const USUAL_AREA = 5000; // of the modules side by side, so that about all of them bear one, or none
 
 export type Measure = 'time' | 'estimate' | 'MACs';
 
@@ -70,6 +71,8 @@ interface Node {
   children?: Node[];
 }
 
+type Laid = HierarchyNode<Node>;
+
 /** A block or a module's frame, in pixels. */
 export interface Box {
   label: string;
@@ -87,13 +90,14 @@ export function boxes({ blocks, total }: Network, width: number, height: number)
   const root = hierarchy<Node>({ label: '', children: [...grouped(layers, 0, LEVELS), ...others] })
     .sum(({ block }) => block?.size ?? 0)
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
-  const bears = (value: number | undefined) => ((value ?? 0) / total) * width * height >= LEAST_AREA;
+  const area = ({ value }: Laid) => ((value ?? 0) / total) * width * height;
+  const bears = (node: Laid) => area(node) >= LEAST_AREA && usual(beside(node).map(area)) >= USUAL_AREA;
   const laid = treemap<Node>()
     .size([width, height])
     .round(true)
     .paddingInner(GAP)
-    .paddingTop(node => (node.depth > 0 && node.children !== undefined && bears(node.value) ? HEAD : 0))(root);
-  const shown = laid.descendants().filter(node => node.depth > 0 && (node.children === undefined || bears(node.value)));
+    .paddingTop(node => (node.depth > 0 && node.children !== undefined && bears(node) ? HEAD : 0))(root);
+  const shown = laid.descendants().filter(node => node.depth > 0 && (node.children === undefined || bears(node)));
   const found = shown.map(({ data, x0, x1, y0, y1 }) => ({
     label: data.label,
     block: data.block ?? null,
@@ -104,6 +108,15 @@ export function boxes({ blocks, total }: Network, width: number, height: number)
   }));
   const rank = ({ block }: Box) => (block === null ? -Infinity : -block.size);
   return found.sort((a, b) => rank(a) - rank(b));
+}
+
+/** The modules beside one, and itself. */
+function beside({ parent }: Laid): Laid[] {
+  return parent?.children?.filter(node => node.children !== undefined) ?? [];
+}
+
+function usual(areas: number[]): number {
+  return areas.sort((a, b) => a - b)[areas.length >> 1] ?? 0;
 }
 
 /** Blocks under the parts of their names in which they differ; a module with one layer is no group. */
