@@ -44,7 +44,7 @@ def plain_cnn() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "resnet18": (ResNet18, lambda: torch.randn(1, 3, 112, 112)),
-    "mobilenet_v2": (MODELS["mobilenet_v2"][0], lambda: torch.randn(1, 3, 128, 128)),
+    "mobilenet_v2": (MODELS["mobilenet_v2"][0], lambda: MODELS["mobilenet_v2"][1](1)),
     "bert_4": (lambda: Bert(layers=4, width=256, heads=4, vocabulary=1000), lambda: torch.randint(0, 1000, (1, 64))),
     "cnn": (plain_cnn, lambda: torch.randn(1, 3, 64, 64)),
 }
@@ -149,8 +149,10 @@ def write(path: Path, cases: Sequence[dict[str, Any]]) -> None:
     path.write_text(json.dumps({"cases": cases}, indent=1) + "\n")
     rows = [HEAD, tuple("---" for _ in HEAD), *map(cells, cases)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    versions = ", ".join(f"{name} {version}" for name, version in cases[0]["versions"].items())
-    path.with_suffix(".md").write_text(f"{summary(cases)} {cases[0]['created']}; {versions}\n\n{table}\n")
+    merged = {name: version for one in cases for name, version in one["versions"].items()}
+    versions = ", ".join(f"{name} {version}" for name, version in merged.items())
+    made = sorted(one["created"] for one in cases)
+    path.with_suffix(".md").write_text(f"{summary(cases)} {made[0]} to {made[-1]}; {versions}\n\n{table}\n")
 
 
 if __name__ == "__main__":
