@@ -216,6 +216,23 @@ def test_a_program_is_traced_anew_only_to_decompose_operators(
     assert len(traced) == traces
 
 
+class Mixture(nn.Module):
+    """Attention with its three projections in one matrix, and experts that an einsum multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.experts = nn.Parameter(torch.randn(4, 16, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("btc,ecf->btf", self.attention(x, x, x)[0], self.experts)
+
+
+def test_the_products_of_experts_and_of_packed_projections_belong_to_their_rows(tmp_path: Path) -> None:
+    case = export_onnx(Mixture().eval(), Example.of(torch.randn(1, 6, 16)), tmp_path, "model")
+    assert {*case.layers.values()} == {"attention.in_proj_weight", "attention.out_proj", "experts"}
+
+
 def test_a_graph_that_cannot_be_simplified_is_written_as_torch_made_it(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from ..core.example import Example
 from ..core.outputs import return_only_tensors
 from ..core.quiet import quiet
 from ..core.tracing import program_of
-from ..pruning.layers import rows_of
+from ..pruning.layers import matrices_of, rows_of
 from .cases import Case
 from .decomposing import Decomposed
 from .fitting import LARGE_BYTES, fitted
@@ -33,7 +33,7 @@ from .program import DTYPES, in_dtype, is_narrow
 from .remembered import Key, find, find_alike, key_of, remember
 from .reweighted import reweighted
 
-WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
 Names = tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]
 """The four maps of `Exported`."""
 LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
@@ -151,14 +151,20 @@ def _made(own: nn.Module, program: ExportedProgram | None, example: Example, ops
     rows = {parameter: row for path, module in own.named_modules() for parameter, row in rows_of(path, module).items()}
     leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
 
+    modules = {module_name for module_name, _ in own.named_modules()}
+    shapes = {initializer.name: tuple(initializer.dims) for initializer in proto.graph.initializer}
+
     def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
         """Take the layer whose weight the node reads, by the weight's name; else the layer that it was traced in."""
         read = (value.rpartition(".") for value in node.input)
-        owner = next((module for module, _, own in read if own == "weight" and module in leaves), None)
+        owner = next((module for module, _, each in read if each == "weight" and module in leaves), None)
         takes = node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
         if owner is None and takes:  # a parameter in a module's own code
             owner = next((rows[value] for value in node.input if value in rows), None)
-        return _scope(node, leaves) if owner is None else owner, takes
+        owner = _scope(node, leaves) if owner is None else owner
+        if owner is None and takes:  # the exporter has turned it, and given it another name
+            owner = _of_shape(own, _scope(node, modules), [shapes[value] for value in node.input if value in weights])
+        return owner, takes
 
     names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
     if opset is None:  # a toolchain that takes an older graph rewrites it for itself
@@ -166,6 +172,16 @@ def _made(own: nn.Module, program: ExportedProgram | None, example: Example, ops
         layers, _, values, nodes = names
         names = _named_again(proto.graph, layers, values, nodes)
     return proto, names
+
+
+def _of_shape(model: nn.Module, path: str | None, shapes: list[tuple[int, ...]]) -> str | None:
+    """Return the row of the one matrix in the module's own code that has one of the shapes, or that turned."""
+    if path is None:
+        return None
+    module = model.get_submodule(path)
+    own = matrices_of(module)
+    found = [name for name, weight in own.items() if {tuple(weight.shape), tuple(weight.shape)[::-1]} & {*shapes}]
+    return rows_of(path, module)[f"{path}.{found[0]}".lstrip(".")] if len(found) == 1 else None
 
 
 def _program_of(model: nn.Module, example: Example) -> ExportedProgram | None:
