@@ -51,6 +51,15 @@ class TestQnn:
         assert b"EPContext" in run.artifacts["context"].read_bytes()
         assert all(layer.dense_us is None and layer.estimate is None for layer in report.layers)
 
+    def test_a_model_is_quantised_by_the_inputs_of_the_user_and_compiled_in_int8(self) -> None:
+        torch.manual_seed(0)
+        calib = [torch.randn(2, 3, 16, 16) for _ in range(4)]
+        report = hwprune(cnn(), calib[0], target=TARGET, pattern="channel/8", dtype="int8", calib=calib).report
+        assert report.measurement.evidence.kind == "compiled"
+        assert report.check is not None
+        assert 1e-3 < report.check.dense_error < report.check.tolerance
+        assert any("8 rows" in each and "int8" in each for each in report.reasons), report.reasons
+
     @pytest.mark.parametrize("name", ["transformer", "mobile", "unet", "recurrent", "two_outputs"])
     def test_other_kinds_of_networks_are_compiled_too(self, name: str) -> None:
         build, make_input = ZOO[name]

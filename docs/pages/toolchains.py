@@ -7,7 +7,7 @@ import importlib.metadata
 import re
 
 from jupyter_hwprune.core.target import TARGETS
-from jupyter_hwprune.toolchains import HERE, environments, manifest_of, planned, probe, shipped
+from jupyter_hwprune.toolchains import environments, file_called, manifest_of, planned, probe, shipped
 from jupyter_hwprune.toolchains.manifest import Manifest
 
 from .benchmarks import results_of
@@ -26,6 +26,7 @@ OPTIONAL = {
     "meter": "measures energy with the device's own counter",
     "rates": "times each layer alone, dense against sparse",
     "estimates": "estimates without running",
+    "settles": "decides by its estimates which layers keep their zeros",
     "any_batch": "compiles files that take any batch",
     "cross_compiles": "compiles for a device that is not on this machine",
 }
@@ -129,7 +130,7 @@ def _served(name: str) -> str:
 
 
 def _docstring(name: str) -> str:
-    text = (HERE / f"{name}.py").read_text(encoding="utf-8")
+    text = file_called(name).read_text(encoding="utf-8")
     return re.sub(r"(https?://\S+)", r"<\1>", ast.get_docstring(ast.parse(text)) or "")
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "%hwprune setup qnn --accept-licence",
     "opset": 21,
+    "calibrates": True,
     "runs": False,
     "cross_compiles": True,
     "checks": True,
@@ -43,8 +44,10 @@ class _Artefact:
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Artefact:
-    """Compile the whole model in float16; raises RuntimeError that names the operators which the NPU does not take."""
+    """Compile the whole model; raises RuntimeError that names the operators which the NPU does not take."""
     path = os.path.join(folder, os.path.splitext(os.path.basename(model))[0] + ".htp.onnx")
+    if settings["dtype"] == "int8":
+        model = _in_int8(model, list(inputs), settings["calibration"])
     try:
         session = _session(model, path, settings, whole=True)
     except Exception as error:  # the vendor's own
@@ -60,6 +63,33 @@ def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -
     """Compute the outputs on this host, by the vendor's library, which does what the HTP would."""
     names = [each.name for each in artefact.session.get_inputs()]
     return list(artefact.session.run(None, {name: inputs[name] for name in names}))
+
+
+def _in_int8(model: str, names: list[str], calibration: str) -> str:
+    """Quantise a model by ONNX Runtime's settings for this NPU: weights symmetric about zero for each channel."""
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+
+    with np.load(calibration) as file:
+        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
+    batches = iter([dict(zip(names, values)) for values in zip(*stacks)])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Any:
+            return next(batches, None)
+
+    path = os.path.splitext(model)[0] + ".int8.onnx"
+    config = get_qnn_qdq_config(
+        model,
+        Reader(),
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        weight_symmetric=True,
+        activation_symmetric=False,
+    )
+    quantize(model, path, config)
+    return path
 
 
 def _session(model: str, path: str, settings: Settings, *, whole: bool) -> Any:
