@@ -37,19 +37,17 @@ def main() -> None:
     parser.add_argument("--target", default="cpu", help="a target that the toolchain serves")
     parser.add_argument("--quick", action="store_true", help="the first three networks, and nothing is written")
     options = parser.parse_args()
-    rows, versions = {}, {}  # type: dict[str, Any], dict[str, str]
-    for name in NETWORKS[:3] if options.quick else NETWORKS:
-        rows[name], found = converted(name, options.target, options.toolchain)
-        versions = found or versions
-        print(name, rows[name], flush=True)
-    about = {"toolchain": options.toolchain, "target": options.target, "machine": cpu_name(), "versions": versions}
-    data = about | {"created": datetime.now(UTC).strftime("%Y-%m-%d"), "networks": rows}
-    if options.quick:
-        print(table(data))
-        return
+    data: dict[str, Any] = {"toolchain": options.toolchain, "target": options.target, "machine": cpu_name()}
+    data |= {"versions": {}, "created": datetime.now(UTC).strftime("%Y-%m-%d"), "networks": {}}
     path = RESULTS / f"edge_zoo_{options.toolchain}.json"
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(table(data), encoding="utf-8")
+    for name in NETWORKS[:3] if options.quick else NETWORKS:
+        data["networks"][name], versions = converted(name, options.target, options.toolchain)
+        data["versions"] = versions or data["versions"]
+        print(name, data["networks"][name], flush=True)
+        if not options.quick:
+            path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            path.with_suffix(".md").write_text(table(data), encoding="utf-8")
+    print(table(data))
 
 
 def converted(name: str, target: str, toolchain: str) -> tuple[dict[str, Any], dict[str, str]]:

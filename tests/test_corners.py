@@ -264,7 +264,7 @@ def test_a_toolchain_that_does_not_quantise_says_so_and_which_do() -> None:
         InputError, match=r"deepsparse keeps the model's own dtype; remove --dtype int8\. For int8"
     ) as it:
         hwprune(cnn(), torch.randn(2, 3, 16, 16), target="x86-cpu:deepsparse", dtype="int8")
-    assert "--toolchain onnxruntime or --toolchain openvino" in str(it.value)
+    assert "For int8 take --toolchain onnxruntime, --toolchain openvino" in str(it.value)
     assert "\n" not in str(it.value)
 
 

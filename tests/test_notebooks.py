@@ -212,6 +212,21 @@ def test_the_tutorial_of_mistakes_makes_and_mends_each() -> None:
     assert "--pattern 256x256" in said
 
 
+def test_the_tutorial_of_channels_at_the_edge_shows_what_rounding_buys_and_what_is_missing() -> None:
+    _, outputs = run_notebook("edge_channels")
+    rounded, exact, board = reports_in(outputs)
+    assert [each["request"]["pattern"] for each in (rounded, exact, board)] == ["channel/8", "channel", "channel/8"]
+    assert rounded["totals"]["pruned_macs"] > exact["totals"]["pruned_macs"]
+    assert "HWP106" in {each["code"] for each in exact["mistakes"]} - {each["code"] for each in rounded["mistakes"]}
+    peaks = rounded["peak_memory"]
+    assert peaks is None or peaks["dense_bytes"] > 0 < peaks["pruned_bytes"]
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    for name in ("executorch", "litert", "iree"):
+        assert f"{name}: " in said
+    if board["measurement"]["kind"] == "untimed":
+        assert board["measurement"]["evidence"]["reason"]
+
+
 def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> None:
     printed, outputs = run_notebook("cpu_int8_and_channels")
     assert "The finished page:" in printed

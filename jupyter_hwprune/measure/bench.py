@@ -22,7 +22,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
-from .findings import check_of, counters_of, energy_of, estimate_of, footprint_of, hotspots_of, timed_of
+from .findings import check_of, counters_of, energy_of, estimate_of, footprint_of, hotspots_of, peak_memory_of, timed_of
 from .job import CONTROL, DENSE, HERE, TOLERANCES, CaseOfJob, Job, Place, tolerance_of
 from .kernels import Profiles, layers_with_costs
 from .peaks import peaks_of
@@ -258,6 +258,7 @@ class Bench:
             energy=None if meter is None else energy_of(result.get("energy"), name, label, meter),
             counters=counted,
             hotspots=hotspots,
+            peak_memory=peak_memory_of(result, name),
             baselines=against(*passes, timed.pruned, timed.clock),
             runtimes=runtimes_of(choice, result, timed, beside, name) if choice.every else None,
         )

@@ -21,6 +21,7 @@ from ..report import (
     Measurement,
     OtherKernels,
     OutputCheck,
+    PeakMemory,
     Runtimes,
     Timed,
     Tried,
@@ -88,6 +89,7 @@ class Findings:
     counters: Evidence | None = None
     check: OutputCheck | None = None
     footprint: Footprint | None = None
+    peak_memory: PeakMemory | None = None
     baselines: tuple[Baseline, ...] = ()
     machine: Machine | None = None
     versions: dict[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from ..report import (
     Launch,
     Memory,
     OutputCheck,
+    PeakMemory,
     Samples,
     Timed,
 )
@@ -91,10 +92,13 @@ def footprint_of(result: Mapping[str, Any], name: str) -> Footprint | None:
     dense, pruned = (result["bytes"][case] for case in (DENSE, name))
     if dense is None or pruned is None:
         return None
-    memories, peaks = result["memories"], result.get("peaks", {})
-    return Footprint(
-        dense, pruned, memory_of(memories[DENSE]), memory_of(memories[name]), peaks.get(DENSE), peaks.get(name)
-    )
+    return Footprint(dense, pruned, *(memory_of(result["memories"][case]) for case in (DENSE, name)))
+
+
+def peak_memory_of(result: Mapping[str, Any], name: str) -> PeakMemory | None:
+    """Return what dense and the case called `name` take as deployed; None unless both are known."""
+    peaks = result.get("peaks", {})
+    return PeakMemory(peaks[DENSE], peaks[name]) if {DENSE, name} <= peaks.keys() else None
 
 
 def memory_of(said: Mapping[str, int] | None) -> Memory | None:

@@ -12,6 +12,7 @@ from ..report.words.facts import some
 from .seen import Found, Seen, is_depthwise
 
 MANY_DEPTHWISE = 4  # at least one layer in four
+BOUGHT = 0.5  # of what the work that is gone would be worth in time
 
 
 def unstructured(seen: Seen) -> Iterator[Found]:
@@ -87,12 +88,25 @@ def unrounded(seen: Seen) -> Iterator[Found]:
     for rule, layers in _broken(seen, "HWP106"):
         multiple = rule.multiple or 8
         yield Found(
-            f"{counted(len(layers), 'layer')} kept channels in no multiple of {multiple}: {some(layers)}.",
+            f"{counted(len(layers), 'layer')} kept channels in no multiple of {multiple}: {some(layers)}."
+            + _saved(seen),
             f"Use --pattern channel/{multiple}.",
             layers,
             _sentence(rule.says),
             seen.line(pattern=Channel(multiple)),
         )
+
+
+def _saved(seen: Seen) -> str:
+    """Say where most of the work that is gone bought no time."""
+    totals, timed = seen.report.totals, seen.report.timed
+    speedup = None if timed is None else timed.comparison.speedup
+    if not totals.macs or not totals.pruned_macs or speedup is None:
+        return ""
+    work = totals.macs / totals.pruned_macs
+    if speedup - 1 >= BOUGHT * (work - 1):
+        return ""
+    return f" {work:.1f}x fewer multiply-accumulates gave {speedup:.2f}x in time."
 
 
 def not_supported(seen: Seen) -> Iterator[Found]:

@@ -10,8 +10,8 @@ class Corner:
     """One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
 
     The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's
-    files, `peak_bytes` as in a footprint, `error` its largest difference from torch's outputs in float, relative to
-    their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+    files, `peak_bytes` its peak memory as in PeakMemory, `error` its largest difference from torch's outputs in float,
+    relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
     """
 
     pruned: bool

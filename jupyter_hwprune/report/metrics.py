@@ -182,7 +182,7 @@ METRICS: dict[str, Metric] = {
     **{
         f"{side}_peak_bytes": Metric(
             f"peak bytes of a process that runs the {side} model's file, above its libraries",
-            _at("footprint", f"{side}_peak_bytes"),
+            _at("peak_memory", f"{side}_bytes"),
             _no_peak,
         )
         for side in ("dense", "pruned")

@@ -32,10 +32,7 @@ MIME_TYPE = "application/vnd.hwprune.report+json"
 
 @dataclass(frozen=True)
 class Footprint:
-    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
-
-    The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
-    """
+    """The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler."""
 
     OMITS_DEFAULTS: ClassVar[bool] = True
 
@@ -43,8 +40,17 @@ class Footprint:
     pruned_bytes: int
     dense: Memory | None = None
     pruned: Memory | None = None
-    dense_peak_bytes: int | None = None
-    pruned_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """What a process takes at most that runs each model's file by the exported script, above its libraries: measured.
+
+    The numbers are those of the counter that the system keeps of a process.
+    """
+
+    dense_bytes: int
+    pruned_bytes: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ class Report:
     baselines: tuple[Baseline, ...] = ()
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
+    peak_memory: PeakMemory | None = None
     corners: Corners | None = None
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None

@@ -29,6 +29,7 @@ export interface Report {
   baselines: Baseline[];
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
+  peak_memory: PeakMemory | null;
   corners: Corners | null;
   runtimes: Runtimes | null;
   hotspots: Hotspots | null;
@@ -388,16 +389,21 @@ export interface Point {
 }
 /**
  * The sizes of the compiled models' files, in bytes, and what they take of the chip's memory by the compiler.
- *
- * The peaks are measured: the memory of a process that runs the model's file, above that with its libraries loaded.
  */
 export interface Footprint {
   dense_bytes: number;
   pruned_bytes: number;
   dense?: Memory | null;
   pruned?: Memory | null;
-  dense_peak_bytes?: number | null;
-  pruned_peak_bytes?: number | null;
+}
+/**
+ * What a process takes at most that runs each model's file by the exported script, above its libraries: measured.
+ *
+ * The numbers are those of the counter that the system keeps of a process.
+ */
+export interface PeakMemory {
+  dense_bytes: number;
+  pruned_bytes: number;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
@@ -418,7 +424,7 @@ export interface Corners {
 /**
  * One of the four models: `ms` is its median time, and `speed` compares it with the dense model in float.
  *
- * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `peak_bytes` as in a footprint, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
+ * The samples of the float models are in the report's measurement. `file_bytes` is the size of the compiled model's files, `peak_bytes` its peak memory as in PeakMemory, `error` its largest difference from torch's outputs in float, relative to their largest magnitude. `score` is the user's: of an int8 model by running the compiled model itself.
  */
 export interface Corner {
   pruned: boolean;

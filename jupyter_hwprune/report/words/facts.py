@@ -132,6 +132,9 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
     yield from _of_layers(report)
     if report.timed is not None:
         yield from _footprint(report)
+    if report.peak_memory is not None:
+        peaks = sizes(report.peak_memory.dense_bytes, report.peak_memory.pruned_bytes)
+        yield "peak memory", f"{peaks}, of a process that runs the file, above its libraries{_in_float(report)}"
     if totals.macs is not None and totals.pruned_macs is not None:
         yield "layer MACs", removed(totals.macs, totals.pruned_macs) + _where_macs_went(report)
     if check is not None:
@@ -154,9 +157,6 @@ def _footprint(report: Report) -> Iterator[tuple[str, str]]:
     if found is not None:
         said = sizes(found.dense_bytes, found.pruned_bytes)
         yield "footprint", f"{said}, the compiled models' files{_in_float(report)}"
-        if found.dense_peak_bytes is not None and found.pruned_peak_bytes is not None:
-            peaks = sizes(found.dense_peak_bytes, found.pruned_peak_bytes)
-            yield "peak memory", f"{peaks}, of a process that runs the file, above its libraries{_in_float(report)}"
         if memory := "; ".join(memories(found.dense, found.pruned)):
             yield "memory", memory
 
