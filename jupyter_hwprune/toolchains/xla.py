@@ -36,6 +36,12 @@ def probe() -> dict[str, Any]:
     return {"versions": versions, "devices": {_host.architecture(): {"kind": "cpu"}}, "absent": absent}
 
 
+TWO_COUNTS = (
+    "A block-sparse kernel's cycles are counted in its bundles, a dense product's are XLA's own. Where nothing is "
+    "skipped the two counts differ too, on some chips widely (benchmarks.tpu_estimator): the ratio is no surer."
+)
+
+
 class _Estimated:
     def __init__(self, model: str, chip: Chip, dense: tuple[str, ...]) -> None:
         import jax
@@ -60,6 +66,11 @@ class _Estimated:
     def sparse(self) -> list[str]:
         """The layers that skip zeros."""
         return [each.layer for each in self.taken if each.form is not None and each.form.sparse]
+
+    @property
+    def remarks(self) -> list[str]:
+        kernels = any(each.form and each.form.kernels for each in self.taken)
+        return [TWO_COUNTS] if kernels else []
 
     def write(self, path: str) -> None:
         self.files = {"hlo": _write(path + ".hlo.txt", self.text)}
