@@ -2,24 +2,27 @@
 
 `%hwprune advise` times many pruned copies of a model for a second or two. Here each of its rows is measured again by
 the full run of `%hwprune` that it stands for: whether both give the same verdict, and by how much their ratios differ.
-`--cases` takes only some rows of each model, spread over its table. Prints a table, and writes JSON beside it.
+Forty cases: ten rows of each of four networks, spread over the table of two runtimes (`--models`, `--cases`). Each case
+is written as it is measured, and `--resume` goes on with those that are missing. Prints a table, writes JSON beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from torch import Tensor, nn
 
-from benchmarks.models import MODELS
+from benchmarks.models import MODELS, Bert, ResNet18, conv_bn
 from jupyter_hwprune import Report
 from jupyter_hwprune.report import Comparison
 from jupyter_hwprune.survey.advice import Advice, Advised
@@ -27,41 +30,64 @@ from jupyter_hwprune.survey.advice.following import line_of
 
 RESULTS = Path(__file__).parent / "results" / "advice.json"
 HEAD = ("model", "pattern", "removes", "toolchain", "advised", "full run", "verdicts", "advised / full")
-PER_MODEL = 14  # rows: six float patterns and int8 with channels, for each of two toolchains
+PER_MODEL = 10  # rows of about fourteen: six float patterns and int8 with channels, for each of two runtimes
+TARGET = "x86-cpu:onnxruntime,x86-cpu:openvino"
+
+
+def plain_cnn() -> nn.Module:
+    """Return a convolutional network without branches, in the manner of VGG."""
+    widths = (3, 64, 64, 128, 128, 256, 256)
+    pairs = enumerate(itertools.pairwise(widths))
+    made = [(conv_bn(a, b, 3, 2 if at in {2, 4} else 1), nn.ReLU()) for at, (a, b) in pairs]
+    return nn.Sequential(*itertools.chain(*made), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 100))
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
+    "resnet18": (ResNet18, lambda: torch.randn(1, 3, 112, 112)),
+    "mobilenet_v2": (MODELS["mobilenet_v2"][0], lambda: MODELS["mobilenet_v2"][1](1)),
+    "bert_4": (lambda: Bert(layers=4, width=256, heads=4, vocabulary=1000), lambda: torch.randint(0, 1000, (1, 64))),
+    "cnn": (plain_cnn, lambda: torch.randn(1, 3, 64, 64)),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--cases", type=int, default=PER_MODEL, help="rows of each model, spread over its table")
+    parser.add_argument("--resume", action="store_true", help="keep the cases that are in the output already")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)  # torch's idle threads would otherwise spin on cores that others need
-    cases: list[dict[str, Any]] = []
+    cases = json.loads(options.out.read_text())["cases"] if options.resume and options.out.exists() else []
     for name in options.models:
-        cases += held_against_full_runs(name, options.cases, options.out, cases)
+        held_against_full_runs(name, options.cases, options.out, cases, fresh=not options.resume)
     print(f"{summary(cases)}\nWritten to {options.out} and beside it")
 
 
-def held_against_full_runs(name: str, most: int, out: Path, before: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ask for advice by the magic itself, then run the line of each row in full."""
+def held_against_full_runs(name: str, most: int, out: Path, cases: list[dict[str, Any]], *, fresh: bool) -> None:
+    """Ask for advice by the magic itself, then run the line of each row in full, but for cases that are there already.
+
+    Advice that is not `fresh` is that of the run that is resumed, which advise remembers.
+    """
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "jupyter_hwprune")
     torch.manual_seed(0)
-    build, make_input = MODELS[name]
-    shell.push({name: build(), "x": make_input(1)})
-    advice: Advice = shell.run_line_magic("hwprune", f"advise {name} --input x --target x86-cpu --fresh")
+    build, make_input = NETWORKS[name]
+    shell.push({name: build(), "x": make_input()})
+    advice: Advice = shell.run_line_magic(
+        "hwprune", f"advise {name} --input x --target {TARGET} {'--fresh' if fresh else ''}"
+    )
     print(advice, flush=True)
     rows = [row for row in advice.rows if row.evidence.kind == "measured" and row.pattern is not None]
-    cases: list[dict[str, Any]] = []
     for row in spread(rows, most):
         line = line_of(row, {"model": name, "input": "x"}, None)
+        if any(one["line"] == line for one in cases):
+            continue
         report: Report = shell.run_line_magic("hwprune", line.removeprefix("%hwprune ")).report
         cases.append(case(name, row, report) | {"line": line})
         print(" | ".join(cells(cases[-1])), flush=True)
-        write(out, [*before, *cases])
+        write(out, cases)
     shell.drop_by_id({name: shell.user_ns[name]})
-    return cases
 
 
 def spread(rows: Sequence[Advised], most: int) -> list[Advised]:
@@ -123,8 +149,10 @@ def write(path: Path, cases: Sequence[dict[str, Any]]) -> None:
     path.write_text(json.dumps({"cases": cases}, indent=1) + "\n")
     rows = [HEAD, tuple("---" for _ in HEAD), *map(cells, cases)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    versions = ", ".join(f"{name} {version}" for name, version in cases[0]["versions"].items())
-    path.with_suffix(".md").write_text(f"{summary(cases)} {cases[0]['created']}; {versions}\n\n{table}\n")
+    merged = {name: version for one in cases for name, version in one["versions"].items()}
+    versions = ", ".join(f"{name} {version}" for name, version in merged.items())
+    made = sorted(one["created"] for one in cases)
+    path.with_suffix(".md").write_text(f"{summary(cases)} {made[0]} to {made[-1]}; {versions}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.candidates import ResNet18
 from benchmarks.corners import CALIBRATED_ON
 from benchmarks.cpu import where
-from benchmarks.models import MODELS, Bert
+from benchmarks.models import MODELS, Bert, ResNet18
 from jupyter_hwprune import hwprune
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.core.example import Example

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from benchmarks.models import conv_bn
+from benchmarks.models import ResNet18
 from jupyter_hwprune import hwprune
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.choose.effort import FULL, QUICK, Effort
@@ -31,32 +29,6 @@ from jupyter_hwprune.toolchains.process import private_folder
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 TARGET, TOOLCHAIN = "intel-cpu", "onnxruntime"
-
-
-class Block(nn.Module):
-    def __init__(self, c_in: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.first, self.second = conv_bn(c_in, width, 3, stride), conv_bn(width, width, 3)
-        nn.init.constant_(self.second[1].get_parameter("weight"), 0.2)  # keeps a random network's activations in range
-        self.shortcut = nn.Identity() if stride == 1 and c_in == width else conv_bn(c_in, width, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.second(functional.relu(self.first(x))) + self.shortcut(x))
-
-
-class ResNet18(nn.Module):
-    def __init__(self, classes: int = 1000) -> None:
-        super().__init__()
-        self.stem, self.pool = conv_bn(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)
-        widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1)]
-        widths += [(128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]
-        self.blocks = nn.Sequential(*(Block(*each) for each in widths))
-        self.classifier = nn.Linear(512, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.pool(functional.relu(self.stem(x))))
-        logits: Tensor = self.classifier(x.mean((2, 3)))
-        return logits
 
 
 def silent(_phase: str, _detail: str) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.candidates import ResNet18, silent
+from benchmarks.candidates import silent
 from benchmarks.masks import cpu_name
-from benchmarks.models import MobileNetV2
+from benchmarks.models import MobileNetV2, ResNet18
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core.errors import HwpruneError

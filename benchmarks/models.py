@@ -19,6 +19,32 @@ def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 
+class BasicBlock(nn.Module):
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first, self.second = conv_bn(c_in, width, 3, stride), conv_bn(width, width, 3)
+        nn.init.constant_(self.second[1].get_parameter("weight"), 0.2)  # keeps a random network's activations in range
+        self.shortcut = nn.Identity() if stride == 1 and c_in == width else conv_bn(c_in, width, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.second(functional.relu(self.first(x))) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        self.stem, self.pool = conv_bn(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)
+        widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1)]
+        widths += [(128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]
+        self.blocks = nn.Sequential(*(BasicBlock(*each) for each in widths))
+        self.classifier = nn.Linear(512, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.pool(functional.relu(self.stem(x))))
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
+
+
 class Bottleneck(nn.Module):
     def __init__(self, c_in: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,11 +1,12 @@
 """What pruning buys on NPUs that are not here, by their compilers' estimates: `python -m benchmarks.npu`.
 
-A MobileNetV2 at 96 pixels, a ResNet-18 at 64, a keyword-spotting CNN on 49 frames of 10 coefficients and a small MLP,
-at batch 1 with random weights, are pruned by channels (in the chip's own multiple, and at 53 % in no multiple), in 2:4
-and as single weights, and compiled for each chip. Where the compiler's estimates decide it, layers whose zeros lower no
-estimate are dense again: the table counts those that keep their zeros. Flash is the constants as packed, SRAM the most
-that is held at a time; the advice is the pattern of the largest gain. The Ethos-U run in int8, the RK3588 in float16.
-No number was timed on a chip. What is there is not computed again but with `--fresh`; `--quick` takes the MLP alone.
+A MobileNetV2 at 96 pixels, a ResNet-18 and a chain of four 3x3 convolutions at 64, a keyword-spotting CNN on 49 frames
+of 10 coefficients and a small MLP, at batch 1 with random weights, are pruned by channels (in the chip's own multiple,
+and at 53 % in no multiple), in 2:4 and as single weights, and compiled for each chip. Where the compiler's estimates
+decide it, layers whose zeros lower no estimate are dense again: the table counts those that keep their zeros. Flash is
+the constants as packed, SRAM the most that is held at a time; the advice is the pattern of the largest gain. The
+Ethos-U run in int8, the RK3588 in float16. No number was timed on a chip. What is there is not computed again but with
+`--fresh`; `--quick` takes the MLP alone.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.candidates import ResNet18
 from benchmarks.masks import cpu_name
-from benchmarks.models import MobileNetV2, conv_bn
+from benchmarks.models import MobileNetV2, ResNet18, conv_bn
 from jupyter_hwprune.choose.choice import Choice, choose
 from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core.errors import HwpruneError
@@ -69,12 +69,20 @@ class KeywordSpotting(nn.Sequential):
         super().__init__(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 12))
 
 
+def chain() -> nn.Module:
+    """Return convolutions whose weights are few beside their products, as in the early half of larger networks."""
+    widths = ((3, 32), (32, 64), (64, 64), (64, 64))
+    convolutions = [nn.Sequential(conv_bn(*each, 3), nn.ReLU()) for each in widths]
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
 def mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "mlp": (mlp, lambda: torch.randn(1, 512)),
+    "chain": (chain, lambda: torch.randn(1, 3, 64, 64)),
     "keywords": (KeywordSpotting, lambda: torch.randn(1, 1, 49, 10)),
     "resnet18": (ResNet18, lambda: torch.randn(1, 3, 64, 64)),
     "mobilenet_v2": (MobileNetV2, lambda: torch.randn(1, 3, 96, 96)),

@@ -1,7 +1,8 @@
-"""What pruning costs a small language model, ours and peers: `python -m benchmarks.perplexity --sparsegpt P --wanda P`.
+"""What pruning costs a small language model: `python -m benchmarks.perplexity --sparsegpt P --wanda P --alps P`.
 
-The paths are checkouts of github.com/IST-DASLab/sparsegpt and github.com/locuslab/wanda. All prune the same models of
-`benchmarks.charlm` with the same calibration sequences, in turn. Prints tables, writes JSON beside them.
+The paths are checkouts of github.com/IST-DASLab/sparsegpt, github.com/locuslab/wanda and github.com/mazumder-lab/ALPS.
+All prune the same models of `benchmarks.charlm` with the same calibration sequences, in turn. Prints tables, writes
+JSON beside them, and takes up a run again at the first pattern that is missing there.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import itertools
 import json
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +30,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from benchmarks import alps
 from benchmarks.charlm import CharLM, perplexity, prunable, trained
 from benchmarks.masks import cpu_name
+from jupyter_hwprune.choose.checks import Solver
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import NM, Block, Unstructured
 from jupyter_hwprune.pruning.calibration import Calibration
@@ -41,14 +46,14 @@ from jupyter_hwprune.pruning.tuning import tuned
 RESULTS = Path(__file__).parent / "results" / "perplexity.json"
 CASES: tuple[tuple[NM | Block | Unstructured, float], ...] = (
     (NM(2, 4), 0.5),
+    (Unstructured(), 0.7),
     (NM(4, 8), 0.5),
     (Unstructured(), 0.5),
-    (Unstructured(), 0.7),
     (Block(16, 16), 0.5),
 )
 SEQUENCES = 128
 PACKAGES = ("jupyter-hwprune", "torch", "numpy", "transformers")
-OURS, TUNED = "ours", "ours, blocks tuned"
+OURS = "ours"
 STEPS = 100  # of tuning, for each block
 
 Pattern = NM | Block | Unstructured
@@ -66,33 +71,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sparsegpt", type=Path, required=True)
     parser.add_argument("--wanda", type=Path, required=True)
+    parser.add_argument("--alps", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2, help="models, each trained from another seed")
-    parser.add_argument("--samples", type=int, default=2, help="calibration samples for each model")
+    parser.add_argument("--samples", type=int, default=1, help="calibration samples for each model")
     parser.add_argument("--quick", action="store_true", help="one model, one sample, and the first pattern alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--fresh", action="store_true", help="measure again what is written there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    contestants = list(all_contestants(options.sparsegpt, options.wanda))
+    contestants = list(all_contestants(options.sparsegpt, options.wanda, options.alps))
     cases = CASES[:1] if options.quick else CASES
-    runs = []
-    for seed in range(1 if options.quick else options.seeds):
+    data: dict[str, Any] = {**provenance(), "runs": []}
+    if options.out.exists() and not options.fresh:
+        stored = json.loads(options.out.read_text())
+        if comparable(stored) == comparable(data):
+            data = stored
+    for seed, sample in itertools.product(
+        range(1 if options.quick else options.seeds), range(1 if options.quick else options.samples)
+    ):
         model, batches, heldout = trained(seed)
         count = SEQUENCES // len(batches[0])
-        dense = perplexity(model, heldout)
-        for sample in range(1 if options.quick else options.samples):
-            tokens = [batch[:, :-1] for batch in batches[sample * count : (sample + 1) * count]]
-            rows = measure(model, dense, tokens, heldout, contestants, cases)
-            runs.append({"seed": seed, "sample": sample, "dense": dense, "rows": rows})
-            write(options.out, {**provenance(), "runs": runs})  # so far, for the whole takes long
+        tokens = [batch[:, :-1] for batch in batches[sample * count : (sample + 1) * count]]
+        run = next((run for run in data["runs"] if (run["seed"], run["sample"]) == (seed, sample)), None)
+        if run is None:
+            run = {"seed": seed, "sample": sample, "dense": perplexity(model, heldout), "rows": []}
+            data["runs"].append(run)
+        for case in cases:
+            if not any(row["case"] == title(*case) for row in run["rows"]):
+                run["rows"] += measure(model, run["dense"], tokens, heldout, contestants, case)
+                write(options.out, data)  # so far, for the whole takes long
+    print(written(data))
+
+
+def comparable(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in {"created", "runs"}}
+
+
+def written(data: dict[str, Any]) -> str:
+    return "\n".join([where(data), "", table(data), "", *verdicts(data)])
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    shown = "\n".join([where(data), "", table(data), "", *verdicts(data)])
-    print(shown)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")
-    path.with_suffix(".md").write_text(shown + "\n")
-    print(f"Written to {path} and beside it", flush=True)
+    path.with_suffix(".md").write_text(written(data) + "\n")
 
 
 def measure(
@@ -101,22 +123,21 @@ def measure(
     tokens: list[Tensor],
     heldout: list[Tensor],
     contestants: list[Contestant],
-    cases: Sequence[tuple[Pattern, float]],
+    case: tuple[Pattern, float],
 ) -> list[dict[str, Any]]:
     rows = []
-    for pattern, sparsity in cases:
-        for each in contestants:
-            if isinstance(pattern, Block) and not each.blocks:
-                continue
-            pruned = copy.deepcopy(model)
-            start = time.process_time()
-            each.prune(pruned, tokens, pattern, sparsity)
-            seconds = time.process_time() - start
-            weights = [pruned.get_parameter(f"{name}.weight") for name in prunable(pruned)]
-            zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
-            found = {"case": title(pattern, sparsity), "who": each.name, "seconds": seconds, "zeros": zeros}
-            rows.append(found | {"perplexity": perplexity(pruned, heldout)})
-            print(f"{dense:.3f}", *found.values(), f"{rows[-1]['perplexity']:.3f}", file=sys.stderr, flush=True)
+    for each in contestants:
+        if isinstance(case[0], Block) and not each.blocks:
+            continue
+        pruned = copy.deepcopy(model)
+        start = time.process_time()
+        each.prune(pruned, tokens, *case)
+        seconds = time.process_time() - start
+        weights = [pruned.get_parameter(f"{name}.weight") for name in prunable(pruned)]
+        zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+        found = {"case": title(*case), "who": each.name, "seconds": seconds, "zeros": zeros}
+        rows.append(found | {"perplexity": perplexity(pruned, heldout)})
+        print(f"{dense:.3f}", *found.values(), f"{rows[-1]['perplexity']:.3f}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -124,31 +145,32 @@ def title(pattern: Pattern, sparsity: float) -> str:
     return str(pattern) if isinstance(pattern, NM) else f"{pattern}, {sparsity:.0%}"
 
 
-def all_contestants(sparsegpt: Path, wanda: Path) -> Iterator[Contestant]:
-    yield Contestant(OURS, ours, blocks=True)
-    yield Contestant(TUNED, ours_tuned, blocks=True)
+def all_contestants(sparsegpt: Path, wanda: Path, alps_: Path) -> Iterator[Contestant]:
+    yield Contestant(OURS, ours("full"), blocks=True)
+    yield Contestant("ours, best", ours("best"), blocks=True)
+    yield Contestant("ours, blocks tuned", ours("full", tune=STEPS), blocks=True)
     yield Contestant("SparseGPT", reference_sparsegpt(sparsegpt), blocks=False)
+    yield Contestant("ALPS", reference_alps(alps_), blocks=False)
     yield Contestant("Wanda", reference_wanda(wanda), blocks=False)
     yield Contestant("magnitude", by_magnitude, blocks=True)
 
 
-def ours(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
-    def visit(_name: str, layer: nn.Module, seen: Statistics) -> None:
-        assert isinstance(layer, nn.Linear)
-        assert seen.gram is not None
-        layer.weight.data = solve(layer.weight, seen.gram[0], pattern, sparsity).weight
+def ours(effort: Solver, tune: int = 0) -> Prune:
+    def prune(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+        def visit(_name: str, layer: nn.Module, seen: Statistics) -> None:
+            assert isinstance(layer, nn.Linear)
+            assert seen.gram is not None
+            layer.weight.data = solve(layer.weight, seen.gram[0], pattern, sparsity, effort=effort).weight
 
-    calibration = Calibration.of(tokens, model, Example.of(tokens[0]))
-    reasons = layer_by_layer(model, prunable(model), calibration, visit, gram=True)
-    assert not reasons, reasons
+        dense = copy.deepcopy(model)
+        calibration = Calibration.of(tokens, model, Example.of(tokens[0]))
+        reasons = layer_by_layer(model, prunable(model), calibration, visit, gram=True)
+        assert not reasons, reasons
+        if tune:
+            found, _ = tuned(dense, model, prunable(model), {}, [Example.of(each) for each in tokens], tune)
+            model.load_state_dict(found.state_dict())
 
-
-def ours_tuned(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
-    dense = copy.deepcopy(model)
-    ours(model, tokens, pattern, sparsity)
-    found, said = tuned(dense, model, prunable(model), {}, [Example.of(each) for each in tokens], STEPS)
-    print(said, file=sys.stderr, flush=True)
-    model.load_state_dict(found.state_dict())
+    return prune
 
 
 def by_magnitude(model: CharLM, _tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
@@ -178,6 +200,18 @@ def reference_sparsegpt(path: Path) -> Prune:
                 job.fasterprune(sparsity, prunen=n, prunem=m, percdamp=0.01, blocksize=128)
 
         block_by_block(model, tokens, reference.SparseGPT, finish)
+
+    return prune
+
+
+def reference_alps(path: Path) -> Prune:
+    """Prune as its `opt.py` does, in SparseGPT's order."""
+    reference = alps.read(path)
+
+    def prune(model: CharLM, tokens: list[Tensor], pattern: Pattern, sparsity: float) -> None:
+        assert not isinstance(pattern, Block)
+        finish = partial(alps.prune, pattern=pattern, sparsity=sparsity)
+        block_by_block(model, tokens, lambda layer: reference(layer, 1, 1), finish)
 
     return prune
 
@@ -281,20 +315,25 @@ def table(data: dict[str, Any]) -> str:
 
 
 def verdicts(data: dict[str, Any]) -> list[str]:
+    """Say what part of each peer's rise over the dense perplexity ours has."""
     lines = []
+    names = list(dict.fromkeys(row["who"] for run in data["runs"] for row in run["rows"]))
     for case in dict.fromkeys(row["case"] for run in data["runs"] for row in run["rows"]):
-        reference = cells(data, case, OURS)
-        for who in dict.fromkeys(row["who"] for run in data["runs"] for row in run["rows"] if row["who"] != OURS):
-            own = cells(data, case, who)
-            if own:
-                ratios = [r["perplexity"] / row["perplexity"] for r, row in zip(reference, own, strict=True)]
-                won = sum(ratio < 1 for ratio in ratios)
-                word = "won" if won == len(ratios) else "lost" if won == 0 else "undecided"
-                lines.append(
-                    f"- {case}, against {who}: {word}, lower in {won} of {len(ratios)} runs; "
-                    f"perplexity {shown(ratios)} times theirs"
-                )
-    return lines
+        for mine, other in itertools.product(names, ("SparseGPT", "ALPS", "Wanda", "magnitude")):
+            peers = cells(data, case, other)
+            if mine.startswith(OURS) and peers:
+                shares = [rise(row) / rise(peer) for row, peer in zip(cells(data, case, mine), peers, strict=True)]
+                lines.append(f"- {case}: {mine} has {shown(shares, 2)} of {other}'s rise over dense")
+    missing = [title(*each) for each in CASES if not all(seen(run, title(*each)) for run in data["runs"])]
+    return [*lines, *([f"- not measured in every run: {'; '.join(missing)}"] if missing else [])]
+
+
+def rise(row: dict[str, Any]) -> float:
+    return float(row["perplexity"] - row["dense"])
+
+
+def seen(run: dict[str, Any], case: str) -> bool:
+    return any(row["case"] == case for row in run["rows"])
 
 
 def cells(data: dict[str, Any], case: str, who: str) -> list[dict[str, Any]]:

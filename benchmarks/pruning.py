@@ -1,7 +1,7 @@
-"""The pruning engine beside its peers, table by table: `python -m benchmarks.pruning --sparsegpt F --wanda F --apex F`.
+"""The pruning engine beside its peers, table by table: `python -m benchmarks.pruning --sparsegpt F --wanda F --alps F`.
 
-SparseGPT, Wanda and apex are run from checkouts of their repositories, the others from an environment of their own that
-is made at the first run. A table whose checkout is not given is left out, and that is said.
+SparseGPT, Wanda, ALPS and apex are run from checkouts of their repositories, the others from an environment of their
+own that is made at the first run. A table whose checkout is not given is left out, and that is said.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sparsegpt", type=Path, help="a checkout of github.com/IST-DASLab/sparsegpt")
     parser.add_argument("--wanda", type=Path, help="a checkout of github.com/locuslab/wanda")
+    parser.add_argument("--alps", type=Path, help="a checkout of github.com/mazumder-lab/ALPS")
     parser.add_argument("--apex", type=Path, help="a checkout of github.com/NVIDIA/apex")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the tables")
@@ -46,7 +47,11 @@ def main() -> int:
 
 
 def checkouts(table: str) -> tuple[str, ...]:
-    return {"solver": ("sparsegpt",), "perplexity": ("sparsegpt", "wanda"), "permutation": ("apex",)}.get(table, ())
+    return {
+        "solver": ("sparsegpt", "alps"),
+        "perplexity": ("sparsegpt", "wanda", "alps"),
+        "permutation": ("apex",),
+    }.get(table, ())
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_sidebars: dict[str, list[str]] = {
-    name: [] for name in ("index", "install", "jupyterlab", "reading", "changelog", "generated/*")
+    name: [] for name in ("index", "install", "jupyterlab", "lab", "reading", "changelog", "generated/*")
 }  # they have no pages below
 html_theme_options = {
     "logo": {"text": "hwprune", "alt_text": "jupyter-hwprune, start page"},

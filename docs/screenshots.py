@@ -2,7 +2,8 @@
 """Make the README's pictures and this site's recorded reports, of the real thing: `python docs/screenshots.py`.
 
 The quickstart runs in a real JupyterLab with the built extension, and is photographed there in chromium; so is
-nbconvert's page of it, which no extension draws. The reports of that very run are what the site shows as recorded.
+nbconvert's page of it, which no extension draws, and each point of docs/lab.md. The reports of that very run are what
+the site shows as recorded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sy
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))  # the browser tests know how to start a JupyterLab, and how to use one
+
+import points  # noqa: E402
 
 from jupyter_hwprune import Report  # noqa: E402
 from jupyter_hwprune.report import MIME_TYPE  # noqa: E402
@@ -49,6 +52,7 @@ def main() -> None:
             browser.close()
         finally:
             server.stop()
+    points.main("now", DOCS / "points")
 
 
 def photograph(browser: Browser, server: Server) -> None:

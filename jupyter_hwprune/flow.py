@@ -120,7 +120,7 @@ def hwprune(
     is missing, crashes or takes too long, the report's verdict is "not measured".
     """
     asked = Asked.of(locals())
-    choice = choose(**asked.chosen)
+    choice = choose(**asked.chosen, looking=partial(progress, "find", "toolchains"))
     check_steps(choice.pattern, steps)
     with _folder_of_run() as folder:
         progress("prune", str(choice.pattern) if asked.recipe is None else asked.recipe.name)

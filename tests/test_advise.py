@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from jupyter_hwprune.measure.job import HERE, Here, Job
 from jupyter_hwprune.report import Comparison, Evidence
 from jupyter_hwprune.survey import advice as home
 from jupyter_hwprune.survey.advice import Advised, levels, measuring, remembered
-from jupyter_hwprune.survey.advice.following import line_of
+from jupyter_hwprune.survey.advice.following import line_of, needs_of
 from jupyter_hwprune.survey.advice.levels import trials
 from jupyter_hwprune.survey.advice.picture import panels_of
 from jupyter_hwprune.survey.advice.rows import best_of, ranked
@@ -201,6 +202,8 @@ def test_int8_alone_and_with_channels_are_rows_where_the_cpu_is_fast_at_it(
     line = line_of(wide, {"model": "net", "input": "x"}, "data")
     assert line.startswith("%hwprune net --input x --target x86-cpu:onnxruntime --pattern channel/8 --sparsity 0.5")
     assert "--calib data --dtype int8" in line
+    assert needs_of(wide, "data") == needs_of(dataclasses.replace(wide, int8=False), None) == ()
+    assert "add --calib" in needs_of(wide, None)[0]
 
     monkeypatch.setattr(FAST_INT8, list)
     (alone,) = [each for each in advise(user.user_ns["net"], user.user_ns["x"], **options).rows if each.int8]

@@ -75,14 +75,19 @@ def matches(shell: Any, line: str, after: str = "") -> dict[str, str]:
     start = max(line.rfind(" "), line.rfind("="), line.rfind(",")) + 1
     with provisionalcompleter():
         found = shell.Completer.completions(line + after, len(line))
-        return {line[start : match.start] + match.text: match.type for match in found}
+        return {line[start : match.start] + match.text: spaced(match.type) for match in found}
 
 
 def asked_of_kernel(front: Front, line: str, after: str = "") -> dict[str, str]:
     content = front.client.complete(line + after, len(line), reply=True, timeout=30)["content"]
     start = max(line.rfind(" "), line.rfind("="), line.rfind(",")) + 1
     typed = content["metadata"]["_jupyter_types_experimental"]
-    return {line[start : match["start"]] + match["text"]: match["type"] for match in typed}
+    return {line[start : match["start"]] + match["text"]: spaced(match["type"]) for match in typed}
+
+
+def spaced(said: str) -> str:
+    assert not {" ", "-"} & set(said)  # where JupyterLab would break it, over the next line
+    return said.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
 def check(line: str, found: dict[str, str]) -> None:

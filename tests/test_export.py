@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnxslim
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn import functional
 
 from jupyter_hwprune import hwprune
@@ -173,6 +175,47 @@ def test_a_guard_that_the_model_needs_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["raises", "drops an input", "makes no sense"])
+class Grid(nn.Module):
+    """Holds an operator that the converter has to decompose, beside a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        rows, columns = torch.meshgrid(y[0, 0, :, 0], y[0, 0, 0], indexing="ij")
+        return y + rows * columns
+
+
+def pooled() -> nn.Module:
+    """A network whose composed operators are told by shapes alone."""
+    features = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.SiLU(), nn.Dropout(), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(8, 5))
+
+
+@pytest.mark.parametrize(("model", "traces"), [(pooled, 0), (Grid, 1)])
+def test_a_program_is_traced_anew_only_to_decompose_operators(
+    model: Callable[[], nn.Module], traces: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = []
+    decompose: Callable[..., ExportedProgram] = ExportedProgram.run_decompositions
+
+    def counted(own: ExportedProgram, *given: Any) -> ExportedProgram:
+        traced.append(own)
+        return decompose(own, *given)
+
+    monkeypatch.setattr(ExportedProgram, "run_decompositions", counted)
+    torch.manual_seed(3)  # a model of this test's own: one that was exported before is not converted again
+    own, x = model().eval(), images()
+    example = Example.of(x)
+    case = export_onnx(own, example, tmp_path, "model")
+    session = onnxruntime.InferenceSession(str(case.model))
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), example.outputs(own)[0], rtol=1e-4, atol=1e-4)
+    assert len(traced) == traces
+
+
 def test_a_graph_that_cannot_be_simplified_is_written_as_torch_made_it(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_the_progress_line_says_the_same_as_data(kernel: Kernel) -> None:
     assert [step["state"] for step in steps] == ["running"] * (len(steps) - 1) + ["done"]
     phases = dict.fromkeys(step["phase"] for step in steps if step["phase"] != "confirm")  # only a doubt is confirmed
     assert list(phases) == [
+        "find",
         "prune",
         "export",
         "compile",

@@ -61,6 +61,13 @@ def test_what_was_not_timed_joins_what_was_and_an_estimate_stays_out(make: Calla
     assert len(said) == (make is estimated)
 
 
+@pytest.mark.parametrize(("seconds", "how"), [(60.0, "tuned for 60 s"), (None, "untuned")])
+def test_a_report_of_tuned_kernels_joined_with_one_of_untuned_ones_says_so(seconds: float | None, how: str) -> None:
+    timed = replace(BARE, request=replace(BARE.request, tune_kernels=seconds))
+    rest = replace(REST, request=replace(REST.request, tune_kernels=None if seconds else 60.0))
+    assert any(reason.startswith(f"The timed kernels are {how};") for reason in merge(timed, rest).reasons)
+
+
 def test_an_estimate_joins_no_estimate_and_a_time_no_time() -> None:
     with pytest.raises(InputError, match="Neither report is timed"):
         merge(estimated(SCORED), compiled(SCORED))

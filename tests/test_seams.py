@@ -19,6 +19,7 @@ from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError, MismatchError
 from jupyter_hwprune.core.target import TARGETS, find_target
 from jupyter_hwprune.report import MIME_TYPE, Estimated, Untimed
+from jupyter_hwprune.survey.doctor import Doctor
 from jupyter_hwprune.toolchains.manifest import manifest_in
 from tests.fakes.toy import TARGET as TOY
 from tests.networks import cnn
@@ -103,6 +104,13 @@ def test_a_device_that_is_neither_cpu_nor_cuda_is_timed(line: Any) -> None:
     for form in (forms(run)["text/plain"], forms(run)["text/html"]):
         assert "a toy of an NPU" in form
         assert "a queue of the device" in form
+
+
+def test_the_configurations_of_a_chip_are_listed_with_the_toolchain_that_takes_them() -> None:
+    assert "--config" not in targets([TOY])._repr_mimebundle_()["text/html"]
+    several = replace(TOY, judges=(replace(TOY.judges[0], configs=(("toy-64", "toy-128"), ("sram", "flash"))),))
+    for form in (targets([several])._repr_mimebundle_()["text/html"], str(Doctor((), {}, (), (), (), target=several))):
+        assert f"one of each with {NPU}: toy-64, toy-128; sram, flash" in " ".join(form.split())
 
 
 def test_a_device_of_another_identity_is_refused_by_name() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Report, advise, hwprune
+from jupyter_hwprune.render import mimebundle
 from jupyter_hwprune.survey.advice import levels
 
 SETTLING = "tests.fakes.settling"
@@ -52,3 +53,15 @@ def test_advice_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert zeros.estimate is not None
     assert zeros.estimate.ratio == pytest.approx((2048 + 512 + 2048) / (205 + 512 + 205), rel=0.01)
     assert zeros.weights_removed == pytest.approx(0.9 * 4096 / (4608 + 176), rel=0.01)
+
+
+def test_where_no_layer_gains_all_are_dense_again() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 16)).eval()
+    report = pruned(model)
+    assert {each.name for each in report.returned} == {"0", "2"}
+    assert not report.layers
+    assert report.measurement.kind == "estimated"
+    assert report.measurement.pruned == report.measurement.dense
+    assert report.totals.pruned_weights == report.totals.weights
+    assert "2 layers of 2 gained nothing" in str(mimebundle(report)["text/html"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import combinations, product
 
 import pytest
@@ -13,7 +16,7 @@ from jupyter_hwprune.core.errors import PruneError
 from jupyter_hwprune.core.pattern import NM, Block, Unstructured, parse_pattern
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import block_sums, keep_blocks, keep_n_of_m, keep_top
-from jupyter_hwprune.pruning.solver import layer_error, solve
+from jupyter_hwprune.pruning.solver import hessian, layer_error, solve
 from jupyter_hwprune.pruning.solver.hessian import conjugate_gradients, damped
 
 PATTERNS = ["2:4", "1:4", "4:8", "8:16", "4x8", "1x16", "unstructured"]
@@ -162,9 +165,9 @@ def refit(weight: Tensor, keep: Tensor, gram: Tensor) -> Tensor:
 def test_conjugate_gradients_end_at_the_least_squares_of_each_row(text: str) -> None:
     weight, gram = layer(8, 32)
     keep = by_magnitude(weight, pattern_of(text), 0.5)
-    hessian, *_ = damped(gram, DAMPING)
+    products, *_ = damped(gram.clone(), DAMPING)
     refitted = (weight * keep).t().contiguous()
-    conjugate_gradients(refitted, hessian @ (weight.t() - refitted), keep.t().contiguous(), hessian, 200)
+    conjugate_gradients(refitted, products @ (weight.t() - refitted), keep.t().contiguous(), products, 200)
     for found, expected in zip(refitted.t(), refit(weight, keep, gram), strict=True):
         torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=1e-3)
     assert layer_error(weight, refitted.t(), gram) < layer_error(weight, weight * keep, gram)
@@ -253,3 +256,30 @@ def test_best_tells_its_rounds_and_keeps_the_largest_where_inputs_are_independen
     assert len(rounds) <= 12
     independent = solve(weight, torch.eye(32), NM(2, 4), 0.5, effort="best")
     assert torch.equal(independent.keep, keep_n_of_m(magnitude(weight), 2, 4))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory from Linux")
+def test_best_takes_no_more_than_twice_the_gram_matrix_and_five_times_the_weight() -> None:
+    program = r"""
+import re, torch
+from pathlib import Path
+from jupyter_hwprune.core.pattern import NM
+from jupyter_hwprune.pruning.solver import hessian, solve, splitting
+torch.set_num_threads(1)
+splitting.ROUNDS = 2  # the second one, where the first is done with, and all others are alike
+hessian.PIECE = 1 << 17  # as much smaller beside this layer as the real one beside a large layer
+def memory(name):
+    return int(re.search(name + r":\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+x, weight = torch.randn(512, 1024), torch.randn(1024, 1024)
+gram = x.T @ x
+solve(weight[:, :512], gram[:512, :512], NM(2, 4), 0.5, effort="best")  # what libraries take once
+before = memory("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+solve(weight, gram, NM(2, 4), 0.5, effort="best")
+print(memory("VmHWM") - before)
+"""
+    alone = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}  # so that what is freed is given back at once
+    ran = subprocess.run([sys.executable, "-c", program], env=alone, capture_output=True, text=True, check=True)
+    gram = weight = 4 * 1024**2
+    piece = 4 * 1024 * hessian.PANEL
+    assert int(ran.stdout) < 2 * gram + 5 * weight + 8 * piece

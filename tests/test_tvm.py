@@ -37,7 +37,7 @@ class TestTvm(CpuContract):
         assert {layer.name: layer.kernel is not None for layer in report.layers} == dict.fromkeys("0246", True)
         assert any(each.startswith("Untuned") for each in report.reasons)
 
-    def test_tuned_kernels_are_kept_and_said_and_a_cancelled_tuning_ends_at_once(
+    def test_tuned_kernels_are_said_and_a_cancelled_tuning_keeps_what_it_found(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(job, "CACHE", tmp_path)
@@ -66,9 +66,6 @@ class TestTvm(CpuContract):
         said = next(each for each in report.reasons if each.startswith("Tuned"))
         assert "8 schedules of each of the model's 2 kernels here, on 1 thread" in said
         assert not any(each.startswith("Untuned") for each in report.reasons)
-        tuned.clear()
-        hwprune(model, torch.randn(4, 64), progress=note, **options)
-        assert not tuned
 
     def test_it_compiles_for_an_arm_cpu_and_checks_what_it_wrote(self) -> None:
         run = hwprune(cnn(), torch.randn(1, 3, 16, 16), target="arm-cpu", toolchain=self.name, pattern="channel/8")

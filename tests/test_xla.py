@@ -49,6 +49,17 @@ class TestXla(EstimateContract):
         assert 0 < report.check.pruned_error < report.check.tolerance
         assert any(layer.used for layer in report.layers)
 
+    def test_a_1x1_convolution_skips_blocks_and_others_say_why_they_do_not(self) -> None:
+        model = nn.Sequential(nn.Conv2d(512, 512, 1), nn.ReLU(), nn.Conv2d(512, 512, 3)).eval()
+        run = hwprune(model, torch.randn(4, 512, 16, 15), target=self.target, pattern="128x128/even", sparsity=0.75)
+        layers = layers_of(run.report)
+        assert layers["0"].used
+        assert "block-sparse kernel: 4 of 16 blocks" in (layers["0"].pruned_kernel or "")
+        assert not layers["2"].used
+        assert "no block-sparse kernel for 9 taps" in (layers["2"].pruned_kernel or "")
+        assert run.report.check is not None
+        assert 0 < run.report.check.pruned_error < run.report.check.tolerance
+
     def test_small_blocks_leave_every_tile_full_and_the_report_says_so(self) -> None:
         model = nn.Sequential(nn.Linear(512, 512), nn.LayerNorm(512), nn.Linear(512, 512)).eval()
         report = hwprune(model, torch.randn(256, 512), target=self.target, pattern="16x16", sparsity=0.5).report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -133,9 +133,13 @@ def choose(
     toolchain: str | None = None,
     dtype: str | None = None,
     config: Sequence[str] = (),
+    looking: Callable[[], None] = lambda: None,
     **others: Any,
 ) -> Choice:
-    """Check the options, the `others` of which are those of `Options`, and choose a toolchain; raises InputError."""
+    """Check the options, the `others` of which are those of `Options`, and choose a toolchain; raises InputError.
+
+    `looking` is called before the toolchains are looked for on this machine, which may take seconds.
+    """
     for name, value in (("target", target), ("pattern", pattern), ("toolchain", toolchain), ("dtype", dtype)):
         if value is not None and not isinstance(value, str):
             raise InputError(f"--{name} is {value!r} of type {type(value).__name__}; it has to be a string.")
@@ -149,6 +153,7 @@ def choose(
     check_sparsity(sparsity, given)
 
     asked = toolchain or named
+    looking()
     able, cores = _judges(row, None if asked == ALL else asked, dtype and DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
     check_whole_number("threads", options.threads, most=cores)

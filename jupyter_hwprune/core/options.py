@@ -186,7 +186,7 @@ _ROWS = (
     ),
     Option(
         "config",
-        "a part of the chip's configuration, by its name in `%hwprune targets`, where a chip has several; repeatable",
+        "a part of the chip's configuration, where it has several: `%hwprune doctor TARGET` lists them; repeatable",
         default=(),
         forms=(RUN, "advise"),
     ),

@@ -134,6 +134,8 @@ def _tpu(name: str, chip: str, unit: int, says: str = TPU_SAYS, page: str = TPU_
             blocks_of(unit, f"matrix unit {unit}x{unit}: smaller blocks leave it full of zeros"),
             Rule("the last dimension a multiple of 128, the one before it of 8; batches of 8 or 128"),
             Rule("as many blocks kept for each group of outputs (/even): the longest sets the kernel's length"),
+            Rule("a block's score is the sum of its weights': scores of 16x16, added up, choose the same large blocks"),
+            Rule("1x1 convolutions without padding or stride skip blocks as linear layers do; others stay dense"),
             Rule("whole rows or columns of blocks removed (a smaller dense product) need no kernel"),
         ),
         primary_constraint="matrix-unit utilisation",

@@ -26,6 +26,7 @@ from ..core.quiet import quiet
 from ..core.tracing import program_of
 from ..pruning.layers import rows_of
 from .cases import Case
+from .decomposing import Decomposed
 from .fitting import LARGE_BYTES, fitted
 from .lean import weight_bytes
 from .program import DTYPES, in_dtype, is_narrow
@@ -182,8 +183,9 @@ def _converted(
     for place, source in enumerate(sources, 1):
         try:
             with quiet():
+                ready = Decomposed.of(source) if isinstance(source, ExportedProgram) else source
                 done = torch.onnx.export(
-                    source, args, kwargs=kwargs or None, opset_version=opset, dynamo=True, verbose=False, optimize=True
+                    ready, args, kwargs=kwargs or None, opset_version=opset, dynamo=True, verbose=False, optimize=True
                 )
         except Exception as error:
             if place == len(sources):

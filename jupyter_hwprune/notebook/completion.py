@@ -17,6 +17,7 @@ from .namespace import is_a, models, tensors
 from .offers import Offers, offers_of
 
 IDENTIFIER = "jupyter_hwprune"
+UNBROKEN = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
 PRIORITY = 1000  # asked before IPython's own matchers, which then are not asked at all
 MAGIC = re.compile(r"(?:\s*|[^%'\"#]*[^%'\"#=<>!]=\s*)(%{1,2})hwprune\s(.*)", re.DOTALL)  # also after `run = `
 WORD = re.compile(r"(?:\"[^\"]*\"?|'[^']*'?|[^\s\"'])+")
@@ -33,7 +34,8 @@ def matcher_for(shell: Any) -> Any:
         if found is None:
             return {"completions": []}
         typed, offers = found
-        completions = [SimpleCompletion(text=text, type=said) for text, said in offers.items()]
+        # JupyterLab lets a type break, over the line below
+        completions = [SimpleCompletion(text, type=said.translate(UNBROKEN)) for text, said in offers.items()]
         return {"completions": completions, "matched_fragment": typed, "suppress": True, "ordered": True}
 
     return context_matcher(identifier=IDENTIFIER, priority=PRIORITY)(hwprune_matcher)

@@ -137,7 +137,7 @@ class Panel:
         self._update(1, shown)
         kept = f" and kept the result as {variable}" if variable else ""
         self._update(0, static(RUN_AGAIN.format(kept), magic_line(self._filled)) | _view(form))
-        form.rest(said(DONE.format(headline(run.report), kept)))
+        form.rest(said(DONE.format(headline(run.report), f", the result in {variable}" if variable else "")))
 
     def _update(self, place: int, data: dict[str, Any]) -> None:
         update_display(data, raw=True, display_id=self._places[place])

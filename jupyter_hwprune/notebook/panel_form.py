@@ -26,7 +26,7 @@ RIGHT = (
     "recover",
     "dtype",
 )  # of the chip and the method
-LABEL = {"description_width": "116px"}
+LABEL = {"description_width": "132px"}
 WIDE = {"width": "auto"}
 COLUMNS = "repeat(auto-fit, minmax(300px, 1fr))"
 COLUMN = {"min_width": "0"}  # a field's value must not widen its column

@@ -13,7 +13,7 @@ MIME_TYPE = "application/vnd.hwprune.progress+json"
 # The steps of a run, and the phases in each. A search measures many plans in its own step; the dense model in other
 # runtimes is timed before and after the candidates, which is no step of its own.
 STEPS = (
-    ("prune", "search", "train"),
+    ("prune", "find", "search", "train"),
     ("export", "quantise"),
     ("compile", "load", "baseline"),
     ("check",),
@@ -28,8 +28,8 @@ TERMINAL_WIDTH = 100
 class Progress:
     """How far a run is, as data for the lab extension.
 
-    `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `step` is the place
-    in STEPS of the furthest one so far, None where there was none of these. `summary` says how the run ended.
+    `phase` is find, prune, export, compile, load, check, profile, measure, or another of the form's own; `step` is the
+    place in STEPS of the furthest one so far, None where there was none of these. `summary` says how the run ended.
     """
 
     state: Literal["running", "done", "stopped"]

@@ -59,7 +59,7 @@ def _remarks(timed: Report, rest: Report, *, is_same: bool, removed_others: bool
     seconds = timed.request.tune_kernels
     if seconds != rest.request.tune_kernels:
         how = "untuned" if seconds is None else f"tuned for {seconds:g} s"
-        yield f"The timed kernels are {how}; what the other report's are made of is not compared with them."
+        yield f"The timed kernels are {how}; the other report's request differs there."
     if removed_others:
         yield (
             "The two runs removed different weights of the same model, although the request was the same "

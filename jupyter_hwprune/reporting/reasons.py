@@ -113,7 +113,9 @@ def _kernels(choice: Choice, found: Findings) -> Iterator[str]:
 
 
 def _by_name(choice: Choice) -> Iterator[str]:
-    """Name the toolchain that skips these zeros, and why it was not taken by itself."""
+    """Name the toolchain that skips these zeros, and why it was not taken by itself; fewer channels need none."""
+    if isinstance(choice.pattern, Channel):
+        return
     for judge in choice.target.judges:
         patterns = {type(offer.pattern) for offer in judge.offers}
         if judge.by_name and judge.toolchain != choice.judge.toolchain and type(choice.pattern) in patterns:

@@ -141,9 +141,15 @@ def about(target: Target) -> list[tuple[str, str]]:
     offers = [
         f"{' or '.join(str(offer.pattern) for offer in judge.offers)} with {judge.toolchain}" for judge in target.judges
     ]
+    configs = [
+        f"one of each with {judge.toolchain}: {'; '.join(map(', '.join, judge.configs))}"
+        for judge in target.judges
+        if judge.configs
+    ]
     typical = f"{target.typical_speedup} over dense is often said; that is not a measurement"
     about = [
         ("prune", "; ".join(offers)),
+        *([("--config", ". ".join(configs))] if configs else []),
         ("limited by", target.primary_constraint),
         ("judged by", target.validation_metric),
         ("gain", typical if target.typical_speedup else "no figure is usual"),

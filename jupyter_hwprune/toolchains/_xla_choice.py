@@ -13,24 +13,31 @@ _ms: dict[Any, float | None] = {}  # of single products
 
 @dataclass(frozen=True)
 class Taken:
-    """The form that a layer's product takes, why, and the multiplications of the dense product."""
+    """The form that a layer's product takes, None for XLA's own, why, and the multiplications of the dense product."""
 
     layer: str
-    form: _xla_blocks.Form
+    form: _xla_blocks.Form | None
     label: str
     products: int
 
 
-def take(program: Any, chip: _xla_cost.Chip) -> list[Taken]:
-    """Give each product of the program the form with the lowest estimate."""
+def take(program: Any, chip: _xla_cost.Chip, dense: tuple[str, ...]) -> list[Taken]:
+    """Give each product of the program the form with the lowest estimate; those of the operators in `dense` XLA's."""
     import ml_dtypes
 
     taken = []
     for each in program.products:
-        weight = program.states[each.state]
+        weight = program.weight(each)
         if weight.dtype != ml_dtypes.bfloat16:
             continue  # the kernels are for 16 bits
+        if each.dense is not None:
+            taken.append(Taken(each.layer, None, each.dense, each.rows * weight.size))
+            continue
         form, label = _best(program, each, chip)
+        if form.sparse and str(each.node.target) in dense:
+            said = f"dense: the whole program is estimated to take longer with what is best alone, a {label}"
+            taken.append(Taken(each.layer, None, said, each.rows * weight.size))
+            continue
         if form.sparse:
             program.take(each, form)
         taken.append(Taken(each.layer, form, label, each.rows * weight.size))
@@ -39,7 +46,7 @@ def take(program: Any, chip: _xla_cost.Chip) -> list[Taken]:
 
 def _best(program: Any, product: Any, chip: _xla_cost.Chip) -> tuple[_xla_blocks.Form, str]:
     """Return the form of a product with the lowest estimate, and its label with those of the other kinds of form."""
-    weight = program.states[product.state]
+    weight = program.weight(product)
     forms = _xla_blocks.forms(
         weight, program.bias(product), product.rows, product.activation, chip.unit, chip.vmem_bytes
     )
@@ -82,7 +89,7 @@ def tell(estimate: dict[str, Any], program: Any, taken: list[Taken], chip: _xla_
     for part in estimate["layers"]:
         own = forms.get(part["names"][0]) if part["names"] else None
         if own is not None:
-            part["kernel"], part["sparse"] = own.label, own.form.sparse
+            part["kernel"], part["sparse"] = own.label, own.form is not None and own.form.sparse
             part["utilization"] = own.products / per_ms / part["cost"]
 
 

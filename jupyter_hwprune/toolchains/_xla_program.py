@@ -1,6 +1,7 @@
 """A torch ExportedProgram as a JAX function, with each layer's operations in a scope of its name.
 
-A linear layer, and an activation that alone reads it, may be computed in another form: `Program.take`.
+A linear layer or a 1x1 convolution, and an activation that alone reads it, may be computed in another form, which
+multiplies matrices: `Program.take`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ._xla_blocks import activations
 if TYPE_CHECKING:
     from ._xla_blocks import Form
 
+LINEAR, CONVOLUTION = "aten.linear.default", "aten.convolution.default"
 SCOPE = "hwprune-"  # before a layer's name in the names of the compiler's instructions
 
 
@@ -30,9 +32,10 @@ def start() -> Any:
 
 @dataclass(frozen=True)
 class Product:
-    """A linear layer's node, and that of the activation that alone reads it; weight and bias are states by position.
+    """A linear layer's or convolution's node, and that of the activation that alone reads it.
 
-    `rows` are those of its input as a matrix, `activation` is the operator with its mode, "none" without one.
+    Weight and bias are states by position, `rows` those of its input as a matrix, `activation` is the operator with its
+    mode, "none" without one. `dense` says why it cannot be computed in another form, None where it can.
     """
 
     layer: str
@@ -42,6 +45,7 @@ class Product:
     rows: int
     activation: str
     activated: Any | None
+    dense: str | None = None
 
 
 class Program:
@@ -83,6 +87,11 @@ class Program:
         self._leaves = leaves
         self._is_tensor = [isinstance(each, torch.Tensor) for each in leaves]
 
+    def weight(self, product: Product) -> Any:
+        """Return a product's weight as a matrix [outputs, inputs x taps]."""
+        weight = self.states[product.state]
+        return weight.reshape(len(weight), -1)
+
     def bias(self, product: Product) -> Any:
         """Return a product's bias; None without one."""
         return None if product.bias is None else self.states[product.bias]
@@ -106,11 +115,11 @@ class Program:
 
 
 def _products(program: Any, weights: dict[str, str], held: list[str]) -> Any:
-    """Yield the linear layers whose weight nothing else reads."""
+    """Yield the linear layers and convolutions whose weight nothing else reads."""
     for node in program.graph.nodes:
-        if str(node.target) != "aten.linear.default":
+        if str(node.target) not in {LINEAR, CONVOLUTION}:
             continue
-        x, weight = node.args[:2]
+        weight = node.args[1]
         layer, _, own = weights.get(weight.name, "").rpartition(".")
         if own != "weight" or len(weight.users) > 1:
             continue
@@ -124,9 +133,27 @@ def _products(program: Any, weights: dict[str, str], held: list[str]) -> Any:
             activation += " tanh"
         if activation not in activations():
             activation, after = "none", None
-        rows = math.prod(x.meta["val"].shape[:-1])
+        out = node.meta["val"].shape
+        rows, dense = math.prod(out[:-1]), None
+        if str(node.target) == CONVOLUTION:
+            rows, dense = math.prod(out) // out[1], _not_by_matrices(node)
         bias = held.index(node.args[2].name) if len(node.args) > 2 and node.args[2] is not None else None
-        yield Product(layer, node, held.index(weight.name), bias, rows, activation, after)
+        yield Product(layer, node, held.index(weight.name), bias, rows, activation, after, dense)
+
+
+def _not_by_matrices(node: Any) -> str | None:
+    """Say why a convolution is no product of matrices; None if it is."""
+    stride, padding, transposed, groups = (node.args[at] for at in (3, 4, 6, 8))
+    taps = math.prod(node.args[1].meta["val"].shape[2:])
+    if groups != 1 or transposed:
+        return "dense: there is no block-sparse kernel for convolutions in groups or transposed ones"
+    if taps > 1:
+        return (
+            f"dense: there is no block-sparse kernel for {taps} taps, which as a product would read each input as often"
+        )
+    if any(padding) or any(each > 1 for each in stride):
+        return "dense: XLA pads or strides within its convolution; a block-sparse kernel would need a copy of the input"
+    return None
 
 
 def _multiplications(node: Any) -> int:
@@ -167,9 +194,14 @@ def _interpreter(program: Any, weights: dict[str, str], forms: dict[Any, Form], 
             with contextlib.nullcontext() if layer is None else jax.named_scope(SCOPE + layer):
                 if node not in forms:
                     return super().run_node(node)
-                x, states, *bias = self.fetch_args_kwargs_from_env(node)[0]
-                result = forms[node].apply(x.reshape(-1, x.shape[-1]), states, bias[0] if bias else None)
-                return result.reshape(*x.shape[:-1], -1)
+                given: Any = (*self.fetch_args_kwargs_from_env(node)[0], None)
+                x, states, bias = given[:3]
+                if str(node.target) == LINEAR:
+                    result = forms[node].apply(x.reshape(-1, x.shape[-1]), states, bias)
+                    return result.reshape(*x.shape[:-1], -1)
+                x = jax.numpy.moveaxis(x, 1, -1)  # [N, C, ..] -> [N, .., C]
+                result = forms[node].apply(x.reshape(-1, x.shape[-1]), states, bias)
+                return jax.numpy.moveaxis(result.reshape(*x.shape[:-1], -1), -1, 1)
 
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
             return _attention(*args, **kwargs) if target is attention else super().call_function(target, args, kwargs)

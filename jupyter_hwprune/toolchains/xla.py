@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from . import _host, _xla_blocks, _xla_bundles, _xla_choice, _xla_cost, _xla_host, _xla_program
 
 if TYPE_CHECKING:
-    from ._xla_choice import Taken
     from ._xla_cost import Chip
     from .contract import Settings
 
@@ -38,16 +37,14 @@ def probe() -> dict[str, Any]:
 
 
 class _Estimated:
-    def __init__(self, program: _xla_program.Program, taken: list[Taken], compiled: Any, chip: Chip, path: str) -> None:
+    def __init__(self, model: str, chip: Chip, dense: tuple[str, ...]) -> None:
         import jax
 
-        self.program = program
-        text = compiled.as_text()
-        self.files = {"hlo": _write(path + ".hlo.txt", text)}
-        names = [kernel.name for each in taken for kernel in each.form.kernels]
-        bundles = [found for name in dict.fromkeys(names) if (found := _xla_bundles.text_of(name)) is not None]
-        if bundles:
-            self.files["bundles"] = _write(path + ".bundles.txt", "\n".join(bundles))
+        self.program = program = _xla_program.Program(model)
+        self.taken = _xla_choice.take(program, chip, dense)
+        compiled = _xla_choice.compiled(program.function, (program.states, program.inputs), chip)
+        self.text = compiled.as_text()
+        self.files: dict[str, str] = {}
         memory = compiled.memory_analysis()
         self.size_bytes = memory.argument_size_in_bytes - sum(each.nbytes for each in program.inputs)
         moved = sum(each.nbytes for each in jax.tree.leaves((program.states, program.inputs)))
@@ -55,9 +52,21 @@ class _Estimated:
         self.estimate: Any = None
         with contextlib.suppress(RuntimeError):  # the text's format changed: the program is compiled all the same
             self.estimate = _xla_cost.estimate(
-                text, _xla_program.SCOPE, program.weight_bytes, moved, chip, _xla_choice.known_cycles()
+                self.text, _xla_program.SCOPE, program.weight_bytes, moved, chip, _xla_choice.known_cycles()
             )
-            _xla_choice.tell(self.estimate, program, taken, chip)
+            _xla_choice.tell(self.estimate, program, self.taken, chip)
+
+    @property
+    def sparse(self) -> list[str]:
+        """The layers that skip zeros."""
+        return [each.layer for each in self.taken if each.form is not None and each.form.sparse]
+
+    def write(self, path: str) -> None:
+        self.files = {"hlo": _write(path + ".hlo.txt", self.text)}
+        names = [kernel.name for each in self.taken if each.form for kernel in each.form.kernels]
+        bundles = [found for name in dict.fromkeys(names) if (found := _xla_bundles.text_of(name)) is not None]
+        if bundles:
+            self.files["bundles"] = _write(path + ".bundles.txt", "\n".join(bundles))
 
 
 def _write(path: str, text: str) -> str:
@@ -72,11 +81,23 @@ def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
         return _xla_host.Compiled(model, settings["threads"], path + ".hlo.txt")
     _xla_program.start()
     _xla_bundles.start()
-    chip = _xla_cost.CHIPS[settings["device"]]
-    program = _xla_program.Program(model)
-    taken = _xla_choice.take(program, chip)
-    compiled = _xla_choice.compiled(program.function, (program.states, program.inputs), chip)
-    return _Estimated(program, taken, compiled, chip, path)
+    best = _best(model, _xla_cost.CHIPS[settings["device"]])
+    best.write(path)
+    return best
+
+
+def _best(model: str, chip: Chip) -> _Estimated:
+    """Return the program with the lowest estimate: each kind of layer in the forms that are best alone, or dense.
+
+    A kernel keeps XLA from fusing what stands beside it, and asks for another layout, so it may cost the program more
+    than it saves its layer.
+    """
+    tried: list[_Estimated] = []
+    for dense in ((), (_xla_program.CONVOLUTION,), (_xla_program.CONVOLUTION, _xla_program.LINEAR)):
+        if not tried or tried[-1].sparse:
+            own = _Estimated(model, chip, dense)
+            tried += [own] if not tried or own.sparse != tried[-1].sparse else []
+    return min(tried, key=lambda each: each.estimate["total"] if each.estimate else float("inf"))
 
 
 def load(artefact: _xla_host.Compiled, inputs: dict[str, Any], settings: Settings) -> _xla_host.Running:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...core.errors import PruneError
 
@@ -31,6 +32,9 @@ class Problem:
 
         That is tr W_S [(H^-1)_SS]^-1 W_S^T, for all columns S of the unit.
         """
+        if self.columns.shape[1] == 1:  # most layers': one division takes the place of each system
+            own = self.columns[:, 0]
+            return self.weight[:, own].square().sum(0) / _above_zero(self.inverse.diagonal()[own])
         own = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]  # [U, s, s]
         weight = self.weight[:, self.columns].permute(1, 2, 0)  # [U, s, K]
         across: Tensor = torch.linalg.solve_triangular(factored(own), weight, upper=False)
@@ -91,7 +95,8 @@ def removal_order(problems: Sequence[Problem], units: int) -> tuple[Tensor, Tens
         if count == 1:
             picked, own = candidates, losses[candidates]
         else:
-            picked, own = _one_by_one([each.among(candidates) for each in problems], candidates, count)
+            one_by_one = _singles if all(each.columns.shape[1] == 1 for each in problems) else _one_by_one
+            picked, own = one_by_one([each.among(candidates) for each in problems], candidates, count)
         order.append(alive[picked])
         costs.append(own)
         for each in problems:
@@ -114,3 +119,27 @@ def _one_by_one(problems: Sequence[Problem], candidates: Tensor, count: int) -> 
             each.remove(best[None])
         candidates = torch.cat([candidates[:best], candidates[best + 1 :]])
     return torch.stack(picked), torch.stack(costs)
+
+
+def _singles(problems: Sequence[Problem], candidates: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Do the same where each unit is one column: updates of rank one, of all problems at once, that move no column."""
+    inverse = torch.stack([each.inverse for each in problems])  # [P, U, U]
+    weight = pad_sequence([each.weight for each in problems], batch_first=True)  # [P, K, U]
+    gone = torch.zeros(len(candidates), dtype=torch.bool)
+    picked, costs = [], []
+    for _ in range(count):
+        losses = (weight.square().sum(1) / _above_zero(inverse.diagonal(dim1=1, dim2=2))).sum(0)
+        best = int(losses.masked_fill_(gone, torch.inf).argmin())
+        gone[best] = True
+        picked.append(candidates[best])
+        costs.append(losses[best])
+        row = inverse[:, best].clone()
+        scaled = (row / _above_zero(row[:, best, None]))[:, None]  # [P, 1, U]
+        weight.baddbmm_(weight[:, :, best, None].clone(), scaled, alpha=-1)
+        inverse.baddbmm_(row[:, :, None], scaled, alpha=-1)
+    return torch.stack(picked), torch.stack(costs)
+
+
+def _above_zero(values: Tensor) -> Tensor:
+    """Return what is positive but for rounding as something to divide by."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny)

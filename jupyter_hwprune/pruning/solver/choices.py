@@ -33,6 +33,7 @@ def choices_for(pattern: NM | Block | Unstructured, sparsity: float, outputs: in
 class Choices(ABC):
     size: int  # columns in a group
     largest_first = False  # whether the groups with the most energy in their inputs are decided first, or last
+    by_row = False  # whether each row has a count of its own
     again = True  # whether deciding a group anew, with all others held, lowers the error
     kept: Tensor  # bool, what `choose` kept
 
@@ -56,7 +57,7 @@ class Choices(ABC):
 class Subsets(Choices):
     """Compare all ways to keep n of the group's m weights, each with the values that are best then."""
 
-    largest_first = True
+    largest_first = by_row = True
 
     def __init__(self, n: int, m: int) -> None:
         self.n, self.size = n, m
@@ -88,7 +89,7 @@ class Subsets(Choices):
 class Ranked(Choices):
     """Keep the n of m whose removal alone would cost most: for groups with too many subsets to compare."""
 
-    largest_first = True
+    largest_first = by_row = True
     again = False
 
     def __init__(self, n: int, m: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .choices import Choices
-from .hessian import cholesky
+from .hessian import cholesky, pieces
 
 ROUNDS = 12
 LOW, HIGH = 0.03, 1.0  # the penalty in the first and in the last round, for a Hessian with ones on its diagonal
@@ -23,32 +23,43 @@ def split(
 ) -> Tensor | None:
     """Return the mask [D, K] found for `dense` [D, K], or None where float32 cannot invert the Hessian [D, D].
 
-    Memory beside the arguments: three times the Hessian's and five times the weight's.
+    Memory beside the arguments: the Hessian's once and the weight's once, and a few pieces. The weights that hold the
+    pattern and the multipliers of the others are never both other than 0, so that one matrix holds both.
     """
     scale = hessian.diagonal().sqrt()[:, None]  # [D, 1]
-    unit = (hessian / scale).div_(scale.mT)
-    scaled = dense * scale
-    target = unit @ scaled
-    keep = choices.largest(scaled)
-    held, dual = scaled.mul_(keep), torch.zeros_like(dense)
+    found = dense * scale
+    keep = _largest(found, choices)
+    before = 0.0  # the penalty that the multipliers were found with
     for round_ in range(ROUNDS):
         tell(f"round {round_ + 1} of at most {ROUNDS}")
         penalty = LOW * (HIGH / LOW) ** (round_ / (ROUNDS - 1))
-        shifted = unit.clone()
-        shifted.diagonal().add_(penalty)
-        factor = cholesky(shifted)
-        del shifted
-        if factor is None:
+        inverse = _inverse(hessian, scale, penalty)
+        if inverse is None:
             return None
-        inverse = torch.cholesky_inverse(factor)
-        del factor
-        before = keep
+        last = keep
         for _ in range(STEPS):
-            wanted = inverse @ (target - dual).add_(held, alpha=penalty)
-            wanted.add_(dual, alpha=1 / penalty)
-            keep = choices.largest(wanted)
-            torch.mul(wanted, keep, out=held)
-            torch.sub(wanted, held, out=dual).mul_(penalty)
-        if int((keep ^ before).count_nonzero()) < SETTLED * keep.numel():
+            for own in pieces(found):
+                free, held = dense[:, own] * scale, found[:, own]
+                asked = torch.where(keep[:, own], held - free, -free).mul_(penalty)
+                multipliers = torch.where(keep[:, own], 0.0, held).mul_(before)
+                torch.add(free, inverse @ asked.sub_(multipliers), out=held).add_(multipliers, alpha=1 / penalty)
+            keep, before = _largest(found, choices), penalty
+        del inverse  # before the next one is made
+        if int((keep ^ last).count_nonzero()) < SETTLED * keep.numel():
             break
     return keep
+
+
+def _largest(values: Tensor, choices: Choices) -> Tensor:
+    if not choices.by_row:
+        return choices.largest(values)
+    return torch.cat([choices.largest(values[:, own]) for own in pieces(values)], 1)
+
+
+def _inverse(hessian: Tensor, scale: Tensor, penalty: float) -> Tensor | None:
+    """Return the inverse of the Hessian, with ones on its diagonal and the penalty added; in the memory of its copy."""
+    matrix = (hessian / scale).div_(scale.mT)
+    matrix.diagonal().add_(penalty)
+    if not cholesky(matrix):
+        return None
+    return torch.cholesky_inverse(matrix.mT, upper=True, out=matrix.mT)

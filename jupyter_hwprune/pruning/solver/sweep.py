@@ -1,5 +1,7 @@
 """One pass over a layer's groups of columns, each decided with what the error of the others asks of it."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -24,23 +26,36 @@ def sweep(factor: Tensor, base: Tensor, pull: Tensor, choices: Choices, *, lower
     curvature = blocks.mT @ blocks if lower else blocks  # [G, m, m]
     pruned, change = torch.empty_like(base), torch.empty_like(base)
     choices.prepare(curvature, base, pull, pruned)
+    _Groups(factor, inverse, base, pull, pruned, change, choices, lower).decide(0, count)
+    pull.view(count, size, -1).baddbmm_(blocks, change.view(count, size, -1))
+    return pruned
 
-    def decide(start: int, stop: int) -> None:
+
+@dataclass(frozen=True)
+class _Groups:  # and no closure: one that calls itself holds the factor until Python collects cycles
+    factor: Tensor
+    inverse: Tensor
+    base: Tensor
+    pull: Tensor
+    pruned: Tensor
+    change: Tensor
+    choices: Choices
+    lower: bool
+
+    def decide(self, start: int, stop: int) -> None:
+        size, pull, change = self.choices.size, self.pull, self.change
         if stop - start == 1:
             own = slice(start * size, stop * size)
-            held, chosen = base[own], pruned[own]
-            free = torch.addmm(held, inverse[start], pull[own])  # the group's best values were all of it kept [m, K]
-            choices.choose(start, free, chosen)
+            held, chosen = self.base[own], self.pruned[own]
+            # the group's best values were all of it kept [m, K]
+            free = torch.addmm(held, self.inverse[start], pull[own])
+            self.choices.choose(start, free, chosen)
             torch.sub(held, chosen, out=change[own])
             return
         middle = (start + stop) // 2
         left, right = slice(start * size, middle * size), slice(middle * size, stop * size)
-        decide(middle, stop)
-        pull[left].addmm_(factor[right, left].mT, change[right])
-        decide(start, middle)
-        if not lower:
-            pull[right].addmm_(factor[left, right].mT, change[left])
-
-    decide(0, count)
-    pull.view(count, size, -1).baddbmm_(blocks, change.view(count, size, -1))
-    return pruned
+        self.decide(middle, stop)
+        pull[left].addmm_(self.factor[right, left].mT, change[right])
+        self.decide(start, middle)
+        if not self.lower:
+            pull[right].addmm_(self.factor[left, right].mT, change[left])

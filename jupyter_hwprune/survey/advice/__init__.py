@@ -27,7 +27,7 @@ from ...toolchains import manifest_of
 from ...toolchains.process import Progress
 from ..simulation import simulate
 from .choosing import choices_of, split
-from .following import line_of, would_pay
+from .following import line_of, needs_of, would_pay
 from .levels import Trial, no_int8, trials, without_kernels
 from .measuring import Workshop, measured, unmeasured
 from .remembered import Memory, structure_of
@@ -92,6 +92,7 @@ def advise(
             rows += _simulated(shop, choice, memory, name)
     rows = list(ranked(rows))
     best = best_of(rows)
+    needs = () if best is None else needs_of(best, calib_name)
     line = {
         "model": name,
         "input": input_name,
@@ -109,7 +110,7 @@ def advise(
         None if best is None else line_of(best, line, calib_name),
         tuple(would_pay(asked, rows, line)) if best is None else (),
         absent,
-        tuple(dict.fromkeys([*taken.remarks, *(said for each in choices for said in each.remarks)])),
+        tuple(dict.fromkeys([*taken.remarks, *(said for each in choices for said in each.remarks), *needs])),
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
 

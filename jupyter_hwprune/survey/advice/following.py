@@ -28,6 +28,16 @@ def line_of(best: Advised, asked: Mapping[str, Any], calib: str | None) -> str:
     return magic_line({**asked, **more, "calib": calib if best.int8 or isinstance(pattern, Depth) else None})
 
 
+def needs_of(best: Advised, calib: str | None) -> tuple[str, ...]:
+    """Say what the line still needs: without `calib`, the name of inputs, it quantises by the example."""
+    if not best.int8 or calib is not None:
+        return ()
+    said = (
+        "The next line runs as it stands, but sets the ranges of int8 by the example alone. For a score that is worth "
+    )
+    return (said + "comparing, add --calib and inputs like those that the model will see, such as --calib train_x.",)
+
+
 def would_pay(choices: Sequence[Choice], rows: Sequence[Advised], asked: Mapping[str, Any]) -> Iterator[str]:
     """Say what was not tried here and may pay, given that nothing that was tried does."""
     tried = {choice.judge.toolchain for choice in choices if choice.way is not None}

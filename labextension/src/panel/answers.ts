@@ -116,7 +116,7 @@ export interface Listening {
 /**
  * How far a run is, as data for the lab extension.
  *
- * `phase` is prune, export, compile, load, check, profile, measure, or another of the form's own; `step` is the place in STEPS of the furthest one so far, null where there was none of these. `summary` says how the run ended.
+ * `phase` is find, prune, export, compile, load, check, profile, measure, or another of the form's own; `step` is the place in STEPS of the furthest one so far, null where there was none of these. `summary` says how the run ended.
  */
 export interface Progress {
   state: 'running' | 'done' | 'stopped';

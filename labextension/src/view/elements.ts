@@ -44,6 +44,13 @@ export function withCode(said: string): DocumentFragment {
   return fragment;
 }
 
+/** A line of code that breaks at its spaces alone: a browser also breaks after the dashes of an option. */
+export function codeLine(said: string): HTMLElement {
+  const words = said.split(/(\s+)/);
+  const parts = words.map((word, at) => (at % 2 === 1 || word === '' ? word : element('span', {}, word)));
+  return element('pre', { class: 'hwprune-code' }, ...parts);
+}
+
 /** A part of the report under a heading of its own. */
 export function section(heading: string, ...children: Child[]): HTMLElement {
   return element('section', { class: 'hwprune-section' }, element('h4', {}, heading), ...children);

@@ -1,5 +1,5 @@
 import type { Mistake } from '../report';
-import { element, section, withCode } from './elements';
+import { codeLine, element, section, withCode } from './elements';
 import type { Seen } from './reading';
 import { text } from './words';
 
@@ -21,6 +21,6 @@ function mistake(found: Seen<Mistake>): HTMLElement {
     element('b', {}, `${text(found.code)} ${text(found.title)}`),
     ` (${severity}). `,
     withCode([found.what, found.why, found.fix].map(text).join(' ')),
-    found.line === null ? null : element('pre', {}, found.line)
+    found.line === null ? null : codeLine(found.line)
   );
 }

@@ -1,6 +1,6 @@
 /** The next steps: what each is for, and its line to copy, or to insert as a cell where the side panel is there. */
 import type { NextStep } from '../report';
-import { KEYS, element, withCode } from './elements';
+import { KEYS, codeLine, element, withCode } from './elements';
 import type { Seen } from './reading';
 import { text } from './words';
 
@@ -18,7 +18,7 @@ export function nextSteps(steps: Seen<NextStep>[]): HTMLElement | null {
 
 function step({ what, line }: Seen<NextStep>): HTMLElement {
   const whole = text(line);
-  const code = element('pre', {}, whole);
+  const code = codeLine(whole);
   const copied = button('Copy', whole, async made => {
     await navigator.clipboard.writeText(whole);
     made.textContent = 'Copied';

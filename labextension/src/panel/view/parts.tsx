@@ -180,7 +180,11 @@ export function Copyable({ text, name }: { text: string; name: string }) {
   const Icon = copied ? checkIcon : copyIcon;
   return (
     <div className="jp-hwprune-copyable">
-      <code data-testid={name}>{text}</code>
+      <code data-testid={name}>
+        {text.split(/(\s+)/).map((word, at) => (
+          <span key={at}>{word}</span> // a browser also breaks after the dashes of an option
+        ))}
+      </code>
       <button
         type="button"
         className="jp-hwprune-iconButton"
