@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.candidates import ResNet18
 from benchmarks.masks import cpu_name
-from benchmarks.models import MobileNetV2, conv_bn
+from benchmarks.models import MobileNetV2, ResNet18, conv_bn
 from jupyter_hwprune.choose.choice import Choice, choose
 from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core.errors import HwpruneError
