@@ -142,7 +142,9 @@ def table(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
             f"{roofline:.3g}",
             f"{estimated:.3g} by {'bytes' if each['memory_ms'] >= each['cycles_ms'] else 'cycles'}",
             f"{ratio:.2f}" + ("" if ratio <= WITHIN else ": not within 15 %"),
-            "-" if kernel is None else f"{kernel / each['cycles_ms']:.2f}",
+            ("no count" if tuple(each["shape"]) in WITH_KERNEL else "-")
+            if kernel is None
+            else f"{kernel / each['cycles_ms']:.2f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     said = ", ".join(f"{name} {version}" for name, version in versions.items())
