@@ -39,14 +39,15 @@ settings.load_profile("untimed")
 os.environ[FOLDER_VARIABLE] = str(BUILD / "no-environments")
 
 
-BRIEF = replace(FULL, measure_s=0.5, profile_s=0.5)
+BRIEF = replace(FULL, measure_s=0.5, profile_s=0.5, peak_memory=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _brief_unless_asked() -> Iterator[None]:
     """Measure for half a second where a call names no effort: what tests hold is no matter of an interval's width.
 
-    There are as many phases, processes and least rounds as in a user's call. Kernels of their own measure as users do.
+    There are as many processes and least rounds as in a user's call, and all phases but that of the peak memory, which
+    tests of it ask for. Kernels of their own measure as users do.
     """
 
     def brief(*args: Any) -> Bench:

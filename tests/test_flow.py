@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import doctor, hwprune, targets
+from jupyter_hwprune.choose.effort import FULL
 from jupyter_hwprune.core.errors import ExportError, InputError, PruneError
 from jupyter_hwprune.core.target import TARGETS, Judge, find_target
 from jupyter_hwprune.export import remembered
@@ -302,3 +303,15 @@ def test_it_works_inside_inference_mode_and_with_another_default_type(image: tor
     finally:
         torch.set_default_dtype(torch.float32)
     assert len(report.layers) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory from Linux")
+@pytest.mark.parametrize("toolchain", ["onnxruntime", "openvino"])
+def test_the_peak_memory_of_each_compiled_model_is_measured(toolchain: str) -> None:
+    model = nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 512))
+    run = hwprune(model, torch.randn(64, 512), target=f"cpu:{toolchain}", effort=replace(FULL, measure_s=0.5))
+    peaks, metrics = run.report.peak_memory, run.report.metrics()
+    assert peaks is not None
+    assert (metrics["dense_peak_bytes"], metrics["pruned_peak_bytes"]) == (peaks.dense_bytes, peaks.pruned_bytes)
+
+    assert peaks.dense_bytes > 2 * 512 * 2048 * 4, "the weights alone take that"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.choose.effort import Effort
+from jupyter_hwprune.choose.effort import FULL, Effort
 from jupyter_hwprune.toolchains import interpreter
 from tests.contracts import CpuContract
 from tests.networks import cnn
@@ -51,6 +52,9 @@ class TestLitert(CpuContract):
         assert footprint is not None
         assert run.artifacts["tflite"].stat().st_size == footprint.pruned_bytes
         assert (footprint.pruned_bytes or 0) < (footprint.dense_bytes or 0)
+
+    def test_the_peak_of_its_memory_is_measured(self) -> None:
+        run = hwprune(cnn(), torch.randn(2, 3, 16, 16), target="cpu:litert", effort=replace(FULL, measure_s=0.5))
         assert run.report.peak_memory is not None
         assert run.report.metrics()["dense_peak_bytes"] == run.report.peak_memory.dense_bytes > 0
 

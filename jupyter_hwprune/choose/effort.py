@@ -14,7 +14,7 @@ class Effort:
     It ends after `clear_rounds` where each of these has shown every candidate far from the dense model, to one side.
     In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
     than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
-    which are too few for an interval.
+    which are too few for an interval. `peak_memory` runs each compiled file once more, in a process of its own.
     """
 
     processes: int = 1
@@ -29,6 +29,7 @@ class Effort:
     slow_profile_rounds: int = 3
     slow_profile_round_s: float = 8.0
     profile: bool = True
+    peak_memory: bool = True
 
     def __post_init__(self) -> None:
         if self.min_rounds < 3 or self.max_rounds < self.min_rounds:
@@ -39,5 +40,5 @@ class Effort:
 
 
 FULL = Effort(processes=3)
-QUICK = Effort(min_rounds=7, max_rounds=15, measure_s=2.0, block_s=0.01, profile=False)
-"""For ranking many candidates: no kernel profile, and a wider interval."""
+QUICK = Effort(min_rounds=7, max_rounds=15, measure_s=2.0, block_s=0.01, profile=False, peak_memory=False)
+"""For ranking many candidates: no kernel profile, no peak of memory, and a wider interval."""

@@ -100,7 +100,8 @@ class Bench:
             return self._together([fixed.get(name, each) for name, each in named.items()])
         result, beside = self._confirmed(result, named, twins)
         passes = before, self._baselines.time(self.effort) if sparse else {}
-        if self.choice.way == "run" and self.effort.profile and result["device"]["kind"] == "cpu":
+        looks = self.effort.profile and self.effort.peak_memory
+        if self.choice.way == "run" and looks and result["device"]["kind"] == "cpu":
             cases = {DENSE: self.dense, **{name: each.case for name, each in named.items()}}
             cases |= {} if isinstance(twins, Failure) else {name + SUFFIX: each.case for name, each in twins.items()}
             result["peaks"] = peaks_of(self.place, self.choice, cases, result["files"], self.progress)
