@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Error, Locator, Page, ViewportSize, expect, sync_playwright
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(Path.cwd()))  # the tree whose version is photographed
@@ -24,7 +24,7 @@ from tests.browser.lab import Lab  # noqa: E402
 from tests.browser.server import Server, require_extension  # noqa: E402
 
 NOTEBOOK = "00_quickstart.ipynb"
-WIDE, NARROW = {"width": 1360, "height": 860}, {"width": 900, "height": 860}
+WIDE, NARROW = ViewportSize(width=1360, height=860), ViewportSize(width=900, height=860)
 RUN_MS = 600_000  # the whole quickstart, on a busy machine
 STILL_MS = 1500
 COLOURS = 64
