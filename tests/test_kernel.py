@@ -135,6 +135,7 @@ def test_the_progress_line_says_the_same_as_data(kernel: Kernel) -> None:
         "check",
         "profile",
         "measure",
+        "peak",
     ]
     times = [step["elapsed_s"] for step in steps]
     assert times == sorted(times)

@@ -18,7 +18,7 @@ STEPS = (
     ("compile", "load", "baseline"),
     ("check",),
     ("profile", "count"),
-    ("measure", "confirm", "rate", "runtimes", "meter", "hotspots", "score"),
+    ("measure", "confirm", "rate", "runtimes", "meter", "hotspots", "peak", "score"),
 )
 EVERY_S = 0.2
 TERMINAL_WIDTH = 100
