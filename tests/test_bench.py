@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_a_wrong_candidate_costs_only_itself(bench: Bench, dense: nn.Module) -> 
 
 
 def test_a_doubt_about_a_layer_is_settled_in_fresh_processes_that_profile_too(bench: Bench, dense: nn.Module) -> None:
-    bench.effort = Effort(processes=3, min_rounds=5, max_rounds=5, measure_s=0.1, profile_s=0.1)
+    limits = Effort(processes=3, min_rounds=5, max_rounds=5, measure_s=0.1, profile_s=0.1)
+    bench.effort = replace(limits, peak_memory=False)
     bench.place = place = Uneven()
     (found,) = bench.measure(brought(bench, dense, SHARES[1:2]))
     assert [job.more["process"] for job in place.jobs] == [0, 1, 2]

@@ -174,7 +174,6 @@ def test_a_guard_that_the_model_needs_stays(tmp_path: Path) -> None:
     assert counts(exported(OwnGuard(), tmp_path, torch.randn(2, 6, 8), mask).model)["IsNaN"] == 1
 
 
-@pytest.mark.parametrize("fault", ["raises", "drops an input", "makes no sense"])
 class Grid(nn.Module):
     """Holds an operator that the converter has to decompose, beside a BatchNorm."""
 
@@ -233,6 +232,7 @@ def test_the_products_of_experts_and_of_packed_projections_belong_to_their_rows(
     assert {*case.layers.values()} == {"attention.in_proj_weight", "attention.out_proj", "experts"}
 
 
+@pytest.mark.parametrize("fault", ["raises", "drops an input", "makes no sense"])
 def test_a_graph_that_cannot_be_simplified_is_written_as_torch_made_it(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

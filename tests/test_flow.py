@@ -202,9 +202,9 @@ BAD: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
     "toolchain of another target": (
         cnn,
         torch.randn(2, 3, 16, 16),
-        {"toolchain": "xla", "target": "x86-cpu"},
+        {"toolchain": "rknn", "target": "x86-cpu"},
         InputError,
-        "x86-cpu has no toolchain xla",
+        "x86-cpu has no toolchain rknn",
     ),
     "two toolchains": (
         cnn,

@@ -36,7 +36,7 @@ def test_the_progress_line_updates_itself_and_the_report_reads_as_text(terminal:
     terminal.expect(r"In \[4\]:")
     shown = terminal.before
     steps = re.findall(r"\rhwprune: (\w+) \(", shown)
-    phases = ["prune", "export", "compile", "load", "check", "profile", "measure"]
+    phases = ["find", "prune", "export", "compile", "load", "check", "profile", "measure", "peak"]
     assert [step for step in dict.fromkeys(steps) if step != "confirm"] == phases
     assert re.search(
         r"\rhwprune: net for \S+, channel/8 at 50 % of channels, \w+: [A-Z ]+ [\d.]+x, score not given \(\d+ s\)",

@@ -24,6 +24,7 @@ from jupyter_hwprune.toolchains import (
     deepsparse,
     ethos_u,
     executorch,
+    file_called,
     iree,
     litert,
     onnxruntime,
@@ -237,10 +238,11 @@ def test_a_product_of_two_activations_is_no_layers_kernel(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "file", [*sorted(path.stem for path in WORKER.parent.glob("_*.py") if path.stem[1] != "_"), *shipped()]
+    "file",
+    [*sorted(path.stem for path in WORKER.parent.glob("_*.py") if path.stem[1] != "_"), *shipped()],
 )
 def test_what_runs_on_the_toolchains_interpreter_speaks_python_3_8_and_imports_no_vendor_at_the_top(file: str) -> None:
-    source = (WORKER.parent / f"{file}.py").read_text()
+    source = file_called(file).read_text()
     tree = ast.parse(source, feature_version=(3, 8))
     top = {
         alias.name.split(".")[0] if isinstance(node, ast.Import) else (node.module or "").split(".")[0]

@@ -14,7 +14,7 @@ from jupyter_hwprune.measure.job import Here, Job
 from jupyter_hwprune.report import Mistake
 from tests.networks import cnn
 
-SHORT = Effort(min_rounds=3, max_rounds=3, measure_s=0.1, min_profile_rounds=5, profile_s=0.1)
+SHORT = Effort(min_rounds=3, max_rounds=3, measure_s=0.1, min_profile_rounds=5, profile_s=0.1, peak_memory=False)
 SLOW_LAYER = "1.0"
 TIMES_MS = {"dense": 2.0, "control": 2.0, "pruned": 1.0}
 OWN_RUN = Here.run
