@@ -13,7 +13,7 @@ from . import documents
 from .lab import Lab
 from .workers import seconds_to_end, wait_for_worker, wait_until
 
-PHASES = ("prune", "export", "compile", "load", "check", "profile", "measure")
+PHASES = ("find", "prune", "export", "compile", "load", "check", "profile", "measure", "peak")
 # each change of the phase, together with the prompt of the cell that runs, and each place that Cancel's corner has
 RECORD = """() => {
     const cornerOf = element => element && ['top', 'right'].map(edge => element.getBoundingClientRect()[edge]).join();
