@@ -59,7 +59,9 @@ class TestTvm(CpuContract):
                 tuned.append(detail)
 
         report = hwprune(model, torch.randn(4, 64), progress=note, **options).report
-        assert {each.partition(":")[0].partition(", ")[2] for each in tuned} == {f"kernel {i} of 3" for i in (1, 2, 3)}
+        rest = {each.partition(":")[0].partition(", ")[2] for each in tuned}
+        # the second of the four may have been kept before the cancelled worker ended
+        assert rest in ({f"kernel {i} of {left}" for i in range(1, left + 1)} for left in (3, 2))
         assert report.timed is not None
         assert [layer.kernel is not None for layer in report.layers] == [True, True]
         assert report.check is not None
