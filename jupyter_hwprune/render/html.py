@@ -29,6 +29,7 @@ BADGES = {
 }
 GREY, BLUE = "#80868b", BADGES["faster"]
 LEFT = ' align="left" style="text-align:left"'
+LINES = "margin:0 0 6px 16px;white-space:pre-wrap;word-break:normal"  # the notebook's own style breaks words
 LETTERS = "font-family:monospace;line-height:1;white-space:pre"
 
 
@@ -81,7 +82,7 @@ def _next(report: Report) -> str:
     """Show the next steps; their lines stand in blocks of their own, to be copied."""
     return "".join(
         f'<p style="margin-bottom:2px"><b>Next:</b> {_with_code(step.what)}</p>'
-        f'<pre style="margin:0 0 6px 16px;white-space:pre-wrap;word-break:normal"><code>{escape(step.line)}</code></pre>'
+        f'<pre style="{LINES}"><code>{escape(step.line)}</code></pre>'
         for step in report.next_steps
     )
 
