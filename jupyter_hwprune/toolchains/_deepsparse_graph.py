@@ -57,6 +57,15 @@ def layers_of_weights(model: str) -> dict[str, bool]:
     return found
 
 
+def makers(path: str) -> dict[str, str]:
+    """Return the node that makes each output of the model, by whose name the engine calls what computes it."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    outputs = {value.name for value in graph.output}
+    return {value: node.name for node in graph.node for value in node.output if value in outputs}
+
+
 def _can_be_older(proto: Any) -> bool:
     """Say whether every operator except reductions and Split means the same in the older operator set."""
     import onnx

@@ -128,10 +128,11 @@ class _Profile:
     cold_runs = 0  # each analysis warms up by itself
 
     def __init__(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> None:
-        from ._deepsparse_graph import layers_of_weights
+        from ._deepsparse_graph import layers_of_weights, makers
 
         self.analysis = _Analysis(model, inputs, settings, folder)
         self.weights = layers_of_weights(self.analysis.path)  # node -> whether it is a spatial convolution
+        self.makers = makers(self.analysis.path)
         self.iterations = FEWEST_ITERATIONS
         self.found: list[list[dict[str, Any]]] = []  # [runs][kernels]
 
@@ -152,7 +153,9 @@ class _Profile:
 
     def _kernel(self, infos: Any) -> dict[str, Any]:
         info = infos[0]
-        names = [name for name in info["canonical_name"].split(",") if name not in ("", "<none>")]
+        names = [
+            self.makers.get(name, name) for name in info["canonical_name"].split(",") if name not in ("", "<none>")
+        ]
         us = [each["average_run_time_in_ms"] * 1e3 for each in infos]
         utilization = sum(each["average_utilization"] for each in infos) / len(infos)
         kernel = re.sub(r"_\d+$", "", info["name"])
