@@ -7,10 +7,11 @@ tree, by this file: `python docs/points.py before FOLDER`. What that version doe
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -32,13 +33,21 @@ Keep = Callable[[str, bytes], None]
 
 
 def main(version: str, folder: Path) -> None:
+    with quickstart(Path.cwd()) as lab:
+        lab.command("application:toggle-left-area")
+        photograph(lab, version, folder)
+
+
+@contextlib.contextmanager
+def quickstart(tree: Path) -> Iterator[Lab]:
+    """Run a tree's quickstart in JupyterLab with the built extension, and show it in chromium."""
     require_extension()
     expect.set_options(timeout=conftest.PATIENCE_MS)
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         server = Server(Path(home) / "lab", with_extension=True)
         try:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=conftest.FLAGS)
-            shutil.copy(Path.cwd() / "notebooks" / NOTEBOOK, server.notebooks)
+            shutil.copy(tree / "notebooks" / NOTEBOOK, server.notebooks)
             page = browser.new_page(viewport=WIDE, reduced_motion="reduce")
             page.set_default_timeout(conftest.PATIENCE_MS)
             lab = Lab(page, server)
@@ -46,8 +55,7 @@ def main(version: str, folder: Path) -> None:
             lab.command("notebook:run-all-cells")
             last = lab.panel.locator(".jp-CodeCell").last
             expect(last.locator(".jp-InputPrompt")).to_have_text("[6]:", timeout=RUN_MS)
-            lab.command("application:toggle-left-area")
-            photograph(lab, version, folder)
+            yield lab
             browser.close()
         finally:
             server.stop()

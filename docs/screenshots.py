@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from nbconvert import HTMLExporter
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))  # the browser tests know how to start a JupyterLab, and how to use one
@@ -27,45 +25,26 @@ import points  # noqa: E402
 
 from jupyter_hwprune import Report  # noqa: E402
 from jupyter_hwprune.report import MIME_TYPE  # noqa: E402
-from tests.browser import conftest  # noqa: E402
 from tests.browser.lab import Lab  # noqa: E402
-from tests.browser.server import Server, require_extension  # noqa: E402
 
-NOTEBOOK = "00_quickstart.ipynb"
-WINDOW, PAGE = ViewportSize(width=1360, height=860), ViewportSize(width=1040, height=860)
-RUN_MS = 600_000  # the whole quickstart, on a busy machine
-STILL_MS = 1500
+PAGE = ViewportSize(width=1040, height=860)
 MOST_BYTES = 150_000
 RECORDED = ("channels", "zeros")  # the quickstart's two reports
 
 
 def main() -> None:
-    require_extension()
-    expect.set_options(timeout=conftest.PATIENCE_MS)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        server = Server(Path(folder) / "lab", with_extension=True)
-        try:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=conftest.FLAGS)
-            shutil.copy(DOCS.parent / "notebooks" / NOTEBOOK, server.notebooks)
-            photograph(browser, server)
-            photograph_plain(browser, server.notebooks / NOTEBOOK)
-            browser.close()
-        finally:
-            server.stop()
+    with points.quickstart(DOCS.parent) as lab:
+        photograph(lab)
+        assert lab.page.context.browser is not None
+        photograph_plain(lab.page.context.browser, lab.server.notebooks / points.NOTEBOOK)
     points.main("now", DOCS / "points")
 
 
-def photograph(browser: Browser, server: Server) -> None:
-    """Run the quickstart in JupyterLab; keep its reports, and pictures of it beside the side panel."""
-    page = browser.new_page(viewport=WINDOW)
-    page.set_default_timeout(conftest.PATIENCE_MS)
-    lab = Lab(page, server)
-    lab.open(NOTEBOOK)
-    lab.command("notebook:run-all-cells")
-    last = lab.panel.locator(".jp-CodeCell").last
-    expect(last.locator(".jp-InputPrompt")).to_have_text("[6]:", timeout=RUN_MS)
+def photograph(lab: Lab) -> None:
+    """Keep the reports of a quickstart that has run, and pictures of it beside the side panel."""
+    page = lab.page
     lab.save()
-    record(server.notebooks / NOTEBOOK)
+    record(lab.server.notebooks / points.NOTEBOOK)
     lab.command("application:toggle-left-area")
     lab.command("hwprune:open-panel")
     expect(page.get_by_text("Measured here by").first).to_be_visible()
@@ -92,7 +71,7 @@ def at_top(page: Page, part: Locator) -> None:
     """Bring a part of the page to the window's top, and wait until it stands still there."""
     part.evaluate("part => part.scrollIntoView({ block: 'start' })")
     page.mouse.move(0, 0)
-    page.wait_for_timeout(STILL_MS)
+    page.wait_for_timeout(points.STILL_MS)
 
 
 def record(notebook: Path) -> None:

@@ -88,13 +88,13 @@ def _write(folder: Path, artifacts: Mapping[str, Path], report: Report, signatur
         held[path.name] = f"the {kind.replace('_', ' ')} file{bound * is_bound}"
     main = _main_file(artifacts, report, manifest.deploys)
     how = "No script is known for this toolchain; its own tools run the files."
-    if main is not None and manifest.script is not None:
+    request = report.request
+    script = None if main is None else manifest.script_for(main.name, EXAMPLE, request.threads, request.batch)
+    if main is not None and script is not None:
         tensors = signature.example.tensors
         arrays: Any = dict(zip(_input_names(artifacts, signature.example), map(_array, tensors), strict=True))
         np.savez(folder / EXAMPLE, **arrays)
-        values = {"model": main.name, "threads": report.request.threads, "example": EXAMPLE}
-        filled = Template(manifest.script).substitute(values, batch=report.request.batch)
-        (folder / SCRIPT).write_text(filled.lstrip(), encoding="utf-8")
+        (folder / SCRIPT).write_text(script.lstrip(), encoding="utf-8")
         held |= {EXAMPLE: "the example input, by the names of the inputs", SCRIPT: f"runs `{main.name}` on the example"}
         how = f"`python {SCRIPT}` runs `{main.name}` as it was measured.{_on_the_others(artifacts, report, manifest)}"
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")

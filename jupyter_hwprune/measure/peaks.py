@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 
 from ..choose.choice import Choice
 from ..export.cases import Case
@@ -24,14 +23,10 @@ def peaks_of(
     for name, case in cases.items():
         there = {case.model.suffix[1:]: str(case.model), **files[name]}
         model = next((there[kind] for kind in manifest.deploys if kind in there), None)
-        if model is not None and manifest.script is not None:
-            values = {
-                "model": Path(model).name,
-                "threads": choice.threads,
-                "example": EXAMPLE,
-                "batch": case.batch or 1,
-            }
-            scripts[name] = Template(manifest.script).substitute(values)
+        of = (EXAMPLE, choice.threads, case.batch or 1)
+        script = None if model is None else manifest.script_for(Path(model).name, *of)
+        if script is not None:
+            scripts[name] = script
     if not scripts:
         return {}
     folder = next(iter(cases.values())).model.parent

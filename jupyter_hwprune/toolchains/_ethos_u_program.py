@@ -8,6 +8,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._calibration import batches
+from ._pt2e import calibrate
+
 if TYPE_CHECKING:
     from .contract import Settings
 
@@ -69,27 +72,13 @@ def _lowered(model: str, settings: Settings, folder: str) -> Lowered:
 
 def _quantised(loaded: Any, spec: Any, calibration: str) -> Any:
     """Return the module in int8: weights symmetric about zero for each channel, activations by the inputs' ranges."""
-    import numpy as np
-    import torch
     from executorch.backends.arm.quantizer import EthosUQuantizer, get_symmetric_quantization_config
-    from torch.utils import _pytree as pytree
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     quantizer = EthosUQuantizer(spec)
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(loaded.module(check_guards=False), quantizer)
-    leaves, tree = pytree.tree_flatten(loaded.example_inputs)
-    with np.load(calibration) as file:
-        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
-    with torch.no_grad():
-        for batch in zip(*stacks):
-            values = iter(batch)
-            own = [
-                torch.from_numpy(next(values)).to(leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
-                for leaf in leaves
-            ]
-            args, kwargs = pytree.tree_unflatten(own, tree)
-            prepared(*args, **kwargs)
+    calibrate(prepared, loaded.example_inputs, batches(calibration))
     return convert_pt2e(prepared)
 
 

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from . import _executorch_program as programs
+from ._pt2e import calibrate
 
 WEIGHTED = {  # operators of an exported program -> the place of the weight, and what ONNX calls them
     **{f"aten.conv{n}d.default": (1, "Conv") for n in (1, 2, 3)},
@@ -28,7 +29,6 @@ def quantise(model: str, calibration: list[Any]) -> dict[str, Any]:
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
     )
-    from torch.utils import _pytree as pytree
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     program = programs.load(model)
@@ -37,13 +37,7 @@ def quantise(model: str, calibration: list[Any]) -> dict[str, Any]:
     prepared = prepare_pt2e(
         module, XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     )
-    leaves, form = pytree.tree_flatten(program.example_inputs)
-    with torch.no_grad():
-        for batch in calibration:
-            tensors = iter([torch.from_numpy(each) for each in batch.values()])
-            own = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-            args, kwargs = pytree.tree_unflatten(own, form)
-            prepared(*args, **kwargs)
+    calibrate(prepared, program.example_inputs, (batch.values() for batch in calibration))
     quantised = convert_pt2e(prepared)
     left = _named_after_layers(quantised, layers)
     args, kwargs = program.example_inputs

@@ -67,12 +67,9 @@ def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str,
 
 
 def _quantise(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    """Quantise every case, with the calibration inputs that lie in the folder, all batches of an input in one array."""
-    import numpy as np
-
-    with np.load(request["calibration"]) as file:
-        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
-    batches = [dict(zip(request["input_names"], values)) for values in zip(*stacks)]
+    """Quantise every case, with the calibration inputs that lie in the folder."""
+    calibration = _load(os.path.join(HERE, "_calibration.py"), "hwprune_worker")
+    batches = [dict(zip(request["input_names"], values)) for values in calibration.batches(request["calibration"])]
     quantised = {}
     for case in request["cases"]:
         say("quantise", case["name"])

@@ -5,6 +5,7 @@ import contextlib
 import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
+from string import Template
 from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
@@ -78,6 +79,11 @@ class Manifest:
     bound: tuple[str, ...] = ()
     deploys: tuple[str, ...] = ("onnx", "xml")
     script: str | None = None
+
+    def script_for(self, model: str, example: str, threads: int, batch: int) -> str | None:
+        """Return the script that runs a file on an example, both by their names; None where none is known."""
+        values = {"model": model, "threads": threads, "example": example, "batch": batch}
+        return None if self.script is None else Template(self.script).substitute(values)
 
 
 def manifest_in(file: Path) -> Manifest:

@@ -10,6 +10,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ._calibration import batches
+
 if TYPE_CHECKING:
     from .contract import Settings
 
@@ -67,17 +69,14 @@ def interpret(artefact: _Artefact, inputs: dict[str, Any], settings: Settings) -
 
 def _in_int8(model: str, names: list[str], calibration: str) -> str:
     """Quantise a model by ONNX Runtime's settings for this NPU: weights symmetric about zero for each channel."""
-    import numpy as np
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
-    with np.load(calibration) as file:
-        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
-    batches = iter([dict(zip(names, values)) for values in zip(*stacks)])
+    given = (dict(zip(names, values)) for values in batches(calibration))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> Any:
-            return next(batches, None)
+            return next(given, None)
 
     path = os.path.splitext(model)[0] + ".int8.onnx"
     config = get_qnn_qdq_config(

@@ -11,6 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from . import _rknn_table
+from ._calibration import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,9 +92,7 @@ def _dataset(calibration: str, folder: str) -> str:
     import numpy as np
 
     lines = []
-    with np.load(calibration) as file:
-        stacks = [file[key] for key in file.files]  # of each input [batches, ...]
-    for number, values in enumerate(zip(*stacks)):
+    for number, values in enumerate(batches(calibration)):
         paths = [os.path.join(folder, "%d-%d.npy" % (number, place)) for place in range(len(values))]
         for path, value in zip(paths, values):
             np.save(path, value)
