@@ -79,7 +79,7 @@ def _page(name: str) -> str:
 
 def _licence(name: str) -> str:
     """Return the licence of a toolchain in the kernel's environment, as its package states it."""
-    package = "torch" if manifest_of(name).takes == "program" else name
+    package = manifest_of(name).package
     try:
         said = importlib.metadata.metadata(package)
     except importlib.metadata.PackageNotFoundError:

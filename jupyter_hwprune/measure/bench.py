@@ -18,7 +18,7 @@ from ..core.interrupts import spared
 from ..export.cases import Case
 from ..export.finish import closed
 from ..report import Counters, Evidence, Machine, Untimed
-from ..toolchains import manifest_of
+from ..toolchains import manifest_of, version_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
@@ -271,7 +271,7 @@ class Bench:
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
-        version = result["versions"].get(judge.toolchain.rpartition(".")[2])
+        version = version_of(judge.toolchain, result["versions"])
         by = " ".join(filter(None, [model or judge.toolchain, version]))
         configured = f" ({', '.join(self.choice.configured)})" if self.choice.configured else ""
         device = f"{by} for {self.choice.target.chip}{configured}"

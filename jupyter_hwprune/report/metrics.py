@@ -143,8 +143,8 @@ MEMORY = {
     "sram_bytes": "peak bytes on the chip",
     "traffic_bytes": "bytes moved from and to flash or DRAM in a run",
 }
-DECIDING = "of the comparison that the verdict is of"
-DEPLOYED = "of the model that the headline is about: the fastest with int8, else the pruned one"
+DECIDING = "of the comparison behind the verdict"
+DEPLOYED = "of the model in the headline: with int8 the fastest one, else the pruned one"
 METRICS: dict[str, Metric] = {
     "speedup": Metric(f"dense time / pruned time, {DECIDING}", _at("deciding", "speedup"), _not_timed),
     "speedup_low": Metric("lower end of its 95 % interval", _at("deciding", "low"), _not_timed),

@@ -27,7 +27,6 @@ INSTALLED = ("/opt/intel/oneapi", os.path.expanduser("~/intel/oneapi"))  # Intel
 DOWNLOAD = "https://www.intel.com/content/www/us/en/developer/tools/oneapi/vtune-profiler-download.html"
 COLLECT = ("-collect", "hotspots", "-knob", "sampling-mode=sw", "-quiet", "-no-summary")
 REPORT = ("-report", "hotspots", "-quiet", "-format", "csv", "-csv-delimiter", "comma", "-group-by", "task,function")
-OUTSIDE = "[Outside any task]"
 READ_S = 300
 TURNS, TURN_S = 3, 1.0
 

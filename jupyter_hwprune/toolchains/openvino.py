@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "openvino",
     "install": "pip install openvino",
     "quantises": "pip install nncf",
     "any_batch": True,

@@ -11,7 +11,7 @@ from typing import Any
 from . import _host, _sampling, _timing
 
 
-def prove(
+def measure(
     toolchain: Any, request: dict[str, Any], found: dict[str, Any], inputs_of: Any, settings_of: Any, say: Any
 ) -> dict[str, Any]:
     """Compile every case; if the device is here, check their outputs, profile their kernels and time all in turn.
