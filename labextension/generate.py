@@ -49,7 +49,7 @@ def answers_schema() -> dict[str, Any]:
 
 
 def panel_options() -> dict[str, Any]:
-    """Return what the panel needs: its fields with defaults, flags and labels, the patterns' notations, and the forms."""
+    """Return what the panel needs: its fields with defaults, flags and labels, the notations, and the forms."""
     flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
     advised = [name for name in flags if "advise" in options.OPTIONS[name].forms and name != "variable"]
     takes = {option.flag: option.default is not False for option in options.OPTIONS.values()}

@@ -171,8 +171,8 @@ def test_odd_values_in_the_namespace_hinder_no_look_up(user: Any) -> None:
         ("advise half", "The model, a HalfMade, has no parts yet"),
         ("simulate half", "The model, a HalfMade, has no parts yet"),
         ("half", "The model, a HalfMade, has no parts yet"),
-        ("merge net x", "net is a Sequential, and no run or report."),
-        ("merge odd x", "odd is a Unbound, and no run or report."),
+        ("merge net x", "net is a Sequential, not a run or report."),
+        ("merge odd x", "odd is a Unbound, not a run or report."),
         ("merge one.json two.json", "ReportError: There is no report to read in one.json"),
     ],
 )

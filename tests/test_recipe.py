@@ -93,7 +93,7 @@ REFUSED = {
     "an end before the start": (listed(end_epoch="-1.0"), "ends at epoch -1 and starts at 0.*stays at init_sparsity"),
     "inverse_cubic": (listed(inter_func="inverse_cubic"), "inverse_cubic, with which SparseML stays at init_sparsity"),
     "a single text": (listed(params='"re:.*weight"'), "a single text, but SparseML takes a list"),
-    "no regular expression": (listed(params='["re:*weight"]'), "is no regular expression"),
+    "no regular expression": (listed(params='["re:*weight"]'), "is not a regular expression"),
     "a stage of a training": (nested(stage="train_stage"), "train_stage is for training"),
 }
 

@@ -128,7 +128,7 @@ def check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
         raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(
-            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
+            f"The pattern {pattern} always removes {pattern.sparsity:.0%}, not --sparsity {sparsity:g}. "
             "Remove --sparsity, or choose another n:m."
         )
 

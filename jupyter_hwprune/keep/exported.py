@@ -46,7 +46,7 @@ OF_ONNX = """\
 The names of inputs and outputs are those of the model's `forward`. Each model's file says in its metadata which pattern
 it was pruned to, for which target, with which toolchain, and as `hwprune.report` the fingerprint of its weights, which
 `report.json` holds too."""
-OF_OTHERS = "Inputs and outputs stand in the order of the model's `forward`, nested ones flattened."
+OF_OTHERS = "Inputs and outputs are in the order of the model's `forward`, nested ones flattened."
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
         "warning",
         "Vector units and blocked layouts work on 8, 16 or 32 channels at once: an odd rest is padded, or takes a slow "
         "path, and a smaller layer can be the slower one.",
-        "Channels were removed, and what is left of a layer is no multiple of what the chip's row asks for.",
+        "Channels were removed, and a layer's remaining ones are not a multiple of what the chip's row asks for.",
         "Round to the row's multiple: channel/8, for example.",
         plan.unrounded,
     ),
@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
     "HWP115": Kind(
         "Silent fallback to another processor",
         "warning",
-        "Runtimes move what an accelerator cannot run to the CPU without a word, and time goes there and into copies.",
+        "Runtimes silently move what an accelerator cannot run to the CPU, which takes time, as do the copies.",
         "The runtime's profile places a layer on another processor than the one asked for.",
         "Replace the layer, or take another toolchain.",
         result.fell_back,

@@ -66,7 +66,7 @@ def calibrated(
     A cell that `trains` updates BatchNorm's statistics itself; a run that `searches` scans channels.
     """
     if choice.allocation == "sensitivity:score" and not scored:
-        raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
+        raise InputError("--allocation sensitivity:score scans by the score, but there is none. Give one with --eval.")
     scans = searches and isinstance(choice.pattern, Channel)
     tunes = choice.tune_blocks is not None
     if not (ranks_by_inputs(choice) or scans or choice.quantises or recovers or tunes):

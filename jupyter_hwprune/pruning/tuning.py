@@ -165,7 +165,7 @@ def _seen(pair: Sequence[LayerRuns], block: str, keep: Mapping[str, Tensor]) -> 
         )
         outputs, aims = tensors_of(own), tensors_of(wanted)
         if not aims or not outputs or not aims[0].is_floating_point():
-            raise _NotTunedError("its output is no tensor of floating point")
+            raise _NotTunedError("its output is not a floating-point tensor")
         aim = _left(aims[0], outputs[0], [mask for name, mask in keep.items() if name.startswith(f"{block}.")])
         inputs = Example(args, kwargs).changed(lambda t: t.detach())
         if not inputs.tensors or inputs.batch != len(aim):

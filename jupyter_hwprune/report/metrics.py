@@ -101,7 +101,8 @@ def _no_memory(report: Report) -> str:
 
 
 def _no_peak(report: Report) -> str:
-    return f"no process ran a file of {report.request.toolchain} on this computer's CPU, with a system that tells peaks"
+    ran = f"no process ran a file of {report.request.toolchain} on this computer's CPU"
+    return f"{ran}, or the system does not report peaks"
 
 
 def _no_energy(report: Report) -> str:

@@ -40,7 +40,7 @@ def _quantised(choice: Choice, found: Findings, calib: str | None) -> Iterator[s
         said = f"{choice.judge.toolchain} quantised both models to {choice.dtype}"
         rows = counted(found.calibration_rows, "row")
         if calib is not None:
-            yield f"{said} by the ranges that {rows} of {calib} have."
+            yield f"{said} with ranges from {rows} of {calib}."
         else:
             yield f"{said} with ranges from the example alone ({rows}); --calib gives it inputs like your data's."
 

@@ -67,7 +67,7 @@ def require_measurable(goal: Goal, ready: Prepared, *, scored: bool) -> None:
         )
     if goal.max_drop is not None and not scored:
         raise InputError(
-            f"--max-drop is {goal.max_drop:g}, but there is no score that could fall. Give one with --eval, or as the "
+            f"--max-drop is {goal.max_drop:g}, but there is no score. Give one with --eval, or as the "
             "last expression of a cell under %%hwprune."
         )
 
@@ -129,8 +129,8 @@ class _Search:
         for name in self._limits():
             if name not in measured[0].quantities:
                 raise InputError(
-                    f"The goal is {self.goal}, but {self.plans.ready.choice.judge.toolchain} tells no {name} of its "
-                    "models here. Give another limit, or another --toolchain."
+                    f"The goal is {self.goal}, but {self.plans.ready.choice.judge.toolchain} does not report {name} of "
+                    "its models here. Give another limit, or another --toolchain."
                 )
         if self.unit != "ms" and self.goal.latency_ms is not None:
             raise InputError(

@@ -33,7 +33,7 @@ TURNS, TURN_S = 3, 1.0
 CURES = (
     (
         "ptrace",
-        "the system allows no program to watch another one",
+        "the system does not let programs watch each other",
         "sudo sysctl -w kernel.yama.ptrace_scope=0",
     ),
 )

@@ -33,7 +33,7 @@ def needs_of(best: Advised, calib: str | None) -> tuple[str, ...]:
     if not best.int8 or calib is not None:
         return ()
     said = (
-        "The next line runs as it stands, but sets the ranges of int8 by the example alone. For a score that is worth "
+        "The next line runs as it is, but takes the ranges of int8 from the example alone. For a score that is worth "
     )
     return (said + "comparing, add --calib and inputs like those that the model will see, such as --calib train_x.",)
 

@@ -68,7 +68,7 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   if (drop.trim() !== '' && !(Number(drop) >= 0)) {
     found.max_drop = 'Write a number of at least 0, such as 0.01.';
   } else if (drop.trim() !== '' && asked.eval.trim() === '') {
-    found.max_drop = 'Give a score, which may fall by so much.';
+    found.max_drop = 'Give a score; this is how far it may fall.';
   }
   if (hasGoal(asked) && sparsity.trim() !== '') {
     found.sparsity = 'Leave this empty: the search for the goal finds it.';
