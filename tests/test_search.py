@@ -231,7 +231,7 @@ def test_a_goal_between_two_numbers_of_blocks_is_told() -> None:
     [said] = search.remarks
     assert "this plan takes 8" in said
     assert "depth at 25 % is expected to take 1" in said
-    assert re.search(r"^  steps +whole blocks go", str(run), re.MULTILINE)
+    assert re.search(r"^  steps +only whole blocks are removed", str(run), re.MULTILINE)
 
 
 @pytest.mark.usefixtures("modelled")
@@ -338,7 +338,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"latency_ms": float("nan")}, "--latency-ms is nan"),
     ({"speedup": "2"}, "--speedup is '2'; give a number"),
     ({"max_drop": 0.1}, "there is no score"),
-    ({"speedup": 2.0, "sparsity": 0.5}, "finds the share itself"),
+    ({"speedup": 2.0, "sparsity": 0.5}, "sets the share itself"),
     ({"speedup": 2.0, "recipe": "x"}, "A recipe sets the sparsity itself"),
     ({"energy_mj": 1.0}, "has no energy meter"),
     ({"speedup": 2.0, "target": "hopper"}, "nothing here can measure that"),
