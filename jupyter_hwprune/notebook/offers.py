@@ -77,11 +77,11 @@ def _judges(given: Mapping[str, str]) -> list[Judge]:
 
 def _toolchains(given: Mapping[str, str], form: str) -> Offers:
     from ..choose.choice import ALL
-    from ..toolchains import manifest_of, planned
+    from ..toolchains import manifest_of
 
     names = dict.fromkeys(judge.toolchain for judge in _judges({**given, "toolchain": ""}))
     if form == "simulate":
-        names = {name: None for name in names if name not in planned() and manifest_of(name).simulates}
+        names = {name: None for name in names if manifest_of(name).simulates}
     found = {name: _state(name) for name in sorted(names, key=lambda name: not _set_up(name))}
     return found | ({ALL: "toolchain: each that is here"} if form == RUN else {})
 
@@ -94,12 +94,11 @@ def _state(toolchain: str) -> str:
 
 
 def _set_up(toolchain: str) -> bool:
-    from ..toolchains import environments, manifest_of, planned
+    from ..toolchains import environment_of, environments, manifest_of
 
-    if toolchain in environments.names():
-        return environments.obstacle(toolchain, environments.find(toolchain)) is None
-    if toolchain in planned():
-        return False
+    name = toolchain if toolchain in environments.names() else environment_of(toolchain)
+    if name is not None:
+        return environments.obstacle(name, environments.find(name)) is None
     package = re.search(r"pip install ([\w.-]+)", manifest_of(toolchain).install)
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return package is not None and bool(importlib.metadata.version(package[1]))
