@@ -50,14 +50,15 @@ class Cumulative(nn.Module):
 
 @pytest.mark.usefixtures("environment_of_the_class")
 class TestEdgeTpu:
-    name = "litert"
+    name = "litert"  # whose environment it runs in
+    toolchain = "edgetpu"
 
     @pytest.fixture(scope="class")
     @classmethod
     def run(cls) -> Run:
         torch.manual_seed(0)
         calib = [torch.randn(1, 3, 16, 16) for _ in range(8)]
-        return hwprune(cnn(), calib[0], target=TARGET, pattern="channel/8", calib=calib)
+        return hwprune(cnn(), calib[0], target=TARGET, toolchain=cls.toolchain, pattern="channel/8", calib=calib)
 
     @pytest.mark.smoke
     def test_the_file_is_checked_and_the_missing_compiler_is_said(self, run: Run) -> None:
