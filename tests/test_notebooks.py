@@ -244,7 +244,9 @@ def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> Non
     assert "The finished page:" in printed
     reports = reports_in(outputs)
     cut, run = reports
-    assert any("running statistics were estimated anew on 1257 calibration rows" in reason for reason in cut["reasons"])
+    assert any(
+        "running statistics were estimated again on 1257 calibration rows" in reason for reason in cut["reasons"]
+    )
     assert cut["corners"] is None
     assert [(row["pruned"], row["dtype"]) for row in run["corners"]["rows"]] == [
         (False, "float32"),

@@ -60,7 +60,7 @@ def test_a_compiler_that_estimates_gives_a_ratio_and_no_verdict(line: Any) -> No
     for form in (bundle["text/plain"], bundle["text/html"]):
         assert f"estimated {measurement.ratio:.2f}x" in form
         assert "a made-up cost model" in form
-        assert "compiles for Google Cloud TPU v5e, but runs nothing" in " ".join(form.split())
+        assert "compiles for Google Cloud TPU v5e, but runs no models" in " ".join(form.split())
         assert "FASTER" not in form
     assert Report.from_json(run.report.to_json()) == run.report
     assert bundle[MIME_TYPE]["measurement"]["kind"] == "estimated"

@@ -83,7 +83,7 @@ def _environment_of(name: str) -> list[tuple[str, str]]:
 
 def _licence(name: str) -> str:
     """Return the licence of a toolchain in the kernel's environment, as its package states it."""
-    package = "torch" if manifest_of(name).takes == "program" else name
+    package = manifest_of(name).package
     try:
         said = importlib.metadata.metadata(package)
     except importlib.metadata.PackageNotFoundError:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import re
 from collections.abc import Mapping
 
 from ..core.errors import InputError
@@ -37,7 +36,7 @@ def offers_of(asked: Option | Kind, given: Mapping[str, str], form: str = RUN, t
         return _targets()
     if asked == "target:toolchain":
         pairs = ((f"{row.name}:{judge.toolchain}", judge) for row in TARGETS for judge in row.judges if ":" in typed)
-        every = {"all": "target: each that is here"} if form == "advise" else {}
+        every = {"all": "target: all that work here"} if form == "advise" else {}
         return _targets() | every | {name: _state(judge.toolchain) for name, judge in pairs}
     if asked == "toolchain":
         return _toolchains(given, form)
@@ -83,7 +82,7 @@ def _toolchains(given: Mapping[str, str], form: str) -> Offers:
     if form == "simulate":
         names = {name: None for name in names if manifest_of(name).simulates}
     found = {name: _state(name) for name in sorted(names, key=lambda name: not _set_up(name))}
-    return found | ({ALL: "toolchain: each that is here"} if form == RUN else {})
+    return found | ({ALL: "toolchain: all that work here"} if form == RUN else {})
 
 
 def _state(toolchain: str) -> str:
@@ -96,12 +95,11 @@ def _state(toolchain: str) -> str:
 def _set_up(toolchain: str) -> bool:
     from ..toolchains import environment_of, environments, manifest_of
 
-    name = toolchain if toolchain in environments.names() else environment_of(toolchain)
+    name = environment_of(toolchain)
     if name is not None:
         return environments.obstacle(name, environments.find(name)) is None
-    package = re.search(r"pip install ([\w.-]+)", manifest_of(toolchain).install)
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return package is not None and bool(importlib.metadata.version(package[1]))
+    with contextlib.suppress(ValueError, importlib.metadata.PackageNotFoundError):  # ValueError: it names no package
+        return bool(importlib.metadata.version(manifest_of(toolchain).package))
     return False
 
 

@@ -1,4 +1,4 @@
-"""What each toolchain, environment and meter is like on this machine, and how to fix what is missing."""
+"""The state of each toolchain, environment and meter on this machine, and how to fix what is missing."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -47,7 +47,7 @@ class Doctor(TextAndHtml):
         return json.dumps(data, indent=1)
 
     def __str__(self) -> str:
-        lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+        lines = ["hwprune doctor: which toolchains work on this machine", ""]
         if self.target is not None:
             lines += [line for name, said in about(self.target) for line in wrapped(said, f"{name:<14} ", INDENT)]
             lines.append("")

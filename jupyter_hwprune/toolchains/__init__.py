@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +150,11 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
             return {name: each.result() for name, each in asked.items()}
         finally:
             stop.set()  # an interrupt reaches this thread only; this stops the others
+
+
+def version_of(name: str, versions: Mapping[str, str]) -> str | None:
+    """Return a toolchain's own version, which its probe gives under its name; None where it has none of its own."""
+    return versions.get(name.rpartition(".")[2])
 
 
 def manifest_of(name: str) -> Manifest:

@@ -139,6 +139,8 @@ class Toolchain(Protocol):
     def probe(self) -> dict[str, Any]:
         """Return {"versions": {distribution: version}, "devices": {name: Device}}; raise ImportError if not installed.
 
+        The toolchain's own version stands under the toolchain's name.
+
         Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}.
         """
 

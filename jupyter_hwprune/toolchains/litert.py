@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "%hwprune setup litert",
     "takes": "program",
+    "in_float32": ("float16", "bfloat16", "float64"),
     "cross_compiles": True,
     "checks": True,
     "quantises": "%hwprune setup litert",
