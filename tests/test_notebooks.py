@@ -108,6 +108,17 @@ def test_the_tutorial_of_edge_npus_says_what_is_missing(tmp_path: Path, monkeypa
     assert report["measurement"]["evidence"]["kind"] == "unavailable"
 
 
+def test_the_tutorial_of_tpus_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWPRUNE_ENVIRONMENTS", str(tmp_path))
+    _, outputs = run_notebook("tpu_blocks")
+    said = "".join(said_by(outputs))
+    assert said.count("not measured: it needs an environment of its own") == 18
+    assert said.count("cure: %hwprune setup xla") >= 18
+    small, large = reports_in(outputs)
+    assert [each["request"]["pattern"] for each in (small, large)] == ["16x16", "256x256/even"]
+    assert {each["measurement"]["evidence"]["kind"] for each in (small, large)} == {"unavailable"}
+
+
 def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     printed, outputs = run_notebook("00_quickstart")
     assert "The finished page:" in printed

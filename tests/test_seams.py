@@ -179,7 +179,7 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
     r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|ethos|"
-    r"\bvela\b|vtune|ittapi",
+    r"edgetpu|edge tpu|coral|\bvela\b|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (
@@ -191,6 +191,7 @@ OWN_FILES = (
         for name in (
             "cusparselt",
             "deepsparse",
+            "edgetpu",
             "ethos_u",
             "executorch",
             "iree",

@@ -12,7 +12,6 @@ from ..core.pattern import NM, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence, LeftOut
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
-from ..toolchains.manifest import manifest_in
 from .checks import Options, check_method, check_sparsity, check_whole_number, either
 
 Way = Literal["run", "compile"]
@@ -202,8 +201,7 @@ def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
 
 
 def _tunes(judge: Judge) -> bool:
-    file = toolchain_file(judge.toolchain)
-    return file is not None and manifest_in(file).tunes
+    return manifest_of(judge.toolchain).tunes
 
 
 def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:
@@ -264,8 +262,7 @@ def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
 
 def dtypes_of(judge: Judge) -> tuple[str, ...]:
     """Return what --dtype takes with a judge: the dtypes that it runs, and int8 where it quantises."""
-    file = toolchain_file(judge.toolchain)
-    quantises = file is not None and manifest_in(file).quantises is not None
+    quantises = manifest_of(judge.toolchain).quantises is not None
     return (*judge.dtypes, INT8) if quantises and INT8 not in judge.dtypes else judge.dtypes
 
 

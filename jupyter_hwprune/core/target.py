@@ -504,7 +504,7 @@ TARGETS: tuple[Target, ...] = (
         "Google Coral Edge TPU",
         maker="Google",
         kind="edge tpu",
-        judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,)),),
+        judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,), ("int8",)),),
         rules=(
             Rule("full int8; sizes and parameters constant; at most three inner dimensions"),
             without(("Conv3d", "ConvTranspose3d", "GRU"), "no 3-D convolution and no GRU among the chip's operations"),

@@ -293,6 +293,9 @@ class Bench:
         configured = f" ({', '.join(self.choice.configured)})" if self.choice.configured else ""
         device = f"{by} for {self.choice.target.chip}{configured}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
+        missing = next(filter(None, result["uncompiled"].values()), None)
+        if missing is not None:
+            return Evidence("unavailable", device, missing["reason"], missing["cure"])
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
 
 

@@ -76,11 +76,11 @@ def _judges(given: Mapping[str, str]) -> list[Judge]:
 
 def _toolchains(given: Mapping[str, str], form: str) -> Offers:
     from ..choose.choice import ALL
-    from ..toolchains import manifest_of, planned
+    from ..toolchains import manifest_of
 
     names = dict.fromkeys(judge.toolchain for judge in _judges({**given, "toolchain": ""}))
     if form == "simulate":
-        names = {name: None for name in names if name not in planned() and manifest_of(name).simulates}
+        names = {name: None for name in names if manifest_of(name).simulates}
     found = {name: _state(name) for name in sorted(names, key=lambda name: not _set_up(name))}
     return found | ({ALL: "toolchain: all that work here"} if form == RUN else {})
 
@@ -93,12 +93,11 @@ def _state(toolchain: str) -> str:
 
 
 def _set_up(toolchain: str) -> bool:
-    from ..toolchains import environments, manifest_of, planned
+    from ..toolchains import environment_of, environments, manifest_of
 
-    if toolchain in environments.names():
-        return environments.obstacle(toolchain, environments.find(toolchain)) is None
-    if toolchain in planned():
-        return False
+    name = environment_of(toolchain)
+    if name is not None:
+        return environments.obstacle(name, environments.find(name)) is None
     with contextlib.suppress(ValueError, importlib.metadata.PackageNotFoundError):  # ValueError: it names no package
         return bool(importlib.metadata.version(manifest_of(toolchain).package))
     return False

@@ -15,6 +15,7 @@ from ..mistakes.seen import Seen
 from ..report import NextStep, Report
 from ..report.words.line import expression_of
 from ..report.words.numbers import share
+from ..toolchains import manifest_of
 
 MOST = 2
 LONGEST = 400  # characters of a line, which a notebook's output would cut
@@ -54,7 +55,9 @@ def _not_timed(seen: Seen) -> Iterator[NextStep]:
     command = INSTALL.fullmatch(cure)
     name = report.request.toolchain
     if command is not None:
-        yield NextStep(f"Set up {name}, which times this target", cure if cure.startswith("%") else f"%{cure}")
+        yield NextStep(
+            f"Set up {name}, {_what_it_does(name)} this target", cure if cure.startswith("%") else f"%{cure}"
+        )
     else:
         yield NextStep("See what is missing here, and how to fix it", f"%hwprune doctor {report.request.target}")
     own = next(each for each in TARGETS if each.name == ALIASES["cpu"])
@@ -62,6 +65,13 @@ def _not_timed(seen: Seen) -> Iterator[NextStep]:
         pattern = own.judges[0].offers[0].pattern
         line = seen.line_of(pattern, target="cpu", toolchain=None, dtype=None)
         yield from _step("Time a pruned copy on this computer's CPU, to try the whole way", line)
+
+
+def _what_it_does(toolchain: str) -> str:
+    manifest = manifest_of(toolchain)
+    if manifest.runs:
+        return "which times"
+    return "which estimates times on" if manifest.estimates else "which compiles for"
 
 
 def _no_gain(seen: Seen) -> Iterator[NextStep]:

@@ -21,7 +21,7 @@ from ..pruning.taking import take
 from ..render.tables import html_table, wrapped
 from ..report import Comparison, Evidence, words
 from ..report.words.numbers import milliseconds, share
-from ..toolchains import manifest_of, planned, version_of
+from ..toolchains import manifest_of, version_of
 from ..toolchains.process import Failure, Progress, private_folder
 from .shown import TextAndHtml, aligned
 
@@ -132,7 +132,7 @@ def _able(target: str, named: str | None) -> str:
 
 
 def _simulates(toolchain: str) -> bool:
-    return toolchain not in planned() and bool(manifest_of(toolchain).simulates)
+    return bool(manifest_of(toolchain).simulates)
 
 
 def _run(

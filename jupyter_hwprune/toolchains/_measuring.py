@@ -78,6 +78,7 @@ def _compiled(
     result["bytes"] = {name: _size(artefact) for name, artefact in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
+    result["uncompiled"] = {name: getattr(artefact, "uncompiled", None) for name, artefact in artefacts.items()}
     result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
     return artefacts
 

@@ -31,6 +31,7 @@ class Meter:
 class Manifest:
     """`install` is the command that makes the toolchain importable; all other keys default to the commonest case.
 
+    environment:     the environment that it runs in, where that is not called as it is
     takes:           the form it compiles: "onnx", or "program", a torch ExportedProgram in the chosen dtype
     opset:           the ONNX operator set it needs, None for the exporter's own
     any_batch:       it takes a model with an open batch, and compiles it for the batch in its settings, or for any
@@ -59,6 +60,7 @@ class Manifest:
     """
 
     install: str
+    environment: str | None = None
     takes: Form = "onnx"
     opset: int | None = None
     any_batch: bool = False
