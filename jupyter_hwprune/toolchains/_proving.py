@@ -43,6 +43,7 @@ def prove(
     result["bytes"] = {name: _size(artefact) for name, artefact in artefacts.items()}
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
+    # the artefacts' own lists, to which `interpret` may add
     result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
     if not request["run"] and not request["interpret"]:
         return result
