@@ -97,7 +97,7 @@ class Artefact(Protocol):
     """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
 
     Optional are `size_bytes`: what it takes on the device, where that is not the size of its files; `memory`, a Memory;
-    `remarks`, a list of sentences for the report; and `uncompiled`, {"reason", "cure"} where its files are only what
+    `remarks`, a list of sentences for the report, to which `interpret` may add; and `uncompiled`, {"reason", "cure"} where its files are only what
     the chip's own compiler takes, for want of that compiler.
     """
 
