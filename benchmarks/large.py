@@ -32,8 +32,10 @@ from jupyter_hwprune import prune_folder
 RESULTS = Path(__file__).parent / "results" / "large.json"
 PATTERN, ROWS, LENGTH, VOCABULARY = "2:4", 16, 128, 32000
 WORKING = 5  # copies of a layer's weight in float32 that the solver works with, by its own account
-COLUMNS = ("model", "weights", "files", "blocks", "s a block, wall", "min-max", "s in all, wall", "s in all, CPU")
-COLUMNS += ("peak of a block", "on paper", "the whole in float32")
+COLUMNS = (
+    *("model", "weights", "files", "blocks", "s a block, wall", "min-max", "s in all, wall", "s in all, CPU"),
+    *("peak of a block", "on paper", "the whole in float32"),
+)
 
 
 @dataclass(frozen=True)
