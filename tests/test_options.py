@@ -11,12 +11,13 @@ import pytest
 import jupyter_hwprune
 from jupyter_hwprune.__main__ import main
 from jupyter_hwprune.choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
-from jupyter_hwprune.core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
+from jupyter_hwprune.core.options import FROM, OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
 from jupyter_hwprune.core.pattern import parse_pattern
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     RUN: jupyter_hwprune.hwprune,
     ZOO: jupyter_hwprune.zoo,
+    FROM: jupyter_hwprune.prune_folder,
     **{name: getattr(jupyter_hwprune, name) for name in SUBCOMMANDS},
 }
 FOUND_OR_GIVEN = {"example", "source"}  # without a default in Python: a line finds one, or is not of that form

@@ -25,7 +25,8 @@ Solver = Literal["quick", "full", "best"]
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Schedule = Literal["one-shot", "iterative", "cubic"]
 
-RUN, ZOO = "a run", "--zoo"  # the two forms without a word of their own
+RUN, ZOO, FROM = "a run", "--zoo", "--from"  # the forms without a word of their own
+WITHOUT_A_MODEL = {"zoo": ZOO, "from": FROM}  # the forms that an option makes, by its name
 COMPILES = (RUN, ZOO, "simulate", "advise")
 
 
@@ -104,7 +105,7 @@ _ROWS = (
         "with commas, or all that can be measured here",
         default="cpu",
         completes="target:toolchain",
-        forms=COMPILES,
+        forms=(*COMPILES, FROM),
         label="Target",
     ),
     Option(
@@ -113,6 +114,7 @@ _ROWS = (
         choices=USUAL,
         open=True,
         label="Pattern",
+        forms=(RUN, FROM),
     ),
     Option(
         "sparsity",
@@ -120,6 +122,7 @@ _ROWS = (
         type=float,
         label="Sparsity",
         examples=("0.5", "0.75", "0.9"),
+        forms=(RUN, FROM),
     ),
     Option(
         "importance",
@@ -128,6 +131,7 @@ _ROWS = (
         default="magnitude",
         choices=get_args(Importance),
         label="Importance",
+        forms=(RUN, FROM),
     ),
     Option(
         "solver",
@@ -135,6 +139,7 @@ _ROWS = (
         "second sweep and a fit of the weights that stay; best: also a search by splitting, some ten times as long",
         default="full",
         choices=get_args(Solver),
+        forms=(RUN, FROM),
     ),
     Option(
         "tune_blocks",
@@ -149,7 +154,7 @@ _ROWS = (
         "--recipe: a tensor, a "
         "list or a DataLoader (default: --input)",
         completes="tensor",
-        forms=(RUN, "advise"),
+        forms=(RUN, "advise", FROM),
         label="Calibrate with",
         placeholder="the example input",
     ),
@@ -166,6 +171,7 @@ _ROWS = (
         "a layer to leave unpruned, by name or wildcard ('layers.0.*'); repeatable",
         default=(),
         completes="layer",
+        forms=(RUN, FROM),
     ),
     Option("permute", "reorder input channels first, so that n:m or blocks lose less", default=False),
     Option("recipe", "a SparseML recipe to prune by: a file, or a variable that holds its text", completes="recipe"),
@@ -298,7 +304,7 @@ _ROWS = (
         "ignore",
         "the code of a mistake to leave out of the report (HWP113); repeatable",
         default=(),
-        forms=(RUN, ZOO),
+        forms=(RUN, ZOO, FROM),
         completes="mistake",
     ),
     Option(
@@ -308,6 +314,15 @@ _ROWS = (
         forms=(ZOO,),
         parameter="source",
     ),
+    Option(
+        "from",
+        "instead of a model: the folder of a transformers model, larger than memory, whose blocks are pruned one after "
+        "the other on --calib, and written to --out; the same line goes on where it was ended",
+        completes="folder",
+        forms=(FROM,),
+        parameter="source",
+    ),
+    Option("out", "with --from: the new folder of the pruned model", completes="folder", forms=(FROM,)),
     Option(
         "timeout",
         "the most seconds that the toolchain may take",
@@ -325,7 +340,7 @@ _ROWS = (
     Option(
         "variable",
         "also keep the result in this variable",
-        forms=(RUN, ZOO, *(name for name in SUBCOMMANDS if name != "panel")),
+        forms=(RUN, ZOO, FROM, *(name for name in SUBCOMMANDS if name != "panel")),
         parameter="",
         label="Keep as",
         placeholder="no variable",

@@ -79,9 +79,12 @@ def write_twins(
 
     owners = {each.value: each.layer for each in weights if each.matrix is not None}
     named = copy.deepcopy(proto)
-    names = name_nodes(
-        named.graph, lambda node, _: (owners.get(node.output[0]), node.output[0] in owners), lambda _: None
-    )
+
+    def layer_of(node: Any, _: set[str]) -> tuple[str | None, tuple[str, ...]]:
+        owner = owners.get(node.output[0])
+        return owner, () if owner is None else (owner,)
+
+    names = name_nodes(named.graph, layer_of, lambda _: None)
     np.savez(folder / "inputs.npz", *inputs.values())
     files = {name: folder / f"{name}.onnx" for name in ("pruned", "dense")}
     save(named, files["pruned"])

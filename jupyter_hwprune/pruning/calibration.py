@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Calibration:
     take labels for its optional mask, so the example decides, not the signature.
     """
 
-    batches: tuple[Example, ...]
+    batches: Sequence[Example]
     labels: tuple[Any, ...] | None
 
     @property

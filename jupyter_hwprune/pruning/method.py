@@ -21,7 +21,10 @@ Tell = Callable[[str], None]  # is told what is being pruned or scanned
 
 @dataclass(frozen=True)
 class Method:
-    """`dense` are names of layers to leave unpruned; `calibration` is set if the importance looks at inputs."""
+    """`dense` are names of layers to leave unpruned; `calibration` is set if the importance looks at inputs.
+
+    `resume` is whether passes may begin in the middle of the model, for which what its parts give is kept in memory.
+    """
 
     importance: Importance = "magnitude"
     allocation: Allocation = "uniform"
@@ -29,6 +32,7 @@ class Method:
     calibration: Calibration | None = None
     score: Callable[[nn.Module], float] | None = None
     solver: Solver = "full"
+    resume: bool = True
 
     @classmethod
     def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ..core.door import one_door
 from ..core.errors import ReportError, first_line
 from . import codec, words
+from .blockwise import Blockwise
 from .corners import Corner, Corners
 from .hotspots import Hotspots
 from .layers import Layer, Memory, OtherKernels, Returned, Sensitivity, Skipped, Totals
@@ -166,6 +167,7 @@ class Report:
     sensitivity: Sensitivity | None = None
     footprint: Footprint | None = None
     peak_memory: PeakMemory | None = None
+    blockwise: Blockwise | None = None
     corners: Corners | None = None
     runtimes: Runtimes | None = None
     hotspots: Hotspots | None = None

@@ -79,6 +79,7 @@ def _compiled(
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
     result["uncompiled"] = {name: getattr(artefact, "uncompiled", None) for name, artefact in artefacts.items()}
+    # the artefacts' own lists, to which `interpret` may add
     result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
     return artefacts
 

@@ -97,8 +97,8 @@ class Artefact(Protocol):
     """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
 
     Optional are `size_bytes`: what it takes on the device, where that is not the size of its files; `memory`, a Memory;
-    `remarks`, a list of sentences for the report; and `uncompiled`, {"reason", "cure"} where its files are only what
-    the chip's own compiler takes, for want of that compiler.
+    `remarks`, a list of sentences for the report, to which `interpret` may add; and `uncompiled`, {"reason", "cure"}
+    where its files are only what the chip's own compiler takes, for want of that compiler.
     """
 
     files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ...core.errors import counted
-from . import corners, search
+from . import blockwise, corners, search
 from . import runtimes as of_runtimes
 from .layers import memories, name, served_by
 from .line import line
@@ -67,7 +67,7 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
         yield "not measured", evidence.reason or ""
     if evidence.reason is not None or measurement.kind == "untimed":
         yield "cure", evidence.cure or "none known"
-    if not report.request.on_host:
+    if not report.request.on_host and report.blockwise is None:
         yield "the line", f"`{line(report)}`; then `%hwprune merge` joins its report with this one"
 
 
@@ -128,6 +128,8 @@ def _kept(report: Report) -> Iterator[tuple[str, str]]:
         yield "counters", _counters(report, report.counters)
     if report.hotspots is not None:
         yield "functions", _functions(report.hotspots)
+    if report.blockwise is not None:
+        yield from blockwise.facts(report.blockwise)
     yield "weights", removed(totals.weights, totals.pruned_weights)
     yield from _of_layers(report)
     if report.timed is not None:
