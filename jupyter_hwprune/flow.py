@@ -58,6 +58,7 @@ def hwprune(
     toolchain: str | None = None,
     tune_kernels: float | None = None,
     dtype: str | None = None,
+    int8_error: float | None = None,
     config: Sequence[str] = (),
     keep_all: bool = False,
     keep_statistics: bool = False,
@@ -102,8 +103,9 @@ def hwprune(
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
-    `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
-    several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
+    `score` is then also taken on the compiled int8 models, and layers stay in float where `int8_error` is a share of
+    the outputs' largest value that these would move by otherwise. `config` are parts of the configuration of a chip
+    that has several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
     layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
     `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
     `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is

@@ -185,6 +185,13 @@ _ROWS = (
         placeholder="the model's own",
     ),
     Option(
+        "int8_error",
+        "with --dtype int8 on a CPU: how far the outputs of the int8 models may be from those in float, as a share of "
+        "their largest value; layers are left in float until they are not further",
+        type=float,
+        examples=("0.05", "0.1"),
+    ),
+    Option(
         "config",
         "a part of the chip's configuration, where it has several: `%hwprune doctor TARGET` lists them; repeatable",
         default=(),
