@@ -11,7 +11,7 @@ import pytest
 import jupyter_hwprune
 from jupyter_hwprune.__main__ import main
 from jupyter_hwprune.choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, Allocation, Importance
-from jupyter_hwprune.core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
+from jupyter_hwprune.core.options import AUTO, OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
 from jupyter_hwprune.core.pattern import parse_pattern
 from jupyter_hwprune.pruning.training.schedule import Schedule
 
@@ -40,8 +40,8 @@ def test_each_keyword_of_hwprune_is_an_option_or_known_without_one() -> None:
 
 
 def test_the_choices_are_those_that_the_package_takes() -> None:
-    assert OPTIONS["importance"].choices == get_args(Importance)
-    assert set(OPTIONS["importance"].choices) == {*CHANNEL_IMPORTANCE, *WEIGHT_IMPORTANCE}
+    assert OPTIONS["importance"].choices == (AUTO, *get_args(Importance))
+    assert set(get_args(Importance)) == {*CHANNEL_IMPORTANCE, *WEIGHT_IMPORTANCE}
     assert OPTIONS["allocation"].choices == get_args(Allocation)
     assert OPTIONS["schedule"].choices == get_args(Schedule)
     for pattern in OPTIONS["pattern"].choices:

@@ -21,6 +21,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 RUN, ZOO = "a run", "--zoo"  # the two forms without a word of their own
+AUTO = "auto"  # an importance
 COMPILES = (RUN, ZOO, "simulate", "advise")
 
 
@@ -115,9 +116,10 @@ _ROWS = (
     Option(
         "importance",
         "how weights or channels are ranked: magnitude, second-order (which also corrects the weights that stay); for "
-        "single weights also activation (Wanda), for channels taylor",
-        default="magnitude",
-        choices=("magnitude", "activation", "second-order", "taylor"),
+        "single weights also activation (Wanda), for channels taylor; auto: second-order for channels that go at once "
+        "where there is --calib and it takes seconds, magnitude elsewhere",
+        default=AUTO,
+        choices=(AUTO, "magnitude", "activation", "second-order", "taylor"),
         label="Importance",
     ),
     Option(

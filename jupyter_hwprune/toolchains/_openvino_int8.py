@@ -78,7 +78,7 @@ class _Limit:
         self.outputs, self.pairs = outputs, pairs
 
     def control(self, model: Any, recorded: list[Any], most: float, options: dict[str, Any]) -> Any:
-        """Return the model quantised by NNCF's accuracy control, whose accuracy is the error with a minus before it."""
+        """Return the model quantised by NNCF's accuracy control, whose accuracy is what the error leaves of 1."""
         import nncf
 
         return nncf.quantize_with_accuracy_control(
@@ -96,7 +96,7 @@ class _Limit:
 
     def _rated(self, compiled: Any, pairs: Iterable[Any]) -> tuple[float, list[float]]:
         errors = self._errors(compiled, pairs)
-        return -max(errors), [-each for each in errors]
+        return 1 - max(errors), [1 - each for each in errors]  # NNCF divides by the accuracy of the model in float
 
     def _errors(self, compiled: Any, pairs: Iterable[Any]) -> list[float]:
         return [max(relative_errors(self.outputs(compiled, batch), wanted)) for batch, wanted in pairs]
