@@ -22,9 +22,9 @@ from .keep.saved.structure import structure_of
 from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
-from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers, settled_by_estimates
 from .measure.trial import tried_dense
+from .measure.writing import bench_for, measure
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Made, Prepared, prepare
 from .pruning.taking import take
@@ -93,7 +93,7 @@ def hwprune(
     cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
     (Wanda's product, for single weights), "taylor" (for channels), or "second-order" (the optimal-brain family for
-    both, which also corrects the weights that stay); "auto" is second order for channels that go at once where there is
+    both, which also corrects the remaining weights); "auto" is second order for channels that go at once where there is
     `calib` and it takes seconds, and magnitude elsewhere. All but these two look at `calib`: one input like the
     example, a list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running
     statistics, unless `keep_statistics`. `solver` is how long second order searches for zeros: "quick", "full" or
@@ -108,16 +108,15 @@ def hwprune(
     the outputs' largest value that these would move by otherwise. `config` are parts of the configuration of a chip
     that has several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
     layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
-    `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
-    `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
-    ignored, and all layers stay pruned. `recover` trains for so many steps in its place, without labels, to give the
+    `keep_all`. `score` gives a model's score, higher is better. `finetune` trains the copy it receives after each of
+    the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
+    ignored, and all layers stay pruned. `recover` trains for this many steps instead, without labels, to reproduce the
     dense model's outputs on the rows of `calib`. `recipe` is a SparseML recipe, as a file or text, and replaces all of
     these. A goal (`latency_ms` of a batch, `speedup` over dense, `energy_mj`, `power_mw`, `size_mb` of its files, and
-    `max_drop` of the score) takes the place of the sparsity: a search finds the plan that loses least within it.
-    `effort` limits the rounds and seconds of a measurement, `timeout_s` the toolchain's worker. The model, its mode and
-    torch's random state stay as they are, except for random numbers that `score` and `finetune` draw. `require` is what
-    the run has to reach, such as "speedup>=1.3, drop<=0.01"; `ignore` are codes of mistakes that the report says
-    nothing of.
+    `max_drop` of the score) replaces the sparsity: a search finds the plan that loses least within it. `effort` limits
+    the rounds and seconds of a measurement, `timeout_s` the toolchain's worker. The model, its mode and torch's random
+    state stay as they are, except for random numbers that `score` and `finetune` draw. `require` is what the run must
+    reach, such as "speedup>=1.3, drop<=0.01"; `ignore` are codes of mistakes to leave out of the report.
 
     Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
     is missing, crashes or takes too long, the report's verdict is "not measured".

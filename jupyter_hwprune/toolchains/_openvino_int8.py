@@ -15,42 +15,50 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 LEFT = "NNCF did not quantise its weight"
-LOOKUPS = "NNCF stumbles over the rows that it picks, so it was told to leave lookups alone"
+LOOKUPS = "NNCF failed on the rows that it picks, so it was told to leave lookups in float"
+RECURRENT = {name + "Sequence": name for name in ("LSTM", "GRU", "RNN")}
 WEIGHT_OPS = {
     **dict.fromkeys(("Convolution", "GroupConvolution", "ConvolutionBackpropData"), "Conv"),
     **{name: name for name in ("MatMul", "Gather")},
-    **{name + "Sequence": name for name in ("LSTM", "GRU", "RNN")},
+    **RECURRENT,
 }
 Outputs = Callable[[Any, dict[str, Any]], "list[Any]"]  # of a compiled model on one batch
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings, compiled: Any, outputs: Outputs) -> dict[str, Any]:
-    """Quantise the file; `compiled` is the toolchain's own compilation of a model."""
+def quantise(
+    model: str,
+    calibration: list[Any],
+    settings: Settings,
+    read: Callable[[], Any],
+    compiled: Callable[[Any], Any],
+    outputs: Outputs,
+) -> dict[str, Any]:
+    """Quantise the file, which `read` reads anew each time; `compiled` is the toolchain's compilation of a model."""
     import nncf
     import openvino
 
     most = settings["int8_error"]
     recorded, checked = (calibration, []) if most is None else in_two(calibration)
-    attention = any(_multiplies_activations(node) for node in _read(model).get_ops())
+    attention = any(_multiplies_activations(node) for node in read().get_ops())
     options: dict[str, Any] = {"subset_size": len(recorded)}
     if attention:
         options["model_type"] = nncf.ModelType.TRANSFORMER
     why = LEFT
     try:
-        quantised = nncf.quantize(_read(model), nncf.Dataset(recorded), **options)
+        quantised = nncf.quantize(read(), nncf.Dataset(recorded), **options)
     except KeyError:  # NNCF 3.4 on rows that a constant picks from an embedding, except in its mode for transformers
         why = LOOKUPS
         options["ignored_scope"] = nncf.IgnoredScope(types=["Gather"], validate=False)
-        quantised = nncf.quantize(_read(model), nncf.Dataset(recorded), **options)
+        quantised = nncf.quantize(read(), nncf.Dataset(recorded), **options)
     left = {name: (op, why) for name, op in _in_float(quantised)}
     mode = ", in its mode for transformers" if attention else ""
     quantiser = "NNCF " + nncf.__version__ + ", static, 8-bit weights per channel" + mode
     if most is not None:
-        wanted = compiled(_read(model))
+        wanted = compiled(read())
         limit = _Limit(outputs, [(batch, outputs(wanted, batch)) for batch in checked])
         before = after = limit.worst(compiled(quantised))
         if before > most:
-            quantised = limit.control(_read(model), recorded, most, options)
+            quantised = limit.control(read(), recorded, most, options)
             after = limit.worst(compiled(quantised))
         for name, op in _in_float(quantised):
             left.setdefault(name, (op, moved(before, after, most)))
@@ -63,12 +71,6 @@ def quantise(model: str, calibration: list[Any], settings: Settings, compiled: A
         "quantiser": quantiser,
         "left_in_float": [{"names": [name], "op": op, "reason": reason} for name, (op, reason) in left.items()],
     }
-
-
-def _read(model: str) -> Any:
-    import openvino
-
-    return openvino.Core().read_model(model)
 
 
 class _Limit:
