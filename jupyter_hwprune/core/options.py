@@ -25,6 +25,7 @@ Solver = Literal["quick", "full", "best"]
 Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
 Schedule = Literal["one-shot", "iterative", "cubic"]
 
+AUTO = "auto"  # an importance
 RUN, ZOO, FROM = "a run", "--zoo", "--from"  # the forms without a word of their own
 WITHOUT_A_MODEL = {"zoo": ZOO, "from": FROM}  # the forms that an option makes, by its name
 COMPILES = (RUN, ZOO, "simulate", "advise")
@@ -127,9 +128,10 @@ _ROWS = (
     Option(
         "importance",
         "how weights or channels are ranked: magnitude, second-order (which also corrects the remaining weights); for "
-        "single weights also activation (Wanda), for channels taylor",
-        default="magnitude",
-        choices=get_args(Importance),
+        "single weights also activation (Wanda), for channels taylor; auto: second-order for channels that go at once "
+        "where there is --calib and it takes seconds, magnitude elsewhere",
+        default=AUTO,
+        choices=(AUTO, *get_args(Importance)),
         label="Importance",
         forms=(RUN, FROM),
     ),
@@ -198,6 +200,13 @@ _ROWS = (
         completes="dtype",
         label="Data type",
         placeholder="the model's own",
+    ),
+    Option(
+        "int8_error",
+        "with --dtype int8 on a CPU: how far the outputs of the int8 models may be from those in float, as a share of "
+        "their largest value; layers are left in float until they are not further",
+        type=float,
+        examples=("0.05", "0.1"),
     ),
     Option(
         "config",

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.options import OPTIONS
+from ..core.options import AUTO, OPTIONS
 from .namespace import find_input, find_model, models, tensors
 
 COMM_TARGET = "hwprune"
@@ -205,7 +205,8 @@ def choices() -> Choices:
 
     rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)
     patterns, allocations = OPTIONS["pattern"].choices, OPTIONS["allocation"].choices
-    return Choices(rows, ALIASES, patterns, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, allocations)
+    channels, weights = ((AUTO, *each) for each in (CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE))
+    return Choices(rows, ALIASES, patterns, channels, weights, allocations)
 
 
 def _offered(judge: Any) -> JudgeOffered:

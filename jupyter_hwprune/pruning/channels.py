@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.copying import copied, in_float32
-from ..core.errors import NothingFitsError, PruneError, counted, first_of
+from ..core.errors import InputError, NothingFitsError, PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import Channel
 from .allocation import leave_dense
@@ -29,6 +29,8 @@ from .reading import read_weights
 from .reconstruction import Reconstruction
 from .taylor import taylor
 
+BY_DEFAULT = "Channels are ranked by second order, the default with --calib; --importance magnitude ranks by size."
+FELL_BACK = "Channels are ranked by magnitude, since second order, the default with --calib, cannot here:"
 Score = Callable[[Coupled], Mapping[str, Tensor]]
 
 
@@ -38,7 +40,8 @@ class Channels:
 
     Read once for a model, because it takes an export. `ready` computes what `dense` does, with attention whose heads
     can go; `plain` is that in float32, and `example` its input, long enough to show a wrong cut. `scores` are [U] by
-    the names of sets. `reconstruction` makes up for what goes, by second order.
+    the names of sets. `reconstruction` makes up for what goes, by second order. Where that is the default,
+    `remarks` say so, or that they `fell_back` to magnitude, and why.
     """
 
     dense: nn.Module
@@ -48,6 +51,8 @@ class Channels:
     coupled: Coupled
     scores: Mapping[str, Tensor]
     reconstruction: Reconstruction | None = None
+    fell_back: bool = False
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def reference(self) -> Reference:
@@ -87,7 +92,17 @@ class Channels:
         found = cls.of(dense, example, kept=kept)
         weights = read_weights(found.ready, example)
         own = Reconstruction(found.ready, found.coupled, weights, calibration)
-        return replace(found, scores={**found.scores, **own.scores(progress)}, reconstruction=own)
+        try:
+            scores = own.scores(progress)
+        except (InputError, PruneError) as error:
+            if not method.by_default:
+                raise
+            return replace(found, fell_back=True, remarks=(f"{FELL_BACK} {error}",))
+        if not scores and method.by_default:
+            why = "no layer that reads channels could be solved on these inputs."
+            return replace(found, fell_back=True, remarks=(f"{FELL_BACK} {why}",))
+        said = (BY_DEFAULT,) if method.by_default else ()
+        return replace(found, scores={**found.scores, **scores}, reconstruction=own, remarks=said)
 
 
 @dataclass(frozen=True)

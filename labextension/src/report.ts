@@ -80,6 +80,7 @@ export interface Request {
   solver: string;
   tune_blocks: number | null;
   tune_kernels: number | null;
+  int8_error: number | null;
   ignore: string[];
 }
 /**
