@@ -327,7 +327,7 @@ def test_where_int8_buys_nothing_it_says_so_and_what_the_chip_has(fast_int8: Any
     reasons = [*int8_and_pruning(Findings(own.measurement, own.layers, corners=own.corners))]
     assert reasons[0].startswith("The fastest of the four is pruned float32. int8 alone buys nothing measurable")
     assert said in reasons[1]
-    assert reasons[1].startswith("int8 buys no time by itself here")
+    assert reasons[1].startswith("int8 alone saves no time here")
 
 
 def test_where_int8_is_faster_nothing_is_said_of_the_chip() -> None:

@@ -17,7 +17,7 @@ from ..core.errors import InputError, first_line
 from ..export.fitting import LARGE_BYTES
 from ..export.onnx import Exported, name_nodes, save
 from ..report import Fingerprints
-from .weights import Weight
+from .weights import WeightOfFile
 
 FILL = 0.01  # of the root mean square of a tensor's other weights
 
@@ -72,7 +72,7 @@ def fix_shapes(proto: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[
 
 
 def write_twins(
-    proto: Any, weights: Sequence[Weight], inputs: Mapping[str, np.ndarray], folder: Path
+    proto: Any, weights: Sequence[WeightOfFile], inputs: Mapping[str, np.ndarray], folder: Path
 ) -> dict[str, Exported]:
     """Write `pruned.onnx` and `dense.onnx` with their inputs; `expect` writes the expected outputs."""
     from onnx import numpy_helper

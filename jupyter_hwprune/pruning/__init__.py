@@ -158,7 +158,7 @@ def prune(
     else:
         model = copied(dense)
         layers, skipped, raised = zero_weights(model, weights, plan, method, macs, served, progress)
-        pruned = _described(dense, model, layers, skipped, macs).remarked(*_damped(raised))
+        pruned = _described(dense, model, layers, skipped, macs).remarked(*damped(raised))
     if not layers:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
         raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
@@ -210,7 +210,8 @@ def _described(
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
-def _damped(raised: dict[str, float]) -> Iterator[str]:
+def damped(raised: Mapping[str, float]) -> Iterator[str]:
+    """Say of which layers the damping was raised, if of any, and how far."""
     if not raised:
         return
     yield (

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "openvino",
     "install": "pip install openvino",
     "quantises": "pip install nncf",
     "any_batch": True,
@@ -141,7 +142,7 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     try:
         quantised = nncf.quantize(own, data, **options)
     except KeyError:  # NNCF 3.4 on rows that a constant picks from an embedding, except in its mode for transformers
-        lookups = "NNCF stumbles over the rows that it picks, so it was told to leave lookups alone"
+        lookups = "NNCF failed on the rows that it picks, so it was told to leave lookups in float"
         scope = nncf.IgnoredScope(types=["Gather"], validate=False)
         quantised = nncf.quantize(_read(model), data, ignored_scope=scope, **options)
     path = os.path.splitext(model)[0] + ".int8.xml"
