@@ -19,6 +19,7 @@ from .core.errors import (
 )
 
 if TYPE_CHECKING:
+    from .checkpoint import prune_folder
     from .core.ranges import layer_ranges
     from .flow import hwprune
     from .keep.run import Run, Shown, load
@@ -36,8 +37,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ExportError", "HwpruneError", "InputError", "MismatchError", "NothingFitsError", "PruneError"]
 __all__ += ["MultiheadAttention", "Report", "ReportError", "RequirementError", "Run", "Shown", "ToolchainError"]
-__all__ += ["advise", "doctor", "hwprune", "layer_ranges", "load", "merge", "panel", "setup", "simulate", "targets"]
-__all__ += ["zoo"]
+__all__ += [
+    "advise",
+    "doctor",
+    "hwprune",
+    "layer_ranges",
+    "load",
+    "merge",
+    "panel",
+    "prune_folder",
+    "setup",
+    "simulate",
+]
+__all__ += ["targets", "zoo"]
 
 _HOMES = {
     **dict.fromkeys(("Run", "Shown", "load"), "keep.run"),
@@ -49,6 +61,7 @@ _HOMES = {
     "layer_ranges": "core.ranges",
     "merge": "report.merging",
     "panel": "notebook.panel",
+    "prune_folder": "checkpoint",
     "setup": "survey.provision",
     "simulate": "survey.simulation",
     "targets": "survey.matrix",
@@ -74,7 +87,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take them away again: `%unload_ext jupyter_hwprune`."""
+    """Unregister the magics: `%unload_ext jupyter_hwprune`."""
     from .notebook.magics import unload
 
     unload(shell)

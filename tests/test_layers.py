@@ -22,7 +22,7 @@ ORDER = (
     ("reporting",),
     ("render",),
     ("keep",),
-    ("survey", "flow", "modelzoo"),
+    ("survey", "flow", "modelzoo", "checkpoint"),
     ("notebook",),
     ("__main__",),
 )

@@ -79,9 +79,9 @@ class Seen:
         return replace(LayerFacts.of_weight(layer.kind, shape), rows=rows, pattern=self.pattern)
 
     def line(self, **changed: Any) -> str | None:
-        """Return the report's line with these options; None where a recipe or a file, and no line, set the method."""
+        """Return the report's line with these options; None where a recipe or files, and no line, made the model."""
         request = self.report.request
-        if request.recipe is not None or request.importance == "as it came":
+        if request.recipe is not None or request.importance == "as it came" or self.report.blockwise is not None:
             return None
         return line(self.report, **changed)
 

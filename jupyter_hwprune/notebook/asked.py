@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from ..core.nearest import did_you_mean
-from ..core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, Subcommand, add_to, keywords
+from ..core.options import FROM, OPTIONS, RUN, SUBCOMMANDS, WITHOUT_A_MODEL, ZOO, Subcommand, add_to, keywords
 from .namespace import evaluate, find_input, find_model, find_recipe, scorer, tensors
+
+INSTEAD = {ZOO: "measures a model that is pruned already", FROM: "reads a model from files, and measures no time"}
 
 
 class _Parser(ArgumentParser):
@@ -43,7 +45,7 @@ def _parser() -> Any:
     parser = _Parser("hwprune", usage=SUPPRESS, add_help=False, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help=SUPPRESS)
     for option in OPTIONS.values():
-        elsewhere = not {RUN, ZOO} & set(option.forms)
+        elsewhere = not {RUN, ZOO, FROM} & set(option.forms)
         add_to(parser, option, lead=f"{' and '.join(option.forms)}: " if elsewhere else "")
     return parser
 
@@ -76,7 +78,8 @@ def parse(line: str) -> Namespace | None:
 def form_of(options: Namespace, *, cell: bool) -> str:
     """Return the form of the magic that a line uses; raises UsageError for options that the form does not take."""
     first = options.words[0] if options.words else ""
-    form: str = first if first in SUBCOMMANDS else RUN if options.zoo is None else ZOO
+    named = [form for name, form in WITHOUT_A_MODEL.items() if getattr(options, name) is not None]
+    form = first if first in SUBCOMMANDS else named[0] if named else RUN
     if cell and form != RUN:
         raise UsageError(f"%%hwprune prunes a model and trains it with its cell; {form} takes no cell: use %hwprune")
     given = [option for option in OPTIONS.values() if getattr(options, option.name) != PARSER.get_default(option.name)]
@@ -91,13 +94,11 @@ def form_of(options: Namespace, *, cell: bool) -> str:
                 f"%hwprune takes one model, and here are {len(options.words)}: {' '.join(options.words)}. Put an "
                 "expression with spaces in quotes"
             )
-    elif form != ZOO:
+    elif form not in INSTEAD:
         _check_subcommand(form, len(options.words) - 1, refused)
     elif options.words or refused:
         surplus = ", ".join(["a model"] * bool(options.words) + refused[::-1])
-        raise UsageError(
-            f"--zoo measures a model that is pruned already: remove {surplus}. It takes {', '.join(_taken_by(ZOO))}"
-        )
+        raise UsageError(f"{form} {INSTEAD[form]}: remove {surplus}. It takes {', '.join(_taken_by(form))}")
     return form
 
 

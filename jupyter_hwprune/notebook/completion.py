@@ -11,7 +11,7 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from ..core.nearest import nearest
-from ..core.options import OPTIONS, RUN, SUBCOMMANDS, ZOO, Kind, Option
+from ..core.options import OPTIONS, RUN, SUBCOMMANDS, WITHOUT_A_MODEL, Kind, Option
 from .lab import may_score
 from .namespace import is_a, models, tensors
 from .offers import Offers, offers_of
@@ -97,7 +97,8 @@ class Line:
     @property
     def form(self) -> str:
         first = self.words[0] if self.words else ""
-        return first if first in SUBCOMMANDS else ZOO if "zoo" in self.given else RUN
+        named = [form for name, form in WITHOUT_A_MODEL.items() if name in self.given]
+        return first if first in SUBCOMMANDS else named[0] if named else RUN
 
 
 def _option(flag: str) -> Option | None:
@@ -128,8 +129,8 @@ def _values(option: Option, own: dict[str, Any], line: Line, typed: str) -> tupl
 def _flags(line: Line) -> Offers:
     """Return the options of the line's form that are not on it yet."""
     fitting = [o for o in OPTIONS.values() if line.form in o.forms and (o.name not in line.given or o.default == ())]
-    if not line.words and line.form == RUN:  # a subcommand or --zoo may follow
-        fitting += [OPTIONS["zoo"]]
+    if not line.words and line.form == RUN:  # a subcommand, or another form, may follow
+        fitting += [OPTIONS[name] for name in WITHOUT_A_MODEL]
     return {each.flag: f"option: {_takes(each)}" for each in fitting}
 
 
@@ -144,7 +145,7 @@ def _word(own: dict[str, Any], line: Line, typed: str) -> tuple[str, Offers] | N
     if line.form in SUBCOMMANDS:
         row = SUBCOMMANDS[line.form]
         known = {} if row.completes is None or len(line.words) > row.most else _of_kind(row.completes, own, typed, line)
-    elif line.words or line.form == ZOO:
+    elif line.words or line.form in WITHOUT_A_MODEL.values():
         known = {}
     else:
         known = _of_kind("model", own, typed, line)

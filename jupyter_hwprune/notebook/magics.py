@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 
 from ..core.errors import InputError, RequirementError
 from ..core.interrupts import heard
-from ..core.options import RUN, ZOO, keywords
+from ..core.options import FROM, RUN, ZOO, keywords
 from . import completion, lab
 from .asked import arguments, find_calib, form_of, parse, takes_options
 from .cell import Cell
@@ -33,8 +33,8 @@ class HwpruneMagics(Magics):
         name bound to the pruned copy, whose zeros stay zero; its last expression is the score, higher is better.
 
         Examples: `%hwprune --target intel-cpu`, `run = %hwprune net --input x --pattern channel/8 --sparsity 0.5`,
-        `%hwprune advise net`, `%hwprune --zoo FOLDER`, `%hwprune targets`, `%hwprune doctor intel-cpu`,
-        `%hwprune setup`, `%hwprune merge run there.json`, `%hwprune panel`; and
+        `%hwprune advise net`, `%hwprune --zoo FOLDER`, `%hwprune --from FOLDER --out NEW`, `%hwprune targets`,
+        `%hwprune doctor intel-cpu`, `%hwprune setup`, `%hwprune merge run there.json`, `%hwprune panel`; and
         `%%hwprune net --schedule cubic --steps 3` over `train(net)` and `accuracy(net)`.
         """
         __tracebackhide__ = True
@@ -43,7 +43,7 @@ class HwpruneMagics(Magics):
             return None
         form = form_of(options, cell=cell is not None)
         own: dict[str, Any] = {"setup": self._setup, "simulate": self._simulate, "merge": self._merge, ZOO: self._zoo}
-        own["advise"] = self._advise
+        own |= {"advise": self._advise, FROM: self._from}
         found = self._run(options, cell) if form == RUN else own.get(form, partial(_call, form))(options)
         if options.variable:
             self.shell.user_ns[options.variable] = found
@@ -96,7 +96,7 @@ class HwpruneMagics(Magics):
             if is_a(value, str) or is_a(value, Path):
                 return Report.load(value)
             raise InputError(
-                f"{word} is a {type(value).__name__}, and no run or report. Give the result of a run, a report, or the "
+                f"{word} is a {type(value).__name__}, not a run or report. Give the result of a run, a report, or the "
                 "file that Report.save wrote."
             )
 
@@ -109,6 +109,16 @@ class HwpruneMagics(Magics):
         with ProgressLine(self.shell) as progress:
             shown = zoo(**keywords(options, ZOO), progress=progress)
             progress.done(summary(shown.report))
+        return shown
+
+    def _from(self, options: Namespace) -> Any:
+        from ..checkpoint import prune_folder
+
+        calib = find_calib(self.shell.user_ns, options)
+        asked = keywords(options, FROM) | {"calib": calib, "calib_name": options.calib}
+        with ProgressLine(self.shell) as progress:
+            shown = prune_folder(**asked, progress=progress)
+            progress.done(f"pruned block by block, and written to {options.out}")
         return shown
 
     def _run(self, options: Namespace, text: str | None) -> Any:

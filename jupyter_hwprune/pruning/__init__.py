@@ -31,7 +31,7 @@ from .planning import plan_channels, plan_zeros
 from .reading import read_weights
 from .refitting import refitted
 from .served import Served
-from .uniform import remove_alike
+from .uniform import built_by, remove_alike
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
@@ -116,7 +116,7 @@ def plan_and_prune(
     if isinstance(pattern, Depth):
         shorter = without_blocks(blocks or Blocks.of(dense, example, method, progress), example, sparsity)
         if pattern.then is None:
-            return shorter
+            return shorter.remarked(*built_by(shorter.model, example))
         rest = below(shorter, dense, method)
         return joined(shorter, plan_and_prune(shorter.model, example, pattern.then, sparsity, rest))
     if not isinstance(pattern, Channel):
@@ -158,7 +158,7 @@ def prune(
     else:
         model = copied(dense)
         layers, skipped, raised = zero_weights(model, weights, plan, method, macs, served, progress)
-        pruned = _described(dense, model, layers, skipped, macs).remarked(*_damped(raised))
+        pruned = _described(dense, model, layers, skipped, macs).remarked(*damped(raised))
     if not layers:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
         raise PruneError(f"The plan removes nothing from any layer. {reasons}. Remove more, or use another --pattern.")
@@ -210,7 +210,8 @@ def _described(
     return Pruned(model, tuple(layers), tuple(skipped), totals)
 
 
-def _damped(raised: dict[str, float]) -> Iterator[str]:
+def damped(raised: Mapping[str, float]) -> Iterator[str]:
+    """Say of which layers the damping was raised, if of any, and how far."""
     if not raised:
         return
     yield (

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..choose.checks import Solver
 from ..core.errors import InputError
+from ..core.options import Solver
 from ..core.pattern import NM, Block, Channel, Depth
 from .fitting import ZeroPattern
 from .importance import activation, magnitude
@@ -151,5 +151,6 @@ def visit_all(
     seen = [name for name, layer in fitting.items() if layer.of_input]
     widths = {name: fitting[name].channels[1] for name in seen if fitting[name].order is not None}
     gram = method.importance == "second-order"
-    unreached = layer_by_layer(model, seen, method.calibration, visit_layer, gram=gram, widths=widths)
+    ways = {"gram": gram, "resume": method.resume}
+    unreached = layer_by_layer(model, seen, method.calibration, visit_layer, widths=widths, **ways)
     return unreached | dict.fromkeys(fitting.keys() - set(seen), UNSEEN)

@@ -5,6 +5,7 @@ Names of times end in their unit: `_ms` for a batch through the whole model, `_u
 """
 
 # every public name of these files is one of this package
+from .blockwise import *  # noqa: F403
 from .corners import *  # noqa: F403
 from .hotspots import *  # noqa: F403
 from .layers import *  # noqa: F403

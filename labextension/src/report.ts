@@ -30,6 +30,7 @@ export interface Report {
   sensitivity: Sensitivity | null;
   footprint: Footprint | null;
   peak_memory: PeakMemory | null;
+  blockwise: Blockwise | null;
   corners: Corners | null;
   runtimes: Runtimes | null;
   hotspots: Hotspots | null;
@@ -48,7 +49,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to say nothing of. `config` are the parts of the chip's configuration.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to leave out. `config` are the parts of the chip's configuration.
  */
 export interface Request {
   model: string;
@@ -397,13 +398,40 @@ export interface Footprint {
   pruned?: Memory | null;
 }
 /**
- * What a process takes at most that runs each model's file by the exported script, above its libraries: measured.
+ * The measured peak memory of a process that runs each model's file by the exported script, above its libraries.
  *
- * The numbers are those of the counter that the system keeps of a process.
+ * The numbers come from the system's own counter of the process.
  */
 export interface PeakMemory {
   dense_bytes: number;
   pruned_bytes: number;
+}
+/**
+ * The blocks in the order in which they run, and the folder written: its weights' `bytes` in so many `files`.
+ *
+ * `tokens` are those of the calibration inputs, 0 without. `taken_up` is the number of blocks that an earlier run had done.
+ */
+export interface Blockwise {
+  source: string;
+  out: string;
+  bytes: number;
+  files: number;
+  tokens: number;
+  blocks: PrunedBlock[];
+  taken_up: number;
+}
+/**
+ * One block: its `weights`, and those that are `left` (not zero, or zero before).
+ *
+ * `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block was pruned and written, above what it held before the call. Each is null where it was not measured.
+ */
+export interface PrunedBlock {
+  name: string;
+  weights: number;
+  left: number;
+  error: number | null;
+  seconds: number;
+  peak_bytes: number | null;
 }
 /**
  * The four models, compiled and timed in turn in one process; no `rows` if there are no int8 models.
