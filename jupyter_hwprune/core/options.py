@@ -242,7 +242,7 @@ _ROWS = (
         completes="score",
         parameter="score",
         label="Score",
-        placeholder="none; accuracy(net), for example",
+        placeholder="none; accuracy(net)",
     ),
     Option(
         "latency_ms",
@@ -257,7 +257,7 @@ _ROWS = (
         "search for the plan that loses least and is at least this many times faster than dense",
         type=float,
         label="Goal: times faster",
-        placeholder="none; 2, for example",
+        placeholder="none; 2",
         examples=("1.5", "2", "3"),
     ),
     Option(
@@ -278,7 +278,7 @@ _ROWS = (
         "search for the fastest plan whose score falls by no more than this",
         type=float,
         label="Goal: largest drop",
-        placeholder="none; 0.01, for example",
+        placeholder="none; 0.01",
         examples=("0.005", "0.01", "0.02"),
     ),
     Option(
@@ -300,7 +300,7 @@ _ROWS = (
         "without labels",
         type=int,
         label="Recovery steps",
-        placeholder="none; 200, with calibration inputs",
+        placeholder="none; 200 steps",
         examples=("200", "500"),
     ),
     Option(
