@@ -152,10 +152,11 @@ _ROWS = (
     Option(
         "allocation",
         "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
-        "sensitivity:score: shares set by first pruning each layer alone",
+        "sensitivity:score: shares set by first pruning each layer alone; mixed: the same, by an exact knapsack",
         default="uniform",
-        choices=("uniform", "global", "sensitivity", "sensitivity:score"),
+        choices=("uniform", "global", "sensitivity", "sensitivity:score", "mixed"),
         label="Allocation",
+        forms=(RUN, FROM),
     ),
     Option(
         "dense",
