@@ -29,7 +29,7 @@ from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.export import write_case
 from jupyter_hwprune.measure.candidates import Candidate
-from jupyter_hwprune.measure.proof import bench_for
+from jupyter_hwprune.measure.writing import bench_for
 from jupyter_hwprune.report import Report
 from jupyter_hwprune.report.words.search import times
 from jupyter_hwprune.search import ROUNDS

@@ -22,8 +22,8 @@ from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.choose.effort import FULL, QUICK, Effort
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Channel
-from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled
+from jupyter_hwprune.measure.writing import bench_for, candidate
 from jupyter_hwprune.pruning import plan_and_prune
 from jupyter_hwprune.toolchains.process import private_folder
 

@@ -19,8 +19,8 @@ from torch import nn
 from benchmarks.models import MODELS
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.core.example import Example
-from jupyter_hwprune.measure.proof import bench_for, measure
 from jupyter_hwprune.measure.rating import Settled
+from jupyter_hwprune.measure.writing import bench_for, measure
 from jupyter_hwprune.pruning import Pruned
 from jupyter_hwprune.report import Report, Totals
 from jupyter_hwprune.toolchains.process import private_folder

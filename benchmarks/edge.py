@@ -30,9 +30,9 @@ from jupyter_hwprune.measure.bench import Bench
 from jupyter_hwprune.measure.candidates import Findings
 from jupyter_hwprune.measure.job import DENSE, HERE
 from jupyter_hwprune.measure.peaks import peaks_of
-from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.quantising import SUFFIX
 from jupyter_hwprune.measure.rating import Settled
+from jupyter_hwprune.measure.writing import bench_for, candidate
 from jupyter_hwprune.pruning import plan_and_prune
 from jupyter_hwprune.toolchains import manifest_of
 from jupyter_hwprune.toolchains.process import private_folder

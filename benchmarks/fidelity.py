@@ -21,8 +21,8 @@ from benchmarks.masks import cpu_name
 from jupyter_hwprune.choose.choice import choose
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Channel
-from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled
+from jupyter_hwprune.measure.writing import bench_for, candidate
 from jupyter_hwprune.pruning import prune
 from jupyter_hwprune.pruning.channels import Channels
 from jupyter_hwprune.search.moves import UNIFORM_SHARES

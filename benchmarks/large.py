@@ -33,17 +33,10 @@ RESULTS = Path(__file__).parent / "results" / "large.json"
 PATTERN, ROWS, LENGTH, VOCABULARY = "2:4", 16, 128, 32000
 WORKING = 5  # copies of a layer's weight in float32 that the solver works with, by its own account
 PIECES = 8 << 24  # bytes of what it works on at once, by the same
-COLUMNS: tuple[str, ...] = (
-    "model",
-    "weights",
-    "files",
-    "blocks",
-    "s a block, wall",
-    "min-max",
-    "s in all, wall",
-    "s in all, CPU",
+COLUMNS = (
+    *("model", "weights", "files", "blocks", "s a block, wall", "min-max", "s in all, wall", "s in all, CPU"),
+    *("peak of a block", "on paper", "the whole in float32"),
 )
-COLUMNS += ("peak of a block", "on paper", "the whole in float32")
 
 
 @dataclass(frozen=True)
@@ -199,7 +192,8 @@ def written(data: dict[str, Any]) -> str:
     over = f" {run[-1]} took {max(peaks) / SHAPES[run[-1]].peak_bytes:.1f} times that." if peaks else ""
     notes = (
         "The peak on paper is a block in float32, with three Gram matrices and five copies of its largest layer, and "
-        f"128 MiB.{over} Seconds on paper are those of the largest model that was run, scaled by the number of multiply-adds."
+        f"128 MiB.{over} Seconds on paper are those of the largest model that was run, scaled by the number of "
+        "multiply-adds."
     )
     lines = [" | ".join(each) for each in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     return "\n".join([where, "", *(f"| {line} |" for line in lines), "", notes])

@@ -32,8 +32,8 @@ from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import NM, Channel, Pattern, Unstructured
 from jupyter_hwprune.measure.bench import Bench
 from jupyter_hwprune.measure.candidates import Candidate, Findings
-from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled, settled_by_estimates
+from jupyter_hwprune.measure.writing import bench_for, candidate
 from jupyter_hwprune.pruning import plan_and_prune, prune
 from jupyter_hwprune.pruning.channels import Channels
 from jupyter_hwprune.pruning.method import MAGNITUDE

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from benchmarks import alps
 from benchmarks.charlm import CharLM, perplexity, prunable, trained
 from benchmarks.masks import cpu_name
-from jupyter_hwprune.choose.checks import Solver
 from jupyter_hwprune.core.example import Example
+from jupyter_hwprune.core.options import Solver
 from jupyter_hwprune.core.pattern import NM, Block, Unstructured
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.masks import keep_blocks, keep_n_of_m, keep_top

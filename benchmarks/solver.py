@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from benchmarks import alps
 from benchmarks.masks import cpu_name
 from benchmarks.solver_layers import ROWS, Rows, character_layer, digits_layer, random_layer
-from jupyter_hwprune.choose.checks import Solver
+from jupyter_hwprune.core.options import Solver
 from jupyter_hwprune.core.pattern import NM, Unstructured
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import keep_n_of_m, keep_top

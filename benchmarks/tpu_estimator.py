@@ -7,7 +7,7 @@ estimate is the longer of the compiler's cycles and of these bytes. Where weight
 cycles leave out the fetch, and the bytes decide; where they are streamed through it, the cycles hold the compiler's own
 model of the memory. The last column is the block-sparse kernel with every block kept, counted by its bundles, against
 XLA's cycles for the same product: by so much the two differ where nothing is saved, by their count or their schedule,
-and a ratio of a block-sparse kernel to a dense product is no surer than that. `--quick` leaves out the largest shape.
+and a ratio of a block-sparse kernel to a dense product is as uncertain. `--quick` leaves out the largest shape.
 """
 
 from __future__ import annotations

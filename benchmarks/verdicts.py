@@ -1,11 +1,11 @@
 """How often the verdict is wrong, on models whose truth is known: `python -m benchmarks.verdicts`.
 
-    python -m benchmarks.verdicts --runs 200 [--load] [--cases same,less]
+    python -m benchmarks.verdicts --runs 200 [--load] [--cases same,less] [--afresh]
 
 `same` compares a model with a copy of itself, so "faster" and "slower" are wrong. `less` compares a stack of 13 equal
 blocks with one of 12, which is 8 % faster where the blocks are all there is, so "no measurable gain" is a miss. Both
 run on two runtimes and three networks in turn, as `%hwprune` would time them. `--load` runs two programs beside it that
-stream memory and two that keep a core busy each.
+stream memory and two that keep a core busy each. Every run is kept as it ends, and a later call adds to them.
 """
 
 from __future__ import annotations
@@ -116,23 +116,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--cases", default="same,less")
+    parser.add_argument("--afresh", action="store_true", help="leave out the runs that were kept before")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     settings = list(itertools.product(options.cases.split(","), NETWORKS, RUNTIMES))
-    rows = []
-    with load() if options.load else contextlib.nullcontext():
-        for number in range(options.runs):
-            case, network, runtime = settings[number % len(settings)]
-            rows.append({"case": case, "network": network, "runtime": runtime} | verdict(network, runtime, case))
-            print(rows[-1], flush=True)
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
-    known["loaded" if options.load else "idle"] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu_name(),
-        "packages": {name: installed(name) for name in ("torch", *RUNTIMES)},
-        "runs": rows,
-    }
-    options.out.write_text(json.dumps(known, indent=1) + "\n")
+    state = "loaded" if options.load else "idle"
+    rows = [] if options.afresh else known.get(state, {}).get("runs", [])
+    with load() if options.load else contextlib.nullcontext():
+        for _ in range(options.runs):
+            case, network, runtime = settings[len(rows) % len(settings)]
+            found = verdict(network, runtime, case)
+            rows.append({"case": case, "network": network, "runtime": runtime, "cpu": cpu_name()} | found)
+            print(rows[-1], flush=True)
+            known[state] = {
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "packages": {name: installed(name) for name in ("torch", *RUNTIMES)},
+                "runs": rows,
+            }
+            options.out.write_text(json.dumps(known, indent=1) + "\n")
     shown = table(known)
     print(shown)
     options.out.with_suffix(".md").write_text(shown + "\n")
@@ -152,7 +154,8 @@ def table(data: dict[str, Any]) -> str:
                 ratios = sorted(row["speedup"] for row in rows)
                 seen = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
                 lines.append(f"| {state} | {case} | {len(rows)} | {said[right]} | {wrong} | {seen} |")
-    notes = [f"- {state}: {found['cpu']}, {found['created']}" for state, found in data.items()]
+    chips = {state: ", ".join(sorted({row["cpu"] for row in found["runs"]})) for state, found in data.items()}
+    notes = [f"- {state}: {chips[state]}, {found['created']}" for state, found in data.items()]
     return "\n".join([*lines, "", *notes])
 
 

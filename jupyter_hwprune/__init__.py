@@ -87,7 +87,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take them away again: `%unload_ext jupyter_hwprune`."""
+    """Unregister the magics: `%unload_ext jupyter_hwprune`."""
     from .notebook.magics import unload
 
     unload(shell)

@@ -22,9 +22,9 @@ from .keep.saved.structure import structure_of
 from .measure.bench import Bench
 from .measure.candidates import Findings
 from .measure.compiled_score import with_scores
-from .measure.proof import bench_for, measure
 from .measure.rating import Settled, give_up, keep_trained, return_losers, settled_by_estimates
 from .measure.trial import tried_dense
+from .measure.writing import bench_for, measure
 from .pruning import Pruned, copy_modes, fingerprint
 from .pruning.prepared import Made, Prepared, prepare
 from .pruning.taking import take
@@ -92,30 +92,29 @@ def hwprune(
     cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
     (Wanda's product, for single weights), "taylor" (for channels), or "second-order" (the optimal-brain family for
-    both, which also corrects the weights that stay). All but "magnitude" look at `calib`: one input like the example, a
+    both, which also corrects the remaining weights). All but "magnitude" use `calib`: one input like the example, a
     list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless
     `keep_statistics`. `solver` is how long second order searches for zeros: "quick", "full" or "best". `tune_blocks`
-    then trains the weights left in each block for so many steps, without labels, to give the dense block's output on
-    `calib`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together), "sensitivity" (by
-    a scan of the output's error), "sensitivity:score" (of the score) or "mixed" (of the error, divided by an exact
-    knapsack). `dense` names the layers to leave unpruned, wildcards allowed. `permute` reorders input channels, so that
-    n:m or blocks lose less.
+    then trains the weights left in each block for this many steps, without labels, to reproduce the dense block's
+    output on `calib`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together),
+    "sensitivity" (by a scan of the output's error), "sensitivity:score" (of the score) or "mixed" (of the error, by an
+    exact knapsack). `dense` names the layers to leave unpruned, wildcards allowed. `permute` reorders input channels,
+    so that n:m or blocks lose less.
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
     `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
     several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
     layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
-    `keep_all`. `score` rates a model, higher is better. `finetune` trains the copy it receives after each of the
-    `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
-    ignored, and all layers stay pruned. `recover` trains for so many steps in its place, without labels, to give the
+    `keep_all`. `score` gives a model's score, higher is better. `finetune` trains the copy it receives after each of
+    the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
+    ignored, and all layers stay pruned. `recover` trains for this many steps instead, without labels, to reproduce the
     dense model's outputs on the rows of `calib`. `recipe` is a SparseML recipe, as a file or text, and replaces all of
     these. A goal (`latency_ms` of a batch, `speedup` over dense, `energy_mj`, `power_mw`, `size_mb` of its files, and
-    `max_drop` of the score) takes the place of the sparsity: a search finds the plan that loses least within it.
-    `effort` limits the rounds and seconds of a measurement, `timeout_s` the toolchain's worker. The model, its mode and
-    torch's random state stay as they are, except for random numbers that `score` and `finetune` draw. `require` is what
-    the run has to reach, such as "speedup>=1.3, drop<=0.01"; `ignore` are codes of mistakes that the report says
-    nothing of.
+    `max_drop` of the score) replaces the sparsity: a search finds the plan that loses least within it. `effort` limits
+    the rounds and seconds of a measurement, `timeout_s` the toolchain's worker. The model, its mode and torch's random
+    state stay as they are, except for random numbers that `score` and `finetune` draw. `require` is what the run must
+    reach, such as "speedup>=1.3, drop<=0.01"; `ignore` are codes of mistakes to leave out of the report.
 
     Raises InputError, PruneError, ExportError or MismatchError, and RequirementError with the run in it. If a toolchain
     is missing, crashes or takes too long, the report's verdict is "not measured".

@@ -17,6 +17,7 @@ from cases import cases
 
 from jupyter_hwprune import report
 from jupyter_hwprune.core import options
+from jupyter_hwprune.core.pattern import NOTATIONS
 from jupyter_hwprune.notebook import lab, progress
 from jupyter_hwprune.report import codec
 from jupyter_hwprune.report.words import Words
@@ -48,12 +49,13 @@ def answers_schema() -> dict[str, Any]:
 
 
 def panel_options() -> dict[str, Any]:
-    """Return what the panel writes its lines by: its fields with their defaults, the options' flags, and the forms."""
+    """Return what the panel needs: its fields with defaults, flags and labels, the notations, and the forms."""
     flags = {name: options.OPTIONS[name].flag for name in options.FIELDS if name != options.MODEL}
     advised = [name for name in flags if "advise" in options.OPTIONS[name].forms and name != "variable"]
     takes = {option.flag: option.default is not False for option in options.OPTIONS.values()}
     forms = {"takes": takes, "steps": progress.STEPS, "subcommands": list(options.SUBCOMMANDS), "advised": advised}
-    return {"defaults": options.DEFAULTS, "flags": flags, **forms}
+    labels = {name: options.OPTIONS[name].label for name in flags}
+    return {"defaults": options.DEFAULTS, "flags": flags, "labels": labels, "notations": NOTATIONS, **forms}
 
 
 def _schema_of(kind: type, description: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import nn
 from jupyter_hwprune import setup
 from jupyter_hwprune.choose.effort import FULL
 from jupyter_hwprune.measure.bench import Bench
-from jupyter_hwprune.measure.proof import bench_for
+from jupyter_hwprune.measure.writing import bench_for
 from jupyter_hwprune.toolchains.environments import FOLDER_VARIABLE, interpreter_of
 from tests import networks
 

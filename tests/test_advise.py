@@ -118,7 +118,7 @@ def test_each_pattern_and_level_is_a_row_and_a_second_call_remembers_them(user: 
     assert all(row.speed.speedup is None for row in found.rows[len(ratios) :])
     assert fingerprint(user.user_ns["net"]) == before
 
-    assert jobs.pop("prove") == 1  # the dense model and all candidates in turn
+    assert jobs.pop("measure") == 1  # the dense model and all candidates in turn
     again, shown = cell(user, line)
     assert not jobs
     measured = [row for row in again.result.rows if row.evidence.kind == "measured"]
@@ -220,7 +220,7 @@ def test_a_toolchain_that_fails_is_a_reason_and_is_asked_again(
     result, shown = cell(user, line)
     assert "SIGSEGV" in shown
     assert not [each for each in result.result.rows if each.ms is not None]
-    assert jobs["prove"] == 2  # all together, then the dense model alone, and no more
+    assert jobs["measure"] == 2  # all together, then the dense model alone, and no more
     monkeypatch.setenv("HWPRUNE_FAULT", "")
     monkeypatch.setattr(FAST_INT8, lambda: ["VNNI"])
     result, _ = cell(user, line)
@@ -310,7 +310,7 @@ def test_what_is_remembered_is_of_the_structure_and_damage_is_measured_anew(jobs
         jobs.clear()
         options: dict[str, Any] = {"toolchain": "onnxruntime", "effort": SHORT} | more
         assert advise(model, x, **options).rows
-        return jobs["prove"]
+        return jobs["measure"]
 
     assert measured()
     with torch.no_grad():

@@ -102,5 +102,5 @@ def test_batches_of_one_row_are_joined_and_each_row_counts_alike() -> None:
 
 
 def test_calibration_inputs_that_nothing_reads_are_still_refused() -> None:
-    with pytest.raises(InputError, match="Here nothing does"):
+    with pytest.raises(InputError, match="This line has none of them"):
         pruned(trained(cnn()), calib=DATA, keep_statistics=True)

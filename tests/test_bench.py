@@ -22,8 +22,8 @@ from jupyter_hwprune.measure import bench as bench_module
 from jupyter_hwprune.measure.bench import Bench
 from jupyter_hwprune.measure.candidates import Candidate
 from jupyter_hwprune.measure.job import HERE, Job
-from jupyter_hwprune.measure.proof import bench_for, candidate
 from jupyter_hwprune.measure.rating import Settled
+from jupyter_hwprune.measure.writing import bench_for, candidate
 from jupyter_hwprune.pruning import plan_and_prune
 from jupyter_hwprune.report import Timed, Untimed
 from jupyter_hwprune.toolchains.process import private_folder

@@ -49,7 +49,7 @@ def test_it_is_taken_only_by_name_for_its_licence_forbids_more() -> None:
     report = hwprune(model, x, target="x86-cpu", pattern="unstructured", sparsity=0.9, effort=QUICK).report
     assert report.request.toolchain == "onnxruntime"
     [said] = [reason for reason in report.reasons if "deepsparse" in reason]
-    assert "taken only by name: its licence allows evaluation only" in said
+    assert "used only when named: its licence allows evaluation only" in said
     assert "(--toolchain deepsparse)" in said
 
 

@@ -80,7 +80,7 @@ def test_what_breaks_inside_comes_out_as_one_paragraph_of_ours(
     run.save(tmp_path / "run")
     run.report.save(tmp_path / "report.json")
     monkeypatch.setattr(HOME + breaking, property(breaks) if breaking.endswith("Report.timed") else breaks)
-    with pytest.raises(HwpruneError, match="at an error that it has no better words for: WordlessError") as caught:
+    with pytest.raises(HwpruneError, match="with an unexpected error: WordlessError") as caught:
         call(run, tmp_path)
     said = str(caught.value)
     assert isinstance(caught.value.__cause__, WordlessError)
@@ -171,8 +171,8 @@ def test_odd_values_in_the_namespace_hinder_no_look_up(user: Any) -> None:
         ("advise half", "The model, a HalfMade, has no parts yet"),
         ("simulate half", "The model, a HalfMade, has no parts yet"),
         ("half", "The model, a HalfMade, has no parts yet"),
-        ("merge net x", "net is a Sequential, and no run or report."),
-        ("merge odd x", "odd is a Unbound, and no run or report."),
+        ("merge net x", "net is a Sequential, not a run or report."),
+        ("merge odd x", "odd is a Unbound, not a run or report."),
         ("merge one.json two.json", "ReportError: There is no report to read in one.json"),
     ],
 )

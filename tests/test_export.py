@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -97,6 +98,10 @@ def nodes_of(path: Path) -> list[Any]:
     return list(onnx.load(str(path)).graph.node)
 
 
+def weighted_in(case: Exported) -> set[str]:
+    return {layer for taken in case.layers.values() for layer in taken}
+
+
 def counts(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in nodes_of(path))
 
@@ -153,7 +158,7 @@ def test_a_mask_of_finite_numbers_has_no_guard(tmp_path: Path) -> None:
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     done = exported(Masked(), tmp_path, torch.randn(2, 6, 16), mask)
     assert counts(done.model)["IsNaN"] == 0
-    assert set(done.layers.values()) == {"qkv", "out"}
+    assert weighted_in(done) == {"qkv", "out"}
 
 
 def test_the_keys_of_attention_are_transposed_where_they_are_read(tmp_path: Path) -> None:
@@ -229,7 +234,42 @@ class Mixture(nn.Module):
 
 def test_the_products_of_experts_and_of_packed_projections_belong_to_their_rows(tmp_path: Path) -> None:
     case = export_onnx(Mixture().eval(), Example.of(torch.randn(1, 6, 16)), tmp_path, "model")
-    assert {*case.layers.values()} == {"attention.in_proj_weight", "attention.out_proj", "experts"}
+    assert weighted_in(case) == {"attention.in_proj_weight", "attention.out_proj", "experts"}
+
+
+class Recurrences(nn.Module):
+    """Recurrent layers in three forms: with a node of their own, unrolled into products, and as single steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long = nn.LSTM(8, 16, num_layers=2, bidirectional=True, batch_first=True)
+        self.gated, self.plain = nn.GRU(32, 24, batch_first=True), nn.RNN(24, 24, batch_first=True)
+        self.step, self.head = nn.LSTMCell(24, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, T, 8]
+        seen = self.plain(self.gated(self.long(x)[0])[0])[0]
+        y: Tensor = self.head(self.step(seen[:, -1], self.step(seen[:, -2]))[0])
+        return y
+
+
+@pytest.mark.parametrize("toolchain", ["onnxruntime", "openvino"])
+def test_each_matrix_of_a_recurrent_layer_has_the_kernel_that_multiplies_by_it(toolchain: str) -> None:
+    model, x = Recurrences().eval(), torch.randn(2, 3, 8)
+    run = hwprune(model, x, target="cpu", toolchain=toolchain, pattern="unstructured", sparsity=0.5, effort=PROFILED)
+    rows = {layer.name: layer for layer in run.report.layers}
+    matrices = {name: p for name, p in model.named_parameters() if p.ndim == 2 and name != "head.weight"}
+    assert set(rows) == {*matrices, "head"}
+    kinds = {rows[f"{module}.weight_ih_l0"].kernel for module in ("long", "gated")}
+    assert kinds == {"LSTM", "GRU"} if toolchain == "onnxruntime" else len(kinds) == 1  # not that of joining directions
+    for name, parameter in matrices.items():
+        steps = 2 * (2 if name.startswith("step") else 3)
+        assert rows[name].macs == steps * parameter.numel()
+        assert rows[name].kernel, name
+        first = re.sub(r"weight_\w\w_l(\d)(_reverse)?", r"weight_ih_l\1", name)
+        if name.startswith(("long", "gated")) and name != first:  # one kernel computes all matrices of a layer
+            assert rows[name].kernel == f"{rows[first].kernel}, together with {first}"
+        else:
+            assert "together" not in str(rows[name].kernel)
 
 
 @pytest.mark.parametrize("fault", ["raises", "drops an input", "makes no sense"])
@@ -248,7 +288,7 @@ def test_a_graph_that_cannot_be_simplified_is_written_as_torch_made_it(
     monkeypatch.setattr(onnxslim, "slim", slim)
     done = exported(Pitch(), tmp_path, torch.randn(2, 128))
     assert counts(done.model)["Conv"] == 3
-    assert set(done.layers.values()) == {"first", "second", "third", "head"}
+    assert weighted_in(done) == {"first", "second", "third", "head"}
 
 
 @pytest.mark.parametrize("name", ["transformer", "torch_encoder", "recurrent", "gated", "mobile", "unet"])
@@ -261,5 +301,5 @@ def test_every_layer_keeps_a_node_of_its_own(name: str, tmp_path: Path) -> None:
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding)
     }
-    assert weighted <= set(done.layers.values())
+    assert weighted <= weighted_in(done)
     assert all(node.name in done.nodes.values() for node in nodes_of(done.model))

@@ -187,7 +187,7 @@ def test_a_layer_that_shares_its_weight_with_one_named_dense_stays_too() -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"importance": "gradient"}, "There is no importance 'gradient'. It is magnitude, activation"),
+        ({"importance": "gradient"}, "There is no importance 'gradient'. Use magnitude, activation"),
         ({"importance": "taylor"}, "--importance taylor ranks channels, but the pattern is 2:4"),
         ({"importance": "activation", "pattern": "channel"}, "ranks single weights, but the pattern is channel"),
         ({"allocation": "sensitivity"}, "2:4 fixes it"),
@@ -196,7 +196,7 @@ def test_a_layer_that_shares_its_weight_with_one_named_dense_stays_too() -> None
             {"allocation": "global", "importance": "second-order", "pattern": "unstructured"},
             "ranks all layers together",
         ),
-        ({"calib": torch.zeros(2, 64)}, "--calib is for what looks at inputs"),
+        ({"calib": torch.zeros(2, 64)}, "--calib is for options that use inputs"),
         ({"importance": "activation", "calib": "words"}, "calib"),
         ({"importance": "activation", "calib": []}, "empty"),
         ({"importance": "activation", "calib": torch.zeros(2, 63)}, "63"),
@@ -273,4 +273,4 @@ def test_a_scan_of_channels_takes_more_where_less_is_lost(
 def test_channels_of_a_layer_named_dense_stay(trained: nn.Module) -> None:
     run = hwprune(trained, torch.randn(2, 64), pattern="channel", sparsity=0.5, dense=["0"], **UNMEASURED)
     assert {layer.name: layer.pruned_shape for layer in run.report.layers} == {"2": (32, 64), "4": (10, 32)}
-    assert [s.reason for s in run.report.skipped] == ["it was asked to stay dense (--dense)"]
+    assert [s.reason for s in run.report.skipped] == ["--dense leaves it unpruned"]

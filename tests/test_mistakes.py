@@ -267,12 +267,12 @@ SEEDED: dict[str, tuple[set[str], str, Callable[[], Report]]] = {
     ),
     "another maker's chip": (
         {"HWP117"},
-        "is no chip by Intel",
+        "is not a chip by Intel",
         lambda: fine("intel-cpu", "openvino", identities=("x86_64 AMD", "x86_64")),
     ),
     "compiled, not timed": (
         {"HWP117"},
-        "nobody timed them",
+        "but not timed",
         lambda: compiled(fine("arm-cpu", "tvm")),
     ),
     "a slow baseline": (

@@ -108,6 +108,17 @@ def test_the_tutorial_of_edge_npus_says_what_is_missing(tmp_path: Path, monkeypa
     assert report["measurement"]["evidence"]["kind"] == "unavailable"
 
 
+def test_the_tutorial_of_tpus_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWPRUNE_ENVIRONMENTS", str(tmp_path))
+    _, outputs = run_notebook("tpu_blocks")
+    said = "".join(said_by(outputs))
+    assert said.count("not measured: it needs an environment of its own") == 18
+    assert said.count("cure: %hwprune setup xla") >= 18
+    small, large = reports_in(outputs)
+    assert [each["request"]["pattern"] for each in (small, large)] == ["16x16", "256x256/even"]
+    assert {each["measurement"]["evidence"]["kind"] for each in (small, large)} == {"unavailable"}
+
+
 def test_the_quickstart_prunes_and_catches_the_common_mistake() -> None:
     printed, outputs = run_notebook("00_quickstart")
     assert "The finished page:" in printed
@@ -233,7 +244,9 @@ def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> Non
     assert "The finished page:" in printed
     reports = reports_in(outputs)
     cut, run = reports
-    assert any("running statistics were estimated anew on 1257 calibration rows" in reason for reason in cut["reasons"])
+    assert any(
+        "running statistics were estimated again on 1257 calibration rows" in reason for reason in cut["reasons"]
+    )
     assert cut["corners"] is None
     assert [(row["pruned"], row["dtype"]) for row in run["corners"]["rows"]] == [
         (False, "float32"),

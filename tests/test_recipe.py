@@ -93,7 +93,7 @@ REFUSED = {
     "an end before the start": (listed(end_epoch="-1.0"), "ends at epoch -1 and starts at 0.*stays at init_sparsity"),
     "inverse_cubic": (listed(inter_func="inverse_cubic"), "inverse_cubic, with which SparseML stays at init_sparsity"),
     "a single text": (listed(params='"re:.*weight"'), "a single text, but SparseML takes a list"),
-    "no regular expression": (listed(params='["re:*weight"]'), "is no regular expression"),
+    "no regular expression": (listed(params='["re:*weight"]'), "is not a regular expression"),
     "a stage of a training": (nested(stage="train_stage"), "train_stage is for training"),
 }
 
@@ -236,7 +236,7 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
         ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, but the recipe sets that itself"),
         ({"recipe": "a:\nb", "sparsity": 0.5}, "--sparsity is 0.5"),
         ({"recipe": "a:\nb", "allocation": "global"}, "--allocation is global"),
-        ({"calib": torch.zeros(1), "keep_statistics": True}, "--calib is for what looks at inputs"),
+        ({"calib": torch.zeros(1), "keep_statistics": True}, "--calib is for options that use inputs"),
     ],
 )
 def test_bad_options_beside_a_recipe_are_one_paragraph(options: dict[str, Any], said: str, image: torch.Tensor) -> None:

@@ -359,3 +359,41 @@ def test_a_number_is_said_with_what_it_is_of() -> None:
     cells = {column.key: column.cells for column in half}
     assert (cells["macs"][0], cells["time"][1]) == ("not measured", "not measured")  # and no half of it
     assert "of both go" not in text(replace(plain, layers=(head,)))
+
+
+def test_a_notebook_keeps_every_one_of_300_layers_and_says_what_it_left_out() -> None:
+    kernel = "Conv_NCHWc_with_a_bias_and_an_activation_fused_into_it_and_a_name_of_a_compiler_s_own_making"
+    one = dataclasses.replace(layer("0", 64, 64), kernel=kernel, pruned_kernel=kernel, served_by=("openvino",))
+    alone = dataclasses.replace(one, alone=one.speed, rows=64)
+    large = report(tuple(dataclasses.replace(alone, name=f"backbone.stages.{i}.conv") for i in range(300)))
+    bundle = mimebundle(large)
+    assert size(bundle) <= LIMIT
+    shown = Report.from_json(json.dumps(bundle[MIME_TYPE]))
+    assert {each.name for each in shown.layers} == {each.name for each in large.layers}
+    assert all((each.dense_us, each.speed) == (one.dense_us, one.speed) for each in shown.layers)
+    assert "no heatmaps, and of a layer only its main numbers" in shown.omitted[0]
+    for form in ("text/plain", "text/html"):
+        assert "All of it is in run.report" in " ".join(bundle[form].split())
+
+
+def test_heatmaps_and_details_of_layers_go_before_layers_do() -> None:
+    one = dataclasses.replace(layer("0", 64, 64), served_by=("openvino",))
+    large = report(tuple(dataclasses.replace(one, name=f"stage.{i}", dense_us=float(i)) for i in range(240)))
+    kept = [fit(large, kb * 1024) for kb in (1000, 144, 120, 90)]
+    assert all(len(small.layers) == 240 for small in kept)
+    heatmaps = [sum(each.picture is not None for each in small.layers) for small in kept]
+    assert heatmaps == sorted(heatmaps, reverse=True)
+    assert (heatmaps[0], heatmaps[-1]) == (240, 6)
+    assert kept[-2].layers[0].served_by == ("openvino",)
+    assert kept[-1].layers[0].served_by is None
+    assert "only the 6 costliest of 240 layers have a heatmap; layers have no other toolchains" in kept[-1].omitted[0]
+
+
+def test_of_2000_layers_a_notebook_keeps_the_costliest() -> None:
+    plain = [layer(f"layer{i}", 8, 8) for i in range(2000)]
+    large = report(tuple(dataclasses.replace(each, dense_us=float(i)) for i, each in enumerate(plain)))
+    shown = Report.from_json(json.dumps(mimebundle(large)[MIME_TYPE]))
+    kept = len(shown.layers)
+    assert kept > 300
+    assert [each.dense_us for each in shown.layers] == [1999.0 - i for i in range(kept)]
+    assert f"only the {kept} costliest of 2000 pruned layers are here" in shown.omitted[0]

@@ -83,7 +83,7 @@ class TestRknn(NetworksContract):
             found[target, dtype] = used["2"], used["4"], before.traffic_bytes != after.traffic_bytes
             assert report.check is not None
             assert max(report.check.dense_error, report.check.pruned_error) < report.check.tolerance
-            assert any("by the ranges of the example" in each for each in report.reasons) == (dtype == "int8")
+            assert any("with ranges from the example" in each for each in report.reasons) == (dtype == "int8")
         assert found == {
             ("rk3576", "int8"): (True, True, True),
             ("rk3576", "float16"): (False, False, False),

@@ -61,7 +61,7 @@ def test_functions_of_dense_and_pruned_come_by_the_marks_around_them(vtune: None
 @pytest.mark.parametrize(
     ("fault", "reason", "cure"),
     [
-        ("ptrace", "allows no program to watch another one", "kernel.yama.ptrace_scope=0"),
+        ("ptrace", "does not let programs watch each other", "kernel.yama.ptrace_scope=0"),
         ("empty", "no time in the tasks of both models", "`%hwprune doctor`"),
     ],
 )

@@ -352,7 +352,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "contents cut short": (lambda f: cut_short(f / CONTENTS), "contents.json, it is not JSON"),
     "contents empty": (lambda f: (f / CONTENTS).write_text(""), "it is not JSON"),
     "contents binary": (lambda f: (f / CONTENTS).write_bytes(bytes(range(128, 256))), "it is not JSON"),
-    "contents a list": (lambda f: (f / CONTENTS).write_text("[]"), "it is no object"),
+    "contents a list": (lambda f: (f / CONTENTS).write_text("[]"), "it is not an object"),
     "contents deep": (lambda f: (f / CONTENTS).write_text('{"a":' * 9000 + "1" + "}" * 9000), "it is not JSON"),
     "another format": (lambda f: change_head(f, format="something"), "says that it is something 1; this package reads"),
     "a later version": (lambda f: change_head(f, version=2), "run 2; this package reads jupyter-hwprune run 1"),

@@ -60,7 +60,7 @@ def test_a_compiler_that_estimates_gives_a_ratio_and_no_verdict(line: Any) -> No
     for form in (bundle["text/plain"], bundle["text/html"]):
         assert f"estimated {measurement.ratio:.2f}x" in form
         assert "a made-up cost model" in form
-        assert "compiles for Google Cloud TPU v5e, but runs nothing" in " ".join(form.split())
+        assert "compiles for Google Cloud TPU v5e, but runs no models" in " ".join(form.split())
         assert "FASTER" not in form
     assert Report.from_json(run.report.to_json()) == run.report
     assert bundle[MIME_TYPE]["measurement"]["kind"] == "estimated"
@@ -179,7 +179,7 @@ def test_shapes_that_are_wrong_are_blamed_on_their_own_layer(monkeypatch: pytest
 VENDORS = re.compile(
     r"nvml|nsight|tensorrt|cusparselt|deepsparse|openvino|onnxruntime|onnx runtime|\bncu\b|cutlass|tensor core|"
     r"cuda|\bxla\b|\btvm\b|\biree\b|litert|executorch|neuralmagic|rknn|rockchip|qualcomm|\bqnn\b|ethos|"
-    r"\bvela\b|vtune|ittapi",
+    r"edgetpu|edge tpu|coral|\bvela\b|vtune|ittapi",
     re.IGNORECASE,
 )
 OWN_FILES = (
@@ -191,6 +191,7 @@ OWN_FILES = (
         for name in (
             "cusparselt",
             "deepsparse",
+            "edgetpu",
             "ethos_u",
             "executorch",
             "iree",

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from jupyter_hwprune.choose.checks import Solver
 from jupyter_hwprune.core.errors import PruneError
+from jupyter_hwprune.core.options import Solver
 from jupyter_hwprune.core.pattern import NM, Block, Unstructured, parse_pattern
 from jupyter_hwprune.pruning.importance import activation, magnitude
 from jupyter_hwprune.pruning.masks import block_sums, keep_blocks, keep_n_of_m, keep_top

@@ -104,7 +104,7 @@ def test_the_best_solver_is_in_the_line_and_loses_less() -> None:
         ({"tune_blocks": 5, "finetune": lambda _model: None}, "and the cell goes on from there"),
         ({"tune_blocks": 5, "speedup": 2.0, "sparsity": None}, "and the search for a goal goes on from there"),
         ({"tune_blocks": 5, "pattern": "depth"}, "the pattern depth removes whole ones"),
-        ({"solver": "exact"}, "There is no solver 'exact'. It is quick, full or best."),
+        ({"solver": "exact"}, "There is no solver 'exact'. Use quick, full or best."),
         ({"solver": "best"}, "--solver best is how --importance second-order searches for zeros"),
     ],
 )

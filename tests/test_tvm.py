@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import tarfile
 from asyncio import CancelledError
@@ -16,10 +17,22 @@ from jupyter_hwprune import hwprune
 from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.measure import job
+from jupyter_hwprune.toolchains import probe
 from tests.contracts import ARCHITECTURE, CpuContract
 from tests.networks import cnn
 
 QUICK = Effort(min_rounds=3, max_rounds=3, measure_s=0.1, processes=1)
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = self.features(x).mean((2, 3))
+        return self.head(pooled), pooled.argmax(1)
 
 
 @pytest.mark.usefixtures("environment_of_the_class")
@@ -70,19 +83,35 @@ class TestTvm(CpuContract):
         assert "8 schedules of each of the model's 2 kernels here, on 1 thread" in said
         assert not any(each.startswith("Untuned") for each in report.reasons)
 
-    def test_it_compiles_for_an_arm_cpu_and_checks_what_it_wrote(self) -> None:
+    def test_the_arm_librarys_own_outputs_under_qemu_are_those_of_torch(self) -> None:
+        lacking = [str(each) for each in probe(self.name).remarks if "Arm" in each.about]
+        if lacking:
+            pytest.skip(lacking[0])
+        torch.manual_seed(0)
+        run = hwprune(TwoOutputs(), torch.randn(2, 3, 16, 16), target="arm-cpu", toolchain=self.name)
+        check = run.report.check
+        assert check is not None
+        assert 0 < max(check.dense_error, check.pruned_error) < 1e-4
+        assert run.report.measurement.evidence.kind == "compiled"
+        assert any("own, computed by qemu" in each for each in run.report.reasons)
+
+    def test_without_qemu_an_arm_library_is_compiled_and_the_packages_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for each in ("tar", "gzip"):
+            (tmp_path / each).symlink_to(shutil.which(each) or "")
+        monkeypatch.setenv("PATH", str(tmp_path))  # no compiler either, so the kernels stay object files in an archive
         run = hwprune(cnn(), torch.randn(1, 3, 16, 16), target="arm-cpu", toolchain=self.name, pattern="channel/8")
         assert run.report.measurement.evidence.kind == "compiled"
         assert run.report.verdict == "not measured"
         assert run.report.check is not None
         assert run.report.check.pruned_error < 1e-4
-        path = run.artifacts["library"]
-        if path.suffix == ".so":
-            heads = [path.read_bytes()[:20]]
-        else:
-            with tarfile.open(path) as archive:
-                files = [archive.extractfile(each) for each in archive.getmembers() if each.name.endswith(".o")]
-                heads = [file.read(20) for file in files if file is not None]
+        (said,) = (each for each in run.report.reasons if "not the Arm library's own" in each)
+        assert "no aarch64-linux-gnu-gcc and no qemu-aarch64-static here" in said
+        assert "apt install qemu-user-static" in said
+        with tarfile.open(run.artifacts["library"]) as archive:
+            files = [archive.extractfile(each) for each in archive.getmembers() if each.name.endswith(".o")]
+            heads = [file.read(20) for file in files if file is not None]
         assert heads
         assert {struct.unpack_from("<4s14xH", head) for head in heads} == {(b"\x7fELF", 183)}  # AArch64
 
@@ -101,9 +130,9 @@ class TestTvm(CpuContract):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tune_kernels": 5.0}, "--tune-kernels 5: onnxruntime does not look for .* Take --toolchain tvm"),
+        ({"tune_kernels": 5.0}, "--tune-kernels 5: onnxruntime does not tune its kernels\\. Take --toolchain tvm"),
         ({"tune_kernels": 0}, "--tune-kernels is 0; it is a number of seconds above 0"),
-        ({"tune_kernels": 1800.0}, "leaves nothing of --timeout 1800 to measure in"),
+        ({"tune_kernels": 1800.0}, "leaves no time to measure within --timeout 1800"),
         ({"tune_kernels": 5.0, "speedup": 2.0}, "would tune the kernels of every model that the search"),
     ],
 )

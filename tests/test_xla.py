@@ -30,7 +30,7 @@ class TestXla(EstimateContract):
         layers = layers_of(report)
         assert report.measurement.kind == "estimated"
         assert report.measurement.pruned < report.measurement.dense
-        assert any("the ratio is no surer" in each for each in report.reasons)
+        assert any("the ratio is as uncertain" in each for each in report.reasons)
         assert 0 < report.metrics()["pruned_utilization"] < 1
         assert 0 < report.metrics()["dense_utilization"] < 1
         assert [layer.used for layer in layers.values()] == [True, True]

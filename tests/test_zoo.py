@@ -25,7 +25,7 @@ from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.quiet import quiet
 from jupyter_hwprune.modelzoo.samples import Port, inputs_for
 from jupyter_hwprune.modelzoo.twin import fix_shapes, load, write_twins
-from jupyter_hwprune.modelzoo.weights import Weight, describe, pattern_of, weights_of
+from jupyter_hwprune.modelzoo.weights import WeightOfFile, describe, pattern_of, weights_of
 from jupyter_hwprune.pruning import plan_and_prune as make_zeros
 from jupyter_hwprune.toolchains import environments
 from tests import networks
@@ -341,7 +341,7 @@ def test_a_model_without_zeros_and_a_batch_that_the_file_fixes_are_refused(
         zoo(dense, target=HERE)
     with pytest.raises(InputError, match="fixes its batch at 1"):
         zoo(small, target=HERE, batch=3)
-    with pytest.raises(InputError, match="takes torch models"):
+    with pytest.raises(InputError, match="converts models to"):
         zoo(small, target="ampere")
 
 
@@ -427,7 +427,7 @@ def test_a_stub_is_fetched_and_measured_where_the_server_answers(server: str, sp
     assert "recipe_original.md" in " ".join(report.reasons)
 
 
-def weights_in(path: Path, model: nn.Module, example: torch.Tensor) -> tuple[Any, list[Weight]]:
+def weights_in(path: Path, model: nn.Module, example: torch.Tensor) -> tuple[Any, list[WeightOfFile]]:
     export(model, example, path)
     proto = load(path)
     (port,) = proto.graph.input

@@ -15,7 +15,7 @@ layers, the reason, the fix, and a line to copy where there is one. A rule whose
   report shows.
 - `--ignore HWP113` (repeatable), or `hwprune(..., ignore=["HWP113"])`, silences one.
 - `python -m jupyter_hwprune check report.json` lints a saved report anew, with the rules of the installed version.
-- The tutorial [Common mistakes](tutorials/06_common_mistakes.md) makes four of them, and mends each.
+- The tutorial [Common mistakes](tutorials/06_common_mistakes.md) makes four of them, and fixes each.
 """
 
 
@@ -26,5 +26,5 @@ def pages() -> dict[str, str]:
 
 
 def _section(code: str, kind: Kind) -> str:
-    said = (f"**Why** {kind.why}", f"**Found when** {kind.when}", f"**Fix** {kind.mend}")
+    said = (f"**Why** {kind.why}", f"**Found when** {kind.when}", f"**Fix** {kind.fix}")
     return f"({code.lower()})=\n## {code} {kind.title}\n\n*{kind.severity}*\n\n{bullets(said)}"

@@ -27,7 +27,7 @@ quotes: a shell reads `>` as its own.
 ## What can be required
 
 Requirements are separated by commas. Each is a metric, one of `>=`, `<=`, `>` and `<`, and a number; or
-`verdict==faster`, `verdict!=slower` and their like. Nothing else is read, and nothing is evaluated.
+`verdict==faster`, `verdict!=slower` and so on. Nothing else is read, and nothing is evaluated.
 
 - **speedup** is the ratio that was measured. Where more than 1 is required, the verdict must not be *no measurable
   gain* either. `speedup_low` asks that of the lower end of the 95 % interval.

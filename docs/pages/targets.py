@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jupyter_hwprune.choose.choice import dtypes_of
 from jupyter_hwprune.core.target import ALIASES, TARGETS, Judge, Target
-from jupyter_hwprune.toolchains import shipped
 
 from .markdown import bullets, code, contents, facts, table
 
@@ -83,16 +82,11 @@ def _judged(target: Target) -> str:
 
 
 def _where(target: Target) -> str:
-    written = [judge.toolchain for judge in target.judges if judge.toolchain in shipped()]
-    missing = [judge.toolchain for judge in target.judges if judge.toolchain not in shipped()]
-    said = []
-    if written:
-        which = f" of the kind {target.kind}: {' or '.join(target.identities)}" if target.identities else ""
-        said.append(f"On a machine where {_and(written)} finds the device {_devices(target, written)}{which}.")
+    toolchains = [judge.toolchain for judge in target.judges]
+    which = f" of the kind {target.kind}: {' or '.join(target.identities)}" if target.identities else ""
+    said = [f"On a machine where {_and(toolchains)} finds the device {_devices(target)}{which}."]
     if target.alike:
         said.append(f"Other chips ({' or '.join(target.alike)}) run the same instructions; the report names them.")
-    if missing:
-        said.append(f"This version has no adapter for {_and(missing)}.")
     said += [f"Otherwise: {judge.cure}." for judge in target.judges if judge.cure]
     said.append(
         "Anywhere else, a run prunes, checks the pattern and the shapes, and says what is missing. It never measures "
@@ -101,8 +95,8 @@ def _where(target: Target) -> str:
     return "\n".join(said)
 
 
-def _devices(target: Target, written: list[str]) -> str:
-    return " or ".join(dict.fromkeys(f"`{judge.device}`" for judge in target.judges if judge.toolchain in written))
+def _devices(target: Target) -> str:
+    return " or ".join(dict.fromkeys(f"`{judge.device}`" for judge in target.judges))
 
 
 def _and(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""A page for each toolchain, made from its file, its pins and the targets that name it; also for those missing."""
+"""A page for each toolchain, made from its file, its pins and the targets that name it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.metadata
 import re
 
 from jupyter_hwprune.core.target import TARGETS
-from jupyter_hwprune.toolchains import environments, file_called, manifest_of, planned, probe, shipped
+from jupyter_hwprune.toolchains import environment_of, environments, file_called, manifest_of, shipped
 from jupyter_hwprune.toolchains.manifest import Manifest
 
 from .benchmarks import results_of
@@ -33,8 +33,8 @@ OPTIONAL = {
 
 
 def pages() -> dict[str, str]:
-    made = {name: _page(name) for name in shipped()} | {name: _missing(name) for name in planned()}
-    made |= {name: _environment_page(name) for name in _others()} | {"index": _index()}
+    made = {name: _page(name) for name in shipped()} | {name: _environment_page(name) for name in _others()}
+    made["index"] = _index()
     return {f"toolchains/{name}.md": text for name, text in made.items()}
 
 
@@ -44,17 +44,14 @@ def _others() -> list[str]:
 
 def _index() -> str:
     rows = [(f"[{name}]({name}.md)", _first_sentence(name), _served(name)) for name in shipped()]
-    missing = [(f"[{name}]({name}.md)", _served(name)) for name in planned()]
     others = [(f"[{name}]({name}.md)", environments.pins_of(name).about) for name in _others()]
     return "\n".join(
         [
             INTRODUCTION,
             table(("toolchain", "", "targets"), rows),
-            "## Not in this version\n\nTargets name these, but nothing is compiled with them yet.\n",
-            table(("toolchain", "targets"), missing),
             "## Other environments\n\nThese are not toolchains, but `%hwprune setup` makes their environments too.\n",
             table(("environment", ""), others),
-            contents([*shipped(), *planned(), *_others()]),
+            contents([*shipped(), *_others()]),
         ]
     )
 
@@ -66,7 +63,7 @@ def _page(name: str) -> str:
         ("takes", _takes(manifest)),
         ("serves", _served(name)),
         ("installed by", f"`{manifest.install}`"),
-        *([] if name in environments.names() else [("Python", "the kernel's"), ("licence", _licence(name))]),
+        *_environment_of(name),
         ("also", "; ".join(said for able, said in OPTIONAL.items() if getattr(manifest, able)) or "nothing else"),
     ]
     parts = [f"# {name}\n\n{paragraphs}\n", facts(about)]
@@ -77,25 +74,22 @@ def _page(name: str) -> str:
     return "\n".join([*parts, f"## Measured\n\n{said}"])
 
 
+def _environment_of(name: str) -> list[tuple[str, str]]:
+    apart = environment_of(name)
+    if apart is None:
+        return [("Python", "the kernel's"), ("licence", _licence(name))]
+    return [] if apart == name else [("environment", f"that of [{apart}]({apart}.md)")]
+
+
 def _licence(name: str) -> str:
     """Return the licence of a toolchain in the kernel's environment, as its package states it."""
-    package = "torch" if manifest_of(name).takes == "program" else name
+    package = manifest_of(name).package
     try:
         said = importlib.metadata.metadata(package)
     except importlib.metadata.PackageNotFoundError:
         return f"not known here: {package} is not installed where this page was built"
     terms = said["License-Expression"] or said["License"] or "none is named"
     return f"{terms.splitlines()[0]}, as {package} {said['Version']} says"
-
-
-def _missing(name: str) -> str:
-    status = probe(name)
-    said = f"This version has no adapter for it, so nothing is compiled or measured.\nTargets: {_served(name)}."
-    asked = code(f"{name}\nwhy: {status.reason}\ncure: {status.cure}")
-    return (
-        f"# {name}\n\n{said}\n\nA run for such a target prunes, checks the pattern and the shapes, and ends with *not "
-        f"measured* and what `%hwprune doctor` says:\n\n{asked}"
-    )
 
 
 def _environment_page(name: str) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..core.errors import InputError
 from ..core.goal import Goal
 from ..core.nearest import did_you_mean
+from ..core.options import OPTIONS, Allocation, Importance, Solver
 from ..core.pattern import NM, Block, Channel, Depth, Pattern
 
-Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score", "mixed"]
-Importance = Literal["magnitude", "activation", "second-order", "taylor"]
-Solver = Literal["quick", "full", "best"]
 CHANNEL_IMPORTANCE = ("magnitude", "taylor", "second-order")
 WEIGHT_IMPORTANCE = ("magnitude", "activation", "second-order")
 
@@ -41,11 +39,10 @@ class Options:
     tune_kernels: float | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("importance", Importance), ("solver", Solver), ("allocation", Allocation)):
-            if getattr(self, name) not in get_args(known):
-                given, all_of_them = getattr(self, name), get_args(known)
-                near = did_you_mean(given, all_of_them)
-                raise InputError(f"There is no {name} {given!r}.{near} It is {either(all_of_them)}.")
+        for name in ("importance", "solver", "allocation"):
+            given, known = getattr(self, name), OPTIONS[name].choices
+            if given not in known:
+                raise InputError(f"There is no {name} {given!r}.{did_you_mean(given, known)} Use {either(known)}.")
         check_whole_number("threads", self.threads)
         if self.tune_blocks is not None:
             check_whole_number("tune-blocks", self.tune_blocks)
@@ -56,8 +53,8 @@ class Options:
             _check_seconds("tune-kernels", self.tune_kernels)
         if self.tune_kernels is not None and self.tune_kernels >= self.timeout_s:
             raise InputError(
-                f"--tune-kernels {self.tune_kernels:g} leaves nothing of --timeout {self.timeout_s:g} to measure in. "
-                "Raise --timeout."
+                f"--tune-kernels {self.tune_kernels:g} leaves no time to measure within --timeout "
+                f"{self.timeout_s:g}. Raise --timeout."
             )
 
 
@@ -84,8 +81,8 @@ def check_method(pattern: Pattern, options: Options) -> None:
     importance, allocation = options.importance, options.allocation
     if isinstance(pattern, Depth) and importance != "magnitude":
         raise InputError(
-            f"--importance {importance} ranks weights or channels, and the pattern depth removes blocks by what the "
-            "output loses without each. Remove --importance; --allocation sensitivity:score ranks by your score."
+            f"--importance {importance} ranks weights or channels, but the pattern depth ranks blocks by how far the "
+            "output changes without each. Remove --importance; --allocation sensitivity:score ranks by your score."
         )
     fitting = CHANNEL_IMPORTANCE if isinstance(pattern, Channel) else WEIGHT_IMPORTANCE
     if importance not in fitting:
@@ -96,8 +93,8 @@ def check_method(pattern: Pattern, options: Options) -> None:
     solves = importance == "second-order" and not isinstance(pattern, Channel)
     if options.solver != "full" and not solves:
         raise InputError(
-            f"--solver {options.solver} is how --importance second-order searches for zeros, but here {pattern} goes "
-            f"by {importance}. Remove --solver, or use --importance second-order with a pattern of zeros."
+            f"--solver {options.solver} is how --importance second-order searches for zeros, but {pattern} is "
+            f"pruned by {importance} here. Remove --solver, or use --importance second-order with a pattern of zeros."
         )
     if options.tune_blocks is not None and isinstance(pattern, Depth):
         raise InputError(
@@ -136,7 +133,7 @@ def check_sparsity(sparsity: float | None, pattern: Pattern | None) -> None:
         raise InputError(f"--sparsity is {sparsity}; give the share to remove, above 0 and below 1, such as 0.5.")
     if isinstance(pattern, NM) and abs(sparsity - pattern.sparsity) > 1e-9:
         raise InputError(
-            f"The pattern {pattern} removes {pattern.sparsity:.0%} by itself, not --sparsity {sparsity:g}. "
+            f"The pattern {pattern} always removes {pattern.sparsity:.0%}, not --sparsity {sparsity:g}. "
             "Remove --sparsity, or choose another n:m."
         )
 
@@ -147,7 +144,7 @@ def check_goal(goal: Goal | None, sparsity: float | None, recipe: object, tune_k
         return
     if sparsity is not None:
         raise InputError(
-            f"--sparsity is {sparsity}, but the search for a goal ({goal}) finds the share itself. Give one of them."
+            f"--sparsity is {sparsity}, but the search for a goal ({goal}) sets the share itself. Give one of them."
         )
     if recipe is not None:
         raise InputError(f"A recipe sets the sparsity itself, but the goal is {goal}. Give one of the two.")

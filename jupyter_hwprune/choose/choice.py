@@ -12,12 +12,10 @@ from ..core.pattern import NM, Depth, Pattern, parse_pattern
 from ..core.target import TARGETS, Judge, Target, find_target
 from ..report import Evidence, LeftOut
 from ..toolchains import Device, Status, manifest_of, probe_all, toolchain_file
-from ..toolchains.manifest import manifest_in
 from .checks import Options, check_method, check_sparsity, check_whole_number, either
 
 Way = Literal["run", "compile"]
 WAYS: tuple[Way | None, ...] = ("run", "compile", None)  # the best first
-HALVES = ("float16", "bfloat16")
 INT8 = "int8"  # what a toolchain quantises to
 ALL = "all"  # toolchains
 BLOCKS_AT_FIRST = 0.25  # the share of blocks that goes where none is asked for
@@ -109,8 +107,7 @@ class Choice(Options):
             return self
         usual = self.judge.dtypes
         manifest = manifest_of(self.judge.toolchain) if self.way and not usual else None
-        narrow = dtype in HALVES or (manifest is not None and manifest.takes == "program" and dtype != "float32")
-        if manifest is not None and narrow and not manifest.converts:
+        if manifest is not None and not manifest.converts and dtype in manifest.in_float32:
             said = (
                 f"The model is in {dtype}. {self.judge.toolchain} computes in float32, so both models were exported, "
                 f"checked and timed in float32; the pruned model that is returned stays in {dtype}."
@@ -194,7 +191,7 @@ def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
     if not _tunes(first.judge):
         others = [f"--toolchain {each.toolchain}" for each in row.judges if _tunes(each)]
         cure = f"Take {either(others) if len(others) > 1 else others[0]}" if others else "Remove it"
-        raise InputError(f"{asked}: {first.judge.toolchain} does not look for schedules of its kernels. {cure}.")
+        raise InputError(f"{asked}: {first.judge.toolchain} does not tune its kernels. {cure}.")
     if first.way != "run" and first.obstacle is not None:
         raise InputError(
             f"{asked} times schedules on {row.chip}, and here {first.judge.toolchain} cannot: {first.obstacle.reason}. "
@@ -204,8 +201,7 @@ def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
 
 
 def _tunes(judge: Judge) -> bool:
-    file = toolchain_file(judge.toolchain)
-    return file is not None and manifest_in(file).tunes
+    return manifest_of(judge.toolchain).tunes
 
 
 def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:
@@ -213,14 +209,14 @@ def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:
     judge, obstacle = able.judge, able.obstacle
     alone = f"`--toolchain {judge.toolchain}` measures with it"
     if judge.by_name is not None:
-        return f"it is taken by its name only: {judge.by_name}", alone
+        return f"it is used only when named: {judge.by_name}", alone
     if able.way != "run":
-        return ("it runs nothing here", None) if obstacle is None else (str(obstacle.reason), obstacle.cure)
+        return ("it runs no models here", None) if obstacle is None else (str(obstacle.reason), obstacle.cure)
     if judge.dtypes and dtype not in judge.dtypes:
         return f"it runs {either(judge.dtypes)}, and not {dtype}", None
     manifest = manifest_of(judge.toolchain)
     if manifest.rates and not manifest.chooses_kernels:
-        return "it decides layer by layer what stays pruned, so its pruned model is another one", alone
+        return "it decides layer by layer what stays pruned, so its pruned model is a different one", alone
     return None
 
 
@@ -266,8 +262,7 @@ def _dtype(asked: str | None, judge: Judge, row: Target) -> str | None:
 
 def dtypes_of(judge: Judge) -> tuple[str, ...]:
     """Return what --dtype takes with a judge: the dtypes that it runs, and int8 where it quantises."""
-    file = toolchain_file(judge.toolchain)
-    quantises = file is not None and manifest_in(file).quantises is not None
+    quantises = manifest_of(judge.toolchain).quantises is not None
     return (*judge.dtypes, INT8) if quantises and INT8 not in judge.dtypes else judge.dtypes
 
 
@@ -297,7 +292,7 @@ def _told(row: Target, own: Able, before: Sequence[Able]) -> Iterator[str]:
     """Name the toolchains passed over for this one."""
     for each in before:
         if each.obstacle is not None and WAYS.index(each.way) > WAYS.index(own.way):
-            yield f"{each.judge.toolchain} is preferred for {row.name} and was passed over: {each.obstacle.reason}"
+            yield f"{each.judge.toolchain} is preferred for {row.name}, but could not be used: {each.obstacle.reason}"
 
 
 def _named_judge(row: Target, named: str) -> Judge:
@@ -319,7 +314,7 @@ def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, 
     manifest, device = manifest_of(judge.toolchain), status.devices.get(judge.device)
     elsewhere = f"run the same line on a machine with {row.chip}"
     if not manifest.runs:
-        reason = f"{judge.toolchain} compiles for {row.chip}, but runs nothing"
+        reason = f"{judge.toolchain} compiles for {row.chip}, but runs no models"
         cure = "time the compiled files on the device itself"
     elif device is None:
         there = ", ".join(status.devices) or "none"

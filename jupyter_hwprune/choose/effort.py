@@ -9,12 +9,12 @@ from ..core.errors import InputError
 class Effort:
     """Limits of a measurement in one process: at least `min_rounds`, then more until `measure_s` or `max_rounds`.
 
-    Where the first process leaves a doubt, up to `processes` in all compile and time everything anew, unless compiling
+    If the first process leaves a doubt, up to `processes` in all compile and time everything again, unless compiling
     takes longer than `compile_s`.
-    It ends after `clear_rounds` where each of these has shown every candidate far from the dense model, to one side.
-    In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken longer
-    than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three rounds,
-    which are too few for an interval. `peak_memory` runs each compiled file once more, in a process of its own.
+    It ends after `clear_rounds` if each of these has shown every candidate clearly faster, or clearly slower, than
+    dense. In each round every case runs a block of calls that takes about `block_s` seconds. If profiling has taken
+    longer than `slow_profile_round_s`, it stops after `slow_profile_rounds`. Raises InputError for fewer than three
+    rounds, which are too few for an interval. `peak_memory` runs each compiled file once more, in a process of its own.
     """
 
     processes: int = 1

@@ -47,7 +47,7 @@ def _guarded(kind: type[HwpruneError], function: Callable[P, R]) -> Callable[P, 
                 raise
             where = f" in the phase {phase[0]}" if phase else " before its first phase" if "progress" in takes else ""
             raise kind(
-                f"{function.__qualname__} stopped{where} at an error that it has no better words for: "
+                f"{function.__qualname__} stopped{where} with an unexpected error: "
                 f"{first_line(error)}. {_advice(takes)}The whole traceback is in this error's __cause__, and worth a "
                 "report."
             ) from error

@@ -44,7 +44,7 @@ class Goal:
                 raise InputError(f"{flag} is {value:g}; give a number above 0, {FORMS[name][1]}.")
         if self.speedup is not None and self.speedup <= 1:
             raise InputError(
-                f"--speedup is {self.speedup:g}, which the dense model reaches by itself; give more than 1, such as 2."
+                f"--speedup is {self.speedup:g}, which the dense model reaches already; give more than 1, such as 2."
             )
 
     @classmethod

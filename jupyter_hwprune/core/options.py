@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .pattern import NOTATIONS, USUAL
 
@@ -19,6 +19,11 @@ Kind = Literal[
     "target", "target:toolchain", "toolchain", "environment", "dtype", "model", "tensor", "score", "recipe", "report",
     "layer", "mistake", "threads", "folder", "file"
 ]  # fmt: skip
+
+Importance = Literal["magnitude", "activation", "second-order", "taylor"]
+Solver = Literal["quick", "full", "best"]
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score", "mixed"]
+Schedule = Literal["one-shot", "iterative", "cubic"]
 
 RUN, ZOO, FROM = "a run", "--zoo", "--from"  # the forms without a word of their own
 WITHOUT_A_MODEL = {"zoo": ZOO, "from": FROM}  # the forms that an option makes, by its name
@@ -68,13 +73,17 @@ class Option:
 SUBCOMMANDS = {
     row.name: row
     for row in (
-        Subcommand("targets", "the chips, and what can be done for each here"),
-        Subcommand("doctor", "what works here, and how to mend the rest", "one target", most=1, completes="target"),
+        Subcommand("targets", "list the chips, and what this machine can do for each"),
+        Subcommand(
+            "doctor", "check what works here, and how to fix the rest", "one target", most=1, completes="target"
+        ),
         Subcommand("setup", "install a toolchain's environment", "one toolchain", most=1, completes="environment"),
-        Subcommand("advise", "what pruning would buy, before training", "one model", most=1, completes="model"),
-        Subcommand("simulate", "the compiler's own simulation of sparsity", "one model", most=1, completes="model"),
+        Subcommand(
+            "advise", "measure what pruning would gain, before training", "one model", most=1, completes="model"
+        ),
+        Subcommand("simulate", "time the dense model with simulated sparsity", "one model", most=1, completes="model"),
         Subcommand("merge", "join two reports", "two runs, reports, or report files", 2, 2, completes="report"),
-        Subcommand("panel", "a form that writes the line"),
+        Subcommand("panel", "show a form that writes the line"),
     )
 }
 WORDS = "the model (a name or an expression); or " + "; ".join(
@@ -117,10 +126,10 @@ _ROWS = (
     ),
     Option(
         "importance",
-        "how weights or channels are ranked: magnitude, second-order (which also corrects the weights that stay); for "
+        "how weights or channels are ranked: magnitude, second-order (which also corrects the remaining weights); for "
         "single weights also activation (Wanda), for channels taylor",
         default="magnitude",
-        choices=("magnitude", "activation", "second-order", "taylor"),
+        choices=get_args(Importance),
         label="Importance",
         forms=(RUN, FROM),
     ),
@@ -129,13 +138,13 @@ _ROWS = (
         "with --importance second-order for zeros: how long each layer's mask is searched; quick: one sweep; full: a "
         "second sweep and a fit of the weights that stay; best: also a search by splitting, some ten times as long",
         default="full",
-        choices=("quick", "full", "best"),
+        choices=get_args(Solver),
         forms=(RUN, FROM),
     ),
     Option(
         "tune_blocks",
-        "after pruning, train the weights left in each block for so many steps to give the dense block's output on "
-        "--calib, without labels",
+        "after pruning, train the weights left in each block for this many steps to reproduce the dense block's output "
+        "on --calib, without labels",
         type=int,
         examples=("100", "300"),
     ),
@@ -154,7 +163,7 @@ _ROWS = (
         "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
         "sensitivity:score: shares set by first pruning each layer alone; mixed: the same, by an exact knapsack",
         default="uniform",
-        choices=("uniform", "global", "sensitivity", "sensitivity:score", "mixed"),
+        choices=get_args(Allocation),
         label="Allocation",
         forms=(RUN, FROM),
     ),
@@ -170,7 +179,7 @@ _ROWS = (
     Option(
         "toolchain",
         "the toolchain that compiles and measures (default: the target's first that works here and has kernels for the "
-        "model's layers); all: each of the target's that runs here, side by side",
+        "model's layers); all: compare all of the target's that run here",
         completes="toolchain",
         forms=COMPILES,
         label="Toolchain",
@@ -179,7 +188,7 @@ _ROWS = (
     Option(
         "tune_kernels",
         "seconds for a toolchain that tunes to try schedules of both models' kernels on this machine, before they are "
-        "timed; what it finds is kept, and a kernel that is known is not tuned again",
+        "timed; the schedules it finds are kept, so no kernel is tuned twice",
         type=float,
         examples=("60", "300"),
     ),
@@ -197,10 +206,10 @@ _ROWS = (
         default=(),
         forms=(RUN, "advise"),
     ),
-    Option("keep_all", "keep layers pruned that gain nothing, as long as they run", default=False),
+    Option("keep_all", "keep layers pruned even if they gain nothing, as long as they run", default=False),
     Option(
         "keep_statistics",
-        "keep BatchNorm's running statistics of the dense model; without this, --calib estimates them anew",
+        "keep the dense model's running statistics of BatchNorm instead of estimating new ones on --calib",
         default=False,
     ),
     Option(
@@ -229,7 +238,7 @@ _ROWS = (
     ),
     Option(
         "latency_ms",
-        "search for the plan that loses least within so many milliseconds a batch; it finds the sparsity itself",
+        "search for the plan that loses least in at most this many milliseconds a batch; the search sets the sparsity",
         type=float,
         label="Goal: milliseconds",
         placeholder="none",
@@ -237,7 +246,7 @@ _ROWS = (
     ),
     Option(
         "speedup",
-        "search for the plan that loses least and is so many times faster than dense",
+        "search for the plan that loses least and is at least this many times faster than dense",
         type=float,
         label="Goal: times faster",
         placeholder="none; 2, for example",
@@ -245,17 +254,17 @@ _ROWS = (
     ),
     Option(
         "energy_mj",
-        "search within so many millijoules a batch, where the chip has a meter",
+        "search within this many millijoules a batch, on a chip with an energy meter",
         type=float,
         examples=("1", "5", "20"),
     ),
     Option(
         "power_mw",
-        "search within so many milliwatts on average, where the chip has a meter",
+        "search within this many milliwatts on average, on a chip with an energy meter",
         type=float,
         examples=("500", "1000", "5000"),
     ),
-    Option("size_mb", "search within so many megabytes of compiled files", type=float, examples=("1", "5", "20")),
+    Option("size_mb", "search within this many megabytes of compiled files", type=float, examples=("1", "5", "20")),
     Option(
         "max_drop",
         "search for the fastest plan whose score falls by no more than this",
@@ -268,7 +277,7 @@ _ROWS = (
         "schedule",
         "with a cell or --recover: how the sparsity grows over the steps: one-shot, iterative or cubic",
         default="one-shot",
-        choices=("one-shot", "iterative", "cubic"),
+        choices=get_args(Schedule),
     ),
     Option(
         "steps",
@@ -279,8 +288,8 @@ _ROWS = (
     ),
     Option(
         "recover",
-        "without a cell: train the pruned copy for so many steps to give the dense model's outputs on --calib, without "
-        "labels",
+        "without a cell: train the pruned copy for this many steps to reproduce the dense model's outputs on --calib, "
+        "without labels",
         type=int,
         label="Recovery steps",
         placeholder="none; 200, with calibration inputs",
@@ -288,13 +297,13 @@ _ROWS = (
     ),
     Option(
         "require",
-        'what the run has to reach, as in "speedup>=1.3, drop<=0.01" or "verdict==faster"; otherwise the call fails '
-        "with the figures, and the run is kept",
+        'what the run must reach, such as "speedup>=1.3, drop<=0.01" or "verdict==faster"; if it does not, the call '
+        "fails with the figures, and the run is kept",
         examples=("speedup>=1.3", "drop<=0.01", "verdict==faster"),
     ),
     Option(
         "ignore",
-        "a mistake to say nothing of, by its code (HWP113); repeatable",
+        "the code of a mistake to leave out of the report (HWP113); repeatable",
         default=(),
         forms=(RUN, ZOO, FROM),
         completes="mistake",
@@ -317,14 +326,14 @@ _ROWS = (
     Option("out", "with --from: the new folder of the pruned model", completes="folder", forms=(FROM,)),
     Option(
         "timeout",
-        "seconds the toolchain may take",
+        "the most seconds that the toolchain may take",
         type=float,
         default=1800,
         forms=COMPILES,
         parameter="timeout_s",
         examples=("600", "1800", "7200"),
     ),
-    Option("fresh", "measure anew what an earlier call on this machine has measured", default=False, forms=("advise",)),
+    Option("fresh", "measure again what an earlier call on this machine measured", default=False, forms=("advise",)),
     Option("smoke", "have each toolchain compile and run a small model", default=False, forms=("doctor",)),
     Option("accept_licence", "accept the licence; without this, it is shown", default=False, forms=("setup",)),
     Option("remove", "remove the environment", default=False, forms=("setup",), parameter="remove_it"),

@@ -16,7 +16,7 @@ def layer_ranges(model: nn.Module) -> Iterator[None]:
 
     NVTX ranges need a torch built for CUDA; with any other, only torch's profiler sees the names. The hooks are removed
     when the block ends, even by an error. A layer whose forward raises leaves no range open.
-    Raises InputError for a model that is none.
+    Raises InputError for anything but a torch nn.Module.
 
     Example: `with layer_ranges(model): model(x)` in a program that runs under `nsys profile -t cuda,nvtx`.
     """

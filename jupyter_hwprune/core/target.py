@@ -95,7 +95,7 @@ class Target:
 UNSTRUCTURED_MISTAKE = "unstructured sparsity: the kernels still multiply the zeros"
 UNSUPPORTED_MISTAKE = "kernel sizes or layers that the chip does not support"
 
-CHECKS_TPU = "it shows on this CPU that the program compiled for a TPU is right, and says nothing of a TPU's times"
+CHECKS_TPU = "it checks on this CPU that the program compiled for a TPU is right, and does not tell a TPU's times"
 UNTUNED = "its kernels are several times slower than another runtime's until --tune-kernels has tuned them"
 
 _cpu = partial(Target, kind="cpu", primary_constraint="memory bandwidth", common_mistake=UNSTRUCTURED_MISTAKE)
@@ -177,7 +177,7 @@ def _rockchip(name: str, chip: str) -> Target:
         if skips_zeros
         else "RKNN-Toolkit2 converts a model on a computer; the board runs it by an API in C or Python.",
         vendor_page=f"https://github.com/airockchip/{'rknn_model_zoo' if skips_zeros else 'rknn-toolkit2'}",
-        finding="2:4 is taken by the compiler in int8 only: fewer bytes move, and its count of the NPU's cycles stays."
+        finding="The compiler uses 2:4 in int8 only: it moves fewer bytes, but counts as many cycles of the NPU."
         if skips_zeros
         else None,
     )
@@ -279,7 +279,7 @@ def _ethos_u(
         ),
         rules=(
             channels_in(16, "channels in multiples of 16: other widths fill the block of outputs only in part"),
-            Rule("int8: activations and weights quantised; what the NPU has no operator for runs on the CPU"),
+            Rule("int8: activations and weights are quantised; operators that the NPU lacks run on the CPU"),
         ),
         vendor_says=says,
         vendor_page=ETHOS_PAGE + name,
@@ -310,11 +310,11 @@ TARGETS: tuple[Target, ...] = (
         identities=("compute capability 8.7",),
         judges=(
             Judge("tensorrt", "cuda", (CHANNELS_OF_8, TWO_OF_FOUR), ("float16", "bfloat16", "float32"), TENSORRT),
-            Judge("iree", "cuda", (CHANNELS_OF_8,), by_name="it compiles for this GPU and does not time it"),
+            Judge("iree", "cuda", (CHANNELS_OF_8,), by_name="it compiles for this GPU but does not time it"),
         ),
         rules=(
             channels_in(8, "channels in multiples of 8 (16 for fp16 Tensor Cores, 32 for int8)"),
-            Rule("DLA: fp16 or int8, fixed shapes; what it cannot do falls back to the GPU"),
+            Rule("DLA: fp16 or int8, fixed shapes; layers that it cannot run fall back to the GPU"),
             kernels_up_to(32, "DLA: convolution kernels of 1 to 32 a side"),
         ),
         vendor_says="GPU and DLA both run 2:4 weights; 1.24-1.47x was seen on DLA, more in the low-power modes.",
@@ -444,7 +444,7 @@ TARGETS: tuple[Target, ...] = (
         maker="Arm",
         kind="vulkan",
         judges=(Judge("iree", "vulkan", (CHANNELS_OF_8,)),),
-        rules=(channels_in(8), Rule("fixed shapes; fp32, or fp16 where the model is in it")),
+        rules=(channels_in(8), Rule("fixed shapes; fp32, or fp16 for a model in fp16")),
         vendor_says="Valhall runs warps of 16 threads: work in multiples of 16 leaves no thread idle.",
         vendor_page="https://developer.arm.com/documentation/102203/latest/",
     ),
@@ -504,7 +504,7 @@ TARGETS: tuple[Target, ...] = (
         "Google Coral Edge TPU",
         maker="Google",
         kind="edge tpu",
-        judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,)),),
+        judges=(Judge("edgetpu", "edgetpu", (CHANNELS_OF_8,), ("int8",)),),
         rules=(
             Rule("full int8; sizes and parameters constant; at most three inner dimensions"),
             without(("Conv3d", "ConvTranspose3d", "GRU"), "no 3-D convolution and no GRU among the chip's operations"),
@@ -522,7 +522,7 @@ TARGETS: tuple[Target, ...] = (
         kind="npu",
         judges=(Judge("qnn", "HTP", (Offer(Channel(32), 0.5),), ("float16", "int8")),),
         rules=(
-            channels_in(32, "channels in multiples of 32: what lies between is padded"),
+            channels_in(32, "channels in multiples of 32: other widths are padded"),
             Rule("layers of 4-16 channels are slow"),
         ),
         common_mistake=UNSUPPORTED_MISTAKE,

@@ -253,7 +253,7 @@ class _Opening(Shapes):
         values = numpy_helper.to_array(held)
         row = values.take([0], axis)
         if not np.array_equal(np.broadcast_to(row, values.shape), values):
-            raise FixedBatchError(f"{called(node)} reads a constant that is another one for each row")
+            raise FixedBatchError(f"{called(node)} reads a constant that differs from row to row")
         return self.constant(row)
 
     def _repeated(self, node: Any, name: str, axis: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,8 +34,9 @@ from .program import DTYPES, in_dtype, is_narrow
 from .remembered import Key, find, find_alike, key_of, remember
 from .reweighted import reweighted
 
-WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
-Names = tuple[dict[str, str], dict[str, str], dict[str, str], dict[int, str]]
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})  # one node is one layer of torch's module, in all its directions
+WEIGHT_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}) | RECURRENT
+Names = tuple[dict[str, tuple[str, ...]], dict[str, str], dict[str, str], dict[int, str]]
 """The four maps of `Exported`."""
 LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
 
@@ -43,7 +45,7 @@ LOOKUP = "Gather"  # of rows of a weight, such as an embedding's
 class Exported(Case):
     """An ONNX file, its inputs and torch's outputs as .npz files, and the torch layer of each node."""
 
-    layers: dict[str, str]  # node that holds a weight -> its torch layer
+    layers: dict[str, tuple[str, ...]]  # node that holds weights -> their torch layers, several in a recurrent one
     upstream: dict[str, str]  # node -> the nearest node before it that holds a weight, or itself
     values: dict[str, str]  # torch module without children -> the value that is its output
     nodes: dict[int, str]  # number -> node
@@ -56,10 +58,11 @@ class Exported(Case):
         says that the kernel is a product, this takes the product before that node.
         """
         known = [node for name in names if (node := self._known(name)) is not None]
-        found = [self.layers[node] for node in known if node in self.layers]
+        found = [layer for node in known for layer in self.layers.get(node, ())]
         products = [node for node in known if node.rpartition("::")[2].partition("_")[0] in WEIGHT_OPS]
         if not found and not products and op in WEIGHT_OPS:  # a product of two activations belongs to no layer
-            found = [self.layers[self.upstream[node]] for node in known if node in self.upstream][:1]
+            before = [self.upstream[node] for node in known if node in self.upstream][:1]
+            found = [layer for node in before for layer in self.layers[node]]
         return list(dict.fromkeys(found))
 
     def with_layer_outputs(self, model: nn.Module, example: Example) -> tuple[Exported, list[str]]:
@@ -148,23 +151,28 @@ def _made(own: nn.Module, program: ExportedProgram | None, example: Example, ops
     if args and isinstance(args[-1], dict):  # would become keyword arguments
         args = (*args, {})
     proto = _converted([own] if program is None else [program, own], args, example.kwargs, opset)
-    rows = {parameter: row for path, module in own.named_modules() for parameter, row in rows_of(path, module).items()}
-    leaves = {module_name for module_name, module in own.named_modules() if not list(module.children())}
+    modules = dict(own.named_modules())
+    rows = {parameter: row for path, module in modules.items() for parameter, row in rows_of(path, module).items()}
+    leaves = {path for path, module in modules.items() if not list(module.children())}
+    values = {initializer.name: initializer for initializer in proto.graph.initializer}
+    passed: Counter[str] = Counter()  # nodes of each recurrent module
 
-    modules = {module_name for module_name, _ in own.named_modules()}
-    shapes = {initializer.name: tuple(initializer.dims) for initializer in proto.graph.initializer}
-
-    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
+    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, tuple[str, ...]]:
         """Take the layer whose weight the node reads, by the weight's name; else the layer that it was traced in."""
+        scope = _scope(node, leaves)
+        if node.op_type in RECURRENT and scope is not None:
+            passed[scope] += 1
+            return scope, _recurrent_rows(modules[scope], scope, passed[scope] - 1)
         read = (value.rpartition(".") for value in node.input)
         owner = next((module for module, _, each in read if each == "weight" and module in leaves), None)
         takes = node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
         if owner is None and takes:  # a parameter in a module's own code
             owner = next((rows[value] for value in node.input if value in rows), None)
-        owner = _scope(node, leaves) if owner is None else owner
         if owner is None and takes:  # the exporter has turned it, and given it another name
-            owner = _of_shape(own, _scope(node, modules), [shapes[value] for value in node.input if value in weights])
-        return owner, takes
+            held = [values[value] for value in node.input if value in weights]
+            owner = _row_of_values(own, _scope(node, {*modules}), held)
+        owner = scope if owner is None else owner
+        return owner, (owner,) if takes and owner is not None else ()
 
     names = name_nodes(proto.graph, layer_of, lambda node: _scope(node, leaves))
     if opset is None:  # a toolchain that takes an older graph rewrites it for itself
@@ -174,14 +182,33 @@ def _made(own: nn.Module, program: ExportedProgram | None, example: Example, ops
     return proto, names
 
 
-def _of_shape(model: nn.Module, path: str | None, shapes: list[tuple[int, ...]]) -> str | None:
-    """Return the row of the one matrix in the module's own code that has one of the shapes, or that turned."""
+def _recurrent_rows(module: nn.Module, path: str, number: int) -> tuple[str, ...]:
+    """Return the rows of the matrices in the node of that number: a module has one a layer, whenever it is called."""
+    layer = number % max(1, getattr(module, "num_layers", 1))
+    return tuple(row for name, row in rows_of(path, module).items() if re.search(rf"_l{layer}(_reverse)?$", name))
+
+
+def _row_of_values(model: nn.Module, path: str | None, held: list[Any]) -> str | None:
+    """Return the row of the one matrix in the module's own code that has one of the values, as it is or turned.
+
+    Where all matrices differ in shape, that tells: of one that was laid out in yet another way, the values do not.
+    """
+    from onnx import numpy_helper
+
     if path is None:
         return None
     module = model.get_submodule(path)
     own = matrices_of(module)
-    found = [name for name, weight in own.items() if {tuple(weight.shape), tuple(weight.shape)[::-1]} & {*shapes}]
+    shapes = {tuple(each.dims) for each in held}
+    found = [name for name, weight in own.items() if {tuple(weight.shape), tuple(weight.shape)[::-1]} & shapes]
+    if len(found) > 1:
+        values = [numpy_helper.to_array(each) for each in held]
+        found = [name for name in found if any(_is_turned(_numpy(own[name]), value) for value in values)]
     return rows_of(path, module)[f"{path}.{found[0]}".lstrip(".")] if len(found) == 1 else None
+
+
+def _is_turned(weight: np.ndarray, value: np.ndarray) -> bool:
+    return np.array_equal(weight, value) or np.array_equal(weight.T, value)
 
 
 def _program_of(model: nn.Module, example: Example) -> ExportedProgram | None:
@@ -223,14 +250,16 @@ def _cause(error: BaseException) -> str:
 
 
 def name_nodes(
-    graph: Any, layer_of: Callable[[Any, set[str]], tuple[str | None, bool]], scope_of: Callable[[Any], str | None]
+    graph: Any,
+    layer_of: Callable[[Any, set[str]], tuple[str | None, tuple[str, ...]]],
+    scope_of: Callable[[Any], str | None],
 ) -> Names:
     """Rename nodes and the values they make, in place; return the four maps of `Exported`.
 
-    `layer_of` takes a node and the names of all weights; it returns the node's layer, and whether the node takes
-    that layer's weight. `scope_of` returns the layer whose output the node makes.
+    `layer_of` takes a node and the names of all weights; it returns the layer to name the node after, and the layers
+    whose weights it takes. `scope_of` returns the layer whose output the node makes.
     """
-    layers: dict[str, str] = {}
+    layers: dict[str, tuple[str, ...]] = {}
     upstream: dict[str, str] = {}
     values: dict[str, str] = {}
     renamed: dict[str, str] = {}
@@ -242,12 +271,12 @@ def name_nodes(
                 f"The exported model holds control flow ({node.op_type}), so its layers cannot be told apart."
             )
         scope = scope_of(node)
-        owner, takes = layer_of(node, weights)
+        owner, taken = layer_of(node, weights)
         node.name = f"{owner or ''}::{node.op_type}_{index}"
         order[node.name] = index
         before = [upstream[made] for value in node.input if (made := renamed.get(value)) in upstream]
-        if owner is not None and takes:
-            layers[node.name] = owner
+        if taken:
+            layers[node.name] = taken
         if node.name in layers and node.op_type != LOOKUP:
             upstream[node.name] = node.name
         elif before:
@@ -263,14 +292,20 @@ def name_nodes(
     return layers, upstream, values, {number: name for name, number in order.items()}
 
 
-def _named_again(graph: Any, layers: dict[str, str], values: dict[str, str], nodes: dict[int, str]) -> Names:
+def _named_again(
+    graph: Any, layers: dict[str, tuple[str, ...]], values: dict[str, str], nodes: dict[int, str]
+) -> Names:
     """Name the nodes of a graph that was changed since `name_nodes`, whose maps these are; return the new maps."""
     scopes = {value: scope for scope, value in values.items()}
 
-    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, bool]:
+    def layer_of(node: Any, weights: set[str]) -> tuple[str | None, tuple[str, ...]]:
         came_from = nodes.get(_number_in(node.name), "")
-        owner = layers.get(came_from, came_from.rpartition("::")[0] or None)  # a model that is one layer is called ""
-        return owner, node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
+        owner = came_from.rpartition("::")[0] or None
+        taken = layers.get(came_from, () if owner is None else (owner,))
+        if len(taken) == 1:
+            owner = taken[0]  # a model that is one layer is called ""
+        takes = node.op_type in {*WEIGHT_OPS, LOOKUP} and not weights.isdisjoint(node.input)
+        return owner, taken if takes else ()
 
     return name_nodes(graph, layer_of, lambda node: scopes.get(node.output[0]))
 

@@ -46,7 +46,7 @@ OF_ONNX = """\
 The names of inputs and outputs are those of the model's `forward`. Each model's file says in its metadata which pattern
 it was pruned to, for which target, with which toolchain, and as `hwprune.report` the fingerprint of its weights, which
 `report.json` holds too."""
-OF_OTHERS = "Inputs and outputs stand in the order of the model's `forward`, nested ones flattened."
+OF_OTHERS = "Inputs and outputs are in the order of the model's `forward`, nested ones flattened."
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,8 @@ def _on_the_others(artifacts: Mapping[str, Path], report: Report, manifest: Mani
     """Say how to run the other three models, and which of all is the fastest."""
     if report.corners is None or not report.corners.rows:
         return ""
-    said = (
-        f" All four models are here, dense and pruned in float and in int8: another's name in `{SCRIPT}` runs that one."
-    )
+    said = " All four models are here, dense and pruned in float and in int8: to run another one, put its name into "
+    said += f"`{SCRIPT}`."
     if report.fastest is None or report.fastest.pruned:
         return said
     dense = _of_kind(artifacts, manifest.deploys, "dense_int8_")

@@ -70,9 +70,9 @@ class Run(Shown):
     def hold(self) -> AbstractContextManager[None]:
         """Hold the zeros of `model` while a training loop of your own runs: `with run.hold(): train(run.model)`.
 
-        With any torch optimiser, made before or inside: gradients of removed weights are zero, and after each step the
-        weights are, and so is what momentum and weight decay remember of them. Removed channels need no holding. Train
-        `model` itself, not a copy of it. Raises InputError if zeros of the report are gone already.
+        With any torch optimiser, made before or inside: gradients of removed weights are zero, and after each step so
+        are the weights, and what momentum and weight decay remember of them. Removed channels need no holding.
+        Train `model` itself, not a copy of it. Raises InputError if zeros of the report are gone already.
         """
         return held(self.model, zeros_of(self.model, self.report))
 

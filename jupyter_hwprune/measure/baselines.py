@@ -16,7 +16,7 @@ from ..export.cases import Case
 from ..report import NOT_COMPARED, Baseline, Evidence, Samples
 from ..toolchains.process import Failure, Progress
 from .findings import samples_of
-from .job import HERE, CaseOfJob, prove_job
+from .job import HERE, CaseOfJob, measuring_job
 from .judge import Clock, compare, on_clock, typical_ms
 
 MEASURE_S = 4.0
@@ -44,7 +44,7 @@ class Baselines:
         for choice in self.choices:
             name = choice.judge.toolchain
             self.progress("baseline", f"the dense model with {name}")
-            job = prove_job(choice, self.folder, [self.case], effort=shorter)
+            job = measuring_job(choice, self.folder, [self.case], effort=shorter)
             found[name] = HERE.run(job, lambda *_: None)
         return found
 

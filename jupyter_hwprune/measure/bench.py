@@ -18,7 +18,7 @@ from ..core.interrupts import spared
 from ..export.cases import Case
 from ..export.finish import closed
 from ..report import Counters, Evidence, Machine, Untimed
-from ..toolchains import manifest_of
+from ..toolchains import manifest_of, version_of
 from ..toolchains.process import Failure, Progress
 from .baselines import Baselines, WriteDense, against
 from .candidates import Candidate, Findings
@@ -208,8 +208,7 @@ class Bench:
     def _findings(
         self, name: str, one: Candidate, result: dict[str, Any], passes: tuple[Any, Any], beside: Passes
     ) -> Findings:
-        choice, manifest = self.choice, manifest_of(self.choice.judge.toolchain)
-        cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
+        choice = self.choice
         files = {one.case.model.suffix[1:]: one.case.model}
         files |= {kind: Path(path) for kind, path in result["files"][name].items()}
         findings = Findings(
@@ -227,15 +226,31 @@ class Bench:
             remarks=tuple(result["remarks"][name]),
         )
         if choice.way == "compile":
-            estimate = estimate_of(
-                result["estimates"], name, self._compiled(result, manifest.estimates), manifest.good_to
-            )
-            if estimate is None:
-                return findings
-            layers = layers_with_costs(
-                one.layers, result["estimates"], cases, name, renamed=one.renamed, channels=one.channels
-            )
-            return replace(findings, measurement=estimate, layers=layers)
+            return self._with_estimate(findings, name, one, result)
+        return self._with_times(findings, name, one, result, passes, beside)
+
+    def _with_estimate(self, findings: Findings, name: str, one: Candidate, result: dict[str, Any]) -> Findings:
+        """Add the compiler's estimates of the model and its layers, where it gave them."""
+        manifest = manifest_of(self.choice.judge.toolchain)
+        evidence = self._compiled(result, manifest.estimates)
+        estimate = estimate_of(result["estimates"], name, evidence, manifest.good_to)
+        if estimate is None:
+            return findings
+        about = (result["estimates"], self._cases(name, one), name)
+        layers = layers_with_costs(one.layers, *about, renamed=one.renamed, channels=one.channels)
+        return replace(findings, measurement=estimate, layers=layers)
+
+    def _with_times(
+        self,
+        findings: Findings,
+        name: str,
+        one: Candidate,
+        result: dict[str, Any],
+        passes: tuple[Any, Any],
+        beside: Passes,
+    ) -> Findings:
+        """Add the times of the model and its layers, and what the counters, the profiler and the meter say."""
+        choice, manifest = self.choice, manifest_of(self.choice.judge.toolchain)
         label = result["device"]["label"]
         timed = timed_of(result, name, choice.threads, label)
         layers, other = one.layers, None
@@ -264,18 +279,23 @@ class Bench:
             runtimes=runtimes_of(choice, result, timed, beside, name) if choice.every else None,
         )
 
+    def _cases(self, name: str, one: Candidate) -> dict[str, Case]:
+        return {DENSE: self.dense, CONTROL: self.dense, name: one.case}
+
     def _profiles(self, name: str, one: Candidate, result: dict[str, Any]) -> Profiles:
-        cases = {DENSE: self.dense, CONTROL: self.dense, name: one.case}
-        return Profiles(result["profiles"], cases, name, one.renamed)
+        return Profiles(result["profiles"], self._cases(name, one), name, one.renamed)
 
     def _compiled(self, result: dict[str, Any], model: str | None = None) -> Evidence:
         """Say which compiler and version compiled for which chip, and why nothing ran; `model` is its cost model."""
         judge, obstacle = self.choice.judge, self.choice.obstacle
-        version = result["versions"].get(judge.toolchain.rpartition(".")[2])
+        version = version_of(judge.toolchain, result["versions"])
         by = " ".join(filter(None, [model or judge.toolchain, version]))
         configured = f" ({', '.join(self.choice.configured)})" if self.choice.configured else ""
         device = f"{by} for {self.choice.target.chip}{configured}"
         reason, cure = (None, None) if obstacle is None else (obstacle.reason, obstacle.cure)
+        missing = next(filter(None, result["uncompiled"].values()), None)
+        if missing is not None:
+            return Evidence("unavailable", device, missing["reason"], missing["cure"])
         return Evidence("compiler-estimate" if model else "compiled", device, reason, cure)
 
 

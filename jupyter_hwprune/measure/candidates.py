@@ -49,7 +49,7 @@ class Candidate:
     renamed: Mapping[str, str] = field(default_factory=dict)  # modules -> their names in the pruned model, if others
     plans: Mapping[str, Any] = field(default_factory=dict)
     graphs: bool = True
-    first_wrong: Callable[[str], str] = lambda _: "and the layer where that begins is not known"
+    first_wrong: Callable[[str], str] = lambda _: "and it is not known which layer is wrong first"
     write: Callable[[Choice], Case] | None = None
     _written: dict[str, Candidate] = field(default_factory=dict, init=False)
 

@@ -17,7 +17,7 @@ from ..core.example import Example
 from ..core.outputs import with_tensors
 from ..core.rows import RowsError, cut, join
 from ..report import Corner, Corners, Scores
-from ..toolchains.serving import Served
+from ..toolchains.serving import Server
 from .bench import Bench
 from .candidates import Findings
 from .job import DENSE, Job
@@ -39,13 +39,13 @@ def with_scores(
         bench.progress("score", f"{name} int8")
         job = Job("serve", bench.choice, bench.folder, (found.twins[name].of_job(name),))
         with bench.place.serve(job) as served:
-            running = Running(model, example, served)
+            running = StandIn(model, example, served)
             try:
                 taken.append(scorer.of(running.model))
             except InputError as error:
                 return replace(found, corners=_scored(corners, taken, running.refused or str(error)))
         if running.refused or not running.runs:
-            reason = running.refused or "the score never calls the model, so it says nothing of a compiled one"
+            reason = running.refused or "the score never calls the model, so it cannot score a compiled one"
             return replace(found, corners=_scored(corners, taken[:2], reason))
     return replace(found, corners=_scored(corners, taken, None))
 
@@ -56,14 +56,14 @@ def _scored(corners: Corners, taken: Sequence[float | None], unscored: str | Non
     return replace(corners, rows=tuple(rows), unscored=unscored)
 
 
-class Running:
+class StandIn:
     """`model` is a copy of a torch model that runs the compiled one instead; `runs` counts its calls.
 
     It keeps the attributes of the original. Its parts cannot be called alone, since the compiled model has none;
     `refused` is the reason why a call was refused.
     """
 
-    def __init__(self, model: nn.Module, example: Example, served: Served) -> None:
+    def __init__(self, model: nn.Module, example: Example, served: Server) -> None:
         self.model = copied(model).eval()
         self.served, self.size = served, example.batch
         self.runs, self.refused = 0, ""
@@ -89,7 +89,7 @@ class Running:
             parts = [self._run(part) for part in cut(given, self.like)]
             outputs = join(parts, given.batch, self.size)
         except (RowsError, ToolchainError, TypeError) as error:
-            self.refused = f"the compiled model takes what the example input is, and {error}"
+            self.refused = f"the compiled model takes inputs like the example, but {error}"
             raise
         device = given.tensors[0].device
         return with_tensors(self.form, iter([each.to(device) for each in outputs]))
@@ -100,7 +100,7 @@ class Running:
 
     def _refusing(self, name: str) -> Any:
         def forward(*_args: Any, **_kwargs: Any) -> NoReturn:
-            self.refused = f"the score calls {name}, a part of the model that a compiled one does not have by itself"
+            self.refused = f"the score calls {name}, a part of the model, which a compiled model cannot run alone"
             raise RowsError(self.refused)
 
         return forward

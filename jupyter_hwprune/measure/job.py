@@ -16,17 +16,17 @@ from ..export.cases import Case, Rows
 from ..toolchains import interpreter, manifest_of, toolchain_file
 from ..toolchains.contract import Settings
 from ..toolchains.process import CACHE, Failure, Progress, call
-from ..toolchains.serving import Served, serving
+from ..toolchains.serving import Server, serving
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.15, "float8": 0.15}
 """The largest error of the whole model's output against torch in float32, relative to the largest value. It allows for
 the dtype's rounding in every layer. Toolchains that time single layers check each product to a tighter tolerance."""
 DENSE, CONTROL = "dense", "control"
 AGAIN = "~"  # after the name of a case, the same compiled a second time
-Action = Literal["rate", "prove", "quantise", "serve", "count", "hotspots", "peak", "run", "simulate"]
+Action = Literal["rate", "measure", "quantise", "serve", "count", "hotspots", "peak", "run", "simulate"]
 ANSWERS: Mapping[Action, Sequence[str]] = {
     "rate": ["layers"],
-    "prove": ["machine", "device", "versions", "files"],
+    "measure": ["machine", "device", "versions", "files"],
     "quantise": ["quantised"],
     "serve": [],
     "count": ["counted"],
@@ -113,7 +113,7 @@ class Job:
         return path.relative_to(self.folder).as_posix()
 
 
-def prove_job(
+def measuring_job(
     choice: Choice,
     folder: Path,
     cases: Sequence[CaseOfJob],
@@ -142,9 +142,9 @@ def prove_job(
         "again": AGAIN,
         "process": process,
         "calibration": calibration and calibration.relative_to(folder).as_posix(),
-        "meter": meter and {"window_s": meter.window_s, "settle_s": meter.settle_s},
+        "meter": meter and {"window_s": meter.window_s, "idle_s": meter.idle_s},
     }
-    return Job("prove", choice, folder, tuple(cases), graphs, more)
+    return Job("measure", choice, folder, tuple(cases), graphs, more)
 
 
 def tolerance_of(choice: Choice) -> float:
@@ -161,7 +161,7 @@ class Place(Protocol):
         Setting `stop` ends it, as a failure.
         """
 
-    def serve(self, job: Job) -> AbstractContextManager[Served]:
+    def serve(self, job: Job) -> AbstractContextManager[Server]:
         """Hold the job's one case ready in a worker, to run on inputs as they come."""
 
 
@@ -172,7 +172,7 @@ class Here:
         request, options = self._with_place(job)
         return call(request, job.folder, progress, stop=stop, **options)
 
-    def serve(self, job: Job) -> AbstractContextManager[Served]:
+    def serve(self, job: Job) -> AbstractContextManager[Server]:
         request, options = self._with_place(job)
         return serving(request, job.folder, **options)
 

@@ -34,13 +34,15 @@ class Settled:
     """The pruned model after layers that gain nothing got their dense weights back, and the kernels for each layer.
 
     `choice` is the original one, with an obstacle if the toolchain failed; `rated` are the layers that were timed
-    alone; `written` is the case of exactly this model, if the run's folder already holds it.
+    alone, and `checked` says whether the products of some were compared with torch's. `written` is the case of exactly
+    this model, if the run's folder already holds it.
     """
 
     pruned: Pruned
     choice: Choice
     plans: dict[str, Any] = field(default_factory=dict)
     rated: tuple[str, ...] = ()
+    checked: bool = False
     graphs: bool = True
     written: Case | None = None
 
@@ -70,7 +72,8 @@ def return_losers(bench: Bench, dense: nn.Module, pruned: Pruned, example: Examp
     plans = {name: row["plans"] for name, row in rows.items() if "plans" in row}
     graphs = all(row.get("graphs", True) for row in rows.values())
     pruned = restore(dense, pruned, returned) if returned else pruned
-    return Settled(pruned, choice, plans, rated, graphs, written=None if returned else case)
+    checked = any("samples" in row for row in rows.values())
+    return Settled(pruned, choice, plans, rated, checked, graphs, written=None if returned else case)
 
 
 def _require_right_products(rows: dict[str, dict[str, Any]], toolchain: str) -> None:

@@ -77,4 +77,4 @@ def _failed(toolchain: str, answer: Answer, tolerance: float) -> LeftOut:
         return LeftOut(toolchain, answer.reason, "`%hwprune doctor` checks the toolchain")
     error = max(errors_of(answer).values(), default=0.0)
     reason = f"its outputs are off by {error:.1e} of the largest value (tolerance {tolerance:g})"
-    return LeftOut(toolchain, reason, f"`--toolchain {toolchain}` names the layer where that begins")
+    return LeftOut(toolchain, reason, f"`--toolchain {toolchain}` finds the first wrong layer")

@@ -16,7 +16,7 @@ from ..toolchains import manifest_of
 from ..toolchains.process import Failure
 from .candidates import Candidate, Findings
 from .findings import errors_of
-from .job import AGAIN, CONTROL, DENSE, CaseOfJob, Job, prove_job, tolerance_of
+from .job import AGAIN, CONTROL, DENSE, CaseOfJob, Job, measuring_job, tolerance_of
 from .quantising import ABSURD, SUFFIX, Twin
 
 
@@ -53,7 +53,7 @@ def job_of(
     if process:
         cases = [replace(each, keep_files=False, others=()) for each in cases]
     graphs = all(each.graphs for each in candidates.values())
-    return prove_job(
+    return measuring_job(
         choice, folder, cases, effort=effort, runs=runs, graphs=graphs, process=process, calibration=calibration
     )
 

@@ -18,9 +18,9 @@ from .candidates import Findings
 from .findings import errors_of, timed_of
 from .job import tolerance_of
 from .judge import Copies, between, on_clock
-from .proof import candidate
 from .rating import Settled
 from .runtimes import joined
+from .writing import candidate
 
 MOST_LAYERS = 2  # a line that names more is one that nobody reads
 LEAST = 0.01  # of the pruned model's time: what the layers lost, and so the most that can come back

@@ -26,7 +26,7 @@ def on_paper(seen: Seen) -> Iterator[Found]:
     yield Found(
         f"{seen.report.request.toolchain} {_ran(seen)} dense kernels for {which} pruned layers: they multiply every "
         f"zero, so {seen.pattern} saves no time.",
-        "Take a pattern that it has kernels for" + (f": --pattern {seen.offered[0]}." if seen.offered else "."),
+        "Use a pattern that it has kernels for" + (f": --pattern {seen.offered[0]}." if seen.offered else "."),
         tuple(layer.name for layer in told),
     )
 
@@ -200,7 +200,7 @@ def weak_evidence(seen: Seen) -> Iterator[Found]:
     evidence = report.measurement.evidence
     if evidence.kind == "compiled":
         yield Found(
-            f"The models were compiled for {report.chip}, and nobody timed them: files and sparsity are no speed-up.",
+            f"The models were compiled for {report.chip}, but not timed: smaller files and sparsity are no speed-up.",
             "Run the same line where the chip is.",
             line=seen.line(),
         )
@@ -208,7 +208,7 @@ def weak_evidence(seen: Seen) -> Iterator[Found]:
         return
     elif not {*row.identities} & {*report.identities}:
         yield Found(
-            f"Measured on {evidence.device}, which runs the same instructions and is no chip by {row.maker}.",
+            f"Measured on {evidence.device}, which runs the same instructions, but is not a chip by {row.maker}.",
             f"Measure on {row.chip} before you rely on the number.",
             line=seen.line(),
         )

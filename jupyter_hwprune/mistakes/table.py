@@ -15,13 +15,13 @@ from .seen import Found, Seen
 
 @dataclass(frozen=True)
 class Kind:
-    """`why` it costs, `when` the rule finds it, and how to `mend` it; the rule says nothing of what is not known."""
+    """`why` it costs, `when` the rule finds it, and how to `fix` it; a rule finds nothing where a fact is unknown."""
 
     title: str
     severity: Severity
     why: str
     when: str
-    mend: str
+    fix: str
     rule: Callable[[Seen], Iterator[Found]]
 
 
@@ -29,15 +29,15 @@ KINDS: dict[str, Kind] = {
     "HWP101": Kind(
         "Unstructured sparsity without kernels for it",
         "error",
-        "Single zeros in no order save nothing in a dense kernel, and GPUs, TPUs and most CPU runtimes have no other.",
-        "The pattern is unstructured, and the target's row offers no single weights for the toolchain.",
+        "Scattered zeros save nothing in a dense kernel, and GPUs, TPUs and most CPU runtimes have no other kind.",
+        "The pattern is unstructured, and the target's row does not offer it with this toolchain.",
         "Prune the pattern that the row offers: whole channels, blocks, or 2:4.",
         plan.unstructured,
     ),
     "HWP102": Kind(
         "Pattern and target do not match",
         "error",
-        "Each chip skips the zeros of one pattern, if of any; in every other pattern they are multiplied.",
+        "A chip skips the zeros of one pattern at most, and multiplies those of every other.",
         "The pattern is n:m or blocks, and the toolchain has no kernels for it on this target.",
         "Prune the pattern that the row offers.",
         plan.mismatched,
@@ -54,16 +54,16 @@ KINDS: dict[str, Kind] = {
     "HWP104": Kind(
         "Below a kernel's minimum",
         "warning",
-        "A sparse kernel has a fixed cost, which little work does not earn back.",
-        "A layer has fewer rows (batch times tokens or pixels), or fewer channels, than the chip's kernels pay from.",
+        "A sparse kernel has a fixed cost, which a small layer does not earn back.",
+        "A layer has fewer rows (batch times tokens or pixels), or fewer channels, than the chip's kernels need.",
         "Leave such layers whole with --dense, measure with the batch of your deployment, or remove channels.",
         plan.below_the_minimum,
     ),
     "HWP105": Kind(
         "Blocks do not line up with the matrix unit",
         "error",
-        "A block that does not fill the unit shares it with weights that stayed, and none of its work is saved.",
-        "The blocks' sides are no multiples of the side of the chip's matrix unit.",
+        "A block that does not fill the unit shares it with weights that were kept, so no work is saved.",
+        "The blocks' sides are not multiples of the side of the chip's matrix unit.",
         "Use blocks of the unit's size.",
         plan.unaligned,
     ),
@@ -72,8 +72,8 @@ KINDS: dict[str, Kind] = {
         "warning",
         "Vector units and blocked layouts work on 8, 16 or 32 channels at once: an odd rest is padded, or takes a slow "
         "path, and a smaller layer can be the slower one.",
-        "Channels were removed, and what is left of a layer is no multiple of what the chip's row asks for.",
-        "Round as the row says: channel/8, for example.",
+        "Channels were removed, and a layer's remaining ones are not a multiple of what the chip's row asks for.",
+        "Round to the row's multiple: channel/8, for example.",
         plan.unrounded,
     ),
     "HWP107": Kind(
@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
     "HWP111": Kind(
         "A layer got slower",
         "warning",
-        "Pruning one layer for nothing takes back what the others gained.",
+        "A layer that gets slower uses up what the others gained.",
         "A layer's own kernel is slower than the dense one by more than the noise, in its channels or its sparse form.",
         "Leave it whole with --dense.",
         result.slower,
@@ -132,13 +132,13 @@ KINDS: dict[str, Kind] = {
     "HWP113": Kind(
         "Timing too noisy to judge",
         "warning",
-        "Where two copies of one model differ by as much as the gain, no gain is not the same as none.",
-        "The verdict is no measurable gain, and the interval or the noise floor leaves room for 15 % or more.",
+        "If two copies of one model differ by as much as the gain, the measurement cannot rule a gain out.",
+        "The verdict is no measurable gain, but the interval or the noise floor could hide one of 15 % or more.",
         "Measure on a quiet machine, or with a larger batch.",
         result.noisy,
     ),
     "HWP114": Kind(
-        "Sparse kernel requested and not engaged",
+        "Sparse kernel requested but not used",
         "warning",
         "A compiler is free to take a dense kernel for sparse weights, for a shape, a data type or a fusion.",
         "The toolchain has kernels for the pattern, and a dense one ran; or the hardware counters saw no sparse "
@@ -149,16 +149,16 @@ KINDS: dict[str, Kind] = {
     "HWP115": Kind(
         "Silent fallback to another processor",
         "warning",
-        "Runtimes move what an accelerator cannot run to the CPU without a word, and time goes there and into copies.",
+        "Runtimes silently move what an accelerator cannot run to the CPU, which takes time, as do the copies.",
         "The runtime's profile places a layer on another processor than the one asked for.",
         "Replace the layer, or take another toolchain.",
         result.fell_back,
     ),
     "HWP116": Kind(
-        "Something else would buy more",
+        "Something else would gain more",
         "warning",
         "int8, or another runtime, may give more for less accuracy; pruning has to beat or add to that.",
-        "int8 alone buys more than this pruning, which adds nothing measurable to it; or the dense model in another "
+        "int8 alone gains more than this pruning, which adds nothing measurable to it; or the dense model in another "
         "runtime is as fast as the pruned one.",
         "Take that first, then prune on top of it.",
         result.something_else_buys_more,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..choose.checks import either
 from ..choose.choice import Choice, choose
 from ..choose.effort import FULL, Effort
 from ..core.door import one_door
@@ -31,7 +32,7 @@ from .counts import counted_there, macs_of, other_counts, quantised
 from .reference import expect
 from .samples import inputs_for, ports_of, read_samples
 from .twin import fix_shapes, load, opset, prints_of, write_twins
-from .weights import FEWEST, INTEGERS, Weight, describe, weights_of
+from .weights import FEWEST, INTEGERS, WeightOfFile, describe, weights_of
 
 STUB = "zoo:"
 NEEDS = "--zoo takes a model folder, a stub that begins with zoo:, or an analysis file (.yaml)"
@@ -60,7 +61,7 @@ def zoo(
 
     `source` is a folder with SparseZoo's layout, a `zoo:` stub, or the YAML file of an analysis. An analysis has no
     weights, so its report shows counts and "not measured". `batch` sets the batch size if the file leaves it open;
-    `effort` limits the rounds and seconds of the measurement; `ignore` are codes of mistakes to say nothing of.
+    `effort` limits the rounds and seconds of the measurement; `ignore` are codes of mistakes to leave out.
 
     Raises InputError if the source cannot be read or its parts do not fit together, ToolchainError if the stub's server
     does not answer or the reference runtime cannot run the model, MismatchError if the toolchain's outputs are wrong.
@@ -68,10 +69,10 @@ def zoo(
     silent = check_codes(ignore)
     kind, name = _kind(str(source))
     choice = choose(target, toolchain=toolchain, threads=threads, batch=batch, timeout_s=timeout_s)
-    if choice.judge.dtypes or (choice.way and manifest_of(choice.judge.toolchain).takes != "onnx"):
+    if why := _unfit(choice):
         raise InputError(
-            f"{choice.judge.toolchain} takes torch models in {', '.join(choice.judge.dtypes)}, but --zoo gives an ONNX "
-            "file. Choose a target whose toolchains take ONNX files, such as x86-cpu or intel-cpu."
+            f"{choice.judge.toolchain} {why}, but --zoo gives an ONNX file in its own dtype. Choose a target whose "
+            "toolchains take such files, such as x86-cpu or intel-cpu."
         )
     with private_folder() as folder:
         found = _read(kind, str(source), folder, progress, timeout_s)
@@ -80,6 +81,14 @@ def zoo(
         else:
             report = _measured(name, found, choice, folder, progress, effort)
         return Shown(silenced(report, silent))
+
+
+def _unfit(choice: Choice) -> str | None:
+    """Say why the toolchain cannot take a file as it came; None if it can."""
+    if choice.judge.dtypes:
+        return f"converts models to {either(choice.judge.dtypes)}"
+    takes = choice.way and manifest_of(choice.judge.toolchain).takes
+    return "takes torch models only" if takes == "program" else None
 
 
 def _kind(source: str) -> tuple[str, str]:
@@ -157,7 +166,7 @@ def _measured(
     )
 
 
-def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weight], version: int) -> Choice:
+def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[WeightOfFile], version: int) -> Choice:
     """Fill in the model's pattern, sparsity and dtype; add an obstacle if its ONNX version is too new."""
     patterns = {layer.pattern for layer in layers}
     pattern = parse_pattern(patterns.pop() if len(patterns) == 1 else "unstructured")
@@ -179,7 +188,7 @@ def _as_it_came(choice: Choice, layers: Sequence[Layer], weights: Sequence[Weigh
     return replace(choice, way=None, obstacle=Evidence("unavailable", reason=reason, cure=cure))
 
 
-def _origins(found: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
+def _origins(found: dict[str, Any], weights: Sequence[WeightOfFile]) -> list[str]:
     said = quantised([each.dtype in INTEGERS for each in weights], ": their zeros are their zero points")
     if found["recipes"]:
         recipe = found["recipes"][0]
@@ -188,7 +197,7 @@ def _origins(found: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
     return said
 
 
-def _totals(proto: Any, weights: Sequence[Weight]) -> Totals:
+def _totals(proto: Any, weights: Sequence[WeightOfFile]) -> Totals:
     sizes = {each.name: math.prod(each.dims) for each in proto.graph.initializer}
     zeros = {each.initializer: each.zeros for each in weights}  # a weight that two layers share counts once
     total = sum(sizes.values())

@@ -5,10 +5,10 @@ from typing import Any
 
 from ..core.errors import counted
 from ..report import Layer, Skipped, Totals
-from .weights import FEWEST, Weight, layer_of
+from .weights import FEWEST, WeightOfFile, layer_of
 
 
-def other_counts(analysis: dict[str, Any], weights: Sequence[Weight]) -> list[str]:
+def other_counts(analysis: dict[str, Any], weights: Sequence[WeightOfFile]) -> list[str]:
     """Compare SparseZoo's count of zeros with ours."""
     if analysis["problem"] is not None:
         return [f"SparseZoo's own analysis cannot read this file ({analysis['problem']}): all counts are ours."]

@@ -17,7 +17,7 @@ from ..core.errors import InputError, first_line
 from ..export.fitting import LARGE_BYTES
 from ..export.onnx import Exported, name_nodes, save
 from ..report import Fingerprints
-from .weights import Weight
+from .weights import WeightOfFile
 
 FILL = 0.01  # of the root mean square of a tensor's other weights
 
@@ -72,16 +72,19 @@ def fix_shapes(proto: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[
 
 
 def write_twins(
-    proto: Any, weights: Sequence[Weight], inputs: Mapping[str, np.ndarray], folder: Path
+    proto: Any, weights: Sequence[WeightOfFile], inputs: Mapping[str, np.ndarray], folder: Path
 ) -> dict[str, Exported]:
     """Write `pruned.onnx` and `dense.onnx` with their inputs; `expect` writes the expected outputs."""
     from onnx import numpy_helper
 
     owners = {each.value: each.layer for each in weights if each.matrix is not None}
     named = copy.deepcopy(proto)
-    names = name_nodes(
-        named.graph, lambda node, _: (owners.get(node.output[0]), node.output[0] in owners), lambda _: None
-    )
+
+    def layer_of(node: Any, _: set[str]) -> tuple[str | None, tuple[str, ...]]:
+        owner = owners.get(node.output[0])
+        return owner, () if owner is None else (owner,)
+
+    names = name_nodes(named.graph, layer_of, lambda _: None)
     np.savez(folder / "inputs.npz", *inputs.values())
     files = {name: folder / f"{name}.onnx" for name in ("pruned", "dense")}
     save(named, files["pruned"])

@@ -32,7 +32,7 @@ FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "uint8")
 
 
 @dataclass(frozen=True)
-class Weight:
+class WeightOfFile:
     """The weight of one product: `value` names the product's output in the file, `initializer` the tensor itself.
 
     `matrix` is True where a weight is not zero, bool [K, taps, C]; None if it was not read, with the `reason`.
@@ -59,7 +59,7 @@ class Weight:
         return 0.0 if self.matrix is None else self.zeros / self.matrix.numel()
 
 
-def weights_of(proto: Any, shapes: Shapes) -> list[Weight]:
+def weights_of(proto: Any, shapes: Shapes) -> list[WeightOfFile]:
     """Find every product by a constant, in the order of execution."""
     from onnx import numpy_helper
 
@@ -67,7 +67,7 @@ def weights_of(proto: Any, shapes: Shapes) -> list[Weight]:
     constants = {each.name: each for each in graph.initializer}
     maker = {value: node for node in graph.node for value in node.output}
     arrays: dict[str, np.ndarray] = {}
-    found: list[Weight] = []
+    found: list[WeightOfFile] = []
     names: set[str] = set()
     for node in graph.node:
         for slot in SLOTS.get(node.op_type, ()):
@@ -103,7 +103,7 @@ def _name(node: Any, source: str, taken: set[str]) -> str:
 
 def _weight(
     layer: str, chain: list[tuple[Any, int]], array: np.ndarray, constants: Mapping[str, Any], shapes: Shapes
-) -> Weight:
+) -> WeightOfFile:
     (node, slot), (last, place), dtype = chain[0], chain[-1], str(array.dtype)
     reason = None if dtype in (*FLOATS, *INTEGERS) else f"its weights are {dtype}, which are not searched for zeros"
     zero = _zero_point(last, place, array, constants)
@@ -122,7 +122,7 @@ def _weight(
         matrix = matrix_of(torch.from_numpy(np.ascontiguousarray(keep)), groups)
         macs = _macs(node, keep, shapes)
     names = (layer, node.output[0], node.op_type, last.input[place])
-    return Weight(*names, array.shape, dtype, zero, matrix, macs, reason, settings.get("group", 1))
+    return WeightOfFile(*names, array.shape, dtype, zero, matrix, macs, reason, settings.get("group", 1))
 
 
 def _zero_point(node: Any, slot: int, array: np.ndarray, constants: Mapping[str, Any]) -> Any:
@@ -167,7 +167,7 @@ def pattern_of(matrix: Tensor) -> Pattern:
     return Unstructured()
 
 
-def describe(weights: Sequence[Weight]) -> tuple[tuple[Layer, ...], tuple[Skipped, ...]]:
+def describe(weights: Sequence[WeightOfFile]) -> tuple[tuple[Layer, ...], tuple[Skipped, ...]]:
     """Return the layers with zeros in their weights, and those without."""
     layers, skipped = [], []
     for each in weights:

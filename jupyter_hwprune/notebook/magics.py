@@ -96,7 +96,7 @@ class HwpruneMagics(Magics):
             if is_a(value, str) or is_a(value, Path):
                 return Report.load(value)
             raise InputError(
-                f"{word} is a {type(value).__name__}, and no run or report. Give the result of a run, a report, or the "
+                f"{word} is a {type(value).__name__}, not a run or report. Give the result of a run, a report, or the "
                 "file that Report.save wrote."
             )
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import re
 from collections.abc import Mapping
 
 from ..core.errors import InputError
@@ -37,7 +36,7 @@ def offers_of(asked: Option | Kind, given: Mapping[str, str], form: str = RUN, t
         return _targets()
     if asked == "target:toolchain":
         pairs = ((f"{row.name}:{judge.toolchain}", judge) for row in TARGETS for judge in row.judges if ":" in typed)
-        every = {"all": "target: each that is here"} if form == "advise" else {}
+        every = {"all": "target: all that work here"} if form == "advise" else {}
         return _targets() | every | {name: _state(judge.toolchain) for name, judge in pairs}
     if asked == "toolchain":
         return _toolchains(given, form)
@@ -77,13 +76,13 @@ def _judges(given: Mapping[str, str]) -> list[Judge]:
 
 def _toolchains(given: Mapping[str, str], form: str) -> Offers:
     from ..choose.choice import ALL
-    from ..toolchains import manifest_of, planned
+    from ..toolchains import manifest_of
 
     names = dict.fromkeys(judge.toolchain for judge in _judges({**given, "toolchain": ""}))
     if form == "simulate":
-        names = {name: None for name in names if name not in planned() and manifest_of(name).simulates}
+        names = {name: None for name in names if manifest_of(name).simulates}
     found = {name: _state(name) for name in sorted(names, key=lambda name: not _set_up(name))}
-    return found | ({ALL: "toolchain: each that is here"} if form == RUN else {})
+    return found | ({ALL: "toolchain: all that work here"} if form == RUN else {})
 
 
 def _state(toolchain: str) -> str:
@@ -94,15 +93,13 @@ def _state(toolchain: str) -> str:
 
 
 def _set_up(toolchain: str) -> bool:
-    from ..toolchains import environments, manifest_of, planned
+    from ..toolchains import environment_of, environments, manifest_of
 
-    if toolchain in environments.names():
-        return environments.obstacle(toolchain, environments.find(toolchain)) is None
-    if toolchain in planned():
-        return False
-    package = re.search(r"pip install ([\w.-]+)", manifest_of(toolchain).install)
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return package is not None and bool(importlib.metadata.version(package[1]))
+    name = environment_of(toolchain)
+    if name is not None:
+        return environments.obstacle(name, environments.find(name)) is None
+    with contextlib.suppress(ValueError, importlib.metadata.PackageNotFoundError):  # ValueError: it names no package
+        return bool(importlib.metadata.version(manifest_of(toolchain).package))
     return False
 
 

@@ -8,7 +8,7 @@ from .lab import Model
 from .progress import STEPS
 
 NO_REPORT = "The report will appear here. If there is no form above, run this cell again, or this line:"
-MOVED = "The form has moved to another cell. It stands for this line:"
+MOVED = "The form has moved to another cell. It writes this line:"
 RUN_AGAIN = "Run this cell again to see the form. It ran this line{}:"
 NO_MODEL = "There is no model here yet: no torch nn.Module with parameters. Make one in a cell, then press Refresh."
 STYLE = """<style>

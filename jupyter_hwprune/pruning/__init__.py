@@ -31,7 +31,7 @@ from .planning import plan_channels, plan_zeros
 from .reading import read_weights
 from .refitting import refitted
 from .served import Served
-from .uniform import remove_alike
+from .uniform import built_by, remove_alike
 from .weights import describe_zeros, zero_weights
 
 SAMPLED = 1 << 16
@@ -116,7 +116,7 @@ def plan_and_prune(
     if isinstance(pattern, Depth):
         shorter = without_blocks(blocks or Blocks.of(dense, example, method, progress), example, sparsity)
         if pattern.then is None:
-            return shorter
+            return shorter.remarked(*built_by(shorter.model, example))
         rest = below(shorter, dense, method)
         return joined(shorter, plan_and_prune(shorter.model, example, pattern.then, sparsity, rest))
     if not isinstance(pattern, Channel):

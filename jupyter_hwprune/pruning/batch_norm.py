@@ -53,7 +53,7 @@ def with_own_statistics(
             f"BatchNorm's running statistics are still the dense model's: --calib with at least {FEWEST_ROWS} rows of "
         )
         return replace(
-            pruned, statistics=f"{said}your data estimates them anew, which often brings back much of a score."
+            pruned, statistics=f"{said}your data estimates them again, which often brings back much of the score."
         )
     if rows < FEWEST_ROWS:
         said = f"The calibration inputs have {counted(rows, 'row')}, too few for BatchNorm's statistics: those of the "
@@ -64,7 +64,7 @@ def with_own_statistics(
     except ValueError as error:  # torch's word for a batch with one value to a channel
         said = f"BatchNorm's statistics are those of the dense model: {first_line(error)}"
         return replace(pruned, statistics=f"{said} Give --calib batches of more rows.")
-    what = f"BatchNorm's running statistics were estimated anew on {counted(rows, 'calibration row')}"
+    what = f"BatchNorm's running statistics were estimated again on {counted(rows, 'calibration row')}"
     kept = "--keep-statistics keeps the dense model's"
     if score is not None:
         before, after = score(pruned.model), score(model)

@@ -65,7 +65,7 @@ def _first(items: Iterator[Any], most: int) -> list[Any]:
         raise
     except Exception as error:  # a Dataset's, a collate function's or a generator's own
         raise InputError(
-            f"The calibration data raised {first_line(error)} while its batches were read. Mend it, or give a list of "
+            f"The calibration data raised {first_line(error)} while its batches were read. Fix that, or give a list of "
             "inputs, e.g. --calib [x]."
         ) from error
 

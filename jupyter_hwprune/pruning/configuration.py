@@ -147,7 +147,7 @@ def _true_settings(dense: nn.Module, pruned: nn.Module, place: _Place) -> list[S
                 built = type(pruned)(config)
             if {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()} != shapes:
                 continue
-            with torch.random.fork_rng(devices=[]), _Undrawn():  # what it would draw is then replaced
+            with torch.random.fork_rng(devices=[]), Undrawn():  # what it would draw is then replaced
                 rebuilt = type(pruned)(config)
             rebuilt.load_state_dict(pruned.state_dict(), assign=True)
             rebuilt.tie_weights()  # type: ignore[operator]
@@ -158,7 +158,7 @@ def _true_settings(dense: nn.Module, pruned: nn.Module, place: _Place) -> list[S
     return None
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leaves a new weight as it was allocated where a class fills it with random values."""
 
     def __torch_function__(

@@ -9,7 +9,7 @@ from .layers import Weight, own_weight
 from .served import Served
 
 ZeroPattern = NM | Block | Unstructured
-ASKED = "it was asked to stay dense (--dense)"
+ASKED = "--dense leaves it unpruned"
 
 
 def find_fitting(

@@ -124,7 +124,7 @@ def reason_not_prunable(module: nn.Module) -> str | None:
     if not isinstance(module, PRUNABLE):
         return f"{type(module).__name__} is neither Linear nor a convolution"
     if own_weight(module) is None:
-        return "its weight is no parameter of its own; undo weight_norm, spectral_norm or torch.nn.utils.prune first"
+        return "its weight is not a parameter; undo weight_norm, spectral_norm or torch.nn.utils.prune first"
     if not module.get_parameter("weight").numel():
         return "its weight is empty"
     return None

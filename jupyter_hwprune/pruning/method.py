@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from ..choose.checks import Allocation, Importance, Solver, scans
+from ..choose.checks import scans
 from ..choose.choice import Choice
 from ..core.errors import InputError, counted
 from ..core.example import Example
+from ..core.options import Allocation, Importance, Solver
 from ..core.pattern import Channel, Depth
 from .batch_norm import batch_norms
 from .calibration import Calibration
@@ -70,7 +71,7 @@ def calibrated(
     A cell that `trains` updates BatchNorm's statistics itself; a run that `searches` scans channels.
     """
     if choice.allocation == "sensitivity:score" and not scored:
-        raise InputError("--allocation sensitivity:score scans by the score, and there is none. Give one with --eval.")
+        raise InputError("--allocation sensitivity:score scans by the score, but there is none. Give one with --eval.")
     scans = searches and isinstance(choice.pattern, Channel)
     tunes = choice.tune_blocks is not None
     if not (ranks_by_inputs(choice) or scans or choice.quantises or recovers or tunes):
@@ -78,10 +79,10 @@ def calibrated(
             return None, ()
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
-                "--calib is for what looks at inputs: --importance activation, second-order or taylor, --allocation "
+                "--calib is for options that use inputs: --importance activation, second-order or taylor, --allocation "
                 "sensitivity or mixed, --pattern depth, a search over channels, the running statistics of BatchNorm, "
                 "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. "
-                "Here nothing does."
+                "This line has none of them."
             )
     found = Calibration.of(example if calib is None else calib, dense, example)
     if choice.quantises:  # which says itself how many rows it used

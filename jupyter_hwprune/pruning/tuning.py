@@ -27,7 +27,7 @@ from ..core.example import Example
 from ..core.outputs import tensors_of
 from .layers import layers_with_weights
 from .method import Tell
-from .reconstruction.refit import Runs
+from .reconstruction.refit import LayerRuns
 from .sequential import evaluation
 
 RATES = (0.01, 0.001)  # of learning, times a weight's own size; the second where the first does not help
@@ -105,7 +105,7 @@ def tuned(
     found = Tuned(sum(each.batch for each in batches))
     named = {name for name, _ in layers_with_weights(model)}
     with evaluation(dense), evaluation(model):
-        pair = [Runs.of(each, [n for n in layers if n in named], batches) for each in (dense, model)]
+        pair = [LayerRuns.of(each, [n for n in layers if n in named], batches) for each in (dense, model)]
         for block in pair[1].runs.elements:
             held = [name for name in layers if name == block or name.startswith(f"{block}.")]
             if held:
@@ -133,7 +133,7 @@ class _Rows:
 
 
 def _tune(
-    pair: Sequence[Runs], block: str, layers: Sequence[str], keep: Mapping[str, Tensor], steps: int
+    pair: Sequence[LayerRuns], block: str, layers: Sequence[str], keep: Mapping[str, Tensor], steps: int
 ) -> tuple[float, float]:
     """Train one block in place; return its errors on the rows left out, before and after."""
     module = pair[1].model.get_submodule(block)
@@ -152,7 +152,7 @@ def _tune(
     return first, first
 
 
-def _seen(pair: Sequence[Runs], block: str, keep: Mapping[str, Tensor]) -> list[_Rows]:
+def _seen(pair: Sequence[LayerRuns], block: str, keep: Mapping[str, Tensor]) -> list[_Rows]:
     """Return each batch's inputs to the pruned model's block, with the outputs of the dense model's."""
     _, small = pair
     if small.calls.calls[block] != 1:
@@ -165,7 +165,7 @@ def _seen(pair: Sequence[Runs], block: str, keep: Mapping[str, Tensor]) -> list[
         )
         outputs, aims = tensors_of(own), tensors_of(wanted)
         if not aims or not outputs or not aims[0].is_floating_point():
-            raise _NotTunedError("its output is no tensor of floating point")
+            raise _NotTunedError("its output is not a floating-point tensor")
         aim = _left(aims[0], outputs[0], [mask for name, mask in keep.items() if name.startswith(f"{block}.")])
         inputs = Example(args, kwargs).changed(lambda t: t.detach())
         if not inputs.tensors or inputs.batch != len(aim):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..choose.checks import Solver
 from ..core.errors import InputError
+from ..core.options import Solver
 from ..core.pattern import NM, Block, Channel, Depth
 from .fitting import ZeroPattern
 from .importance import activation, magnitude

@@ -101,7 +101,8 @@ def _no_memory(report: Report) -> str:
 
 
 def _no_peak(report: Report) -> str:
-    return f"no process ran a file of {report.request.toolchain} on this computer's CPU, with a system that tells peaks"
+    ran = f"no process ran a file of {report.request.toolchain} on this computer's CPU"
+    return f"{ran}, or the system does not report peaks"
 
 
 def _no_energy(report: Report) -> str:
@@ -143,8 +144,8 @@ MEMORY = {
     "sram_bytes": "peak bytes on the chip",
     "traffic_bytes": "bytes moved from and to flash or DRAM in a run",
 }
-DECIDING = "of the comparison that the verdict is of"
-DEPLOYED = "of the model that the headline is about: the fastest with int8, else the pruned one"
+DECIDING = "of the comparison behind the verdict"
+DEPLOYED = "of the model in the headline: with int8 the fastest one, else the pruned one"
 METRICS: dict[str, Metric] = {
     "speedup": Metric(f"dense time / pruned time, {DECIDING}", _at("deciding", "speedup"), _not_timed),
     "speedup_low": Metric("lower end of its 95 % interval", _at("deciding", "low"), _not_timed),

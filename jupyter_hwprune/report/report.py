@@ -45,9 +45,9 @@ class Footprint:
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """What a process takes at most that runs each model's file by the exported script, above its libraries: measured.
+    """The measured peak memory of a process that runs each model's file by the exported script, above its libraries.
 
-    The numbers are those of the counter that the system keeps of a process.
+    The numbers come from the system's own counter of the process.
     """
 
     dense_bytes: int
@@ -92,7 +92,7 @@ class Request:
     `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data
     type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each
     followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given.
-    `ignore` are the codes of mistakes to say nothing of. `config` are the parts of the chip's configuration.
+    `ignore` are the codes of mistakes to leave out. `config` are the parts of the chip's configuration.
     """
 
     model: str
@@ -192,7 +192,7 @@ class Report:
 
     @property
     def deciding(self) -> Comparison:
-        """The one comparison that the verdict is of: with int8, of the fastest model with the dense one in float.
+        """The comparison behind the verdict: with int8, of the fastest model with the dense one in float.
 
         With several runtimes, it is that of the fastest pruned with the fastest dense model.
         """

@@ -68,7 +68,7 @@ def _read(part: str) -> Requirement:
     if sign not in SIGNS:
         raise InputError(f"--require {part[:60]}: a measured number is never exactly {value[:40]}; use >= or <=.")
     if NUMBER.fullmatch(value) is None:
-        raise InputError(f"--require: {metric} is compared with a number, and {value[:40]!r} is none, {EXAMPLE}.")
+        raise InputError(f"--require: {metric} is compared with a number, and {value[:40]!r} is not one, {EXAMPLE}.")
     return Requirement(metric, sign, float(value))
 
 

@@ -15,6 +15,7 @@ from ..mistakes.seen import Seen
 from ..report import NextStep, Report
 from ..report.words.line import expression_of
 from ..report.words.numbers import share
+from ..toolchains import manifest_of
 
 MOST = 2
 LONGEST = 400  # characters of a line, which a notebook's output would cut
@@ -54,14 +55,23 @@ def _not_timed(seen: Seen) -> Iterator[NextStep]:
     command = INSTALL.fullmatch(cure)
     name = report.request.toolchain
     if command is not None:
-        yield NextStep(f"Set up {name}, which times this target", cure if cure.startswith("%") else f"%{cure}")
+        yield NextStep(
+            f"Set up {name}, {_what_it_does(name)} this target", cure if cure.startswith("%") else f"%{cure}"
+        )
     else:
-        yield NextStep("See what is missing here, and how to mend it", f"%hwprune doctor {report.request.target}")
+        yield NextStep("See what is missing here, and how to fix it", f"%hwprune doctor {report.request.target}")
     own = next(each for each in TARGETS if each.name == ALIASES["cpu"])
     if report.request.target != own.name:
         pattern = own.judges[0].offers[0].pattern
         line = seen.line_of(pattern, target="cpu", toolchain=None, dtype=None)
-        yield from _step("Time a pruned copy on this computer's CPU, to see the way that it goes", line)
+        yield from _step("Time a pruned copy on this computer's CPU, to try the whole way", line)
+
+
+def _what_it_does(toolchain: str) -> str:
+    manifest = manifest_of(toolchain)
+    if manifest.runs:
+        return "which times"
+    return "which estimates times on" if manifest.estimates else "which compiles for"
 
 
 def _no_gain(seen: Seen) -> Iterator[NextStep]:
@@ -71,10 +81,10 @@ def _no_gain(seen: Seen) -> Iterator[NextStep]:
         yield from _step(f"Prune the pattern that pays on this target: {offered}", seen.line_of(offered))
     asked = {"model": request.model, "input": request.input, "target": request.target, "batch": None}
     line = magic_line({**asked, "threads": request.threads}).replace("%hwprune", "%hwprune advise", 1)
-    yield NextStep("See what each pattern would buy here, before any training", line)
+    yield NextStep("Measure what each pattern would gain here, before any training", line)
     if request.on_host and seen.report.runtimes is None and seen.report.corners is None:
         all_of_them = seen.line(target=request.target, toolchain=ALL)
-        yield from _step("Time it in every runtime of the target that is here", all_of_them)
+        yield from _step("Time it in every runtime of the target that works here", all_of_them)
 
 
 def _lost_score(seen: Seen) -> Iterator[NextStep]:
@@ -83,7 +93,7 @@ def _lost_score(seen: Seen) -> Iterator[NextStep]:
     assert scores is not None
     fall = f"the score fell from {scores.dense:.4g} to {_after(report):.4g}"
     if request.calib is not None:
-        yield from _step(f"Correct the weights that stay by these inputs, since {fall}", seen.corrected())
+        yield from _step(f"Correct the remaining weights with these inputs, since {fall}", seen.corrected())
     if not request.trained:
         if request.calib is not None:
             yield from _step(f"Recover, since {fall}", seen.line(recover=RECOVERY_STEPS))
@@ -100,7 +110,9 @@ def _gained(seen: Seen, *, fast_int8: bool) -> Iterator[NextStep]:
     report = seen.report
     request = report.request
     kept = "it is faster" + (", and the score is kept" if report.scores is not None else "")
-    yield NextStep(f"Write a folder to deploy, since {kept} (the result is in `run`)", 'run.export("pruned-to-deploy")')
+    yield NextStep(
+        f"Export a folder to deploy, since {kept} (the result is in `run`)", 'run.export("pruned-to-deploy")'
+    )
     if request.trained:
         return
     untried = report.corners is None and report.runtimes is None and request.on_host

@@ -40,9 +40,9 @@ def _quantised(choice: Choice, found: Findings, calib: str | None) -> Iterator[s
         said = f"{choice.judge.toolchain} quantised both models to {choice.dtype}"
         rows = counted(found.calibration_rows, "row")
         if calib is not None:
-            yield f"{said} by the ranges that {rows} of {calib} have."
+            yield f"{said} with ranges from {rows} of {calib}."
         else:
-            yield f"{said} by the ranges of the example alone ({rows}); --calib gives it inputs like your data's."
+            yield f"{said} with ranges from the example alone ({rows}); --calib gives it inputs like your data's."
 
 
 def int8_and_pruning(found: Findings) -> Iterator[str]:
@@ -57,14 +57,14 @@ def int8_and_pruning(found: Findings) -> Iterator[str]:
         f"{_bought(pruned.speed)}, both {_bought(both.speed)}; on top of int8, pruning buys {_bought(corners.on_int8)}."
     )
     if dense_int8.speed.verdict in {"slower", "no measurable gain"}:
-        chip = "this CPU has no VNNI or AMX instructions, which its gain comes from"
+        chip = "this CPU has no VNNI or AMX instructions, from which int8 gets its speed"
         if corners.fast_int8 is None:
-            chip = "whether this CPU has instructions for it is not known"
+            chip = "it is not known whether this CPU has instructions for it"
         elif corners.fast_int8:
-            chip = f"this CPU has them ({', '.join(corners.fast_int8)}), but this model has too little for them to do"
+            chip = f"this CPU has them ({', '.join(corners.fast_int8)}), but this model gives them too little work"
         dense, small = corners.rows[0].file_bytes, dense_int8.file_bytes
         smaller = dense is not None and small is not None and small < dense
-        yield f"int8 buys no time by itself here: {chip}.{' Its files are smaller.' if smaller else ''}"
+        yield f"int8 alone saves no time here: {chip}.{' Its files are smaller.' if smaller else ''}"
     off = [
         f"{named(each)} {each.error:.0%}" for each in corners.rows if each.error is not None and each.error > FAR_OFF
     ]
@@ -119,7 +119,7 @@ def _by_name(choice: Choice) -> Iterator[str]:
     for judge in choice.target.judges:
         patterns = {type(offer.pattern) for offer in judge.offers}
         if judge.by_name and judge.toolchain != choice.judge.toolchain and type(choice.pattern) in patterns:
-            said = f"{judge.toolchain} has kernels for {choice.pattern}, and is taken only by name: {judge.by_name}"
+            said = f"{judge.toolchain} has kernels for {choice.pattern}, and is used only when named: {judge.by_name}"
             yield f"{said} (--toolchain {judge.toolchain})."
 
 

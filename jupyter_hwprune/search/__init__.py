@@ -61,13 +61,13 @@ def require_measurable(goal: Goal, ready: Prepared, *, scored: bool) -> None:
         )
     if (goal.energy_mj or goal.power_mw) and (manifest.meter is None or choice.way != "run"):
         raise InputError(
-            f"The goal is {goal}, but {toolchain} has no energy meter for {choice.target.name}, so no plan could be "
-            "told from another. Give --latency-ms, --speedup or --size-mb, or a target with a meter "
+            f"The goal is {goal}, but {toolchain} has no energy meter for {choice.target.name}, so plans cannot be "
+            "compared. Give --latency-ms, --speedup or --size-mb, or a target with a meter "
             "(`%hwprune doctor` lists them)."
         )
     if goal.max_drop is not None and not scored:
         raise InputError(
-            f"--max-drop is {goal.max_drop:g}, but there is no score that could fall. Give one with --eval, or as the "
+            f"--max-drop is {goal.max_drop:g}, but there is no score. Give one with --eval, or as the "
             "last expression of a cell under %%hwprune."
         )
 
@@ -123,13 +123,14 @@ class _Search:
         if limits and all(dense.get(name, math.inf) <= most for name, most in limits.items()):
             took = f", and it takes {measured[0].dense:.4g} {self.unit} a batch" if "time" in limits else ""
             raise InputError(
-                f"The dense model meets the goal by itself: {self.goal}{took}. Nothing has to go; give a tighter goal."
+                f"The dense model already meets the goal: {self.goal}{took}. Nothing has to be removed; give a "
+                "tighter goal."
             )
         for name in self._limits():
             if name not in measured[0].quantities:
                 raise InputError(
-                    f"The goal is {self.goal}, but {self.plans.ready.choice.judge.toolchain} tells no {name} of its "
-                    "models here. Give another limit, or another --toolchain."
+                    f"The goal is {self.goal}, but {self.plans.ready.choice.judge.toolchain} does not report {name} of "
+                    "its models here. Give another limit, or another --toolchain."
                 )
         if self.unit != "ms" and self.goal.latency_ms is not None:
             raise InputError(
@@ -175,7 +176,7 @@ class _Search:
             return ()
         said = f"this plan takes {used:.0%} of the time that the goal allows, and {self.plans.moves.name(milder)} is "
         said += f"expected to take {expected / most:.0%}"
-        return (f"whole blocks go: {said}. --pattern depth+channel/8 fills such a step with channels",)
+        return (f"only whole blocks are removed: {said}. --pattern depth+channel/8 fills such a step with channels",)
 
     def _within_drop(self, too_far: Point | None) -> tuple[Point | None, Pruned | None]:
         """Step back from the cliff: find the fastest plan whose score falls by no more than the goal allows.

@@ -25,7 +25,7 @@ from ..toolchains.process import CACHE
 from .reading import Reading
 
 VERSION = 1
-Part = Literal["table", "round", "scan"]
+Purpose = Literal["table", "round", "scan"]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Journal:
         journal._lines = dict(_read(journal.path))
         return journal
 
-    def reading(self, part: Part, name: str) -> Reading | None:
+    def reading(self, part: Purpose, name: str) -> Reading | None:
         """Return what was measured of a plan before; None if nothing was."""
         known = self._lines.get((part, name))
         if known is None:
@@ -58,7 +58,7 @@ class Journal:
         self.found += 1
         return reading
 
-    def keep(self, part: Part, name: str, value: Any) -> None:
+    def keep(self, part: Purpose, name: str, value: Any) -> None:
         """Write one line at once. A disk that takes none costs only the way back after an interrupt."""
         data = codec.unstructure(value)
         self._lines[part, name] = data

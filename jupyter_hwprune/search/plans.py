@@ -16,19 +16,19 @@ from ..core.pattern import Pattern
 from ..core.torch_state import own_torch_state
 from ..measure.bench import Bench
 from ..measure.candidates import Candidate, Findings
-from ..measure.proof import bench_for, candidate
 from ..measure.rating import Settled
+from ..measure.writing import bench_for, candidate
 from ..pruning import Pruned
 from ..pruning.prepared import Prepared
 from ..pruning.training import Training
 from ..report import SearchPoint
 from ..toolchains.process import Progress
-from .journal import Journal, Part
+from .journal import Journal, Purpose
 from .moves import Moves, Point
 from .reading import Reading
 from .widths import moves_of
 
-EFFORTS: dict[Part, Effort] = {
+EFFORTS: dict[Purpose, Effort] = {
     "table": Effort(max_rounds=25, measure_s=3.0, min_profile_rounds=5, profile_s=2.0),
     "round": Effort(min_rounds=9, max_rounds=30, measure_s=3.0, profile=False),
 }
@@ -48,7 +48,7 @@ class Plans:
     finished: dict[Point, Pruned] = field(default_factory=dict)
     misfit: PruneError | None = None
     last: Reading | None = None  # what was measured last, for the dense model's time as it is now
-    _benches: dict[Part, Bench] = field(default_factory=dict)
+    _benches: dict[Purpose, Bench] = field(default_factory=dict)
     _said: str = ""
     _number: int = 0
 
@@ -78,7 +78,7 @@ class Plans:
             pruned = self.moves.pruned(point, self.ready.start, self.ready.choice.pattern, refit=scored)
         return self.ready.with_own_statistics(pruned, self.scorer and self.scorer.maybe)
 
-    def measure(self, points: Sequence[Point], part: Part, said: str = "") -> list[Reading | None]:
+    def measure(self, points: Sequence[Point], part: Purpose, said: str = "") -> list[Reading | None]:
         """Return the readings of plans, from the journal or measured together; None for one that does not fit."""
         known = {point: self.journal.reading(part, point.key) for point in points}
         written: dict[Point, Candidate] = {}
@@ -139,7 +139,7 @@ class Plans:
             int8=reading.int8,
         )
 
-    def _bench(self, part: Part) -> Bench:
+    def _bench(self, part: Purpose) -> Bench:
         if part not in self._benches:
             ready, effort = self.ready, EFFORTS[part]
             choice = replace(ready.choice, every=())  # other runtimes are for the run's own report

@@ -1,4 +1,4 @@
-"""What each toolchain, environment and meter is like on this machine, and how to fix what is missing."""
+"""The state of each toolchain, environment and meter on this machine, and how to fix what is missing."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +9,7 @@ from ..core.door import one_door
 from ..core.errors import ToolchainError
 from ..core.target import TARGETS, Target, find_target
 from ..render.tables import INDENT, wrapped
-from ..toolchains import Status, planned, probe_all, shipped
+from ..toolchains import Status, probe_all, shipped
 from .matrix import about
 from .meters import MeterHere, meters
 from .profilers import ProfilerHere, profilers
@@ -47,7 +47,7 @@ class Doctor(TextAndHtml):
         return json.dumps(data, indent=1)
 
     def __str__(self) -> str:
-        lines = ["hwprune doctor: what each toolchain says of itself here", ""]
+        lines = ["hwprune doctor: which toolchains work on this machine", ""]
         if self.target is not None:
             lines += [line for name, said in about(self.target) for line in wrapped(said, f"{name:<14} ", INDENT)]
             lines.append("")
@@ -67,14 +67,8 @@ class Doctor(TextAndHtml):
 
     def _rows(self) -> list[Row]:
         """Describe the toolchains, the other environments, the meters and the profilers: what works here first."""
-        names = planned() if self.target is None else ()  # of one chip, each toolchain has a row of its own
-        without = [each for each in self.toolchains if each.name in names]
-        own = [each for each in self.toolchains if each not in without]
-        rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in own]
+        rows: list[Row] = [(each.name, self.state_of(each), _symptoms(self, each)) for each in self.toolchains]
         rows.sort(key=lambda row: row[1] not in HERE)
-        if without:
-            serves = "; ".join(f"{each.name} for {', '.join(self.serves[each.name])}" for each in without)
-            rows.append(("no adapter yet", "missing", [serves, f"cure: {without[0].cure}"]))
         rows += map(about_environment, self.environments)
         parts = [(each, "meter") for each in self.meters] + [(each, "profiler") for each in self.profilers]
         for part, kind in parts:
@@ -91,7 +85,7 @@ def doctor(target: str | None = None, *, smoke: bool = False) -> Doctor:
     """
     row = None
     if target is None:
-        names = [*shipped(), *planned()]
+        names = shipped()
     else:
         row, toolchain = find_target(target)
         names = [toolchain] if toolchain else [judge.toolchain for judge in row.judges]

@@ -20,8 +20,8 @@ HERE = "On this machine"
 LINE = "`%hwprune doctor TARGET`"
 LEGEND = (
     "Timed: compiled and timed here. Estimated: compiled here, with the compiler's own estimate.",
-    "Compiled: compiled here, and no more. Pruned: pruned and checked here, and nothing compiled.",
-    f"{LINE} says what is missing, and the command that mends it.",
+    "Compiled: compiled here, without times. Pruned: pruned and checked here, not compiled.",
+    f"{LINE} says what is missing, and the command that fixes it.",
 )
 
 
@@ -146,7 +146,7 @@ def about(target: Target) -> list[tuple[str, str]]:
         for judge in target.judges
         if judge.configs
     ]
-    typical = f"{target.typical_speedup} over dense is often said; that is not a measurement"
+    typical = f"{target.typical_speedup} over dense is often claimed; that is not a measurement"
     about = [
         ("prune", "; ".join(offers)),
         *([("--config", ". ".join(configs))] if configs else []),

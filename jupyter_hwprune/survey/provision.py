@@ -16,7 +16,7 @@ from .shown import Row, TextAndHtml, listed, listed_html
 
 @dataclass(frozen=True)
 class EnvironmentHere:
-    """An environment that can be made here: what it is for, what was made of it, and why it cannot be used."""
+    """An environment that can be made here: what it is for, whether it was made, and why it cannot be used."""
 
     name: str
     about: str

@@ -21,7 +21,7 @@ from ..pruning.taking import take
 from ..render.tables import html_table, wrapped
 from ..report import Comparison, Evidence, words
 from ..report.words.numbers import milliseconds, share
-from ..toolchains import manifest_of, planned
+from ..toolchains import manifest_of, version_of
 from ..toolchains.process import Failure, Progress, private_folder
 from .shown import TextAndHtml, aligned
 
@@ -113,7 +113,8 @@ def simulate(
         rounds = min(map(len, (dense_ms, control, ms)))
         speed = compare(dense_ms[:rounds], control[:rounds], ms[:rounds])
         rows.append(Simulated(sparsity, _median(ms), ms, speed))
-    evidence = Evidence("simulated kernels", device=f"{found['machine']['cpu']}, {able} {found['versions'][able]}")
+    by = " ".join(filter(None, [able, version_of(able, found["versions"])]))
+    evidence = Evidence("simulated kernels", device=f"{found['machine']['cpu']}, {by}")
     return Simulation(*of, evidence, _median(dense_ms), tuple(rows), caution)
 
 
@@ -131,7 +132,7 @@ def _able(target: str, named: str | None) -> str:
 
 
 def _simulates(toolchain: str) -> bool:
-    return toolchain not in planned() and bool(manifest_of(toolchain).simulates)
+    return bool(manifest_of(toolchain).simulates)
 
 
 def _run(

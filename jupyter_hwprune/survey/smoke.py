@@ -44,7 +44,7 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
     from ..choose.choice import choose
     from ..core.example import Example
     from ..export import write_case
-    from ..measure.job import HERE, CaseOfJob, prove_job, tolerance_of
+    from ..measure.job import HERE, CaseOfJob, measuring_job, tolerance_of
 
     choice = choose(target, toolchain=toolchain, timeout_s=TIMEOUT_S).for_model_in("float32")
     tolerance = tolerance_of(choice)
@@ -52,7 +52,7 @@ def _compiled(target: str, toolchain: str) -> tuple[bool, str]:
         model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).eval()
         example = Example.of(torch.randn(WIDTH, WIDTH))
         case = CaseOfJob("dense", write_case(model, example, choice, folder, "dense", lambda *_: None))
-        result = HERE.run(prove_job(choice, folder, [case]), lambda *_: None)
+        result = HERE.run(measuring_job(choice, folder, [case]), lambda *_: None)
     if isinstance(result, Failure):
         return False, result.reason
     error = max(result["errors"]["dense"])

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.nearest import did_you_mean
-from ..core.target import TARGETS
 from . import environments
 from .environments import Environment
 from .manifest import Manifest, manifest_in
@@ -69,52 +68,40 @@ def shipped() -> list[str]:
     return sorted(stems - NOT_TOOLCHAINS)
 
 
-def planned() -> list[str]:
-    """Return the toolchains that the targets name and this version has no file for."""
-    named = {judge.toolchain for target in TARGETS for judge in target.judges}
-    return sorted(named - set(shipped()))
-
-
 def file_called(name: str) -> Path:
     """Return where the file of a shipped name lies: a module has underscores where the name has dashes."""
     return HERE / f"{name.replace('-', '_')}.py"
 
 
-def toolchain_file(name: str) -> Path | None:
-    """Return the file of a toolchain, None for one that is only planned. A dotted name is a module outside the package.
+def toolchain_file(name: str) -> Path:
+    """Return the file of a toolchain; a dotted name is a module outside the package.
 
-    Raises InputError for any other name.
+    Raises InputError for a name without one.
     """
     if name in shipped():
         return file_called(name)
-    if name in planned():
-        return None
     if "." in name:
         with contextlib.suppress(ImportError):
             spec = importlib.util.find_spec(name)
             if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
                 return Path(spec.origin)
         raise InputError(f"There is no module {name}, so it cannot be the toolchain. Check its name and sys.path.")
-    known = [*shipped(), *planned()]
-    raise InputError(
-        f"There is no toolchain {name!r}.{did_you_mean(name, known)} The toolchains are: {', '.join(known)}."
-    )
+    near = did_you_mean(name, shipped())
+    raise InputError(f"There is no toolchain {name!r}.{near} The toolchains are: {', '.join(shipped())}.")
 
 
 def probe(name: str, stop: threading.Event | None = None) -> Status:
     """Ask a toolchain for its versions and devices, in a process of its own; setting `stop` ends that early."""
     file = toolchain_file(name)
-    if file is None:
-        cure = "write one, in one file, and name its module: --toolchain my_package.my_module"
-        return Status(name, available=False, reason="jupyter-hwprune has no adapter for it", cure=cure)
-    apart = name in environments.names()
-    environment = environments.find(name) if apart else None
-    if apart and (obstacle := environments.obstacle(name, environment)):
-        reason = f"it needs an environment of its own, and {obstacle}"
-        return Status(name, available=False, reason=reason, cure=environments.setup_line(name))
+    apart = environment_of(name)
+    environment = environments.find(apart) if apart else None
+    if apart and (obstacle := environments.obstacle(apart, environment)):
+        own = "an environment of its own" if apart == name else f"the environment of {apart}"
+        reason = f"it needs {own}, and {obstacle}"
+        return Status(name, available=False, reason=reason, cure=environments.setup_line(apart))
     result = ask(file, environment.interpreter if environment else None, stop)
     if isinstance(result, Failure):
-        cure = environments.setup_line(name) if apart else manifest_in(file).install
+        cure = environments.setup_line(apart) if apart else manifest_in(file).install
         return Status(name, available=False, reason=result.reason, cure=cure)
     return Status(
         name,
@@ -143,7 +130,13 @@ def interpreter(name: str) -> str | None:
 
     Raises InputError, with the cure, for an environment that is missing or outdated.
     """
-    return str(environments.interpreter_of(name)) if name in environments.names() else None
+    apart = environment_of(name)
+    return str(environments.interpreter_of(apart)) if apart else None
+
+
+def environment_of(name: str) -> str | None:
+    """Return the name of the environment that a toolchain runs in; None for the kernel's."""
+    return name if name in environments.names() else manifest_of(name).environment
 
 
 def probe_all(names: Iterable[str]) -> dict[str, Status]:
@@ -159,9 +152,11 @@ def probe_all(names: Iterable[str]) -> dict[str, Status]:
             stop.set()  # an interrupt reaches this thread only; this stops the others
 
 
+def version_of(name: str, versions: Mapping[str, str]) -> str | None:
+    """Return a toolchain's own version, which its probe gives under its name; None where it has none of its own."""
+    return versions.get(name.rpartition(".")[2])
+
+
 def manifest_of(name: str) -> Manifest:
     """Return a toolchain's manifest; raises InputError if it has no file or its MANIFEST is wrong."""
-    file = toolchain_file(name)
-    if file is None:
-        raise InputError(f"jupyter-hwprune has no adapter for {name}.")
-    return manifest_in(file)
+    return manifest_in(toolchain_file(name))

@@ -114,7 +114,7 @@ def _check(path: str, binaries: str, device: str) -> None:
         if binary not in program:
             raise RuntimeError("IREE's program does not hold the kernels of " + name)
         if not _is_code(binary, device):
-            raise RuntimeError("%s is no machine code for %s" % (name, device))
+            raise RuntimeError("%s is not machine code for %s" % (name, device))
 
 
 def _is_code(binary: bytes, device: str) -> bool:

@@ -17,25 +17,7 @@ def quantise(converted: Converted, calibration: list[dict[str, Any]]) -> dict[st
     """Write the model with 8-bit weights and activations, its inputs and outputs in float."""
     from importlib.metadata import version
 
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer, recipe
-    from ai_edge_quantizer.qtyping import TFLOperationName
-
-    interpreter = Interpreter(converted.path)
-    (signature,) = interpreter.get_signature_list()
-    places = interpreter.get_signature_runner(signature).get_input_details()
-    kinds = {name: place["dtype"] for name, place in places.items()}
-    own = quantizer.Quantizer(converted.path, recipe.static_wi8_ai8())
-    for place in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-        own.update_quantization_recipe(".*", place, algorithm_key="no_quantize")
-    batches = []
-    for batch in calibration:
-        given = {"args_%d" % number: value for number, value in enumerate(batch.values())}
-        batches.append({name: given[name].astype(kind) for name, kind in kinds.items()})
-    path = os.path.splitext(converted.path)[0] + ".int8.tflite"
-    own.quantize(
-        own.calibrate({signature: batches}, num_threads=1), serialize_to_path=path, enable_progress_report=False
-    )
+    path = _written(converted, calibration, float_outside=True)
     return {
         "file": path,
         "files": {"tflite": path},
@@ -46,3 +28,31 @@ def quantise(converted: Converted, calibration: list[dict[str, Any]]) -> dict[st
             if each.layer is not None and each.weighted and each.kinds[1].startswith("float")
         ],
     }
+
+
+def quantise_whole(converted: Converted, calibration: list[dict[Any, Any]]) -> str:
+    """Write the same with its inputs and outputs in 8 bits too, and return the file."""
+    return _written(converted, calibration, float_outside=False)
+
+
+def _written(converted: Converted, calibration: list[dict[Any, Any]], *, float_outside: bool) -> str:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    interpreter = Interpreter(converted.path)
+    (signature,) = interpreter.get_signature_list()
+    places = interpreter.get_signature_runner(signature).get_input_details()
+    kinds = {name: place["dtype"] for name, place in places.items()}
+    own = quantizer.Quantizer(converted.path, recipe.static_wi8_ai8())
+    for place in (TFLOperationName.INPUT, TFLOperationName.OUTPUT) if float_outside else ():
+        own.update_quantization_recipe(".*", place, algorithm_key="no_quantize")
+    batches = []
+    for batch in calibration:
+        given = {"args_%d" % number: value for number, value in enumerate(batch.values())}
+        batches.append({name: given[name].astype(kind) for name, kind in kinds.items()})
+    path = os.path.splitext(converted.path)[0] + ".int8.tflite"
+    own.quantize(
+        own.calibrate({signature: batches}, num_threads=1), serialize_to_path=path, enable_progress_report=False
+    )
+    return path

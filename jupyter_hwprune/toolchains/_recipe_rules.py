@@ -282,7 +282,7 @@ def _check_names(each: dict[str, Any]) -> None:
                 re.compile(name[3:])
             except re.error as error:
                 raise RefusedError(
-                    f"{each['name']} has the pattern {name}, which is no regular expression: {error}."
+                    f"{each['name']} has the pattern {name}, which is not a regular expression: {error}."
                 ) from None
 
 

@@ -27,14 +27,13 @@ INSTALLED = ("/opt/intel/oneapi", os.path.expanduser("~/intel/oneapi"))  # Intel
 DOWNLOAD = "https://www.intel.com/content/www/us/en/developer/tools/oneapi/vtune-profiler-download.html"
 COLLECT = ("-collect", "hotspots", "-knob", "sampling-mode=sw", "-quiet", "-no-summary")
 REPORT = ("-report", "hotspots", "-quiet", "-format", "csv", "-csv-delimiter", "comma", "-group-by", "task,function")
-OUTSIDE = "[Outside any task]"
 READ_S = 300
 TURNS, TURN_S = 3, 1.0
 
 CURES = (
     (
         "ptrace",
-        "the system allows no program to watch another one",
+        "the system does not let programs watch each other",
         "sudo sysctl -w kernel.yama.ptrace_scope=0",
     ),
 )

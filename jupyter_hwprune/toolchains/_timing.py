@@ -127,7 +127,7 @@ def energy(toolchain: Any, cases: dict[str, Any], meter: dict[str, float], say: 
         case.finish()
     try:
         counter = toolchain.meter()
-        time.sleep(meter["settle_s"])
+        time.sleep(meter["idle_s"])
         idle_mj, idle_s, _ = _window(counter, lambda: time.sleep(0.001), meter["window_s"])
     except Exception as error:  # noqa: BLE001 - no meter, or one that does not answer: the result says so
         return {"unavailable": str(error) or type(error).__name__}

@@ -172,7 +172,7 @@ def write(program: Compiled, device: str, folder: str) -> None:
     program.files = {"library": path}
     for name, head in _binaries(path):
         if not is_elf(head, device):
-            raise RuntimeError("%s is no machine code for %s" % (name, device))
+            raise RuntimeError("%s is not machine code for %s" % (name, device))
 
 
 def _binaries(path: str) -> list[tuple[str, bytes]]:

@@ -61,9 +61,9 @@ def _found(toolchain: Any) -> dict[str, Any]:
     return found
 
 
-def _prove(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
-    proving = _load(os.path.join(HERE, "_proving.py"), "hwprune_worker")
-    return dict(proving.prove(toolchain, request, _found(toolchain), _inputs, _settings, say))
+def _measure(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
+    measuring = _load(os.path.join(HERE, "_measuring.py"), "hwprune_worker")
+    return dict(measuring.measure(toolchain, request, _found(toolchain), _inputs, _settings, say))
 
 
 def _quantise(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _run(toolchain: Any, request: dict[str, Any], say: _Progress) -> dict[str, A
     return {"versions": toolchain.probe()["versions"]}
 
 
-HANDLERS = (_probe, _prove, _quantise, _serve, _rate, _count, _counted, _hotspots, _marked, _peak, _simulate, _run)
+HANDLERS = (_probe, _measure, _quantise, _serve, _rate, _count, _counted, _hotspots, _marked, _peak, _simulate, _run)
 ACTIONS = {each.__name__[1:]: each for each in HANDLERS}
 
 

@@ -97,7 +97,8 @@ class Artefact(Protocol):
     """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
 
     Optional are `size_bytes`: what it takes on the device, where that is not the size of its files; `memory`, a Memory;
-    and `remarks`, a list of sentences for the report.
+    `remarks`, a list of sentences for the report, to which `interpret` may add; and `uncompiled`, {"reason", "cure"}
+    where its files are only what the chip's own compiler takes, for want of that compiler.
     """
 
     files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error
@@ -137,6 +138,8 @@ class Toolchain(Protocol):
 
     def probe(self) -> dict[str, Any]:
         """Return {"versions": {distribution: version}, "devices": {name: Device}}; raise ImportError if not installed.
+
+        The toolchain's own version stands under the toolchain's name.
 
         Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}.
         """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "torch",
     "install": "pip install torch, in a build for CUDA (https://pytorch.org/get-started/locally)",
     "takes": "program",
     "converts": True,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "%hwprune setup executorch",
     "takes": "program",
+    "in_float32": ("float16", "bfloat16", "float64"),
     "cross_compiles": True,
     "checks": True,
     "quantises": "%hwprune setup executorch",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MANIFEST = {
     "install": "%hwprune setup litert",
     "takes": "program",
+    "in_float32": ("float16", "bfloat16", "float64"),
     "cross_compiles": True,
     "checks": True,
     "quantises": "%hwprune setup litert",
@@ -111,8 +112,8 @@ class _Running:
         self.interpreter.allocate_tensors()
         values = list(inputs.values())
         for place in self.interpreter.get_input_details():  # litert-torch may narrow 64-bit integers
-            self.interpreter.set_tensor(place["index"], values[_number(place)].astype(place["dtype"]))
-        self.results = sorted(self.interpreter.get_output_details(), key=_number)
+            self.interpreter.set_tensor(place["index"], values[order_of(place)].astype(place["dtype"]))
+        self.results = sorted(self.interpreter.get_output_details(), key=order_of)
 
     def run(self) -> None:
         self.interpreter.invoke()
@@ -125,8 +126,8 @@ class _Running:
         return [self.interpreter.get_tensor(each["index"]) for each in self.results]
 
 
-def _number(place: dict[str, Any]) -> int:
-    """Return the place of an input or output, which litert-torch writes into its name."""
+def order_of(place: dict[str, Any]) -> int:
+    """Return the position of an input or output, which litert-torch writes into its name."""
     found = re.search(r"(?:args|output)_(\d+)", place["name"])
     if found is None:
         raise RuntimeError("LiteRT's file has an input or output of an unknown name: " + place["name"])

@@ -18,38 +18,41 @@ class Meter:
     """A device's energy counter: its name, the cure if it is missing, and the length of window that it needs.
 
     Such a counter is updated every few tens of milliseconds and samples only part of the time: a reading is accurate
-    over `window_s` seconds. The device needs `settle_s` seconds to become idle.
+    over `window_s` seconds. The device needs `idle_s` seconds to become idle.
     """
 
     name: str
     cure: str
     window_s: float = 3.0
-    settle_s: float = 1.0
+    idle_s: float = 1.0
 
 
 @dataclass(frozen=True)
 class Manifest:
     """`install` is the command that makes the toolchain importable; all other keys default to the commonest case.
 
+    environment:     the environment that it runs in, where that is not called as it is
     takes:           the form it compiles: "onnx", or "program", a torch ExportedProgram in the chosen dtype
     opset:           the ONNX operator set it needs, None for the exporter's own
-    any_batch:       it takes a model with an open batch, and compiles it for that of its settings, or for any
-    converts:        it runs models in the chosen dtype instead of their own
+    any_batch:       it takes a model with an open batch, and compiles it for the batch in its settings, or for any
+    converts:        it converts models to the chosen dtype
+    in_float32:      the dtypes of models that it does not run as they are, but in float32
+    package:         the package that has to be installed beside the kernel; "" for one with its own environment
     runs:            it has `load` and `profile`, so it can run and time where its device is
     cross_compiles:  it compiles for a device that is not on this machine
     estimates:       the name of the cost model whose estimates its artefacts carry, None for no estimate
-    good_to:         the share of a difference up to which the cost model's maker says that it cannot tell
+    good_to:         the relative difference below which the cost model cannot tell models apart, by its maker's word
     calibrates:      its `compile` quantises a model in float32 to the chosen dtype, with its settings' `calibration`
-    settles:         the estimates of its layers decide which of them keep their zeros
+    settles:         its estimates of each layer decide which layers keep their zeros
     rates:           it has `rate`, which times each layer alone, dense against sparse
     chooses_kernels: it chooses sparse kernels itself, layer by layer, so no layer has to get its dense weights back
-    tells_by_values: it may tell a layer only by the values that it makes, so the names of all of them stay our own
+    tells_by_values: it may identify a layer only by the names of its outputs, so the export keeps names of its own
     counts:          it has `count`, which reads hardware counters
     meter:           it has `meter`, which reads this energy counter
     simulates:       it has `simulate`; the text says what a simulation leaves out
     checks:          it has `interpret`, which computes an artefact's outputs without its device
-    bound:           the kinds of its files that run on the type of device, and at the batch, of the run alone
-    deploys:         the kinds of file that its script runs, the first that is there
+    bound:           the kinds of its files that run only on the run's type of device, and at its batch
+    deploys:         the kinds of file that its script runs; it takes the first that is there
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
     tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
@@ -57,10 +60,13 @@ class Manifest:
     """
 
     install: str
+    environment: str | None = None
     takes: Form = "onnx"
     opset: int | None = None
     any_batch: bool = False
     converts: bool = False
+    in_float32: tuple[str, ...] = ("float16", "bfloat16")
+    package: str = ""
     runs: bool = True
     cross_compiles: bool = False
     estimates: str | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "onnxruntime",
     "install": "pip install onnxruntime",
     "quantises": "pip install onnxruntime onnx",
     "any_batch": True,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "openvino",
     "install": "pip install openvino",
     "quantises": "pip install nncf",
     "any_batch": True,
@@ -38,7 +39,14 @@ for port, value in result.items():
 OTHERS = ("NPU", "GPU")  # devices beside the CPU that users may name
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")
 BLOCK_S = 0.03  # the counters' steps of one microsecond average out over a block of runs
-OPS = {"Convolution": "Conv", "GroupConvolution": "Conv", "Deconvolution": "ConvTranspose", "FullyConnected": "MatMul"}
+RECURRENT = {name + "Sequence": name for name in ("LSTM", "GRU", "RNN")}
+OPS = {
+    "Convolution": "Conv",
+    "GroupConvolution": "Conv",
+    "Deconvolution": "ConvTranspose",
+    "FullyConnected": "MatMul",
+    **RECURRENT,
+}
 
 
 def probe() -> dict[str, Any]:
@@ -93,12 +101,30 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
 
 def _shaped(model: str, inputs: dict[str, Any], settings: Settings) -> Any:
     """Read a model, with an open batch fixed to that of the inputs: kernels are chosen for it."""
-    import openvino
-
-    own = openvino.Core().read_model(model)
+    own = _read(model)
     if settings["batch"] is not None and own.is_dynamic():
         own.reshape({port: _input_of(port, inputs).shape for port in own.inputs})
     return own
+
+
+def _read(model: str) -> Any:
+    """Read a model, with the file's names for recurrent nodes: the reader gives those to what turns their outputs."""
+    import openvino
+
+    own = openvino.Core().read_model(model)
+    for node in own.get_ops():
+        if node.get_type_name() in RECURRENT:
+            read_by = [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
+            names = [name for each in read_by for output in each.outputs() for name in output.get_names()]
+            found = [match[0] for name in names if (match := _named(node.get_type_name(), name))]
+            if found:
+                node.set_friendly_name(found[0])
+    return own
+
+
+def _named(kind: str, name: str) -> Any:
+    """Find the file's name of a recurrent node in one that was made of it."""
+    return re.search(r"[^,]*::%s_\d+" % RECURRENT[kind], name)
 
 
 def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
@@ -106,7 +132,7 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     import nncf
     import openvino
 
-    own = openvino.Core().read_model(model)
+    own = _read(model)
     attention = any(_multiplies_activations(node) for node in own.get_ops())
     options = {"subset_size": len(calibration)}
     if attention:
@@ -116,9 +142,9 @@ def quantise(model: str, calibration: list[Any], settings: Settings, folder: str
     try:
         quantised = nncf.quantize(own, data, **options)
     except KeyError:  # NNCF 3.4 on rows that a constant picks from an embedding, except in its mode for transformers
-        lookups = "NNCF stumbles over the rows that it picks, so it was told to leave lookups alone"
+        lookups = "NNCF failed on the rows that it picks, so it was told to leave lookups in float"
         scope = nncf.IgnoredScope(types=["Gather"], validate=False)
-        quantised = nncf.quantize(openvino.Core().read_model(model), data, ignored_scope=scope, **options)
+        quantised = nncf.quantize(_read(model), data, ignored_scope=scope, **options)
     path = os.path.splitext(model)[0] + ".int8.xml"
     openvino.save_model(quantised, path, compress_to_fp16=False)
     mode = ", in its mode for transformers" if attention else ""
@@ -138,7 +164,7 @@ LEFT = "NNCF did not quantise its weight"
 WEIGHT_OPS = {
     **dict.fromkeys(("Convolution", "GroupConvolution", "ConvolutionBackpropData"), "Conv"),
     **{name: name for name in ("MatMul", "Gather")},
-    **{name + "Sequence": name for name in ("LSTM", "GRU", "RNN")},
+    **RECURRENT,
 }
 
 
@@ -233,11 +259,16 @@ class _Profile:
         return [info.real_time.total_seconds() * 1e6 * runs for info in self.infos]
 
     def kernels(self) -> list[Any]:
+        nodes = self.request.model.get_runtime_model().get_ordered_ops()
         originals = {
             node.get_friendly_name(): str(node.rt_info["originalLayersNames"].value)
-            for node in self.request.model.get_runtime_model().get_ordered_ops()
+            for node in nodes
             if "originalLayersNames" in node.rt_info
         }
+        kinds = {info.node_name: info.node_type for info in self.infos if info.node_type in RECURRENT}
+        for node in nodes:
+            if node.get_friendly_name() in kinds:
+                originals[node.get_friendly_name()] = _recurrent(node, kinds[node.get_friendly_name()])
         return [
             {
                 "names": [name for name in originals.get(info.node_name, info.node_name).split(",") if name],
@@ -250,3 +281,19 @@ class _Profile:
             for place, info in enumerate(self.infos)
             if info.node_type not in NO_KERNELS  # not by status: a kernel below one microsecond counts as not run
         ]
+
+
+def _recurrent(node: Any, kind: str) -> str:
+    """Return the file's name of a recurrent kernel; the two of a layer in both directions are joined under it."""
+    following, seen = [node], set()
+    for each in following:
+        name = _named(kind, each.get_friendly_name())
+        if name is not None:
+            return str(name[0])
+        for output in each.outputs():
+            for target in output.get_target_inputs():
+                after = target.get_node()
+                if after.get_friendly_name() not in seen:
+                    seen.add(after.get_friendly_name())
+                    following.append(after)
+    return str(node.get_friendly_name())

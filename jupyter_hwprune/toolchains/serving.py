@@ -22,7 +22,7 @@ POLL_S = 0.001
 
 
 @dataclass
-class Served:
+class Server:
     """A compiled model in a worker; `run` takes the inputs of one batch in the model's order."""
 
     process: subprocess.Popen[bytes]
@@ -60,7 +60,7 @@ class Served:
 @contextlib.contextmanager
 def serving(
     request: dict[str, Any], folder: Path, *, threads: int, timeout_s: float, python: str | None = None
-) -> Iterator[Served]:
+) -> Iterator[Server]:
     """Start a worker for the one case of a request; it ends with the context. `python` is as in `call`."""
     (case,) = request["cases"]
     with guarded_folder():
@@ -72,7 +72,7 @@ def serving(
         process = start(python or sys.executable, folder, "serve", log, environment_of(threads))
     with process:
         try:
-            yield Served(process, folder, case["name"], time.monotonic() + timeout_s)
+            yield Server(process, folder, case["name"], time.monotonic() + timeout_s)
         finally:
             with unbroken():
                 kill_group(process)

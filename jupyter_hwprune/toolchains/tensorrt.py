@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .contract import Settings
 
 MANIFEST = {
+    "package": "tensorrt",
     "install": "pip install tensorrt",
     "converts": True,
     "rates": True,

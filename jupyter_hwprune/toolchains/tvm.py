@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _host, _tvm_program, _tvm_tuning
+from . import _host, _tvm_arm, _tvm_program, _tvm_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,10 @@ MANIFEST = {
     "bound": ("library",),
 }
 ABSENT = "TVM compiles for it here; it is timed where the chip is"
+BY_QEMU = (
+    "The outputs are the Arm library's own, computed by qemu. That shows that it is right, and never how fast it is."
+)
+BY_HOST = "The outputs are those of the same program compiled for this CPU, not the Arm library's own: %s. Cure: %s"
 
 
 def probe() -> dict[str, Any]:
@@ -36,7 +40,10 @@ def probe() -> dict[str, Any]:
     host = _host.architecture()
     absent = {} if host == _tvm_program.ARM else {_tvm_program.ARM: ABSENT}
     versions = {"tvm": version("apache-tvm"), "onnx": version("onnx")}
-    return {"versions": versions, "devices": {host: {"kind": "cpu"}}, "absent": absent}
+    lacking = _tvm_arm.lacking() if absent else None
+    said = "the library is not run here, and the same program for this CPU stands in for it: "
+    remarks = [{"about": "TVM's check for Arm", "said": said + lacking[0], "cure": lacking[1]}] if lacking else []
+    return {"versions": versions, "devices": {host: {"kind": "cpu"}}, "absent": absent, "remarks": remarks}
 
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _tvm_program.Compiled:
@@ -58,7 +65,13 @@ def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Sett
 
 
 def interpret(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> list[Any]:
-    """Compute the outputs by the same program, compiled for this host's CPU."""
+    """Compute the outputs by the Arm library under qemu, or else by the same program, compiled for this host's CPU."""
+    if settings["device"] == _tvm_program.ARM:
+        lacking = _tvm_arm.lacking()
+        artefact.remarks.append(BY_HOST % lacking if lacking else BY_QEMU)
+        if lacking is None:
+            values = [inputs[name] for name in artefact.inputs]
+            return _tvm_arm.outputs(artefact.files["library"], values + artefact.shapes)
     own = _tvm_program.compiled(artefact.model, _host.architecture(), settings, "")
     return _Running(own, inputs, settings["threads"]).outputs()
 

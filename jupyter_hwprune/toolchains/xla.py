@@ -38,7 +38,7 @@ def probe() -> dict[str, Any]:
 
 TWO_COUNTS = (
     "A block-sparse kernel's cycles are counted in its bundles, a dense product's are XLA's own. Where nothing is "
-    "skipped the two counts differ too, on some chips widely (benchmarks.tpu_estimator): the ratio is no surer."
+    "skipped the two counts differ too, on some chips widely (benchmarks.tpu_estimator): the ratio is as uncertain."
 )
 
 

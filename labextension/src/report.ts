@@ -49,7 +49,7 @@ export interface Report {
 /**
  * The user's request, with every default filled in; `calib` is null if the example was used for calibration.
  *
- * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to say nothing of. `config` are the parts of the chip's configuration.
+ * `on_host` is True if the device is the CPU of the compiling machine, so that `threads` applies; `dtype` is the data type of both models, which --dtype chooses where the toolchain `takes_dtype`. The model was pruned in `steps`, each followed by the fine-tune step if it was `trained`, by `recover` steps of training without labels if that is given. `ignore` are the codes of mistakes to leave out. `config` are the parts of the chip's configuration.
  */
 export interface Request {
   model: string;
@@ -398,9 +398,9 @@ export interface Footprint {
   pruned?: Memory | null;
 }
 /**
- * What a process takes at most that runs each model's file by the exported script, above its libraries: measured.
+ * The measured peak memory of a process that runs each model's file by the exported script, above its libraries.
  *
- * The numbers are those of the counter that the system keeps of a process.
+ * The numbers come from the system's own counter of the process.
  */
 export interface PeakMemory {
   dense_bytes: number;

@@ -105,14 +105,14 @@ def test_what_is_no_report_at_all_is_said_in_one_sentence(lab: Lab) -> None:
     documents.write(lab.server.notebooks, "none.ipynb", *cells)
     lab.open_without_kernel("none.ipynb")
     for index in range(len(cells)):
-        expect(lab.output(index)).to_have_text(re.compile(r"^This is (JSON, but )?no hwprune report: it .*\.$"))
+        expect(lab.output(index)).to_have_text(re.compile(r"^This is (JSON, but )?not an hwprune report: it .*\.$"))
 
 
 def test_damaged_files_open_with_a_sentence(lab: Lab) -> None:
     files = {
-        "nan": ('{"schema_version": 4, "created": NaN}', "This is no hwprune report: it is not JSON"),
-        "half": ('{"schema_version": 4, "created": "2026', "This is no hwprune report: it is not JSON"),
-        "empty": ("", "This is no hwprune report: it is not JSON"),
+        "nan": ('{"schema_version": 4, "created": NaN}', "This is not an hwprune report: it is not JSON"),
+        "half": ('{"schema_version": 4, "created": "2026', "This is not an hwprune report: it is not JSON"),
+        "empty": ("", "This is not an hwprune report: it is not JSON"),
         "nested": (hostile.nested(100_000), "Not all of this report can be read: created is missing"),
     }
     for name, (text, _) in files.items():

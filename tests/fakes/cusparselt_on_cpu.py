@@ -32,7 +32,7 @@ MANIFEST = {
     "rates": True,
     "counts": True,
     # its counter moves at once
-    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "settle_s": 0.0},
+    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "idle_s": 0.0},
 }
 FAULT = os.environ.get("HWPRUNE_GPU_FAULT", "")
 DENSE_KERNEL = "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"

@@ -25,7 +25,7 @@ spec.loader.exec_module(shipped)
 MANIFEST = {
     "install": "no command mends it",
     "quantises": "pip install a-quantiser",
-    "meter": {"name": "a stand-in's counter", "cure": "another device", "window_s": 0.02, "settle_s": 0.0},
+    "meter": {"name": "a stand-in's counter", "cure": "another device", "window_s": 0.02, "idle_s": 0.0},
 }
 PHASE, _, FAULT = os.environ.get("HWPRUNE_FAULT", ":").partition(":")
 

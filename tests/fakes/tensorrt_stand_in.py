@@ -24,7 +24,7 @@ MANIFEST = {
     "rates": True,
     "chooses_kernels": True,
     "tells_by_values": True,
-    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "settle_s": 0.0},
+    "meter": {"name": "a stand-in's counter", "cure": "no command mends it", "window_s": 0.02, "idle_s": 0.0},
 }
 FAULT = os.environ.get("HWPRUNE_TRT_FAULT", "")
 

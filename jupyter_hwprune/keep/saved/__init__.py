@@ -214,7 +214,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise damaged(folder, CONTENTS, f"it is not JSON ({first_line(error)})") from None
     if not isinstance(data, dict):
-        raise damaged(folder, CONTENTS, "it is no object")
+        raise damaged(folder, CONTENTS, "it is not an object")
     return data
 
 
@@ -248,7 +248,7 @@ def rebuild(folder: str | Path, contents: Contents, model: nn.Module, *, with_sa
         for name in file.keys():  # noqa: SIM118 - it is no dict
             bits, weight = file.get_tensor(name), weights.get(name)
             if weight is None or bits.dtype != torch.uint8 or bits.shape != (-(-weight.numel() // 8),):
-                raise damaged(folder, MASKS, f"{name[:80]} is no mask of a weight")
+                raise damaged(folder, MASKS, f"{name[:80]} is not the mask of a weight")
             keep = np.unpackbits(bits.numpy(), count=weight.numel()).astype(bool)
             weight.masked_fill_(~torch.from_numpy(keep).reshape(weight.shape), 0)
 

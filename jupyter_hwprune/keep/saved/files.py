@@ -34,7 +34,7 @@ def artifacts_in(folder: str | Path, files: Mapping[str, File], artifacts: Mappi
         path = root / name
         if name not in {WEIGHTS, MASKS}:
             if path.parent != root / FILES:
-                raise damaged(folder, CONTENTS, f"{name[:80]} is no file of a saved run")
+                raise damaged(folder, CONTENTS, f"{name[:80]} is not a file of a saved run")
             require_whole(folder, path, written)
     if lacking := [name for name in artifacts.values() if f"{FILES}/{name}" not in files]:
         raise damaged(folder, CONTENTS, f"it says nothing of {lacking[0][:80]}")

@@ -22,11 +22,11 @@ from ...core.example import Example
 from ...core.outputs import tensors_of
 from ..allocation import leave_dense
 from ..equivalence import TOLERANCE, draw_weights, relative_difference
-from ..graph.trace import Trace, tensors_of_model, trace
+from ..graph.trace import GraphTrace, tensors_of_model, trace
 from ..layers import layers_with_weights
 from ..method import Method, Tell
 from ..sensitivity import ROWS, first_rows, output_error
-from .find import Block, find_blocks
+from .find import ResidualBlock, find_blocks
 from .remove import Removed, is_listed, names_left, remove_blocks
 
 __all__ = ["Blocks", "Removed", "Shortened", "names_left", "remove_blocks"]
@@ -58,8 +58,8 @@ class Blocks:
     dense: nn.Module
     plain: nn.Module
     example: Example
-    recorded: Trace
-    blocks: Mapping[str, Block]
+    recorded: GraphTrace
+    blocks: Mapping[str, ResidualBlock]
     losses: Mapping[str, float]
     ways: Mapping[str, Removed]
     reasons: Mapping[str, str]
@@ -103,14 +103,14 @@ class Blocks:
         return replace(found, reasons={**self.reasons, **stay})
 
 
-def _named_dense(dense: nn.Module, blocks: Mapping[str, Block], method: Method) -> set[str]:
+def _named_dense(dense: nn.Module, blocks: Mapping[str, ResidualBlock], method: Method) -> set[str]:
     layers = [name for name, _ in layers_with_weights(dense)]
     named = leave_dense([*layers, *(name for name in blocks if name not in layers)], method.dense)
     return {block for block in blocks if any(f"{name}.".startswith(f"{block}.") for name in named)}
 
 
 def _nothing_to_remove(
-    recorded: Trace, blocks: Mapping[str, Block], reasons: Mapping[str, str], sparsity: float
+    recorded: GraphTrace, blocks: Mapping[str, ResidualBlock], reasons: Mapping[str, str], sparsity: float
 ) -> NothingFitsError:
     cure = "Choose another --pattern, such as channel."
     if recorded.only_tensors:
@@ -187,7 +187,11 @@ def _loss(dense: nn.Module, method: Method) -> Callable[[nn.Module], float]:
 
 
 def _proven(
-    plain: nn.Module, recorded: Trace, example: Example, blocks: Sequence[Block], removed: Sequence[Removed]
+    plain: nn.Module,
+    recorded: GraphTrace,
+    example: Example,
+    blocks: Sequence[ResidualBlock],
+    removed: Sequence[Removed],
 ) -> tuple[Removed, ...]:
     """Return the way of removal that computes what the dense graph does without the blocks; raises PruneError."""
     weights = draw_weights(plain)
@@ -225,7 +229,7 @@ def _proven(
 class _WithoutBlocks(Interpreter):
     """Runs the dense graph, and passes the stream by the blocks."""
 
-    def __init__(self, recorded: Trace, blocks: Sequence[Block]) -> None:
+    def __init__(self, recorded: GraphTrace, blocks: Sequence[ResidualBlock]) -> None:
         super().__init__(recorded.graph)
         self.within = {node: block for block in blocks for node in block.nodes}
         self.streams: dict[str, Any] = {}

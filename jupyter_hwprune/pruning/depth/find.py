@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.fx import Node
 
-from ..graph.trace import Trace
+from ..graph.trace import GraphTrace
 
 SAME = {"to", "_to_copy", "clone", "alias", "detach", "contiguous", "dropout", "dropout_", "identity"}
 AFTER_A_SUM = {
@@ -22,7 +22,7 @@ AFTER_A_SUM = {
 
 
 @dataclass(frozen=True)
-class Block:
+class ResidualBlock:
     """A residual block: the nodes of the graph in it, that of the stream where it comes in, and where it goes out."""
 
     name: str
@@ -33,7 +33,7 @@ class Block:
     sums: frozenset[Node] = field(repr=False)  # the additions to the stream
 
 
-def find_blocks(model: nn.Module, trace: Trace) -> list[Block]:
+def find_blocks(model: nn.Module, trace: GraphTrace) -> list[ResidualBlock]:
     """Return the blocks in the order of definition, the largest that are not made of like blocks themselves."""
     inside = _nodes_by_module(trace)
     known = {}
@@ -44,7 +44,7 @@ def find_blocks(model: nn.Module, trace: Trace) -> list[Block]:
     return list(_chosen("", model, known))
 
 
-def _nodes_by_module(trace: Trace) -> dict[str, list[Node]]:
+def _nodes_by_module(trace: GraphTrace) -> dict[str, list[Node]]:
     """List the nodes that each module's call made; a module that is called more than once is left out."""
     inside: defaultdict[str, list[Node]] = defaultdict(list)
     repeated = set()
@@ -59,7 +59,7 @@ def _nodes_by_module(trace: Trace) -> dict[str, list[Node]]:
     return {name: nodes for name, nodes in inside.items() if name not in repeated}
 
 
-def _chosen(name: str, module: nn.Module, known: dict[str, Block]) -> Iterator[Block]:
+def _chosen(name: str, module: nn.Module, known: dict[str, ResidualBlock]) -> Iterator[ResidualBlock]:
     parts = [
         block
         for child, inner in module.named_children()
@@ -72,11 +72,11 @@ def _chosen(name: str, module: nn.Module, known: dict[str, Block]) -> Iterator[B
         yield own
 
 
-def _below(part: Block, name: str) -> str:
+def _below(part: ResidualBlock, name: str) -> str:
     return part.name.removeprefix(f"{name}.") if name else part.name
 
 
-def _is_made_of(own: Block, parts: list[Block], modules: dict[str, nn.Module]) -> bool:
+def _is_made_of(own: ResidualBlock, parts: list[ResidualBlock], modules: dict[str, nn.Module]) -> bool:
     """Say whether like blocks make up this one: a stage of a network, where one layer's two halves are not alike."""
     sums = {node for part in parts for node in part.sums}
     alike = Counter(
@@ -86,7 +86,7 @@ def _is_made_of(own: Block, parts: list[Block], modules: dict[str, nn.Module]) -
     return sums >= own.sums and max(alike.values(), default=0) > 1
 
 
-def _block(name: str, kind: str, nodes: list[Node], trace: Trace) -> Block | None:
+def _block(name: str, kind: str, nodes: list[Node], trace: GraphTrace) -> ResidualBlock | None:
     inside = frozenset(nodes)
     outs = [node for node in nodes if any(user not in inside for user in node.users)]
     if len(outs) != 1 or not isinstance(outs[0].meta.get("val"), Tensor):
@@ -97,11 +97,11 @@ def _block(name: str, kind: str, nodes: list[Node], trace: Trace) -> Block | Non
         if stream.name not in trace.names and _like(stream) == like:
             sums = _sums_on_the_way(stream, outs[0], nodes, trace)
             if sums:
-                return Block(name, kind, inside, stream, outs[0], sums)
+                return ResidualBlock(name, kind, inside, stream, outs[0], sums)
     return None
 
 
-def _sums_on_the_way(stream: Node, out: Node, nodes: list[Node], trace: Trace) -> frozenset[Node]:
+def _sums_on_the_way(stream: Node, out: Node, nodes: list[Node], trace: GraphTrace) -> frozenset[Node]:
     """Follow the stream through the module; return the additions to it, none where it does not come out."""
     like = _like(stream)
     carried: dict[Node, frozenset[Node]] = {stream: frozenset()}

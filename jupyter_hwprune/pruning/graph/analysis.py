@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from .labels import Array, Labels, Value, node_name, operator_name, values_in
 from .rules import RULES, Site
 from .rules.elementwise import pointwise
-from .trace import Trace, tensors_of_model
+from .trace import GraphTrace, tensors_of_model
 
 VIEWS = {"view", "slice", "select", "narrow", "transpose", "permute", "unsqueeze", "squeeze", "split", "chunk"}
 VIEWS |= {"unbind", "t", "getitem"}
@@ -23,13 +23,13 @@ VIEWS |= {"unbind", "t", "getitem"}
 
 @dataclass(frozen=True)
 class Analysis:
-    trace: Trace
+    trace: GraphTrace
     labels: Labels
     tensors: dict[str, Value]  # the parameters and buffers, by name
     values: dict[str, Any]  # what each node of the graph makes
 
 
-def analyse_graph(model: nn.Module, trace: Trace, flipped: Collection[str] = ()) -> Analysis:
+def analyse_graph(model: nn.Module, trace: GraphTrace, flipped: Collection[str] = ()) -> Analysis:
     """Label the graph. `flipped` are the views whose open choice, which axis shrinks, falls the other way."""
     labels, names, nodes = Labels(flipped), trace.names, trace.graph.graph.nodes
     tensors = _label_tensors(model, labels, {names[node.name] for node in nodes if node.users and node.name in names})

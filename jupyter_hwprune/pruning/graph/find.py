@@ -9,7 +9,7 @@ from ...core.example import Example
 from ..layers import layers_with_weights
 from .analysis import Analysis, analyse_graph, pinned_roots
 from .sets import Coupled, find_sets, module_of
-from .trace import Trace, tensors_of_model, trace
+from .trace import GraphTrace, tensors_of_model, trace
 
 
 def analyse(model: nn.Module, example: Example) -> Coupled:
@@ -30,7 +30,7 @@ def analyse(model: nn.Module, example: Example) -> Coupled:
     return best
 
 
-def _coupled(model: nn.Module, recorded: Trace, flipped: Collection[str]) -> Coupled:
+def _coupled(model: nn.Module, recorded: GraphTrace, flipped: Collection[str]) -> Coupled:
     analysis = analyse_graph(model, recorded, flipped)
     tensors = tensors_of_model(model)
     sets = find_sets(analysis, {name: isinstance(tensor, nn.Parameter) for name, tensor in tensors.items()})

@@ -22,7 +22,7 @@ from .outputs import output_names
 
 
 @dataclass(frozen=True)
-class Trace:
+class GraphTrace:
     graph: GraphModule
     names: dict[str, str]  # placeholder -> the parameter or buffer that it stands for
     constants: dict[str, Any]  # placeholder -> a tensor made in the model's code, or a script object
@@ -37,7 +37,7 @@ def tensors_of_model(model: nn.Module) -> dict[str, Tensor]:
     return dict(named)
 
 
-def trace(model: nn.Module, example: Example) -> Trace:
+def trace(model: nn.Module, example: Example) -> GraphTrace:
     """Record the graph of a copy of `model`; raises PruneError with what stood in the way.
 
     torch.export comes first. Where a branch on a tensor's value stops it, the run of this very example is recorded.
@@ -61,7 +61,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
             ) from stumbled
 
 
-def _finished(found: Trace, called: Sequence[str]) -> Trace:
+def _finished(found: GraphTrace, called: Sequence[str]) -> GraphTrace:
     """Name the outputs, and leave out what none needs, such as a slice taken for its shape, which ties channels."""
     found.graph.graph.eliminate_dead_code()
     found.graph.recompile()
@@ -72,7 +72,7 @@ def _finished(found: Trace, called: Sequence[str]) -> Trace:
     return replace(found, outputs={node.name: name for node, name in pairs})
 
 
-def _exported(program: ExportedProgram) -> Trace:
+def _exported(program: ExportedProgram) -> GraphTrace:
     names, constants, inputs = {}, {}, []
     for spec in program.graph_signature.input_specs:
         placeholder = getattr(spec.arg, "name", "")
@@ -82,10 +82,10 @@ def _exported(program: ExportedProgram) -> Trace:
             constants[placeholder] = program.constants[spec.target]
         else:
             inputs.append(placeholder)
-    return Trace(program.graph_module, names, constants, tuple(inputs))
+    return GraphTrace(program.graph_module, names, constants, tuple(inputs))
 
 
-def _recorded(own: nn.Module, example: Example) -> Trace:
+def _recorded(own: nn.Module, example: Example) -> GraphTrace:
     tensors = dict(own.named_parameters()) | dict(own.named_buffers())
     own_example = example.fresh()  # the run is a real one, and may write to its inputs
     leaves, structure = pytree.tree_flatten((own_example.args, own_example.kwargs))
@@ -100,4 +100,4 @@ def _recorded(own: nn.Module, example: Example) -> Trace:
     graph = record(tensors, [leaves[i] for i in places])
     placeholders = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
     names = dict(zip(placeholders, tensors, strict=False))
-    return Trace(graph, names, {}, tuple(placeholders[len(tensors) :]), only_tensors=True)
+    return GraphTrace(graph, names, {}, tuple(placeholders[len(tensors) :]), only_tensors=True)

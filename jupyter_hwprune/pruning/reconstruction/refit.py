@@ -54,7 +54,7 @@ def refit(
         return done
     modules = {name: small.get_submodule(name) for name in losing}
     with evaluation(dense), evaluation(small):
-        pair = [Runs.of(model, list(losing), calibration.batches) for model in (dense, small)]
+        pair = [LayerRuns.of(model, list(losing), calibration.batches) for model in (dense, small)]
         norms = norms_after(small, list(losing), calibration.batches[0])
         for number, name in enumerate(name for group in pair[1].calls.groups for name in group):
             progress(f"refit {number + 1} of {len(losing)}: {name}")
@@ -97,7 +97,7 @@ def _losing(
 
 
 @dataclass
-class Runs:
+class LayerRuns:
     """Passes of the batches through one model that end at a layer."""
 
     model: nn.Module
@@ -105,7 +105,7 @@ class Runs:
     runs: Replay
 
     @classmethod
-    def of(cls, model: nn.Module, names: Sequence[str], batches: Sequence[Example]) -> Runs:
+    def of(cls, model: nn.Module, names: Sequence[str], batches: Sequence[Example]) -> LayerRuns:
         calls = trace(model, {name: model.get_submodule(name) for name in names}, batches)
         return cls(model, calls, replay(model, batches, calls))
 
@@ -144,7 +144,7 @@ class _Sums:
     rows: int = 0
 
     @classmethod
-    def of(cls, pair: Sequence[Runs], name: str, outputs: Tensor, weight: Weight, *, free: bool) -> _Sums:
+    def of(cls, pair: Sequence[LayerRuns], name: str, outputs: Tensor, weight: Weight, *, free: bool) -> _Sums:
         """Gather them; from the beginning of the model where a pass from its middle does not run, or not on numbers."""
         starts = [each.start_for(name) for each in pair]
         try:
@@ -156,7 +156,7 @@ class _Sums:
 
     @classmethod
     def _from(
-        cls, pair: Sequence[Runs], name: str, starts: Sequence[int], outputs: Tensor, weight: Weight, *, free: bool
+        cls, pair: Sequence[LayerRuns], name: str, starts: Sequence[int], outputs: Tensor, weight: Weight, *, free: bool
     ) -> _Sums:
         dense, small = pair
         layer = small.model.get_submodule(name)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...choose.checks import Solver
 from ...core.errors import PruneError
+from ...core.options import Solver
 from ...core.pattern import NM, Block, Unstructured
 from .choices import Choices, choices_for
 from .hessian import PANEL, conjugate_gradients, damped, dot, energy, lower_product, pieces

@@ -26,7 +26,7 @@ def choices_for(pattern: NM | Block | Unstructured, sparsity: float, outputs: in
         return (Subsets if comb(pattern.m, pattern.n) <= MOST_SUBSETS else Ranked)(pattern.n, pattern.m)
     if isinstance(pattern, Block):
         blocks = outputs * width // (pattern.rows * pattern.columns)
-        return Blocks(pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
+        return BlockChoices(pattern.rows, pattern.columns, max(1, round((1 - sparsity) * blocks)))
     return Weights(max(1, round((1 - sparsity) * outputs * width)))
 
 
@@ -140,7 +140,7 @@ class Weights(Choices):
         return to_count(pruned != 0, lambda: pruned.square() * self.curvature[:, None], self.count)
 
 
-class Blocks(Choices):
+class BlockChoices(Choices):
     """Keep each block of rows by columns whose removal would cost at least the layer's price."""
 
     def __init__(self, rows: int, columns: int, count: int) -> None:

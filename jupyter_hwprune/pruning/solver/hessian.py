@@ -37,7 +37,7 @@ def damped(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float, int]:
         if share > MOST:
             raise PruneError(
                 f"The layer's Gram matrix is not positive definite even with {MOST:g} times its mean diagonal added, "
-                "so it is no sum of x x^T over inputs. Collect the calibration inputs again."
+                "so it is not a sum of x x^T over inputs. Collect the calibration inputs again."
             )
 
 

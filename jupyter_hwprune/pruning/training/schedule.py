@@ -1,13 +1,13 @@
 """Schedules: how the sparsity grows from one pruning step to the next."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ...core.errors import InputError
 from ...core.nearest import did_you_mean
+from ...core.options import OPTIONS
 from ...core.pattern import NM, Depth, Pattern
 
-Schedule = Literal["one-shot", "iterative", "cubic"]
 MOST_STEPS = 1000
 
 
@@ -37,8 +37,8 @@ def check_schedule(schedule: Any, steps: Any, finetune: Any, *, recovers: bool) 
     """Raise InputError unless the schedule exists, its steps are a whole number, and something trains after each."""
     if finetune is not None and not callable(finetune):
         raise InputError(f"finetune is a {type(finetune).__name__}; it has to be a function that trains a model.")
-    if schedule not in get_args(Schedule):
-        near = did_you_mean(schedule, get_args(Schedule))
+    if schedule not in OPTIONS["schedule"].choices:
+        near = did_you_mean(schedule, OPTIONS["schedule"].choices)
         raise InputError(f"There is no schedule {schedule!r}.{near} Use one-shot, iterative or cubic.")
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise InputError(f"--steps is {steps!r}; give a whole number from 1 to {MOST_STEPS}.")

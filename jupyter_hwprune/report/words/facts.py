@@ -53,7 +53,7 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
             said = change(share(measurement.dense_utilization), share(measurement.pruned_utilization))
             yield (
                 "utilisation",
-                f"{said} of the multiplications that the chip could make in that time, skipped ones out",
+                f"{said} of the multiplications that the chip could do in that time, not counting skipped ones",
             )
         yield "by", f"the cost model of {estimator(report)}, {_versions(report)}; nothing ran on the chip"
         yield from _footprint(report)
@@ -92,7 +92,7 @@ def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     yield "measured", f"{clock} of a batch of {request.batch}, {how}, {rounds}{processes}"
     if timed.interrupted is not None:
         said = f"confirmation was interrupted after process {max(1, len(timed.rounds))} of {timed.interrupted}"
-        yield "confirmed", f"{said}: the verdict is that of what was timed until then"
+        yield "confirmed", f"{said}: the verdict uses what was timed until then"
     if timed.pruned_again is not None:
         spreads = [f"{milliseconds(min(each))} to {milliseconds(max(each))}" for each in timed.copies_ms()]
         both = f"of dense {spreads[0]}, of pruned {spreads[1]}{_in_float(report)}"

@@ -54,7 +54,7 @@ def _outcome(report: Report, search: Search) -> str:
     if not any(missed for _, _, missed in found):
         return f"yes: {said}"
     if search.stopped_by is None:
-        return f"no: {said}; it was met when the plan was chosen, and this measurement is another one"
+        return f"no: {said}; the plan met it when it was chosen, but not in this final measurement"
     return f"no: {said}; {WORDS[search.stopped_by]} stopped the search, and this is the best plan that it found"
 
 

@@ -1,4 +1,4 @@
-"""Say before any training what each pattern would buy on each toolchain: compile and time pruned copies now.
+"""Measure before any training what each pattern would gain with each toolchain: compile and time pruned copies now.
 
 The time of a structure does not depend on trained weights, so its answer is known before anything is trained for it.
 """
@@ -59,14 +59,14 @@ def advise(
     input_name: str | None = None,
     calib_name: str | None = None,
 ) -> Advice:
-    """Say what each pattern would buy at each level, with every toolchain of the target that is here, before training.
+    """Measure, before training, what each pattern would gain at each level with each toolchain that works here.
 
     Copies of the model are pruned by magnitude, compiled, checked and timed, all of a toolchain in turn; nothing is
-    trained, so nothing is said of accuracy. `example` is the model's input, as for `hwprune`. `target` may name several
-    chips, with commas or as a list, or be "all": those that can be timed, estimated or compiled for here. Toolchains
-    that are taken only by name are left out unless `toolchain` or chip:toolchain names one. `calib` are inputs to
-    quantise with, where the toolchain makes int8 models and the CPU has fast products for them, or where the chip knows
-    integers only. `config` is that of a chip that has several.
+    trained, so the answer tells nothing about accuracy. `example` is the model's input, as for `hwprune`. `target` may
+    name several chips, with commas or as a list, or be "all": those that can be timed, estimated or compiled for here.
+    Toolchains that are used only when named are left out unless `toolchain` or chip:toolchain names one. `calib` are
+    inputs to quantise with, where the toolchain makes int8 models and the CPU has fast products for them, or where the
+    chip knows integers only. `config` is that of a chip that has several.
 
     A pattern that does not fit, or a toolchain that fails, is a row with its reason. What an earlier call has measured
     for this structure on this machine, with the same versions, is remembered unless `fresh`. Raises InputError.

@@ -12,8 +12,8 @@ from ...toolchains import shipped
 from .rows import Advised
 
 BIGGER = (
-    "More arithmetic in each call: a larger --batch, or the model in its real size. The time of a small one goes to "
-    "what no pruning removes."
+    "Give each call more work: a larger --batch, or the model in its real size. A small one spends its time on what "
+    "pruning does not remove."
 )
 
 
@@ -33,7 +33,7 @@ def needs_of(best: Advised, calib: str | None) -> tuple[str, ...]:
     if not best.int8 or calib is not None:
         return ()
     said = (
-        "The next line runs as it stands, but sets the ranges of int8 by the example alone. For a score that is worth "
+        "The next line runs as it is, but takes the ranges of int8 from the example alone. For a score that is worth "
     )
     return (said + "comparing, add --calib and inputs like those that the model will see, such as --calib train_x.",)
 
@@ -48,7 +48,7 @@ def would_pay(choices: Sequence[Choice], rows: Sequence[Advised], asked: Mapping
             line = magic_line({**asked, "target": f"{target.name}:{judge.toolchain}"})
             offers = " and ".join(str(offer.pattern) for offer in judge.offers)
             yield (
-                f"{judge.toolchain}, which has kernels for {offers} and is taken only by its name, since "
+                f"{judge.toolchain}, which has kernels for {offers} and is used only when named, since "
                 f"{judge.by_name}: {line.replace('%hwprune', '%hwprune advise', 1)}"
             )
     if any(row.speed.speedup is not None for row in rows):

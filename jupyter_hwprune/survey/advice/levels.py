@@ -66,7 +66,7 @@ def without_kernels(choice: Choice) -> Iterator[tuple[Trial, Evidence]]:
             continue
         if any(isinstance(pattern, Block) and isinstance(each, Block) for each in offered):
             continue  # blocks of the chip's own size are tried
-        said = f"it has no sparse kernels for {pattern} on {choice.target.name}, so that its zeros cost what other "
+        said = f"it has no sparse kernels for {pattern} on {choice.target.name}, so zeros cost as much as other "
         said += f"weights cost; unstructured at {share(ONCE)} is tried in its place"
         chips = [row.name for row in TARGETS if any(o.pattern == pattern for each in row.judges for o in each.offers)]
         cure = f"{pattern} is for {first_of(chips)}" if chips else None

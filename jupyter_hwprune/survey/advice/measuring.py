@@ -16,8 +16,8 @@ from ...core.torch_state import own_torch_state
 from ...measure.bench import Bench
 from ...measure.candidates import Candidate, Findings
 from ...measure.judge import on_clock
-from ...measure.proof import bench_for, candidate
 from ...measure.rating import Settled, return_losers, settled_by_estimates
+from ...measure.writing import bench_for, candidate
 from ...pruning import Pruned, plan_and_prune, prune
 from ...pruning.channels import Channels
 from ...pruning.method import MAGNITUDE

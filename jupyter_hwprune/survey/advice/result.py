@@ -21,8 +21,8 @@ from . import picture
 from .rows import Absent, Advised, is_timed, saved_per_share
 
 CAUTION = (
-    "Pruned by magnitude and not trained: these are the times of such shapes and zeros, and nothing here says what "
-    "accuracy is left."
+    "Pruned by magnitude and not trained: these are the times of such shapes and zeros, and tell nothing about "
+    "accuracy."
 )
 DISPENSABLE = ("95 % interval", "MACs", "weights")  # the columns that a narrow terminal drops, in this order
 HEAD = ("pattern", "removes", "weights", "MACs", "with", "time", "against dense", "95 % interval")
@@ -67,7 +67,7 @@ class Advice(TextAndHtml):
 
     def picture(self) -> bytes | None:
         """Return a PNG of speed-up against the share of weights removed; None if nothing has both."""
-        return picture.draw(self.rows, f"{self.model}: what pruning would buy", self._where)
+        return picture.draw(self.rows, f"{self.model}: what pruning would gain", self._where)
 
     def __str__(self) -> str:
         lines = [f"hwprune advise: {self._title()}", ""]
@@ -213,4 +213,4 @@ def _memories(rows: Sequence[Advised]) -> Iterator[str]:
     if old:
         first, last = min(row.made for row in old), max(row.made for row in old)
         when = first if first == last else f"{first} to {last}"
-        yield f"{len(old)} of {counted(len(rows), 'row')} are remembered, made {when}. --fresh makes them anew."
+        yield f"{len(old)} of {counted(len(rows), 'row')} are remembered, made {when}. --fresh measures them again."

@@ -8,11 +8,13 @@ export type Asked = typeof table.defaults;
 /** The magic's defaults; '' if the default depends on the target, or there is none. */
 export const DEFAULTS: Asked = table.defaults;
 
+export const LABELS = table.labels;
+
 export function magicLine(asked: Asked): string {
   return written(asked, ['%hwprune'], Object.keys(table.flags));
 }
 
-/** The line that says, before any training, what each pattern would buy for this model on this chip. */
+/** The line that says, before any training, what each pattern would gain for this model on this chip. */
 export function adviceLine(asked: Asked): string {
   return written(asked, ['%hwprune', 'advise'], table.advised);
 }
@@ -52,8 +54,7 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   const found: Partial<Record<keyof Asked, string>> = {};
   const { pattern, sparsity, speedup, latency_ms: latency, max_drop: drop, recover, threads, variable } = asked;
   if (pattern.trim() !== '' && !isPattern(pattern.trim())) {
-    found.pattern =
-      'Write 2:4 (any n:m), 16x16 (any AxB), 16x16/even, channel, channel/8, depth, depth+channel/8 or unstructured.';
+    found.pattern = `Write one of these: ${table.notations}.`;
   }
   if (sparsity.trim() !== '' && !(Number(sparsity) > 0 && Number(sparsity) < 1)) {
     found.sparsity = 'Write a share above 0 and below 1, such as 0.5.';
@@ -67,7 +68,7 @@ export function faults(asked: Asked): Partial<Record<keyof Asked, string>> {
   if (drop.trim() !== '' && !(Number(drop) >= 0)) {
     found.max_drop = 'Write a number of at least 0, such as 0.01.';
   } else if (drop.trim() !== '' && asked.eval.trim() === '') {
-    found.max_drop = 'Give a score, which may fall by so much.';
+    found.max_drop = 'Give a score; this is how far it may fall.';
   }
   if (hasGoal(asked) && sparsity.trim() !== '') {
     found.sparsity = 'Leave this empty: the search for the goal finds it.';

@@ -5,7 +5,7 @@ import { text } from './words';
 
 const MOST = 50;
 
-/** The named mistakes: what was found, why it costs, how to mend it, and a line to copy where there is one. */
+/** The named mistakes: what was found, why it costs, how to fix it, and a line to copy where there is one. */
 export function mistakes(found: Seen<Mistake>[]): HTMLElement | null {
   if (found.length === 0) {
     return null;

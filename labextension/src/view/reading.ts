@@ -22,8 +22,8 @@ export interface Reading {
 export const SCHEMA_VERSION = schema.properties.schema_version.const;
 const OLDER_VERSION = 4;
 const WORDLESS =
-  'An older jupyter-hwprune wrote this report, without the words that it is shown in: here is what its numbers say. ' +
-  'To see all of it, write it anew in Python: `Report.load(path).save(path)`.';
+  'An older jupyter-hwprune wrote this report, without the sentences that reports have now: here are its numbers. ' +
+  'To see all of it, write it again in Python: `Report.load(path).save(path)`.';
 export const MOST_CHARACTERS = 32 * 1024 * 1024; // of a file; a report of a thousand layers has a tenth of that
 const LONGEST_TEXT = 6_000; // the tiles of a picture have 5464
 const LONGEST_LIST = 10_000;
@@ -37,11 +37,11 @@ export function read(source: unknown): Reading | string {
     return data;
   }
   if (!isObject(data.value)) {
-    return `This is no hwprune report: it is ${named(data.value)}, and a report is an object.`;
+    return `This is not an hwprune report: it is ${named(data.value)}, and a report is an object.`;
   }
   const fields = Object.keys(schema.properties).filter(name => Object.hasOwn(data.value as object, name));
   if (fields.length < 3) {
-    return 'This is JSON, but no hwprune report: it has none of the fields that a report has.';
+    return 'This is JSON, but not an hwprune report: it has none of its fields.';
   }
   const version = data.value.schema_version;
   const current = version === OLDER_VERSION ? ofOlderVersion(data.value) : data.value;
@@ -79,7 +79,7 @@ function parsed(text: string): { value: unknown } | string {
   try {
     return { value: JSON.parse(text) };
   } catch (error) {
-    return `This is no hwprune report: it is not JSON (${error instanceof Error ? error.message.slice(0, 120) : ''}).`;
+    return `This is not an hwprune report: it is not JSON (${error instanceof Error ? error.message.slice(0, 120) : ''}).`;
   }
 }
 

@@ -52,7 +52,7 @@ describe('a report of version 4', () => {
     expect(report.layers.map(layer => layer.evidence)).toEqual(['measured', 'measured', 'measured']);
     expect(report.words).toBeNull();
     expect(notes).toHaveLength(1);
-    expect(notes[0]).toContain('An older jupyter-hwprune wrote this report, without the words');
+    expect(notes[0]).toContain('An older jupyter-hwprune wrote this report, without the sentences');
     expect(reading(older('unmeasured')).report.measurement.kind).toBe('untimed');
   });
 
@@ -70,7 +70,7 @@ describe('one sentence says why nothing can be shown of', () => {
     [undefined, 'it is nothing'],
     [7, 'it is 7'],
     ['{"a": 1', 'it is not JSON'],
-    [{ cells: [] }, 'none of the fields'],
+    [{ cells: [] }, 'none of its fields'],
     [' '.repeat(MOST_CHARACTERS + 1), 'This file has 32 MB'],
   ])('%#', (source, said) => {
     expect(read(source)).toContain(said);

@@ -137,7 +137,7 @@ describe('a report', () => {
 
   it.each(NAMES)('is drawn without its words, as version 4 wrote it, with a notice: %s', name => {
     const view = shown(older(name));
-    expect(find(view, 'p', '.hwprune-notice').textContent).toContain('without the words');
+    expect(find(view, 'p', '.hwprune-notice').textContent).toContain('without the sentences');
     expect(find(view, 'span', '.hwprune-badge').textContent).not.toBe('');
     expect(view.querySelectorAll('tr.hwprune-layer')).toHaveLength((data(name).layers as Data[]).length);
   });

@@ -39,7 +39,7 @@ export function LineSection({ model }: { model: PanelModel }) {
           type="button"
           className="jp-hwprune-button"
           data-testid="advise"
-          title={`${model.advice}: what each pattern would buy here, before any training`}
+          title={`${model.advice}: what each pattern would gain here, before any training`}
           disabled={!model.canRun}
           aria-describedby="jp-hwprune-obstacle"
           onClick={() => {

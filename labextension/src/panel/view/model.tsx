@@ -1,4 +1,5 @@
 /** Choose the model to prune and its example input. */
+import { LABELS } from '../line';
 import type { PanelModel } from '../model';
 import { aboutModel, aboutTensor } from '../words';
 import { Fold, SelectField, TextField, asOffer } from './parts';
@@ -62,7 +63,7 @@ function InputField({ model }: { model: PanelModel }) {
     model.set({ input: value });
   };
   if (tensors.length === 0) {
-    return <TextField name="input" label="Example input" value={asked.input} onChange={set} placeholder="x" />;
+    return <TextField name="input" label={LABELS.input} value={asked.input} onChange={set} placeholder="x" />;
   }
   const offers = tensors.map(each => ({ value: each.name, label: aboutTensor(each) }));
   const own = offers.some(each => each.value === asked.input) || asked.input === '' ? [] : [asOffer(asked.input)];
@@ -71,7 +72,7 @@ function InputField({ model }: { model: PanelModel }) {
   return (
     <SelectField
       name="input"
-      label="Example input"
+      label={LABELS.input}
       value={asked.input}
       onChange={set}
       groups={[{ offers: [automatic, ...own, ...offers] }]}

@@ -1,7 +1,7 @@
 /** Choose how to prune, and how to score the result. */
 import { share } from '../../view/format';
 import type { Choices, JudgeOffered } from '../answers';
-import { type Asked, fixedSparsity, hasGoal } from '../line';
+import { type Asked, LABELS, fixedSparsity, hasGoal } from '../line';
 import type { PanelModel } from '../model';
 import { rowOf, judgeOf, stateOf } from '../words';
 import { Fold, SelectField, TextField, asOffer } from './parts';
@@ -23,7 +23,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
       <div className="jp-hwprune-pair">
         <TextField
           name="pattern"
-          label="Pattern"
+          label={LABELS.pattern}
           value={asked.pattern}
           onChange={value => {
             model.set({ pattern: value, ...(fixedSparsity(value) === null ? {} : { sparsity: '' }) });
@@ -34,7 +34,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
         />
         <TextField
           name="sparsity"
-          label="Sparsity"
+          label={LABELS.sparsity}
           value={fixed === null && !isSearched ? asked.sparsity : ''}
           onChange={set('sparsity')}
           placeholder={isSearched ? 'the search finds it' : String(fixed ?? judge?.sparsity ?? "target's")}
@@ -46,14 +46,14 @@ export function OptionsSection({ model }: { model: PanelModel }) {
       <div className="jp-hwprune-pair">
         <SelectField
           name="importance"
-          label="Importance"
+          label={LABELS.importance}
           value={asked.importance}
           onChange={set('importance')}
           groups={[{ offers: importances(choices, pattern, asked.importance).map(asOffer) }]}
         />
         <TextField
           name="variable"
-          label="Keep as"
+          label={LABELS.variable}
           value={asked.variable}
           onChange={set('variable')}
           placeholder="run"
@@ -62,7 +62,7 @@ export function OptionsSection({ model }: { model: PanelModel }) {
       </div>
       <TextField
         name="eval"
-        label="Score, higher is better"
+        label={LABELS.eval}
         value={asked.eval}
         onChange={set('eval')}
         placeholder={`accuracy(${asked.model || 'model'})`}
@@ -89,7 +89,7 @@ function Goal({ model }: { model: PanelModel }) {
     <div className="jp-hwprune-pair">
       <TextField
         name="speedup"
-        label="Goal: times faster"
+        label={LABELS.speedup}
         value={asked.speedup}
         onChange={goal('speedup')}
         placeholder="none; 2"
@@ -97,7 +97,7 @@ function Goal({ model }: { model: PanelModel }) {
       />
       <TextField
         name="max_drop"
-        label="Largest drop"
+        label={LABELS.max_drop}
         value={asked.max_drop}
         onChange={goal('max_drop')}
         placeholder="any; 0.01"
@@ -116,7 +116,7 @@ function More({ model, set, judge }: Rest) {
       <summary>More</summary>
       <TextField
         name="latency_ms"
-        label="Goal: milliseconds a batch"
+        label={LABELS.latency_ms}
         value={asked.latency_ms}
         onChange={set('latency_ms')}
         placeholder="none"
@@ -124,7 +124,7 @@ function More({ model, set, judge }: Rest) {
       />
       <TextField
         name="calib"
-        label="Calibration inputs"
+        label={LABELS.calib}
         value={asked.calib}
         onChange={set('calib')}
         placeholder="the example input"
@@ -132,7 +132,7 @@ function More({ model, set, judge }: Rest) {
       />
       <TextField
         name="recover"
-        label="Recovery steps, without labels"
+        label={LABELS.recover}
         value={asked.recover}
         onChange={set('recover')}
         placeholder="none; 200"
@@ -140,14 +140,14 @@ function More({ model, set, judge }: Rest) {
       />
       <SelectField
         name="allocation"
-        label="How layers share the sparsity"
+        label={LABELS.allocation}
         value={asked.allocation}
         onChange={set('allocation')}
         groups={[{ offers: allocations.map(asOffer) }]}
       />
       <TextField
         name="dtype"
-        label="Data type"
+        label={LABELS.dtype}
         value={asked.dtype}
         onChange={set('dtype')}
         placeholder="the model's own"
@@ -155,7 +155,7 @@ function More({ model, set, judge }: Rest) {
       />
       <TextField
         name="threads"
-        label="Threads for the compiled models"
+        label={LABELS.threads}
         value={asked.threads}
         onChange={set('threads')}
         fault={faults.threads}

@@ -1,6 +1,6 @@
 /** Choose the chip to prune for, and the toolchain that measures. */
 import type { Choices, Machine } from '../answers';
-import { DEFAULTS } from '../line';
+import { DEFAULTS, LABELS } from '../line';
 import type { PanelModel } from '../model';
 import { ALL, judgeOf, rowOf, stateOf } from '../words';
 import { Availability } from './availability';
@@ -21,7 +21,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
       {choices === null ? (
         <TextField
           name="target"
-          label="Chip"
+          label={LABELS.target}
           value={asked.target}
           onChange={target => {
             model.set({ target });
@@ -30,7 +30,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
       ) : (
         <SelectField
           name="target"
-          label="Chip"
+          label={LABELS.target}
           value={asked.target}
           onChange={target => {
             model.set({ target, toolchain: '', pattern: '', sparsity: '', importance: DEFAULTS.importance });
@@ -43,7 +43,7 @@ export function TargetSection({ model }: { model: PanelModel }) {
       {toolchains.length > 1 && (
         <SelectField
           name="toolchain"
-          label="Toolchain"
+          label={LABELS.toolchain}
           value={asked.toolchain}
           onChange={toolchain => {
             model.set({ toolchain });

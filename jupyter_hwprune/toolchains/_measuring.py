@@ -11,7 +11,7 @@ from typing import Any
 from . import _host, _sampling, _timing
 
 
-def prove(
+def measure(
     toolchain: Any, request: dict[str, Any], found: dict[str, Any], inputs_of: Any, settings_of: Any, say: Any
 ) -> dict[str, Any]:
     """Compile every case; if the device is here, check their outputs, profile their kernels and time all in turn.
@@ -20,7 +20,7 @@ def prove(
     """
     import numpy as np
 
-    inputs, folder = inputs_of(request), request["folder"]
+    inputs = inputs_of(request)
     result: dict[str, Any] = {
         "versions": dict(found["versions"], python=platform.python_version(), numpy=np.__version__),
         "machine": _host.machine(),
@@ -29,21 +29,7 @@ def prove(
         "device": found["devices"].get(request["settings"]["device"]),
         "samples_functions": _sampling.program() is not None,
     }
-    artefacts: dict[str, Any] = {}
-    if request["settings"]["tune_s"]:
-        models = list(dict.fromkeys(case["model"] for case in request["cases"]))
-        toolchain.tune(models, settings_of(request), folder, say)
-    since = time.perf_counter()
-    for case in _shuffled(request["cases"], request["process"]):
-        say("compile", case["name"])
-        settings = dict(settings_of(request, case), keep_files=case["keep_files"])
-        artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, folder)
-    result["compile_s"] = time.perf_counter() - since
-    result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
-    result["bytes"] = {name: _size(artefact) for name, artefact in artefacts.items()}
-    result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
-    result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
-    result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
+    artefacts = _compiled(toolchain, request, inputs, settings_of, say, result)
     if not request["run"] and not request["interpret"]:
         return result
     running = {}
@@ -70,6 +56,44 @@ def prove(
     wrong = wrong or any(found["error"] > tolerances[name] for name, found in result["other_batches"].items())
     if wrong or not running or not request["effort"]:
         return result
+    _time(toolchain, request, inputs, settings_of, running, say, result)
+    return result
+
+
+def _compiled(
+    toolchain: Any, request: dict[str, Any], inputs: dict[str, Any], settings_of: Any, say: Any, result: dict[str, Any]
+) -> dict[str, Any]:
+    """Tune and compile every case; add what the compiler wrote and says to the result, and return the artefacts."""
+    artefacts: dict[str, Any] = {}
+    if request["settings"]["tune_s"]:
+        models = list(dict.fromkeys(case["model"] for case in request["cases"]))
+        toolchain.tune(models, settings_of(request), request["folder"], say)
+    since = time.perf_counter()
+    for case in _shuffled(request["cases"], request["process"]):
+        say("compile", case["name"])
+        settings = dict(settings_of(request, case), keep_files=case["keep_files"])
+        artefacts[case["name"]] = toolchain.compile(case["model"], inputs, settings, request["folder"])
+    result["compile_s"] = time.perf_counter() - since
+    result["files"] = {name: _written(artefact.files) for name, artefact in artefacts.items()}
+    result["bytes"] = {name: _size(artefact) for name, artefact in artefacts.items()}
+    result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
+    result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
+    result["uncompiled"] = {name: getattr(artefact, "uncompiled", None) for name, artefact in artefacts.items()}
+    # the artefacts' own lists, to which `interpret` may add
+    result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
+    return artefacts
+
+
+def _time(
+    toolchain: Any,
+    request: dict[str, Any],
+    inputs: dict[str, Any],
+    settings_of: Any,
+    running: dict[str, Any],
+    say: Any,
+    result: dict[str, Any],
+) -> None:
+    """Profile the kernels of the running cases, time all cases in turn and meter them; add that to the result."""
     if request["effort"]["profile"]:
         result["kernels"] = _timing.profile(toolchain, request, inputs, settings_of, say)
     clock = "cpu_ms" if request["settings"]["threads"] == 1 and result["device"]["kind"] == "cpu" else "wall_ms"
@@ -83,7 +107,6 @@ def prove(
             if name != request["control"] and not name.endswith(request["again"])
         }
         result["energy"] = _timing.energy(toolchain, metered, request["meter"], say)
-    return result
 
 
 def _other_batches(

@@ -14,11 +14,10 @@ from ..export import write_case
 from ..export.cases import Case
 from ..pruning import fingerprint
 from ..report import Untimed
-from ..toolchains import manifest_of
 from ..toolchains.process import Failure, Progress, guarded_folder
 from .bench import Bench
 from .candidates import Candidate, Findings
-from .job import HERE, CaseOfJob, prove_job, tolerance_of
+from .job import HERE, CaseOfJob, measuring_job, tolerance_of
 from .quantising import Quantiser, calibration_of
 from .rating import Settled, served
 
@@ -95,12 +94,14 @@ def candidate(bench: Bench, dense: nn.Module, settled: Settled, example: Example
         renamed=pruned.renamed,
         plans=settled.plans,
         graphs=settled.graphs,
-        first_wrong=partial(_first_wrong, bench, models, example),
+        first_wrong=partial(_first_wrong, bench, models, example, settled),
         write=lambda own: write(own, f"{name}{own.suffix}"),
     )
 
 
-def _first_wrong(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], example: Example, name: str) -> str:
+def _first_wrong(
+    bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], example: Example, settled: Settled, name: str
+) -> str:
     """Name the first layer, in the order of execution, whose output differs from torch's."""
     choice, tolerance = bench.choice, tolerance_of(bench.choice)
     case, model = models[name]
@@ -108,17 +109,16 @@ def _first_wrong(bench: Bench, models: Mapping[str, tuple[Case, nn.Module]], exa
     with guarded_folder():
         traced = case.with_layer_outputs(model, example)
     if traced is None or choice.way != "run":
-        manifest = manifest_of(choice.judge.toolchain)
-        if manifest.rates and not manifest.chooses_kernels:  # each product was already compared with torch's
-            return "although each layer's product alone is right: the dtype may be too narrow for this model"
-        return "and the layer where that begins is not known"
+        if settled.checked:
+            return "although the layers' products alone are right: the dtype may be too narrow for this model"
+        return "and it is not known which layer is wrong first"
     own, names = traced
-    job = prove_job(choice, bench.folder, [CaseOfJob("layers", own)])
+    job = measuring_job(choice, bench.folder, [CaseOfJob("layers", own)])
     result = bench.place.run(job, bench.progress)
     errors = [] if isinstance(result, Failure) else result["errors"]["layers"]
     if len(errors) != len(names):
-        return "and the layer where that begins could not be found"
+        return "and the first wrong layer could not be found"
     for layer, error in zip(names, errors, strict=True):
         if error > tolerance:
             return f"first in layer {layer}"
-    return "although each layer alone is right: fusing the layers causes it"
+    return "although each layer alone is right: the error comes from fusing layers"
