@@ -22,7 +22,7 @@ Kind = Literal[
 
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 Solver = Literal["quick", "full", "best"]
-Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score", "mixed"]
 Schedule = Literal["one-shot", "iterative", "cubic"]
 
 AUTO = "auto"  # an importance
@@ -163,10 +163,11 @@ _ROWS = (
     Option(
         "allocation",
         "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
-        "sensitivity:score: shares set by first pruning each layer alone",
+        "sensitivity:score: shares set by first pruning each layer alone; mixed: the same, by an exact knapsack",
         default="uniform",
         choices=get_args(Allocation),
         label="Allocation",
+        forms=(RUN, FROM),
     ),
     Option(
         "dense",

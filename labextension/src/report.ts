@@ -424,7 +424,7 @@ export interface Blockwise {
 /**
  * One block: its `weights`, and those that are `left` (not zero, or zero before).
  *
- * `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block was pruned and written, above what it held before the call. Each is null where it was not measured.
+ * `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block was pruned and written, above what it held before the first block. Each is null where it was not measured.
  */
 export interface PrunedBlock {
   name: string;
