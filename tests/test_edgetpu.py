@@ -94,7 +94,7 @@ class TestEdgeTpu:
 
     def test_a_batch_is_named_with_its_cure(self) -> None:
         report = hwprune(cnn(), torch.randn(2, 3, 16, 16), target=TARGET, pattern="channel/8").report
-        assert any("--batch 1 mends a batch" in each for each in report.reasons), report.reasons
+        assert any("if one is the batch, give --batch 1" in each for each in report.reasons), report.reasons
 
     def test_the_report_of_a_compiler_on_the_path_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,8 +128,8 @@ _ROWS = (
     Option(
         "importance",
         "how weights or channels are ranked: magnitude, second-order (which also corrects the remaining weights); for "
-        "single weights also activation (Wanda), for channels taylor; auto: second-order for channels that go at once "
-        "where there is --calib and it takes seconds, magnitude elsewhere",
+        "single weights also activation (Wanda), for channels taylor; auto: second-order for channels removed at once, "
+        "if there is --calib and it takes seconds, else magnitude",
         default=AUTO,
         choices=(AUTO, *get_args(Importance)),
         label="Importance",
@@ -204,8 +204,8 @@ _ROWS = (
     ),
     Option(
         "int8_error",
-        "with --dtype int8 on a CPU: how far the outputs of the int8 models may be from those in float, as a share of "
-        "their largest value; layers are left in float until they are not further",
+        "with --dtype int8 on a CPU: how far the int8 models' outputs may be from those in float, as a share of their "
+        "largest value; leaves layers in float until they are that close",
         type=float,
         examples=("0.05", "0.1"),
     ),

@@ -81,7 +81,7 @@ def _of_share(plan: Plan, other: Plan, teller: str) -> str:
     shares = sorted({part.share for part in other.parts.values()})
     kept = len(plan.parts) - len(other.parts)
     more = f", and {kept} sets of channels stay whole" if kept else ""
-    return f"{shares[0]:.0%} of the channels are gone{more}, which {teller} can say."
+    return f"{shares[0]:.0%} of the channels are gone{more}, which {teller} can describe."
 
 
 def _says(said: list[str]) -> tuple[str, ...]:

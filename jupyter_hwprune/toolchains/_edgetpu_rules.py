@@ -93,7 +93,7 @@ def _three_inner_dimensions(one: Operator) -> str | None:
     for each in (*one.inputs, *one.outputs):
         if each.value is None and any(size > 1 for size in each.shape[:-3]):
             shape = "x".join(map(str, each.shape))
-            return "a tensor of %s has more than three dimensions above 1; --batch 1 mends a batch" % shape
+            return "a tensor of %s has more than three dimensions above 1; if one is the batch, give --batch 1" % shape
     return None
 
 
