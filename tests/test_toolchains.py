@@ -22,20 +22,33 @@ from jupyter_hwprune.export.onnx import export_onnx
 from jupyter_hwprune.toolchains import (
     cusparselt,
     deepsparse,
+    edgetpu,
     ethos_u,
     executorch,
     file_called,
     iree,
     litert,
+    manifest_of,
     onnxruntime,
     openvino,
+    qnn,
     rknn,
     shipped,
     tensorrt,
     tvm,
     xla,
 )
-from jupyter_hwprune.toolchains.contract import Checks, Counts, Meters, Rates, Runs, Simulates, Toolchain
+from jupyter_hwprune.toolchains.contract import (
+    Checks,
+    Counts,
+    Meters,
+    Quantises,
+    Rates,
+    Runs,
+    Simulates,
+    Toolchain,
+    Tunes,
+)
 from tests.contracts import TARGET, WORKER, CpuContract, ToolchainContract, over_the_peak
 from tests.networks import ZOO, cnn
 
@@ -52,12 +65,30 @@ KEEP_THE_CONTRACT: tuple[Runs, ...] = (
     cusparselt,
     tensorrt,
 )
-ESTIMATE: tuple[Toolchain, ...] = (ethos_u, rknn, xla)
-CHECK: tuple[Checks, ...] = (ethos_u, executorch, rknn, xla, iree, litert, tvm)
+NOT_RUN: tuple[Toolchain, ...] = (ethos_u, rknn, qnn, edgetpu)
+CHECK: tuple[Checks, ...] = (ethos_u, executorch, rknn, xla, iree, litert, tvm, qnn, edgetpu)
+TUNE: tuple[Tunes, ...] = (tvm,)
+QUANTISE: tuple[Quantises, ...] = (onnxruntime, openvino, executorch, litert)
 RATE: tuple[Rates, ...] = (cusparselt, tensorrt)
 METER: tuple[Meters, ...] = (cusparselt, tensorrt)
 COUNT: tuple[Counts, ...] = (cusparselt,)
 SIMULATE: tuple[Simulates, ...] = (deepsparse,)
+CHECKED: dict[str, tuple[Any, ...]] = {
+    "runs": KEEP_THE_CONTRACT,
+    "checks": CHECK,
+    "tunes": TUNE,
+    "quantises": QUANTISE,
+    "rates": RATE,
+    "meter": METER,
+    "counts": COUNT,
+    "simulates": SIMULATE,
+}
+
+
+@pytest.mark.parametrize("able", CHECKED)
+def test_the_type_checker_sees_every_function_that_a_manifest_promises(able: str) -> None:
+    stems = {str(vars(module)["__name__"]).rpartition(".")[2].replace("_", "-") for module in CHECKED[able]}
+    assert stems == {name for name in shipped() if getattr(manifest_of(name), able)}
 
 
 class TestOnnxruntime(CpuContract):

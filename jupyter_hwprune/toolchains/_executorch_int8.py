@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _executorch_program as programs
 from ._pt2e import calibrate
+
+if TYPE_CHECKING:
+    from .contract import LeftInFloat, Quantised
 
 WEIGHTED = {  # operators of an exported program -> the place of the weight, and what ONNX calls them
     **{f"aten.conv{n}d.default": (1, "Conv") for n in (1, 2, 3)},
@@ -20,7 +23,7 @@ WEIGHTED = {  # operators of an exported program -> the place of the weight, and
 LEFT = "XNNPACK's quantiser did not quantise its weight"
 
 
-def quantise(model: str, calibration: list[Any]) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any]) -> Quantised:
     """Write the program with 8-bit weights and activations; activations' ranges are those of the calibration inputs."""
     from importlib.metadata import version
 
@@ -61,9 +64,9 @@ def _layer(node: Any) -> str | None:
     return source.target.rpartition(".")[0] if source.op == "get_attr" else None
 
 
-def _named_after_layers(module: Any, layers: dict[str, str | None]) -> list[dict[str, Any]]:
+def _named_after_layers(module: Any, layers: dict[str, str | None]) -> list[LeftInFloat]:
     """Name each quantised weight after its layer again, which the conversion numbers; list the layers left in float."""
-    left = []
+    left: list[LeftInFloat] = []
     for node in module.graph.nodes:
         layer = layers.get(node.name)
         if layer is None:

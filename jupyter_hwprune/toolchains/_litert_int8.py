@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ._litert_operators import operators
 
 if TYPE_CHECKING:
+    from .contract import Quantised
     from .litert import Converted
 
 LEFT = "ai-edge-quantizer did not quantise its weight"
 
 
-def quantise(converted: Converted, calibration: list[dict[str, Any]]) -> dict[str, Any]:
+def quantise(converted: Converted, calibration: list[dict[str, Any]]) -> Quantised:
     """Write the model with 8-bit weights and activations, its inputs and outputs in float."""
     from importlib.metadata import version
 

@@ -14,7 +14,7 @@ from ._host import fast_int8
 from ._output_error import in_two, kept_within, moved, relative_errors
 
 if TYPE_CHECKING:
-    from .contract import Settings
+    from .contract import LeftInFloat, Quantised, Settings
 
 LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
 WEIGHTS = {  # operators -> the place of their weight
@@ -31,7 +31,7 @@ CLEAN_DB = 50.0  # signal to noise of 8 bits over their whole range: 6.02 * 8 + 
 COMPARED = 4  # batches whose every value is held twice, to find the layers that lose most
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any], settings: Settings) -> Quantised:
     """Quantise statically to QuantizeLinear and DequantizeLinear pairs, which the runtime fuses into int8 kernels."""
     import onnx
     import onnxruntime
@@ -48,7 +48,7 @@ def quantise(model: str, calibration: list[Any], settings: Settings) -> dict[str
         known = [each["names"] for each in left]
         for each in _left_in_float(onnx.load(file.path, load_external_data=False).graph):
             if each["names"] not in known:
-                left.append(dict(each, reason=moved(before, after, most)))
+                left.append({"names": each["names"], "op": each["op"], "reason": moved(before, after, most)})
         quantiser += kept_within(before, after, most, checked)
     return {"file": file.path, "files": {"onnx": file.path}, "quantiser": quantiser, "left_in_float": left}
 
@@ -93,12 +93,12 @@ class _Batches:
         return next(self.batches, None)
 
 
-def _left_in_float(graph: Any) -> list[dict[str, Any]]:
+def _left_in_float(graph: Any) -> list[LeftInFloat]:
     """List the nodes whose weights are still floating-point numbers."""
     from onnxruntime.quantization.registry import QDQRegistry
 
     matrices = {each.name for each in graph.initializer if len(each.dims) >= 2}
-    found = []
+    found: list[LeftInFloat] = []
     for node in graph.node:
         place = WEIGHTS.get(node.op_type)
         if place is None or node.input[place] not in matrices:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._output_error import in_two, kept_within, moved, relative_errors
 
 if TYPE_CHECKING:
-    from .contract import Settings
+    from .contract import Quantised, Settings
 
 LEFT = "NNCF did not quantise its weight"
 LOOKUPS = "NNCF failed on the rows that it picks, so it was told to leave lookups in float"
@@ -32,7 +32,7 @@ def quantise(
     read: Callable[[], Any],
     compiled: Callable[[Any], Any],
     outputs: Outputs,
-) -> dict[str, Any]:
+) -> Quantised:
     """Quantise the file, which `read` reads anew each time; `compiled` is the toolchain's compilation of a model."""
     import nncf
     import openvino

@@ -18,7 +18,7 @@ from . import _executorch_program as programs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .contract import Settings
+    from .contract import Quantised, Settings
 
 MANIFEST = {
     "install": "%hwprune setup executorch",
@@ -82,7 +82,7 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
     return _Profile(programs.lower(model), inputs, settings, folder)
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> Quantised:
     from . import _executorch_int8
 
     return _executorch_int8.quantise(model, calibration)

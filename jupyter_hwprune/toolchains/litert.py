@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._litert_operators import operators
 
 if TYPE_CHECKING:
-    from .contract import Settings
+    from .contract import Quantised, Settings
 
 MANIFEST = {
     "install": "%hwprune setup litert",
@@ -64,7 +64,7 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
     return _Profile(Converted(model), inputs, settings["threads"])
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> Quantised:
     from . import _litert_int8
 
     return _litert_int8.quantise(Converted(model), calibration)

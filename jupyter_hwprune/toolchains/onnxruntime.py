@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .contract import Settings
+    from .contract import Quantised, Settings
 
 MANIFEST = {
     "package": "onnxruntime",
@@ -63,7 +63,7 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
     return _Profile(_Session(model, options, {}).session, inputs)
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> Quantised:
     from . import _onnxruntime_int8
 
     return _onnxruntime_int8.quantise(model, calibration, settings)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ._openvino_int8 import RECURRENT
 
 if TYPE_CHECKING:
-    from .contract import Settings
+    from .contract import Quantised, Settings
 
 MANIFEST = {
     "package": "openvino",
@@ -129,7 +129,7 @@ def _named(kind: str, name: str) -> Any:
     return re.search(r"[^,]*::%s_\d+" % RECURRENT[kind], name)
 
 
-def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
+def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> Quantised:
     from . import _openvino_int8
 
     def read() -> Any:
