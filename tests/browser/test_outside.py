@@ -18,7 +18,7 @@ from .lab import Lab
 @pytest.mark.parametrize(
     ("target", "toolchain", "said"),
     [
-        ("tpu-v5e", "tests.fakes.estimating", "by a made-up cost model, cycles"),
+        ("tpu-v5e", "tests.fakes.estimating", "by a made-up cost model for Google Cloud TPU v5e, cycles"),
         ("qualcomm-npu", "tests.fakes.compiling", "compiled, not timed"),
         ("tests.fakes.toy", "tests.fakes.npu", "a toy of an NPU"),
     ],
