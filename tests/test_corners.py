@@ -373,7 +373,11 @@ def test_one_verdict_names_the_fastest_model() -> None:
 
 @pytest.mark.parametrize(
     ("fast_int8", "said"),
-    [((), "has no VNNI or AMX"), (None, "is not known"), (("AVX-512 VNNI",), "this CPU has them (AVX-512 VNNI)")],
+    [
+        ((), "has no VNNI or AMX"),
+        (None, "is not known"),
+        (("AVX-512 VNNI",), "this CPU has instructions for it (AVX-512 VNNI)"),
+    ],
 )
 def test_where_int8_buys_nothing_it_says_so_and_what_the_chip_has(fast_int8: Any, said: str) -> None:
     own = with_corners(FASTER, NOISE, FASTER, fast_int8=fast_int8)

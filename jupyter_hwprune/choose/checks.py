@@ -76,6 +76,11 @@ def check_whole_number(name: str, value: Any, most: int | None = None) -> None:
         raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
+def scans(allocation: Allocation) -> bool:
+    """Say whether shares are set by pruning each layer alone first."""
+    return allocation not in {"uniform", "global"}
+
+
 def check_method(pattern: Pattern, options: Options) -> None:
     """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
     importance, allocation = options.importance, options.allocation
@@ -101,7 +106,7 @@ def check_method(pattern: Pattern, options: Options) -> None:
             f"--tune-blocks {options.tune_blocks} trains blocks that lost weights, and the pattern depth removes whole "
             "ones. Use --recover with it."
         )
-    if allocation.startswith("sensitivity") and isinstance(pattern, NM):
+    if scans(allocation) and isinstance(pattern, NM):
         raise InputError(
             f"--allocation {allocation} gives each layer its own share, but {pattern} fixes it: every layer loses "
             f"{pattern.sparsity:.0%}. Remove --allocation, and name the layers to leave unpruned with --dense."

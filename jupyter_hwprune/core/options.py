@@ -22,7 +22,7 @@ Kind = Literal[
 
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 Solver = Literal["quick", "full", "best"]
-Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score", "mixed"]
 Schedule = Literal["one-shot", "iterative", "cubic"]
 
 AUTO = "auto"  # an importance
@@ -163,10 +163,11 @@ _ROWS = (
     Option(
         "allocation",
         "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
-        "sensitivity:score: shares set by first pruning each layer alone",
+        "sensitivity:score: shares set by first pruning each layer alone; mixed: the same, by an exact knapsack",
         default="uniform",
         choices=get_args(Allocation),
         label="Allocation",
+        forms=(RUN, FROM),
     ),
     Option(
         "dense",
@@ -242,7 +243,7 @@ _ROWS = (
         completes="score",
         parameter="score",
         label="Score",
-        placeholder="none; accuracy(net), for example",
+        placeholder="none; accuracy(net)",
     ),
     Option(
         "latency_ms",
@@ -257,7 +258,7 @@ _ROWS = (
         "search for the plan that loses least and is at least this many times faster than dense",
         type=float,
         label="Goal: times faster",
-        placeholder="none; 2, for example",
+        placeholder="none; 2",
         examples=("1.5", "2", "3"),
     ),
     Option(
@@ -278,7 +279,7 @@ _ROWS = (
         "search for the fastest plan whose score falls by no more than this",
         type=float,
         label="Goal: largest drop",
-        placeholder="none; 0.01, for example",
+        placeholder="none; 0.01",
         examples=("0.005", "0.01", "0.02"),
     ),
     Option(
@@ -300,7 +301,7 @@ _ROWS = (
         "without labels",
         type=int,
         label="Recovery steps",
-        placeholder="none; 200, with calibration inputs",
+        placeholder="none; 200 steps",
         examples=("200", "500"),
     ),
     Option(

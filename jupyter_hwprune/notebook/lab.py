@@ -286,7 +286,7 @@ def _said(status: Any, serves: tuple[str, ...]) -> tuple[str, ...]:
     said += [", ".join(f"{name} {version}" for name, version in status.versions.items())] if status.versions else []
     said += [f"{name}: {device.label}" for name, device in status.devices.items()]
     said += [status.reason] if status.reason else []
-    said += status.absent.values()
+    said += dict.fromkeys(status.absent.values())
     return (*said, *map(str, status.remarks))
 
 

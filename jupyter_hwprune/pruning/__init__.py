@@ -190,7 +190,7 @@ def without_blocks(blocks: Blocks, example: Example, sparsity: float) -> Pruned:
             renamed[f"{old}.{own}".lstrip(".")] = f"{new}.{own}".lstrip(".")
     found = Pruned(shortened.model, tuple(layers), tuple(skipped), totals, blocks=shortened.removed, renamed=renamed)
     of = len(shortened.removed) + len(shortened.reasons)
-    found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are gone. Without each alone: {lost}.")
+    found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are removed. Without each alone: {lost}.")
     if configure(shortened.model, shortened.model, example) is None:
         refuse_saving(shortened.model)
     return found

@@ -137,7 +137,7 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
         faults = _culprits(channels, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
         for name, why in faults.items():
-            said = f"removing its channels cannot be proven right: {why}{_of_written_sizes(channels, sets[name])}"
+            said = f"removing its channels cannot be verified: {why}{_of_written_sizes(channels, sets[name])}"
             reasons |= dict.fromkeys(sets[name].makers, said)
         if not keep:
             raise nothing_removable(pattern, reasons)
@@ -204,7 +204,7 @@ def _alike(dense: nn.Module, ready: nn.Module, example: Example) -> bool:
 def _replaced(model: nn.Module) -> Iterator[str]:
     if names := replaced_in(model):
         yield (
-            "torch's nn.MultiheadAttention allows no other width than heads of equal parts of what it reads, so "
+            "torch's nn.MultiheadAttention only allows heads that divide the width of its inputs equally, so "
             f"{counted(len(names), 'module')} became jupyter_hwprune.MultiheadAttention in the pruned copy, which "
             f"computes the same with what is left: {first_of(names)}. To keep one as it is, name it with --dense."
         )
@@ -267,7 +267,7 @@ def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str
     """Return for each set that shrinks which units stay, and add to `reasons` why others do not. -> name: bool [U]."""
     keep = {}
     for each in channels.coupled.sets:
-        part, why = plan.parts.get(each.name), "the plan gives it no part"
+        part, why = plan.parts.get(each.name), "the plan leaves it out"
         if part is not None:
             assert isinstance(part.pattern, Channel)
             left = units_left(each, (1 - part.share) * each.units, part.pattern)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ..choose.checks import scans
 from ..choose.choice import Choice
 from ..core.errors import InputError, counted
 from ..core.example import Example
@@ -63,7 +64,7 @@ MAGNITUDE = Method()
 
 def ranks_by_inputs(choice: Choice) -> bool:
     """Say whether the importance, the scan or the pattern looks at inputs."""
-    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
+    looks = isinstance(choice.pattern, Depth) or scans(choice.allocation)
     return looks or choice.importance != "magnitude"
 
 
@@ -109,7 +110,7 @@ def calibrated(
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for options that use inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, "
+                "sensitivity or mixed, --pattern depth, a search over channels, the running statistics of BatchNorm, "
                 "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. "
                 "This line has none of them."
             )
