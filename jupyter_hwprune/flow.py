@@ -100,8 +100,8 @@ def hwprune(
     "best". `tune_blocks` then trains the weights left in each block for so many steps, without labels, to give the
     dense block's output on `calib`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked
     together), "sensitivity" (by a scan of the output's error), "sensitivity:score" (of the score) or "mixed" (of the
-    error, by an exact knapsack). `dense` names the layers to leave unpruned, wildcards allowed. `permute` reorders input
-    channels, so that n:m or blocks lose less.
+    error, by an exact knapsack). `dense` names the layers to leave unpruned, wildcards allowed. `permute` reorders
+    input channels, so that n:m or blocks lose less.
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;

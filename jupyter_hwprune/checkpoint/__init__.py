@@ -70,10 +70,11 @@ def prune_folder(
 
     The folder is as `save_pretrained` writes it: config.json and safetensors files; so is the new one, which
     `from_pretrained` loads. `pattern` is one of zeros: n:m, blocks or single weights; what goes, by `importance` and
-    `solver`, and what `dense` names, is as in `hwprune`; "auto" is by magnitude. `allocation` is "uniform", or "mixed": each layer is first
-    pruned alone in its block, and shares are those with the least sum of the blocks' errors. `calib` are token numbers
-    [rows, length], a dict of the model's inputs, or a list or DataLoader of those; without, weights can only go by
-    their magnitude, and no error is measured. Weights are pruned in float32, and written in the dtype that they had.
+    `solver`, and what `dense` names, is as in `hwprune`; "auto" is by magnitude. `allocation` is "uniform", or "mixed":
+    each layer is first pruned alone in its block, and shares are those with the least sum of the blocks' errors.
+    `calib` are token numbers [rows, length], a dict of the model's inputs, or a list or DataLoader of those; without,
+    weights can only go by their magnitude, and no error is measured. Weights are pruned in float32, and written in the
+    dtype that they had.
 
     The same call with the same `out` goes on where an earlier one was ended. The report has the error, the time and the
     peak memory of each block; nothing is timed. Raises InputError for a folder, an option or inputs that do not fit,
