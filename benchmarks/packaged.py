@@ -124,7 +124,7 @@ def scores(model: nn.Module, pattern: str, share: float | None, seed: int) -> li
     frames, _ = notes(CALIBRATION, seed)
     asked: dict[str, Any] = {"pattern": pattern, "sparsity": share, "score": accuracy(seed), "keep_all": True}
     asked |= {"toolchain": "onnxruntime", "effort": QUICK}
-    found = []
+    found: list[float] = []
     for ways in (
         {},
         {"importance": "second-order", "calib": frames},

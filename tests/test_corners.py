@@ -160,7 +160,7 @@ class Outlier(nn.Module):
 def test_a_limit_leaves_the_layer_in_float_that_int8_hurts(toolchain: str) -> None:
     torch.manual_seed(0)
     net, x = Outlier().eval(), torch.randn(64, 16)
-    given: dict[str, Any] = {"pattern": "2:4", "calib": [x[start : start + 4] for start in range(0, 64, 4)]}
+    given: dict[str, Any] = {"pattern": "2:4", "calib": list(torch.split(x, 4))}
     plain, limited = (quantised(net, x[:4], toolchain, int8_error=each, **given) for each in (None, 0.1))
     for before, after in zip(corners_of(plain).rows[2:], corners_of(limited).rows[2:], strict=True):
         assert before.error is not None
