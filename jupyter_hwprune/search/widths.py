@@ -122,7 +122,9 @@ class Widths:
         if not pairs:
             return None
         pair = min(pairs, key=lambda each: (each[1].reading.relative or 0.0) - (each[0].reading.relative or 0.0))
-        return Between.of(*pair, table.whole(self._within(pair[0].blocks)))
+        blocks = pair[0].blocks
+        costs = (table.whole(self._within(blocks)), self._weights(blocks))  # the weights where the table is that wrong
+        return next(filter(None, (Between.of(*pair, cost) for cost in costs)), None)
 
     def predicted(self, point: Point) -> float | None:
         cost = self._costs(point.blocks).get("time")
