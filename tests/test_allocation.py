@@ -78,7 +78,7 @@ def test_groups_go_whole_and_add_up_to_less_than_one() -> None:
 @pytest.mark.parametrize("group", [1, 64])
 def test_mixed_shares_meet_the_budget_and_lose_no_more_than_any_other_division(seed: int, group: int) -> None:
     drawn = random.Random(seed)
-    made = []
+    made: list[tuple[int, list[float | None]]] = []
     for _ in range(8):  # curves of any form: steep, flat, and with steps, where the cheapest next step leads astray
         errors = list(itertools.accumulate(drawn.random() ** 4 for _ in LEVELS))
         made.append((64 * drawn.randrange(10, 90), [drawn.choice([0.1, 1.0, 5.0]) * each for each in errors]))
