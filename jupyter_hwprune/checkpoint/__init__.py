@@ -20,6 +20,7 @@ from ..choose.choice import Choice, choose
 from ..core.door import one_door
 from ..core.errors import InputError, NothingFitsError, PruneError
 from ..core.interrupts import heard
+from ..core.options import AUTO
 from ..core.pattern import Channel, Depth, parse_pattern
 from ..core.torch_state import own_torch_state
 from ..keep.run import Shown
@@ -56,7 +57,7 @@ def prune_folder(
     target: str = "cpu",
     pattern: str | None = None,
     sparsity: float | None = None,
-    importance: str = "magnitude",
+    importance: str = AUTO,
     solver: str = "full",
     allocation: str = "uniform",
     dense: Sequence[str] = (),
@@ -69,16 +70,18 @@ def prune_folder(
 
     The folder is as `save_pretrained` writes it: config.json and safetensors files; so is the new one, which
     `from_pretrained` loads. `pattern` is one of zeros: n:m, blocks or single weights; what goes, by `importance` and
-    `solver`, and what `dense` names, is as in `hwprune`. `allocation` is "uniform", or "mixed": each layer is first
-    pruned alone in its block, and shares are those with the least sum of the blocks' errors. `calib` are token numbers
-    [rows, length], a dict of the model's inputs, or a list or DataLoader of those; without, weights can only go by
-    their magnitude, and no error is measured. Weights are pruned in float32, and written in the dtype that they had.
+    `solver`, and what `dense` names, is as in `hwprune`; "auto" is by magnitude. `allocation` is "uniform", or "mixed":
+    each layer is first pruned alone in its block, and shares are those with the least sum of the blocks' errors.
+    `calib` are token numbers [rows, length], a dict of the model's inputs, or a list or DataLoader of those; without,
+    weights can only go by their magnitude, and no error is measured. Weights are pruned in float32, and written in the
+    dtype that they had.
 
     The same call with the same `out` goes on where an earlier one was ended. The report has the error, the time and the
     peak memory of each block; nothing is timed. Raises InputError for a folder, an option or inputs that do not fit,
     and PruneError where no layer does.
     """
     silent = check_codes(ignore)
+    importance = "magnitude" if importance == AUTO else importance
     if out is None:
         raise InputError("--from reads a folder and writes another one: name that with --out.")
     _refuse_channels(pattern, importance)

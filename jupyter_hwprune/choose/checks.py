@@ -23,7 +23,8 @@ class Options:
     `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
     `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
     each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
-    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules.
+    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules. `int8_error` is how far the
+    outputs of int8 models may be from those in float, relative to their largest value.
     """
 
     importance: Importance = "magnitude"
@@ -37,6 +38,7 @@ class Options:
     batch: int | None = None
     timeout_s: float = 1800
     tune_kernels: float | None = None
+    int8_error: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("importance", "solver", "allocation"):
@@ -56,6 +58,9 @@ class Options:
                 f"--tune-kernels {self.tune_kernels:g} leaves no time to measure within --timeout "
                 f"{self.timeout_s:g}. Raise --timeout."
             )
+        error: Any = self.int8_error
+        if error is not None and (isinstance(error, bool) or not isinstance(error, (int, float)) or not 0 < error < 1):
+            raise InputError(f"--int8-error is {error!r}; it is a share of the outputs' largest value, such as 0.05.")
 
 
 def _check_seconds(name: str, value: Any) -> None:

@@ -84,6 +84,7 @@ class Job:
             "config": list(choice.configured),
             "tune_s": choice.tune_kernels or 0.0,
             "calibration": "",
+            "int8_error": choice.int8_error,
         }
         return {
             "action": self.action,

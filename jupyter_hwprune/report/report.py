@@ -123,6 +123,7 @@ class Request:
     solver: str = "full"
     tune_blocks: int | None = None
     tune_kernels: float | None = None
+    int8_error: float | None = None
     ignore: tuple[str, ...] = ()
 
 

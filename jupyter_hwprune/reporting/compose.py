@@ -86,6 +86,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
         tune_kernels=choice.tune_kernels,
+        int8_error=choice.int8_error,
         config=choice.config,
     )
     return replace(own, **asked)

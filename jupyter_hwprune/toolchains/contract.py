@@ -37,6 +37,9 @@ class Settings(TypedDict):
     config: list[str]  # one value of each of the judge's `configs` in the target's row
     tune_s: float  # seconds that `tune` has to schedule the kernels of all models, 0 to compile them untuned
     calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
+    int8_error: (
+        float | None
+    )  # how far int8 may move the outputs, if the manifest says `limits_error`; None for no limit
 
 
 class Device(TypedDict):

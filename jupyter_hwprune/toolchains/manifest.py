@@ -57,6 +57,7 @@ class Manifest:
                      $batch rows
     tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
+    limits_error:    its `quantise` keeps to its settings' `int8_error`, by leaving layers in float
     """
 
     install: str
@@ -82,6 +83,7 @@ class Manifest:
     checks: bool = False
     tunes: bool = False
     quantises: str | None = None
+    limits_error: bool = False
     bound: tuple[str, ...] = ()
     deploys: tuple[str, ...] = ("onnx", "xml")
     script: str | None = None
