@@ -18,6 +18,7 @@ SAID = {
     "global": "ranked together",
     "sensitivity": "by the output's error",
     "sensitivity:score": "by your score",
+    "mixed": "by the error, exactly",
     "one-shot": "all at once",
     "iterative": "even steps",
     "cubic": "large steps first",
