@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ class Options:
     `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
     `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
     each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
-    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules.
+    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules. `rpc` is where a board is
+    reached, and `rpc_key` the one to ask a tracker for.
     """
 
     importance: Importance = "magnitude"
@@ -37,6 +39,8 @@ class Options:
     batch: int | None = None
     timeout_s: float = 1800
     tune_kernels: float | None = None
+    rpc: str | None = None
+    rpc_key: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("importance", "solver", "allocation"):
@@ -55,6 +59,20 @@ class Options:
             raise InputError(
                 f"--tune-kernels {self.tune_kernels:g} leaves no time to measure within --timeout "
                 f"{self.timeout_s:g}. Raise --timeout."
+            )
+        self._check_board()
+
+    def _check_board(self) -> None:
+        if self.rpc is None and self.rpc_key is not None:
+            raise InputError(
+                f"--rpc-key {self.rpc_key} names a board of a tracker. Add the tracker's --rpc HOST:PORT, or remove it."
+            )
+        if self.rpc is not None and not re.fullmatch(r"[^\s:]+:[0-9]{1,5}", str(self.rpc)):
+            raise InputError(f"--rpc is {self.rpc!r}; give HOST:PORT, such as 192.168.1.20:9090.")
+        if self.rpc is not None and self.tune_kernels is not None:
+            raise InputError(
+                f"--tune-kernels {self.tune_kernels:g} tries schedules on this machine, and --rpc {self.rpc} runs the "
+                "models on another. Remove one of the two."
             )
 
 
