@@ -2,8 +2,8 @@
 
 Llama's form with random weights in bfloat16, written tensor by tensor, so that the whole is never in memory here
 either: times and memory do not depend on the values, errors do, and are left out. Wall and CPU seconds of one thread;
-the peak is that of the process while a block is pruned, above what it held before. Beside each, and for a model that
-was not run, the figures on paper: the arithmetic below, with its time scaled from the largest model that was run.
+the peak is that of the process while a block is pruned, above what it held before the first. Beside each, and for a
+model that was not run, the figures on paper: the arithmetic below, with its time scaled from the largest that was run.
 Each size is written to the results at once, and taken from there the next time.
 """
 
@@ -32,6 +32,7 @@ from jupyter_hwprune import prune_folder
 RESULTS = Path(__file__).parent / "results" / "large.json"
 PATTERN, ROWS, LENGTH, VOCABULARY = "2:4", 16, 128, 32000
 WORKING = 5  # copies of a layer's weight in float32 that the solver works with, by its own account
+PIECES = 8 << 24  # bytes of what it works on at once, by the same
 COLUMNS = (
     *("model", "weights", "files", "blocks", "s a block, wall", "min-max", "s in all, wall", "s in all, CPU"),
     *("peak of a block", "on paper", "the whole in float32"),
@@ -65,9 +66,9 @@ class Shape:
 
     @property
     def peak_bytes(self) -> int:
-        """A block in float32 and what the solver takes for its largest layer: three Gram matrices, copies of it."""
+        """A block in float32 and what the solver takes for its largest layer: three Gram matrices, copies, pieces."""
         solver = max(3 * inputs**2 + WORKING * outputs * inputs for outputs, inputs in self.layers)
-        return 4 * (self.block_weights + solver)
+        return 4 * (self.block_weights + solver) + PIECES
 
     def block_operations(self, tokens: int) -> float:
         """Multiply-adds of a block: six passes, four Gram matrices, and a solver's factor and sweep for each layer."""
@@ -186,9 +187,13 @@ def written(data: dict[str, Any]) -> str:
         f"{data['threads']} thread, {data['cpu']}; torch {data['torch']}, transformers {data['transformers']}, "
         f"Python {data['python']}; {data['created'][:10]}, on a machine that others use too."
     )
+    run = [name for name in SHAPES if name in data["models"]]
+    peaks = [each["peak_bytes"] for each in data["models"][run[-1]]["blocks"] if each["peak_bytes"] is not None]
+    over = f" {run[-1]} took {max(peaks) / SHAPES[run[-1]].peak_bytes:.1f} times that." if peaks else ""
     notes = (
-        "The peak on paper is a block in float32, with three Gram matrices and five copies of its largest layer. "
-        "Seconds on paper are those of the largest model that was run, scaled by the number of multiply-adds."
+        "The peak on paper is a block in float32, with three Gram matrices and five copies of its largest layer, and "
+        f"128 MiB.{over} Seconds on paper are those of the largest model that was run, scaled by the number of "
+        "multiply-adds."
     )
     lines = [" | ".join(each) for each in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     return "\n".join([where, "", *(f"| {line} |" for line in lines), "", notes])

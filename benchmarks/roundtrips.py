@@ -3,7 +3,9 @@
 Models with random weights from small configurations, each without channels, without blocks, and without both. A pruned
 model is written by `save_pretrained` and read by `from_pretrained`, and both are held together: their weights, their
 outputs, and the tokens that they generate greedily with and without a cache. `--hwprune` prunes by the whole of
-`hwprune`, with export and measurement, and not by its engine alone. Prints a table, writes JSON beside it.
+`hwprune`, with export and measurement, and not by its engine alone. `--timm` adds networks of timm, which its
+`create_model` builds anew by the arguments found, where they say the shape; that needs timm beside this project's
+packages. Prints a table, writes JSON beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.masks import cpu_name, installed
+from benchmarks.yolo import know_operators
 from jupyter_hwprune import HwpruneError, hwprune
 from jupyter_hwprune.choose.effort import QUICK
 from jupyter_hwprune.core.example import Example
@@ -50,6 +53,13 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ViT": ("ViTForImageClassification", "ViTConfig", {**SIZES, "image_size": 16, "patch_size": 8}),
 }
 PATTERNS = {"channel/8": 0.5, "depth": 0.5, "depth+channel/8": 0.5}
+TIMM = {
+    "vit_tiny_patch16_224": ("channel", "depth", "depth+channel"),
+    "swin_s3_tiny_224": ("channel",),
+    "convnext_atto": ("channel",),
+    "resnet18": ("channel",),
+    "mobilenetv3_small_100": ("channel",),
+}
 NEW_TOKENS = 12
 
 
@@ -57,20 +67,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--hwprune", action="store_true", help="prune by the whole of hwprune")
+    parser.add_argument("--timm", action="store_true", help="also prune networks of timm")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
-    for name in options.models:
-        for pattern in PATTERNS:
-            rows.append(tried(name, pattern, whole=options.hwprune))
-            print(rows[-1], flush=True)
+    asked = [(name, pattern) for name in options.models for pattern in PATTERNS]
+    asked += [(name, pattern) for name, patterns in TIMM.items() for pattern in patterns if options.timm]
+    for name, pattern in asked:
+        rows.append(tried(name, pattern, whole=options.hwprune))
+        print(rows[-1], flush=True)
     data = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: installed(name) for name in ("torch", "transformers", "safetensors")},
+        "versions": {name: installed(name) for name in ("torch", "transformers", "safetensors", "timm")},
         "pruned_by": "hwprune" if options.hwprune else "the engine alone",
         "rows": rows,
     }
@@ -94,16 +106,25 @@ def tried(name: str, pattern: str, *, whole: bool) -> dict[str, Any]:
 
 
 def round_trip(name: str, pattern: str, *, whole: bool) -> dict[str, Any]:
-    model, inputs = built(name)
+    model, inputs = of_timm(name) if name in TIMM else built(name)
     pruned = pruned_by(model, inputs, pattern, whole=whole)
-    said = {each.name: each.value for each in settings_of(model, pruned)}
-    with tempfile.TemporaryDirectory() as folder:
-        pruned.save_pretrained(folder)
-        again = type(pruned).from_pretrained(folder).eval()
+    if name in TIMM:
+        import timm  # type: ignore[import-not-found, unused-ignore]
+
+        said = vars(pruned).get("model_args")
+        if said is None:
+            return {"verdict": "told", "detail": "no arguments of create_model say these widths"}
+        again = timm.create_model(name, **said).eval()
+        again.load_state_dict(pruned.state_dict(), strict=True)
+    else:
+        said = {each.name: each.value for each in settings_of(model, pruned)}
+        with tempfile.TemporaryDirectory() as folder:
+            pruned.save_pretrained(folder)
+            again = type(pruned).from_pretrained(folder).eval()
     mine, theirs = pruned.state_dict(), again.state_dict()
     equal = list(mine) == list(theirs) and all(torch.equal(mine[key], theirs[key]) for key in mine)
     off = difference(pruned, again, inputs)
-    tokens = generated(pruned, again, inputs) if pruned.can_generate() else None
+    tokens = generated(pruned, again, inputs) if name not in TIMM and pruned.can_generate() else None
     same = tokens is None or len(set(tokens)) == 1
     before, after = (sum(p.numel() for p in each.parameters()) for each in (model, pruned))
     return {
@@ -129,8 +150,17 @@ def built(name: str) -> tuple[Any, dict[str, Tensor]]:
     return model, inputs
 
 
+def of_timm(name: str) -> tuple[Any, dict[str, Tensor]]:
+    know_operators()
+    import timm  # type: ignore[import-not-found, unused-ignore]
+
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10).eval()
+    return model, {"x": torch.rand(1, *model.default_cfg["input_size"])}
+
+
 def pruned_by(model: Any, inputs: dict[str, Tensor], pattern: str, *, whole: bool) -> Any:
-    share = PATTERNS[pattern]
+    share = PATTERNS.get(pattern, 0.5)
     if whole:
         run = hwprune(
             model, inputs, target="cpu", toolchain="onnxruntime", pattern=pattern, sparsity=share, keep_all=True,
@@ -145,7 +175,9 @@ def pruned_by(model: Any, inputs: dict[str, Tensor], pattern: str, *, whole: boo
 def difference(pruned: Any, again: Any, inputs: dict[str, Tensor]) -> float:
     """Return the largest difference of the outputs by their largest value, 0 where they are equal to the bit."""
     with torch.no_grad():
-        mine, theirs = pruned(**inputs).logits, again(**inputs).logits
+        mine, theirs = (
+            found if isinstance(found := each(**inputs), Tensor) else found.logits for each in (pruned, again)
+        )
     return 0.0 if torch.equal(mine, theirs) else float((mine - theirs).abs().max() / mine.abs().max())
 
 
@@ -175,11 +207,12 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def notes(data: dict[str, Any]) -> list[str]:
-    versions = ", ".join(f"{name} {found}" for name, found in data["versions"].items())
+    versions = ", ".join(f"{name} {found}" for name, found in data["versions"].items() if found)
     rows = data["rows"]
-    same = sum(row["verdict"] == "the same" for row in rows)
+    same, told = (sum(row["verdict"] == verdict for row in rows) for verdict in ("the same", "told"))
+    more = f", of {told} the run says that its library cannot say them" if told else ""
     return [
-        f"- {same} of {len(rows)} come back the same; pruned by {data['pruned_by']}.",
+        f"- {same} of {len(rows)} come back the same{more}; pruned by {data['pruned_by']}.",
         f"- {data['cpu']}, {data['cores']} cores; Python {data['python']}, {versions}; {data['created']}.",
         f"- tokens: {NEW_TOKENS} new ones, by the pruned model and the one that was read, without and with a cache.",
     ]

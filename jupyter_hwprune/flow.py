@@ -49,7 +49,7 @@ def hwprune(
     target: str = "cpu",
     pattern: str | None = None,
     sparsity: float | None = None,
-    importance: str = "magnitude",
+    importance: str = "auto",
     solver: str = "full",
     tune_blocks: int | None = None,
     allocation: str = "uniform",
@@ -60,6 +60,7 @@ def hwprune(
     rpc: str | None = None,
     rpc_key: str | None = None,
     dtype: str | None = None,
+    int8_error: float | None = None,
     config: Sequence[str] = (),
     keep_all: bool = False,
     keep_statistics: bool = False,
@@ -94,20 +95,23 @@ def hwprune(
     cuts its rows. `targets()` lists the values for `target`, `pattern` and `toolchain`; None takes the target's own.
     `sparsity` is the share to remove, above 0 and below 1. `importance` ranks the weights: "magnitude", "activation"
     (Wanda's product, for single weights), "taylor" (for channels), or "second-order" (the optimal-brain family for
-    both, which also corrects the remaining weights). All but "magnitude" use `calib`: one input like the example, a
-    list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running statistics, unless
-    `keep_statistics`. `solver` is how long second order searches for zeros: "quick", "full" or "best". `tune_blocks`
-    then trains the weights left in each block for this many steps, without labels, to reproduce the dense block's
-    output on `calib`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked together),
-    "sensitivity" (by a scan of the output's error) or "sensitivity:score" (of the score). `dense` names the layers to
-    leave unpruned, wildcards allowed. `permute` reorders input channels, so that n:m or blocks lose less.
+    both, which also corrects the remaining weights); "auto" is second order for channels that go at once where there is
+    `calib` and it takes seconds, and magnitude elsewhere. All but these two look at `calib`: one input like the
+    example, a list of them, or a DataLoader; None takes the example. `calib` also gives BatchNorm new running
+    statistics, unless `keep_statistics`. `solver` is how long second order searches for zeros: "quick", "full" or
+    "best". `tune_blocks` then trains the weights left in each block for so many steps, without labels, to give the
+    dense block's output on `calib`. `allocation` distributes the sparsity: "uniform", "global" (all layers ranked
+    together), "sensitivity" (by a scan of the output's error), "sensitivity:score" (of the score) or "mixed" (of the
+    error, by an exact knapsack). `dense` names the layers to leave unpruned, wildcards allowed. `permute` reorders
+    input channels, so that n:m or blocks lose less.
 
     `dtype` is the data type of both models on a GPU. On a CPU it may be "int8": the runtime's own library quantises
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
-    `score` is then also taken on the compiled int8 models. `config` are parts of the configuration of a chip that has
-    several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. `rpc` is
-    where a board's own server is reached, "HOST:PORT", and `rpc_key` the board to ask a tracker there for: the models
-    are compiled here, and checked and timed on the board. A layer that gains nothing by its zeros gets its dense
+    `score` is then also taken on the compiled int8 models, and layers stay in float where `int8_error` is a share of
+    the outputs' largest value that these would move by otherwise. `config` are parts of the configuration of a chip
+    that has several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels.
+    `rpc` is where a board's own server is reached, "HOST:PORT", and `rpc_key` the board to ask a tracker there for: the
+    models are compiled here, and checked and timed on the board. A layer that gains nothing by its zeros gets its dense
     weights back, if the toolchain can time it, unless `keep_all`. `score` gives a model's score, higher is better.
     `finetune` trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The
     zeros survive any optimiser, its return value is ignored, and all layers stay pruned. `recover` trains for this many
@@ -171,6 +175,8 @@ def _pruned(asked: Asked, ready: Prepared, dense_score: DenseScore, subject: Sub
     if training is not None:
         return Made(training.along(prune, choice.pattern, choice.sparsity), choice)
     pruned = prune(ready.start, choice.pattern, choice.sparsity)
+    if pruned.fell_back:
+        choice = replace(choice, importance="magnitude")
     return Made(ready.tuned(ready.with_own_statistics(pruned, scorer and scorer.maybe), tell), choice)
 
 

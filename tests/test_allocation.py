@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import random
@@ -18,7 +19,8 @@ from torch import nn
 
 from jupyter_hwprune.core.errors import InputError, PruneError
 from jupyter_hwprune.core.example import Example
-from jupyter_hwprune.pruning.allocation import allocate, leave_dense
+from jupyter_hwprune.pruning.allocation import allocate, curve_of, leave_dense
+from jupyter_hwprune.pruning.knapsack import divide
 from jupyter_hwprune.pruning.masks import keep_top
 from jupyter_hwprune.pruning.sensitivity import output_error, scan
 from jupyter_hwprune.render.sensitivity import picture, plotted, table
@@ -70,6 +72,41 @@ def test_groups_go_whole_and_add_up_to_less_than_one() -> None:
     assert shares["0"] * 16 == pytest.approx(round(shares["0"] * 16))
     assert shares["1"] * 4 == pytest.approx(round(shares["1"] * 4))
     assert 0.6 * 5120 - 256 < shares["0"] * 4096 + shares["1"] * 1024 <= 0.6 * 5120
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("group", [1, 64])
+def test_mixed_shares_meet_the_budget_and_lose_no_more_than_any_other_division(seed: int, group: int) -> None:
+    drawn = random.Random(seed)
+    made: list[tuple[int, list[float | None]]] = []
+    for _ in range(8):  # curves of any form: steep, flat, and with steps, where the cheapest next step leads astray
+        errors = list(itertools.accumulate(drawn.random() ** 4 for _ in LEVELS))
+        made.append((64 * drawn.randrange(10, 90), [drawn.choice([0.1, 1.0, 5.0]) * each for each in errors]))
+    found = sensitivity(*made, group=group)
+    errors_of, total = curve_of(found), sum(weights for weights, _ in made)
+    for sparsity in (0.1, 0.53, 0.9):
+        mixed = divide(found, sparsity)
+        gone = sum(mixed[curve.layer] * curve.weights for curve in found.curves)
+        assert math.ceil(sparsity * total) <= gone + 1e-6 < math.ceil(sparsity * total) + group
+        lost = sum(errors_of[name](share) for name, share in mixed.items())
+        sizes = [weights // group for weights, _ in made]
+        uniform = [min(math.ceil(sparsity * size - 1e-9), size - 1) / size for size in sizes]
+        assert lost <= sum(errors_of[str(at)](share) for at, share in enumerate(uniform)) + 1e-9
+        if group == 1:  # where steps along the convex curves remove exactly as many, though not by whole percents
+            steps = allocate(found, sparsity)
+            assert lost <= 1.01 * sum(errors_of[name](share) for name, share in steps.items()) + 1e-9
+
+
+def test_mixed_shares_find_what_the_cheapest_steps_miss() -> None:
+    found = sensitivity((1000, [0.0, 0.0, 5.0, 5.0, 5.0, 5.0]), (1000, [0.9, 0.95, 1.0, 1.0, 1.0, 1.0]))
+    errors = curve_of(found)
+    mixed, steps = divide(found, 0.45), allocate(found, 0.45)
+    assert sum(errors[name](share) for name, share in mixed.items()) <= sum(
+        errors[name](share) for name, share in steps.items()
+    )
+    assert sum(mixed.values()) == pytest.approx(0.9)
+    with pytest.raises(PruneError, match="Choose a lower --sparsity"):
+        divide(found, 1.0)
 
 
 def test_a_layer_that_matters_more_loses_less() -> None:

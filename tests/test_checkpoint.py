@@ -16,6 +16,7 @@ from jupyter_hwprune import InputError, Report, prune_folder
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import parse_pattern
 from jupyter_hwprune.pruning import plan_and_prune
+from jupyter_hwprune.pruning.allocation import curve_of
 from jupyter_hwprune.pruning.calibration import Calibration
 from jupyter_hwprune.pruning.method import Method
 
@@ -133,6 +134,27 @@ def test_a_run_that_was_ended_goes_on_with_the_first_block_that_is_not_done(tmp_
         assert zeroed or torch.equal(each, dense[name])
     with pytest.raises(InputError, match="holds a pruned model"):
         prune_folder(tmp_path / "dense", out=tmp_path / "new", **asked)
+
+
+def test_mixed_shares_come_from_the_errors_of_blocks_and_meet_the_budget(tmp_path: Path) -> None:
+    written(tmp_path / "dense")
+    asked: dict[str, Any] = {"pattern": "unstructured", "sparsity": 0.6, "calib": IDS, "allocation": "mixed"}
+    found = prune_folder(tmp_path / "dense", out=tmp_path / "new", **asked).report
+    assert found.sensitivity is not None
+    curves = {curve.layer: curve for curve in found.sensitivity.curves}
+    assert curves.keys() == {layer.name for layer in found.layers} | {layer.name for layer in found.skipped}
+    total = sum(curve.weights for curve in curves.values())
+    zeros = found.totals.weights - found.totals.pruned_weights
+    assert abs(zeros - 0.6 * total) <= len(curves)  # a weight of each layer, by rounding
+    shares = {layer.name: layer.sparsity for layer in found.layers}
+    assert max(shares.values()) > 0.62
+    errors = curve_of(found.sensitivity)
+    mixed, uniform = (
+        sum(each(shares.get(n, 0) if own else 0.6) for n, each in errors.items()) for own in (True, False)
+    )
+    assert mixed < uniform
+    with pytest.raises(InputError, match="looks at all of the model at once"):
+        prune_folder(tmp_path / "dense", out=tmp_path / "other", **asked | {"allocation": "global"})
 
 
 def test_one_block_at_a_time_is_in_memory(tmp_path: Path) -> None:

@@ -103,6 +103,22 @@ def test_tab_offers_only_what_fits_with_its_type(user: Any) -> None:
         check(line, matches(user, line, after=" --threads 1"))  # in the middle of a line
 
 
+def test_tab_asks_no_slower_completer(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def jedi(*_: Any, text: str, **__: Any) -> Iterator[Any]:
+        asked.append(text)
+        return iter([])
+
+    user.Completer.use_jedi = True
+    monkeypatch.setattr(user.Completer, "_jedi_matches", jedi)
+    for line in OFFERED:
+        check(line, matches(user, line))
+    assert asked == []
+    matches(user, "y = ne")
+    assert asked == ["y = ne"]
+
+
 def test_a_kernel_offers_the_same_in_the_same_order(front: Front, user: Any) -> None:
     for line in OFFERED:
         found = asked_of_kernel(front, line)

@@ -17,6 +17,7 @@ from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.measure.candidates import Findings
 from jupyter_hwprune.report import MIME_TYPE, NOT_COMPARED, Comparison, Corner, Corners, Evidence, to_data
 from jupyter_hwprune.report.words import headline, words_of
+from jupyter_hwprune.report.words.line import line as words_line
 from jupyter_hwprune.reporting.reasons import int8_and_pruning
 from tests.networks import cnn
 from tests.reports import layer, report, timed
@@ -136,6 +137,58 @@ def test_zeros_stay_zeros_in_int8(toolchain: str) -> None:
         own = next(each for each in stored if each.shape in (weight.shape, weight.T.shape))
         own = own if own.shape == weight.shape else own.T
         assert not own[weight == 0].any()
+
+
+class Outlier(nn.Module):
+    """A network with one hidden value a thousand times the others, which steps of one range cannot tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.inner, self.outer, self.head = (
+            nn.Linear(*s) for s in ((16, 32), (32, 32), (32, 32), (32, 8))
+        )
+        with torch.no_grad():
+            self.inner.bias[0] = 3000.0
+            self.outer.weight[:, 0] = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(torch.relu(self.outer(torch.nn.functional.gelu(self.inner(torch.relu(self.before(x)))))))
+        return y
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS)
+def test_a_limit_leaves_the_layer_in_float_that_int8_hurts(toolchain: str) -> None:
+    torch.manual_seed(0)
+    net, x = Outlier().eval(), torch.randn(64, 16)
+    given: dict[str, Any] = {"pattern": "2:4", "calib": list(torch.split(x, 4))}
+    plain, limited = (quantised(net, x[:4], toolchain, int8_error=each, **given) for each in (None, 0.1))
+    for before, after in zip(corners_of(plain).rows[2:], corners_of(limited).rows[2:], strict=True):
+        assert before.error is not None
+        assert after.error is not None
+        assert before.error > 0.1
+        assert after.error < before.error / 2
+    assert not corners_of(plain).left_in_float
+    left = {each.layer: each.reason for each in corners_of(limited).left_in_float}
+    assert "outer" in left
+    assert "head" not in left
+    assert "above --int8-error 0.1" in left["outer"]
+    assert "on 4 batches that were held back" in str(corners_of(limited).quantiser)
+    assert [corners_of(each).calibration_rows for each in (plain, limited)] == [64, 48]
+    assert "--int8-error 0.1" in words_line(limited.report)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"int8_error": 0}, "--int8-error is 0; it is a share"),
+        ({"int8_error": 0.1, "dtype": None}, "nothing is quantised here. Add --dtype int8"),
+        ({"int8_error": 0.1, "target": "cpu:executorch"}, "cannot choose which layers stay in float. Take --toolchain"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused(options: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"target": "cpu:onnxruntime", "dtype": "int8"}
+    with pytest.raises(InputError, match=said):
+        hwprune(nn.Linear(8, 8), torch.randn(2, 8), **given | options)
 
 
 def _int8_matrices(run: Run) -> list[np.ndarray]:
@@ -320,7 +373,11 @@ def test_one_verdict_names_the_fastest_model() -> None:
 
 @pytest.mark.parametrize(
     ("fast_int8", "said"),
-    [((), "has no VNNI or AMX"), (None, "is not known"), (("AVX-512 VNNI",), "this CPU has them (AVX-512 VNNI)")],
+    [
+        ((), "has no VNNI or AMX"),
+        (None, "is not known"),
+        (("AVX-512 VNNI",), "this CPU has instructions for it (AVX-512 VNNI)"),
+    ],
 )
 def test_where_int8_buys_nothing_it_says_so_and_what_the_chip_has(fast_int8: Any, said: str) -> None:
     own = with_corners(FASTER, NOISE, FASTER, fast_int8=fast_int8)

@@ -199,7 +199,7 @@ def test_a_run_reports_blocks_and_is_saved_and_loaded(tmp_path: Path) -> None:
     assert row.macs == 2 * 5 * (16 * 16 + 2 * 16 * 32)
     assert run.report.totals.weights - run.report.totals.pruned_weights == 1408
     assert {each.name for each in run.report.skipped} >= {"stem", "head"}
-    assert any("1 of 4 residual blocks are gone" in said for said in run.report.reasons)
+    assert any("1 of 4 residual blocks are removed" in said for said in run.report.reasons)
     with pytest.raises(InputError, match="removed whole blocks"):
         run.to_sparseml()
     run.save(tmp_path / "run")

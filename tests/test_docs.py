@@ -181,3 +181,16 @@ def test_the_readmes_links_lead_somewhere_and_its_pictures_are_small() -> None:
         assert path.stat().st_size < 150_000
         with Image.open(path) as image:
             assert image.mode == "P"
+
+
+def test_the_readme_and_the_site_say_the_same_of_installing() -> None:
+    lines = [
+        [
+            line
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if re.match(r"(\w+=1 )?pip install \S+ +#", line)
+        ]
+        for path in (ROOT / "README.md", DOCS / "install.md")
+    ]
+    assert len(lines[0]) == 3
+    assert lines[0] == lines[1]

@@ -274,6 +274,9 @@ def test_the_doctor_names_the_missing_and_the_cure() -> None:
     assert "<table>" in found._repr_mimebundle_()["text/html"]
     with pytest.raises(InputError, match="no target 'toaster'"):
         doctor("toaster")
+    absent = {"v5e": "no chip", "v6e": "no chip", "v4": "no driver"}
+    said = str(replace(found, toolchains=(replace(states["onnxruntime"], absent=absent),)))
+    assert (said.count("why: no chip"), said.count("why: no driver")) == (1, 1)
 
 
 def test_a_path_among_the_import_paths_and_a_dict_as_the_last_argument_do_no_harm(

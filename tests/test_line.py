@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_hwprune.core.options import DEFAULTS, OPTIONS, SUBCOMMANDS, magic_line
+from jupyter_hwprune.core.options import AUTO, DEFAULTS, OPTIONS, SUBCOMMANDS, magic_line
 from jupyter_hwprune.notebook.asked import parse
 from jupyter_hwprune.notebook.magics import HwpruneMagics
 from jupyter_hwprune.report import Recipe, Report, Request, Scores, words
@@ -39,7 +39,7 @@ FORMS = st.fixed_dictionaries(
         "target": st.sampled_from(["cpu", "intel-cpu", "hopper"]),
         "pattern": st.sampled_from(["", "2:4", "channel/8", "16x16"]),
         "sparsity": st.one_of(st.just(""), st.floats(0.01, 0.99).map(str)),
-        "importance": st.sampled_from(["magnitude", "second-order"]),
+        "importance": st.sampled_from(["auto", "magnitude", "second-order"]),
         "calib": expressions(),
         "allocation": st.sampled_from(["uniform", "sensitivity:score"]),
         "recover": st.one_of(st.just(""), st.integers(1, 999).map(str)),
@@ -161,6 +161,7 @@ def test_a_report_of_training_in_steps_has_the_line_above_a_cell() -> None:
         tune_kernels=st.one_of(st.none(), st.integers(1, 500).map(float)),
         rpc=st.one_of(st.none(), st.just("board:9090")),
         rpc_key=st.one_of(st.none(), st.just("rasp4")),
+        int8_error=st.one_of(st.none(), st.floats(0.01, 0.5).map(lambda own: round(own, 2))),
     )
 )
 def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: dict[str, Any]) -> None:
@@ -170,6 +171,8 @@ def test_the_magic_reads_the_line_of_a_report_back_as_what_was_asked(changes: di
     read = {name: value for name, value in vars(options).items() if hasattr(asked.request, name)}
     said = {name: getattr(asked.request, name) for name in OPTIONS if hasattr(asked.request, name)}
     listed = {name: tuple(getattr(options, name)) for name in ("dense", "ignore", "config")}
+    if read["importance"] == AUTO:  # which is magnitude for single weights
+        read["importance"] = "magnitude"
     assert read | listed == said | {
         "target": "hopper:cusparselt",
         "toolchain": None,

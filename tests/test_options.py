@@ -11,7 +11,7 @@ import pytest
 import jupyter_hwprune
 from jupyter_hwprune.__main__ import main
 from jupyter_hwprune.choose.checks import CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE
-from jupyter_hwprune.core.options import FROM, OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
+from jupyter_hwprune.core.options import AUTO, FROM, OPTIONS, RUN, SUBCOMMANDS, ZOO, parameters
 from jupyter_hwprune.core.pattern import parse_pattern
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -40,7 +40,7 @@ def test_each_keyword_of_hwprune_is_an_option_or_known_without_one() -> None:
 
 
 def test_the_choices_are_those_that_the_package_takes() -> None:
-    assert set(OPTIONS["importance"].choices) == {*CHANNEL_IMPORTANCE, *WEIGHT_IMPORTANCE}
+    assert set(OPTIONS["importance"].choices) == {AUTO, *CHANNEL_IMPORTANCE, *WEIGHT_IMPORTANCE}
     for pattern in OPTIONS["pattern"].choices:
         assert str(parse_pattern(pattern)) == pattern
 

@@ -61,7 +61,7 @@ def test_each_layer_loses_what_the_plan_says_and_a_layer_without_a_part_nothing(
         "0": ("2:4", 0.5, True),
         "2": ("unstructured", 0.8, True),
     }
-    assert [(each.name, each.reason) for each in pruned.skipped] == [("4", "the plan gives it no part")]
+    assert [(each.name, each.reason) for each in pruned.skipped] == [("4", "the plan leaves it out")]
     assert pruned.totals.pruned_weights == sum(p.numel() for p in model.parameters()) - 1024 - 2048
 
 
@@ -137,7 +137,7 @@ def test_channels_go_by_the_sets_that_the_plan_names() -> None:
             "body.0.0": (24, 16, 3, 3),
             "body.1.0": (16, 24, 3, 3),
         }
-        assert {each.name: each.reason for each in pruned.skipped}["stem.0"] == "the plan gives it no part"
+        assert {each.name: each.reason for each in pruned.skipped}["stem.0"] == "the plan leaves it out"
     with pytest.raises(PruneError, match=r"channels of 'body\.1\.0', .* They go with those of stem\.0: name that"):
         prune(model, example, Plan({"body.1.0": Part(Channel(), 0.5)}), channels=channels)
 

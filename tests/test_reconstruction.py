@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from jupyter_hwprune import Run, hwprune
-from jupyter_hwprune.core.errors import InputError
+from jupyter_hwprune.core.errors import InputError, PruneError
 from jupyter_hwprune.core.example import Example
 from jupyter_hwprune.core.pattern import Channel
+from jupyter_hwprune.pruning import method
 from jupyter_hwprune.pruning.calibration import Calibration
-from jupyter_hwprune.pruning.channels import Channels, remove_channels
+from jupyter_hwprune.pruning.channels import BY_DEFAULT, FELL_BACK, Channels, remove_channels
 from jupyter_hwprune.pruning.equivalence import TOLERANCE, relative_difference
 from jupyter_hwprune.pruning.graph.trace import tensors_of_model
 from jupyter_hwprune.pruning.method import Method
 from jupyter_hwprune.pruning.planning import plan_channels, scan_channels
+from jupyter_hwprune.pruning.reconstruction import Reconstruction
 from jupyter_hwprune.pruning.refitting import refitted
+from jupyter_hwprune.report import words
 from tests.architectures import ARCHITECTURES
 from tests.conftest import fingerprint
 from tests.networks import ZOO, Residual, conv, images, trained_on_digits
@@ -108,13 +112,42 @@ def test_the_magic_keeps_a_score_that_magnitude_loses(trained: tuple[nn.Module, 
 
     shell.push({"net": net, "x": x[:2], "loader": [x[:64], x[64:128]], "accuracy": accuracy})
     line = "%hwprune net --input x --pattern channel/8 --sparsity 0.5 --target tpu-v5e --toolchain xla --eval accuracy"
-    for name, importance in {"plain": "magnitude", "mended": "second-order", "again": "second-order"}.items():
-        shell.run_cell(f"{name} = {line} --calib loader --importance {importance}").raise_error()
+    for name, ranked in {"plain": "--importance magnitude", "mended": "--importance second-order", "again": ""}.items():
+        shell.run_cell(f"{name} = {line} --calib loader {ranked}").raise_error()
     plain, mended, again = (shell.user_ns[name] for name in ("plain", "mended", "again"))
     assert mended.report.scores.pruned > mended.report.scores.dense - 0.1
     assert mended.report.scores.pruned > plain.report.scores.pruned + 0.2
     assert fingerprint(mended.model) == fingerprint(again.model)
     assert "Refitted by least squares: 4 of 4 layers that lost inputs" in said(mended)
+    assert [BY_DEFAULT in each.report.reasons for each in (plain, mended, again)] == [False, False, True]
+    assert "--importance second-order" in words.line(again.report)  # also where the default is another one some day
+    assert "--importance magnitude" in words.line(plain.report)
+
+
+def test_magnitude_ranks_by_default_what_second_order_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)).eval()
+    with torch.no_grad():  # products of such inputs are infinite
+        for layer, scale in ((model[0], 1e25), (model[2], 1e-25)):
+            for parameter in layer.parameters():
+                parameter.mul_(scale)
+    x = torch.randn(64, 16)
+    own = HALF | {"importance": "auto", "calib": x}
+    monkeypatch.setattr(method, "SECONDS", 64 * 808)
+    for error, why in (
+        (None, "could be solved on these inputs"),
+        (PruneError("It cannot be solved."), "cannot be solved"),
+    ):
+        if error is not None:
+            monkeypatch.setattr(Reconstruction, "scores", Mock(side_effect=error))
+        fell_back = hwprune(model, x[:2], **own)
+        [said] = [each for each in fell_back.report.reasons if each.startswith(FELL_BACK)]
+        assert why in said
+        assert fell_back.report.request.importance == "magnitude"
+    with pytest.raises(PruneError, match="It cannot be solved"):
+        hwprune(model, x[:2], **own | {"importance": "second-order"})
+    monkeypatch.setattr(method, "SECONDS", 64 * 808 - 1)
+    reasons = hwprune(model, x[:2], **own).report.reasons
+    assert any("may take minutes for 64 rows and 808 weights" in each for each in reasons)
 
 
 def test_a_second_step_takes_more_of_what_the_first_left(trained: tuple[nn.Module, Tensor, Tensor]) -> None:

@@ -107,7 +107,7 @@ def test_narrower_layers_are_written_and_read_back(name: str, tmp_path: Path) ->
     found = pruned_by(model, inputs, "channel", 0.5)
     said = {each.name: each.value for each in settings_of(model, found.model)}
     assert said.items() >= NARROW[name].items()
-    assert any("The model's configuration says the new sizes" in remark for remark in found.remarks)
+    assert any("The model's configuration has the new sizes" in remark for remark in found.remarks)
     assert_alike(found.model, read_back(found.model, tmp_path), inputs)
 
 
@@ -117,7 +117,7 @@ def test_the_share_is_one_that_the_configuration_can_say(name: str, hidden: str,
     model, inputs = built(name)
     found = pruned_by(model, inputs, "channel", 0.3)
     assert getattr(found.model.config, hidden) == 24
-    assert found.remarks[0] == "25% of the channels are gone, which the configuration can say."
+    assert found.remarks[0] == "25% of the channels are gone, which the configuration can describe."
     assert_alike(found.model, read_back(found.model, tmp_path), inputs)
 
 

@@ -110,6 +110,30 @@ def test_a_search_lands_within_its_limit_and_says_what_it_tried(modelled: list[P
     assert "--sparsity" not in line(run.report)
 
 
+class Deep(nn.Module):
+    """Layers of many sizes, so that costs that rise in steps are not nearly straight lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = ((3, 48, 1), (48, 96, 2), (96, 96, 1), (96, 160, 2), (160, 160, 1), (160, 224, 2), (224, 224, 1))
+        layers = [(nn.Conv2d(a, b, 3, stride, 1), nn.ReLU()) for a, b, stride in sizes]
+        self.body, self.head = nn.Sequential(*(each for pair in layers for each in pair)), nn.Linear(224, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.head(self.body(x).mean((2, 3)))
+        return made
+
+
+@pytest.mark.parametrize("speedup", [1.5, 2.0, 3.0])
+def test_estimates_that_rise_in_steps_are_met_in_four_rounds(speedup: float) -> None:
+    torch.manual_seed(0)
+    run = hwprune(Deep(), X, target="tpu-v5e", toolchain="tests.fakes.stepping", pattern="channel/8", speedup=speedup)
+    search = run.report.search
+    assert search is not None
+    assert search.rounds <= 4
+    assert 0.92 <= speedup / search.chosen.speedup <= 1.0
+
+
 def test_by_second_order_only_what_is_scored_or_kept_is_refitted(modelled: list[Pruned]) -> None:
     data = torch.randn(64, 3, 24, 24)
     run = hwprune(Net(), X, speedup=2.0, importance="second-order", calib=data, effort=SHORT)

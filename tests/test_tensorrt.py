@@ -276,7 +276,7 @@ def test_a_layers_nodes_are_found_wherever_the_inspector_tells_of_them(
     told: dict[str, Any], names: list[str], op: str
 ) -> None:
     layer = _tensorrt_words.EngineLayer(told)
-    layer.settle(set())
+    layer.find_operator(set())
     assert (layer.names, layer.op) == (names, op)
 
 

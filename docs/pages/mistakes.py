@@ -14,7 +14,7 @@ layers, the reason, the fix, and a line to copy where there is one. A rule whose
 - An **error** makes the pruning useless on this chip; a **warning** takes part of the gain; a **note** limits what the
   report shows.
 - `--ignore HWP113` (repeatable), or `hwprune(..., ignore=["HWP113"])`, silences one.
-- `python -m jupyter_hwprune check report.json` lints a saved report anew, with the rules of the installed version.
+- `python -m jupyter_hwprune check report.json` checks a saved report again, with the rules of the installed version.
 - The tutorial [Common mistakes](tutorials/06_common_mistakes.md) makes four of them, and fixes each.
 """
 

@@ -20,6 +20,7 @@ from ..choose.choice import Choice, choose
 from ..core.door import one_door
 from ..core.errors import InputError, NothingFitsError, PruneError
 from ..core.interrupts import heard
+from ..core.options import AUTO
 from ..core.pattern import Channel, Depth, parse_pattern
 from ..core.torch_state import own_torch_state
 from ..keep.run import Shown
@@ -27,6 +28,7 @@ from ..measure.candidates import Findings
 from ..mistakes import check_codes, silenced
 from ..pruning import damped
 from ..pruning.allocation import leave_dense
+from ..pruning.knapsack import divide
 from ..pruning.layers import layers_with_weights
 from ..report import Blockwise, Evidence, Fingerprints, Report, Totals, Untimed
 from ..reporting.compose import compose, request_of
@@ -35,6 +37,7 @@ from . import memory
 from .calls import Calls, calls_of, fingerprint, read_batches
 from .journal import REPORT, Output, groups_of
 from .line import Line
+from .scan import scan
 from .skeleton import Skeleton
 from .source import Source
 
@@ -54,8 +57,9 @@ def prune_folder(
     target: str = "cpu",
     pattern: str | None = None,
     sparsity: float | None = None,
-    importance: str = "magnitude",
+    importance: str = AUTO,
     solver: str = "full",
+    allocation: str = "uniform",
     dense: Sequence[str] = (),
     calib: Any = None,
     ignore: Sequence[str] = (),
@@ -66,23 +70,33 @@ def prune_folder(
 
     The folder is as `save_pretrained` writes it: config.json and safetensors files; so is the new one, which
     `from_pretrained` loads. `pattern` is one of zeros: n:m, blocks or single weights; what goes, by `importance` and
-    `solver`, and what `dense` names, is as in `hwprune`. `calib` are token numbers [rows, length], a dict of the
-    model's inputs, or a list or DataLoader of those; without, weights can only go by their magnitude, and no error is
-    measured. Weights are pruned in float32, and written in the dtype that they had.
+    `solver`, and what `dense` names, is as in `hwprune`; "auto" is by magnitude. `allocation` is "uniform", or "mixed":
+    each layer is first pruned alone in its block, and shares are those with the least sum of the blocks' errors.
+    `calib` are token numbers [rows, length], a dict of the model's inputs, or a list or DataLoader of those; without,
+    weights can only go by their magnitude, and no error is measured. Weights are pruned in float32, and written in the
+    dtype that they had.
 
     The same call with the same `out` goes on where an earlier one was ended. The report has the error, the time and the
     peak memory of each block; nothing is timed. Raises InputError for a folder, an option or inputs that do not fit,
     and PruneError where no layer does.
     """
     silent = check_codes(ignore)
+    importance = "magnitude" if importance == AUTO else importance
     if out is None:
         raise InputError("--from reads a folder and writes another one: name that with --out.")
     _refuse_channels(pattern, importance)
+    if allocation not in {"uniform", "mixed"}:
+        raise InputError(
+            f"--allocation {allocation} looks at all of the model at once, which --from never has in memory. Use "
+            "uniform, or mixed, which looks at one block at a time."
+        )
     ways = {"pattern": pattern, "sparsity": sparsity, "importance": importance, "solver": solver, "dense": dense}
+    ways["allocation"] = allocation
     choice = choose(target, **ways, looking=partial(progress, "find", "toolchains"))  # type: ignore[arg-type]
     _refuse_channels(str(choice.pattern), importance)
-    if importance != "magnitude" and calib is None:
-        raise InputError(f"--importance {importance} looks at inputs, and there are none. Give --calib.")
+    if calib is None and (importance != "magnitude" or allocation != "uniform"):
+        what = f"--importance {importance}" if importance != "magnitude" else f"--allocation {allocation}"
+        raise InputError(f"{what} looks at inputs, and there are none. Give --calib.")
     with own_torch_state():
         report = _written(Source.of(source), out, choice, calib, progress, calib_name)
     return Shown(silenced(report, silent))
@@ -102,7 +116,6 @@ def _written(
     source: Source, out: str | Path, choice: Choice, calib: Any, progress: Progress, calib_name: str | None
 ) -> Report:
     """Prune into the folder, from the first block that is not done, and return the report, which is written there."""
-    held = memory.now_bytes()
     skeleton = Skeleton.of(source)
     batches = [] if calib is None else read_batches(calib)
     left_dense = leave_dense([name for name, _ in layers_with_weights(skeleton.model)], choice.dense)
@@ -113,13 +126,18 @@ def _written(
         "importance": choice.importance,
         "solver": choice.solver,
         "dense": sorted(left_dense),
+        "allocation": choice.allocation,
         "calib": fingerprint(batches),
     }
     rest = groups_of(source, skeleton.rest, max(map(source.bytes_of, skeleton.of_blocks)))
     progress("prune", "what each block is called with")
     calls = calls_of(skeleton, batches) if batches else Calls()
     output = Output.of(out, source, len(rest) + len(skeleton.blocks), asked)
-    line = Line(skeleton, calls, output, choice, frozenset(left_dense), progress, held)
+    line = Line(skeleton, calls, output, choice, frozenset(left_dense), progress, memory.now_bytes())
+    sensitivity = None
+    if choice.allocation == "mixed":
+        sensitivity = output.remembered(partial(scan, line))
+        line = replace(line, shares=divide(sensitivity, choice.sparsity))
     taken_up = len(output.done)
     if taken_up == 0:
         line.begin()
@@ -146,6 +164,7 @@ def _written(
         skipped=skipped,
         returned=(),
         scores=None,
+        sensitivity=sensitivity,
         reasons=tuple(damped(raised)),
         versions={"torch": torch.__version__},
         fingerprints=Fingerprints(source.fingerprint, ""),

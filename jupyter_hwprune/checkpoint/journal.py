@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import InputError, first_line
-from ..report import Layer, PrunedBlock, Skipped, codec
+from ..report import Layer, PrunedBlock, Sensitivity, Skipped, codec
 from .source import INDEX, Source
 
-WORK, JOURNAL, REPORT = "hwprune-work", "journal.json", "hwprune-report.json"
+WORK, JOURNAL, SCAN, REPORT = "hwprune-work", "journal.json", "scan.json", "hwprune-report.json"
 COPIED = {".json", ".txt", ".model", ".jinja", ".md", ".tiktoken", ""}
 
 Stream = Literal["dense", "pruned"]
@@ -85,6 +85,14 @@ class Output:
 
     def kept(self, number: int, stream: Stream, at: int) -> Tensor:
         return torch.from_numpy(np.load(self._activations(number) / f"{stream}-{at}.npy"))
+
+    def remembered(self, make: Callable[[], Sensitivity]) -> Sensitivity:
+        """Return the scan that an earlier run made, or make and keep one."""
+        path = self.work / SCAN
+        if not path.is_file():
+            _replace(path, json.dumps(codec.unstructure(make())))
+        found: Sensitivity = codec.structure(json.loads(path.read_text(encoding="utf-8")), Sensitivity)
+        return found
 
     def finish(self, source: Source, rest: Sequence[Sequence[str]], blocks: Sequence[Sequence[str]]) -> int:
         """Copy all else of the model, the files `rest` before the blocks; return the bytes of all weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import overload
@@ -18,7 +18,7 @@ from ..core.pattern import NM, Block, Unstructured
 from ..pruning.calibration import Calibration
 from ..pruning.fitting import find_fitting
 from ..pruning.method import Method
-from ..pruning.plan import Plan, uniform
+from ..pruning.plan import Part, Plan, uniform
 from ..pruning.reading import read_weights
 from ..pruning.sequential import evaluation
 from ..pruning.weights import zero_weights
@@ -34,7 +34,10 @@ STREAMS: tuple[Stream, ...] = ("dense", "pruned")
 
 @dataclass(frozen=True)
 class Line:
-    """The blocks and what runs through them; `held` is what the process took before, in bytes, None if unknown."""
+    """The blocks and what runs through them; `held` is what the process took before, in bytes, None if unknown.
+
+    `shares` are those of the layers by their full names; without, all lose the same.
+    """
 
     skeleton: Skeleton
     calls: Calls
@@ -43,6 +46,7 @@ class Line:
     left_dense: frozenset[str]
     progress: Progress
     held: int | None
+    shares: Mapping[str, float] | None = None
 
     def begin(self) -> None:
         """Write what goes into the first block."""
@@ -82,9 +86,11 @@ class Line:
         if fitting:
             seen = None if choice.importance == "magnitude" else Calibration(batches, None)
             method = Method(choice.importance, calibration=seen, solver=choice.solver, resume=False)
-            plan = Plan(uniform(fitting, pattern, choice.sparsity), reasons)
+            parts = uniform(fitting, pattern, choice.sparsity)
+            if self.shares is not None:
+                parts = {each: Part(pattern, self.shares[f"{path}.{each}"]) for each in fitting}
             tell = partial(self._tell, number)
-            layers, skipped, raised = zero_weights(block, weights, plan, method, {}, None, tell)
+            layers, skipped, raised = zero_weights(block, weights, Plan(parts, reasons), method, {}, None, tell)
         else:
             layers, raised = [], {}
             skipped = [Skipped(each.name, each.kind, each.shape, reasons[each.name]) for each in weights]

@@ -25,7 +25,8 @@ class Options:
     `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
     each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
     `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules. `rpc` is where a board is
-    reached, and `rpc_key` the one to ask a tracker for.
+    reached, and `rpc_key` the one to ask a tracker for. `int8_error` is how far the outputs of int8 models may be from
+    those in float, relative to their largest value.
     """
 
     importance: Importance = "magnitude"
@@ -41,6 +42,7 @@ class Options:
     tune_kernels: float | None = None
     rpc: str | None = None
     rpc_key: str | None = None
+    int8_error: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("importance", "solver", "allocation"):
@@ -60,6 +62,9 @@ class Options:
                 f"--tune-kernels {self.tune_kernels:g} leaves no time to measure within --timeout "
                 f"{self.timeout_s:g}. Raise --timeout."
             )
+        error: Any = self.int8_error
+        if error is not None and (isinstance(error, bool) or not isinstance(error, (int, float)) or not 0 < error < 1):
+            raise InputError(f"--int8-error is {error!r}; it is a share of the outputs' largest value, such as 0.05.")
         self._check_board()
 
     def _check_board(self) -> None:
@@ -89,6 +94,11 @@ def check_whole_number(name: str, value: Any, most: int | None = None) -> None:
         raise InputError(f"--{name} is {value}, but this machine has {most} cores; give at most {most}.")
 
 
+def scans(allocation: Allocation) -> bool:
+    """Say whether shares are set by pruning each layer alone first."""
+    return allocation not in {"uniform", "global"}
+
+
 def check_method(pattern: Pattern, options: Options) -> None:
     """Raise InputError if the pattern, importance, allocation and permutation do not fit together."""
     importance, allocation = options.importance, options.allocation
@@ -114,7 +124,7 @@ def check_method(pattern: Pattern, options: Options) -> None:
             f"--tune-blocks {options.tune_blocks} trains blocks that lost weights, and the pattern depth removes whole "
             "ones. Use --recover with it."
         )
-    if allocation.startswith("sensitivity") and isinstance(pattern, NM):
+    if scans(allocation) and isinstance(pattern, NM):
         raise InputError(
             f"--allocation {allocation} gives each layer its own share, but {pattern} fixes it: every layer loses "
             f"{pattern.sparsity:.0%}. Remove --allocation, and name the layers to leave unpruned with --dense."

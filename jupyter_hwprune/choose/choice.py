@@ -171,6 +171,8 @@ def choose(
             f"--toolchain all times each runtime in float, and --dtype {dtype} times four models in one. Name the "
             f"toolchain, such as --toolchain {judge.toolchain}, or remove --dtype."
         )
+    if options.int8_error is not None:
+        able = _limiting(able, row, options.int8_error, quantise)
     by_name = [Able(each, None, None) for each in row.judges if each.by_name is not None]
     return Choice(
         target=row,
@@ -221,6 +223,25 @@ def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
 
 def _tunes(judge: Judge) -> bool:
     return manifest_of(judge.toolchain).tunes
+
+
+def _limiting(able: Sequence[Able], row: Target, error: float, quantise: str | None) -> list[Able]:
+    """Return the toolchains that keep int8 within an error; raises InputError if the one that was chosen cannot."""
+    asked = f"--int8-error {error:g}"
+    if quantise is None:
+        raise InputError(
+            f"{asked} limits how far int8 moves the outputs on a CPU, and nothing is quantised here. "
+            f"Add --dtype int8, or remove {asked}."
+        )
+    if not _limits(judge := able[0].judge):
+        others = [f"--toolchain {each.toolchain}" for each in row.judges if _limits(each)]
+        cure = f"Take {either(others) if len(others) > 1 else others[0]}" if others else "Remove it"
+        raise InputError(f"{asked}: {judge.toolchain} cannot choose which layers stay in float. {cure}.")
+    return [each for each in able if _limits(each.judge)]
+
+
+def _limits(judge: Judge) -> bool:
+    return manifest_of(judge.toolchain).limits_error
 
 
 def _why_not(able: Able, dtype: str | None) -> tuple[str, str | None] | None:

@@ -16,6 +16,8 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
+NARROW_PAGE = 80  # letters on a line of a notebook, 900 pixels wide; a front end breaks longer ones within words
+
 
 class HwpruneError(Exception):
     """Base of the package's errors; IPython shows it as one paragraph without a traceback.
@@ -28,7 +30,7 @@ class HwpruneError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines IPython prints instead of a traceback (its documented hook for exceptions)."""
         said = f"{type(self).__name__}: {self}".removesuffix(self.line)
-        return textwrap.wrap(said, width=100, break_on_hyphens=False) + ([self.line] if self.line else [])
+        return textwrap.wrap(said, width=NARROW_PAGE, break_on_hyphens=False) + ([self.line] if self.line else [])
 
 
 class InputError(HwpruneError): ...

@@ -21,7 +21,7 @@ FORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What the pruned model shall reach, None where nothing is asked: latency, energy and power are those of a batch.
+    """The limits that the pruned model has to meet, None for no limit: latency, energy and power are those of a batch.
 
     `speedup` is over the dense model of the same toolchain, `size_mb` that of the compiled files in units of a million
     bytes, and `max_drop` the dense model's score minus the pruned one's. Raises InputError for values that no model can

@@ -22,9 +22,10 @@ Kind = Literal[
 
 Importance = Literal["magnitude", "activation", "second-order", "taylor"]
 Solver = Literal["quick", "full", "best"]
-Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score"]
+Allocation = Literal["uniform", "global", "sensitivity", "sensitivity:score", "mixed"]
 Schedule = Literal["one-shot", "iterative", "cubic"]
 
+AUTO = "auto"  # an importance
 RUN, ZOO, FROM = "a run", "--zoo", "--from"  # the forms without a word of their own
 WITHOUT_A_MODEL = {"zoo": ZOO, "from": FROM}  # the forms that an option makes, by its name
 COMPILES = (RUN, ZOO, "simulate", "advise")
@@ -127,9 +128,10 @@ _ROWS = (
     Option(
         "importance",
         "how weights or channels are ranked: magnitude, second-order (which also corrects the remaining weights); for "
-        "single weights also activation (Wanda), for channels taylor",
-        default="magnitude",
-        choices=get_args(Importance),
+        "single weights also activation (Wanda), for channels taylor; auto: second-order for channels that go at once "
+        "where there is --calib and it takes seconds, magnitude elsewhere",
+        default=AUTO,
+        choices=(AUTO, *get_args(Importance)),
         label="Importance",
         forms=(RUN, FROM),
     ),
@@ -161,10 +163,11 @@ _ROWS = (
     Option(
         "allocation",
         "uniform: the same share from each layer; global: all layers ranked together; sensitivity or "
-        "sensitivity:score: shares set by first pruning each layer alone",
+        "sensitivity:score: shares set by first pruning each layer alone; mixed: the same, by an exact knapsack",
         default="uniform",
         choices=get_args(Allocation),
         label="Allocation",
+        forms=(RUN, FROM),
     ),
     Option(
         "dense",
@@ -207,6 +210,13 @@ _ROWS = (
         placeholder="the model's own",
     ),
     Option(
+        "int8_error",
+        "with --dtype int8 on a CPU: how far the outputs of the int8 models may be from those in float, as a share of "
+        "their largest value; layers are left in float until they are not further",
+        type=float,
+        examples=("0.05", "0.1"),
+    ),
+    Option(
         "config",
         "a part of the chip's configuration, where it has several: `%hwprune doctor TARGET` lists them; repeatable",
         default=(),
@@ -240,7 +250,7 @@ _ROWS = (
         completes="score",
         parameter="score",
         label="Score",
-        placeholder="none; accuracy(net), for example",
+        placeholder="none; accuracy(net)",
     ),
     Option(
         "latency_ms",
@@ -255,7 +265,7 @@ _ROWS = (
         "search for the plan that loses least and is at least this many times faster than dense",
         type=float,
         label="Goal: times faster",
-        placeholder="none; 2, for example",
+        placeholder="none; 2",
         examples=("1.5", "2", "3"),
     ),
     Option(
@@ -276,7 +286,7 @@ _ROWS = (
         "search for the fastest plan whose score falls by no more than this",
         type=float,
         label="Goal: largest drop",
-        placeholder="none; 0.01, for example",
+        placeholder="none; 0.01",
         examples=("0.005", "0.01", "0.02"),
     ),
     Option(
@@ -298,7 +308,7 @@ _ROWS = (
         "without labels",
         type=int,
         label="Recovery steps",
-        placeholder="none; 200, with calibration inputs",
+        placeholder="none; 200 steps",
         examples=("200", "500"),
     ),
     Option(

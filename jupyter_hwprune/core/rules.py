@@ -43,9 +43,9 @@ Broken = Callable[[LayerFacts], str | None]
 
 @dataclass(frozen=True)
 class Rule:
-    """`says` states the rule of a chip; `broken` returns why a layer breaks it, None if it does not or nobody knows.
+    """`says` states the rule of a chip; `broken` returns how a layer breaks it, None if it holds or is not known.
 
-    `code` is that of the mistake to break it; `multiple` is what channels have to be one of.
+    `code` is the mistake's if a layer breaks it; channels have to be a multiple of `multiple`.
     """
 
     says: str

@@ -48,8 +48,8 @@ class Judge:
 
     `dtypes` are the data types it runs, the default first; empty if it keeps the model's own. `kernels` are its sparse
     kernels, None if it has none. `against` are the toolchains that users already have, whose dense model it has to beat
-    too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is never
-    chosen but for a user who names it. `configs` are the parts of the chip's configuration that it compiles for, each
+    too. `cure` is shown if the device is not found and adding the chip is not enough. `by_name` says why it is
+    used only when the user names it. `configs` are the parts of the chip's configuration that it compiles for, each
     with all its values, the default first.
     """
 

@@ -189,7 +189,7 @@ class Bench:
         files = _called("int8_", twins[name].files, made[name + SUFFIX])
         files |= _called("dense_", {self.dense.model.suffix[1:]: self.dense.model}, made[DENSE])
         files |= _called("dense_int8_", twins[DENSE].files, made[DENSE + SUFFIX])
-        corners = corners_of(result, name, found.timed, twins, self.quantiser.calibration.rows)
+        corners = corners_of(result, name, found.timed, twins, self.quantiser.rows)
         return replace(
             found, corners=corners, files=found.files | files, twins={each: twins[each] for each in (DENSE, name)}
         )

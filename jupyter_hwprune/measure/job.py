@@ -86,6 +86,7 @@ class Job:
             "rpc": choice.rpc or "",
             "rpc_key": choice.rpc_key or "",
             "calibration": "",
+            "int8_error": choice.int8_error,
         }
         return {
             "action": self.action,

@@ -16,6 +16,7 @@ from ..export.cases import Case
 from ..export.onnx import WEIGHT_OPS
 from ..report import Comparison, Corner, Corners, Evidence, LeftInFloat, Timed
 from ..toolchains import manifest_of
+from ..toolchains._output_error import held_back
 from ..toolchains.process import Failure, Progress, guarded_folder
 from .findings import errors_of, samples_of
 from .job import AGAIN, DENSE, CaseOfJob, Job, Place
@@ -66,6 +67,12 @@ class Quantiser:
     progress: Progress
     calibration: Calibration
     _known: dict[Path, Twin | Failure] = field(default_factory=dict, init=False)
+
+    @property
+    def rows(self) -> int:
+        """The rows that set the ranges: with a limit on the error, some are held back to check it on."""
+        back = 0 if self.choice.int8_error is None else held_back(self.calibration.batches)
+        return round(self.calibration.rows * (1 - back / len(self.calibration.batches)))
 
     def twin(self, case: Case, name: str) -> Twin | Failure:
         if case.model not in self._known:

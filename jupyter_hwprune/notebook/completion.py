@@ -58,8 +58,8 @@ def complete(shell: Any, line: str) -> tuple[str, Offers] | None:
     typed = words.pop() if words and not line[-1:].isspace() else ""
     if typed[:1] in {'"', "'"}:
         return None
-    own = {name: value for name, value in shell.user_ns.items() if name not in shell.user_ns_hidden}
-    own = {name: value for name, value in own.items() if not name.startswith("_")}
+    names = dict(shell.user_ns)  # a copy made in one step: a run in the background may be giving names meanwhile
+    own = {name: value for name, value in names.items() if name not in shell.user_ns_hidden and name[:1] != "_"}
     flag, equals, value = typed.partition("=")
     if equals and (option := _option(flag)) is not None:
         return _values(option, own, Line.of(words), value)

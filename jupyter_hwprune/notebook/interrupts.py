@@ -37,21 +37,21 @@ class Interrupts:
     def __init__(self, shell: Any) -> None:
         self._loop = shell.kernel.io_loop
         self._heard: Callable[[], None] | None = None
-        shell.events.register("pre_execute", self._settle)
-        shell.events.register("post_execute", self._settle_soon)
+        shell.events.register("pre_execute", self._place_handler)
+        shell.events.register("post_execute", self._place_handler_soon)
 
     def start(self, heard: Callable[[], None]) -> None:
         self._heard = heard
-        self._settle_soon()
+        self._place_handler_soon()
 
     def stop(self) -> None:
         self._heard = None
-        self._settle_soon()
+        self._place_handler_soon()
 
-    def _settle_soon(self) -> None:
-        self._loop.add_callback(self._settle)
+    def _place_handler_soon(self) -> None:
+        self._loop.add_callback(self._place_handler)
 
-    def _settle(self) -> None:
+    def _place_handler(self) -> None:
         """Put our handler before the current one, or take it away."""
         if threading.current_thread() is not threading.main_thread():
             return  # a cell in a subshell, where no signal arrives

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.options import OPTIONS
+from ..core.options import AUTO, OPTIONS
 from .namespace import find_input, find_model, models, tensors
 
 COMM_TARGET = "hwprune"
@@ -205,7 +205,8 @@ def choices() -> Choices:
 
     rows = tuple(TargetOffered(row.name, row.chip, tuple(map(_offered, row.judges))) for row in TARGETS)
     patterns, allocations = OPTIONS["pattern"].choices, OPTIONS["allocation"].choices
-    return Choices(rows, ALIASES, patterns, CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE, allocations)
+    channels, weights = ((AUTO, *each) for each in (CHANNEL_IMPORTANCE, WEIGHT_IMPORTANCE))
+    return Choices(rows, ALIASES, patterns, channels, weights, allocations)
 
 
 def _offered(judge: Any) -> JudgeOffered:
@@ -285,7 +286,7 @@ def _said(status: Any, serves: tuple[str, ...]) -> tuple[str, ...]:
     said += [", ".join(f"{name} {version}" for name, version in status.versions.items())] if status.versions else []
     said += [f"{name}: {device.label}" for name, device in status.devices.items()]
     said += [status.reason] if status.reason else []
-    said += status.absent.values()
+    said += dict.fromkeys(status.absent.values())
     return (*said, *map(str, status.remarks))
 
 

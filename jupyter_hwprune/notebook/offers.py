@@ -87,9 +87,14 @@ def _toolchains(given: Mapping[str, str], form: str) -> Offers:
 
 def _state(toolchain: str) -> str:
     """Say whether a toolchain is set up, by what is installed: a probe takes seconds, and Tab cannot wait for one."""
+    from ..toolchains import manifest_of
+
+    if not _set_up(toolchain):
+        return f"toolchain: {NOT_HERE}"
     kinds = dict.fromkeys(row.kind for row in TARGETS for each in row.judges if each.toolchain == toolchain)
-    here = HERE if "cpu" in kinds else f"needs a device: {', '.join(kinds)}"
-    return f"toolchain: {here if _set_up(toolchain) else NOT_HERE}"
+    if "cpu" in kinds or manifest_of(toolchain).cross_compiles:
+        return f"toolchain: {HERE}"
+    return f"toolchain: needs a device: {', '.join(kinds)}"
 
 
 def _set_up(toolchain: str) -> bool:

@@ -121,8 +121,8 @@ class Form:
         here = next((each for each in self._targets.rows if each.target is row), None) if self._targets else None
         judge = _judge_of(row, toolchain.value, here)
         self._fields["dtype"].options = dtypes_of(judge)
-        self._fields["pattern"].placeholder = f"the target's own, {judge.offers[0].pattern}"
-        self._fields["sparsity"].placeholder = f"the target's own, {judge.offers[0].sparsity:g}"
+        self._fields["pattern"].placeholder = f"the target's, {judge.offers[0].pattern}"
+        self._fields["sparsity"].placeholder = f"the target's, {judge.offers[0].sparsity:g}"
         self._about_target.value = about_target(row, judge, here)
         self._line.value = self.line
         self._line.rows = 1 + len(self.line) // LINE

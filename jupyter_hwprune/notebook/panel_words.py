@@ -18,10 +18,10 @@ STYLE = """<style>
 .hwprune-panel .hwprune-line textarea { field-sizing: content; font-family: var(--jp-code-font-family, monospace);
   resize: none; }
 [data-jp-theme-light="false"] .hwprune-panel select { appearance: auto; background-image: none; color-scheme: dark; }
-.hwprune-quiet { opacity: 0.75; }
-.hwprune-steps span { opacity: 0.5; }
-.hwprune-alert, .hwprune-said { border-left: 3px solid var(--jp-info-color1, #0288d1); padding-left: 10px; }
-.hwprune-alert { border-color: var(--jp-error-color1, #d32f2f); }
+.hwprune-panel .hwprune-aside { opacity: 0.75; }
+.hwprune-panel :is(.hwprune-alert, .hwprune-said) { border-left: 3px solid var(--jp-info-color1, #0288d1);
+  padding-left: 10px; }
+.hwprune-panel .hwprune-alert { border-color: var(--jp-error-color1, #d32f2f); }
 </style>"""
 
 
@@ -59,7 +59,7 @@ def about_target(target: Target, judge: Judge, here: TargetHere | None) -> str:
 
 
 def _quiet(text: str) -> str:
-    return f'<div class="hwprune-quiet">{escape(text)}</div>'
+    return f'<div class="hwprune-aside">{escape(text)}</div>'
 
 
 def static(sentence: str, line: str) -> dict[str, str]:

@@ -50,6 +50,7 @@ class Pruned:
     blocks: tuple[Removed, ...] = ()  # that are gone, by their names in the dense model
     renamed: Mapping[str, str] = field(default_factory=dict)  # dense names -> the names without the blocks
     statistics: str = ""  # what BatchNorm's statistics are and bring, where they could be estimated anew
+    fell_back: bool = False  # to magnitude, from the importance that is the default
     tuning: str = ""  # what training whole blocks brought, where that was asked for
     recovered: Recovered | None = None  # what a recovery without labels did
     trained: tuple[TrainedStep, ...] = ()  # what each step of a training did
@@ -154,7 +155,8 @@ def prune(
         macs_left = count_macs(surgery.model, example, left)
         layers, skipped = describe_cut(dense, weights, surgery, macs, macs_left)
         described = _described(dense, surgery.model, layers, skipped, macs, macs_left)
-        pruned = replace(described, keep=surgery.keep).remarked(*surgery.remarks, *said)
+        pruned = replace(described, keep=surgery.keep, fell_back=channels.fell_back)
+        pruned = pruned.remarked(*channels.remarks, *surgery.remarks, *said)
     else:
         model = copied(dense)
         layers, skipped, raised = zero_weights(model, weights, plan, method, macs, served, progress)
@@ -188,7 +190,7 @@ def without_blocks(blocks: Blocks, example: Example, sparsity: float) -> Pruned:
             renamed[f"{old}.{own}".lstrip(".")] = f"{new}.{own}".lstrip(".")
     found = Pruned(shortened.model, tuple(layers), tuple(skipped), totals, blocks=shortened.removed, renamed=renamed)
     of = len(shortened.removed) + len(shortened.reasons)
-    found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are gone. Without each alone: {lost}.")
+    found = found.remarked(f"{len(layers)} of {counted(of, 'residual block')} are removed. Without each alone: {lost}.")
     if configure(shortened.model, shortened.model, example) is None:
         refuse_saving(shortened.model)
     return found

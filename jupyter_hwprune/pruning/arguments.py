@@ -25,7 +25,7 @@ from .equivalence import TOLERANCE, relative_difference
 
 FEW = 4  # values that an argument may take, the likely ones first
 ATTRIBUTE = "model_args"
-"""The library's own word for what a saved model is built with; the pruned model bears them under this name."""
+"""The library's own word for what a saved model is built with; the pruned model has them under this name."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Sizes = Mapping[int, Sequence[int]]
@@ -88,7 +88,7 @@ class Builder:
 def arguments_of(pruned: nn.Module, example: Example) -> dict[str, Any] | None:
     """Return the arguments that the library's function needs to build `pruned`; None where none say its shape.
 
-    The model then bears them as `model_args`.
+    The model then has them as `model_args`.
     """
     builder = Builder.of(pruned)
     if builder is None:

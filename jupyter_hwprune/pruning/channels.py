@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.copying import copied, in_float32
-from ..core.errors import NothingFitsError, PruneError, counted, first_of
+from ..core.errors import InputError, NothingFitsError, PruneError, counted, first_of
 from ..core.example import Example
 from ..core.pattern import Channel
 from .allocation import leave_dense
@@ -29,6 +29,8 @@ from .reading import read_weights
 from .reconstruction import Reconstruction
 from .taylor import taylor
 
+BY_DEFAULT = "Channels are ranked by second order, the default with --calib; --importance magnitude ranks by size."
+FELL_BACK = "Channels are ranked by magnitude, since second order, the default with --calib, cannot here:"
 Score = Callable[[Coupled], Mapping[str, Tensor]]
 
 
@@ -38,7 +40,8 @@ class Channels:
 
     Read once for a model, because it takes an export. `ready` computes what `dense` does, with attention whose heads
     can go; `plain` is that in float32, and `example` its input, long enough to show a wrong cut. `scores` are [U] by
-    the names of sets. `reconstruction` makes up for what goes, by second order.
+    the names of sets. `reconstruction` makes up for what goes, by second order. Where that is the default,
+    `remarks` say so, or that they `fell_back` to magnitude, and why.
     """
 
     dense: nn.Module
@@ -48,6 +51,8 @@ class Channels:
     coupled: Coupled
     scores: Mapping[str, Tensor]
     reconstruction: Reconstruction | None = None
+    fell_back: bool = False
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def reference(self) -> Reference:
@@ -87,7 +92,17 @@ class Channels:
         found = cls.of(dense, example, kept=kept)
         weights = read_weights(found.ready, example)
         own = Reconstruction(found.ready, found.coupled, weights, calibration)
-        return replace(found, scores={**found.scores, **own.scores(progress)}, reconstruction=own)
+        try:
+            scores = own.scores(progress)
+        except (InputError, PruneError) as error:
+            if not method.by_default:
+                raise
+            return replace(found, fell_back=True, remarks=(f"{FELL_BACK} {error}",))
+        if not scores and method.by_default:
+            why = "no layer that reads channels could be solved on these inputs."
+            return replace(found, fell_back=True, remarks=(f"{FELL_BACK} {why}",))
+        said = (BY_DEFAULT,) if method.by_default else ()
+        return replace(found, scores={**found.scores, **scores}, reconstruction=own, remarks=said)
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,7 @@ def remove_channels(channels: Channels, plan: Plan) -> Surgery:
         faults = _culprits(channels, keep, outcome)
         keep = {name: kept for name, kept in keep.items() if name not in faults}
         for name, why in faults.items():
-            said = f"removing its channels cannot be proven right: {why}{_of_written_sizes(channels, sets[name])}"
+            said = f"removing its channels cannot be verified: {why}{_of_written_sizes(channels, sets[name])}"
             reasons |= dict.fromkeys(sets[name].makers, said)
         if not keep:
             raise nothing_removable(pattern, reasons)
@@ -189,7 +204,7 @@ def _alike(dense: nn.Module, ready: nn.Module, example: Example) -> bool:
 def _replaced(model: nn.Module) -> Iterator[str]:
     if names := replaced_in(model):
         yield (
-            "torch's nn.MultiheadAttention allows no other width than heads of equal parts of what it reads, so "
+            "torch's nn.MultiheadAttention only allows heads that divide the width of its inputs equally, so "
             f"{counted(len(names), 'module')} became jupyter_hwprune.MultiheadAttention in the pruned copy, which "
             f"computes the same with what is left: {first_of(names)}. To keep one as it is, name it with --dense."
         )
@@ -252,7 +267,7 @@ def _choose(channels: Channels, plan: Plan, reasons: dict[str, str]) -> dict[str
     """Return for each set that shrinks which units stay, and add to `reasons` why others do not. -> name: bool [U]."""
     keep = {}
     for each in channels.coupled.sets:
-        part, why = plan.parts.get(each.name), "the plan gives it no part"
+        part, why = plan.parts.get(each.name), "the plan leaves it out"
         if part is not None:
             assert isinstance(part.pattern, Channel)
             left = units_left(each, (1 - part.share) * each.units, part.pattern)

@@ -53,7 +53,7 @@ def find_fitting(
             reasons[name] = reason
     for name, weight in unnamed:
         home = seen.get(id(weight))
-        reasons[name] = f"it shares its weight with {home}" if home else "the plan gives it no part"
+        reasons[name] = f"it shares its weight with {home}" if home else "the plan leaves it out"
     return fitting, reasons
 
 

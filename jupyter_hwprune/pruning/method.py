@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ..choose.checks import scans
 from ..choose.choice import Choice
 from ..core.errors import InputError, counted
 from ..core.example import Example
@@ -16,6 +17,7 @@ from ..core.pattern import Channel, Depth
 from .batch_norm import batch_norms
 from .calibration import Calibration
 
+SECONDS = 2e9  # calibration rows x weights
 Tell = Callable[[str], None]  # is told what is being pruned or scanned
 
 
@@ -23,6 +25,7 @@ Tell = Callable[[str], None]  # is told what is being pruned or scanned
 class Method:
     """`dense` are names of layers to leave unpruned; `calibration` is set if the importance looks at inputs.
 
+    Where the importance is so `by_default`, magnitude takes its place if it cannot rank the channels.
     `resume` is whether passes may begin in the middle of the model, for which what its parts give is kept in memory.
     """
 
@@ -33,11 +36,22 @@ class Method:
     score: Callable[[nn.Module], float] | None = None
     solver: Solver = "full"
     resume: bool = True
+    by_default: bool = False
 
     @classmethod
-    def of(cls, choice: Choice, calibration: Calibration | None, score: Callable[[nn.Module], float] | None) -> Method:
+    def of(
+        cls,
+        choice: Choice,
+        calibration: Calibration | None,
+        score: Callable[[nn.Module], float] | None,
+        *,
+        by_default: bool = False,
+    ) -> Method:
         seen = calibration if ranks_by_inputs(choice) else None
-        return cls(choice.importance, choice.allocation, choice.dense, seen, score, choice.solver)
+        by_default = by_default and choice.importance == "second-order"
+        return cls(
+            choice.importance, choice.allocation, choice.dense, seen, score, choice.solver, by_default=by_default
+        )
 
     @property
     def scan_score(self) -> Callable[[nn.Module], float] | None:
@@ -50,8 +64,25 @@ MAGNITUDE = Method()
 
 def ranks_by_inputs(choice: Choice) -> bool:
     """Say whether the importance, the scan or the pattern looks at inputs."""
-    looks = isinstance(choice.pattern, Depth) or choice.allocation.startswith("sensitivity")
+    looks = isinstance(choice.pattern, Depth) or scans(choice.allocation)
     return looks or choice.importance != "magnitude"
+
+
+def can_rank(choice: Choice) -> bool:
+    """Say whether second order is the importance where none is asked for: of channels, layer by layer."""
+    return isinstance(choice.pattern, Channel) and choice.allocation != "global"
+
+
+def reason_too_long(model: nn.Module, rows: int) -> str | None:
+    """Say why second order is not the default for so many calibration rows; None where it takes seconds."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if rows * weights <= SECONDS:
+        return None
+    return (
+        f"Channels are ranked by magnitude: second order, the default with --calib, may take minutes for "
+        f"{counted(rows, 'row')} and {weights:,} weights, whose product is above {SECONDS:.0e}. --importance "
+        "second-order takes that time, or give fewer rows."
+    )
 
 
 def calibrated(
@@ -79,7 +110,7 @@ def calibrated(
         if trains or choice.keep_statistics or not batch_norms(dense):
             raise InputError(
                 "--calib is for options that use inputs: --importance activation, second-order or taylor, --allocation "
-                "sensitivity, --pattern depth, a search over channels, the running statistics of BatchNorm, "
+                "sensitivity or mixed, --pattern depth, a search over channels, the running statistics of BatchNorm, "
                 "--tune-blocks, --recover, --dtype int8 where it quantises, or a --recipe with SparseGPT or Wanda. "
                 "This line has none of them."
             )

@@ -22,7 +22,9 @@ class Part:
                 f"{self.pattern.sparsity:.0%}. Give that share, or another pattern."
             )
         if isinstance(self.pattern, Depth):
-            raise InputError("A plan takes weights or channels of layers; blocks go by hwprune(..., pattern='depth').")
+            raise InputError(
+                "A plan removes weights or channels of layers; to remove blocks, use hwprune(..., pattern='depth')."
+            )
         if not 0 <= self.share < 1:
             raise InputError(f"A plan takes the share {self.share} of a layer; give a number from 0 to below 1.")
 

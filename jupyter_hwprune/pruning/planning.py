@@ -14,6 +14,7 @@ from .allocation import allocate, leave_dense
 from .channels import Channels, nothing_removable, units_left
 from .fitting import ASKED, ZeroPattern, find_fitting
 from .graph import ChannelSet
+from .knapsack import divide
 from .layers import Weight, layers_with_weights
 from .masks import block_sums, keep_top
 from .method import MAGNITUDE, Method, Tell
@@ -54,8 +55,8 @@ def plan_zeros(
             sizes = {name: layer.of(model).numel() for name, layer in fitting.items()}
             group = pattern.rows * pattern.columns if isinstance(pattern, Block) else 1
             groups = dict.fromkeys(sizes, group)
-            found = _scan_by(method, progress)(model, sizes, partial(_zero_smallest, fitting, pattern), groups=groups)
-            shares = allocate(found, sparsity)
+            found = _scan_by(method, progress)(model, sizes, partial(zero_smallest, fitting, pattern), groups=groups)
+            shares = _divided(found, sparsity, method)
         parts = {name: Part(pattern, share) for name, share in shares.items()}
     if not parts:
         said = (
@@ -85,8 +86,12 @@ def plan_channels(
     else:
         assert method.calibration is not None
         found = scan_channels(channels, sets, method.calibration.batches, method.scan_score, progress)
-        shares = allocate(found, sparsity)
+        shares = _divided(found, sparsity, method)
     return Plan({name: Part(pattern, share) for name, share in shares.items()}, reasons, found)
+
+
+def _divided(found: Sensitivity, sparsity: float, method: Method) -> dict[str, float]:
+    return divide(found, sparsity) if method.allocation == "mixed" else allocate(found, sparsity)
 
 
 def scan_channels(
@@ -121,7 +126,7 @@ def _scan_by(method: Method, progress: Tell) -> Callable[..., Sensitivity]:
     )
 
 
-def _zero_smallest(
+def zero_smallest(
     fitting: Mapping[str, Weight], pattern: ZeroPattern, trial: nn.Module, name: str, share: float
 ) -> float:
     """Zero the smallest weights of one layer of a trial model."""

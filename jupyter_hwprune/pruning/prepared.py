@@ -20,7 +20,7 @@ from . import Pruned, plan_and_prune, reordered
 from .batch_norm import with_own_statistics
 from .depth import Blocks
 from .graph.outputs import output_names
-from .method import Method, calibrated
+from .method import Method, calibrated, can_rank, reason_too_long
 from .served import Served
 from .suiting import dtype_of, line_that_fits, suited
 from .tuning import check_rows, tuned
@@ -61,7 +61,7 @@ class Prepared:
         if self.choice.keep_statistics or not pruned.layers:
             return pruned
         own_inputs = self.calibration if self.calib_given else ()
-        refitted = self.choice.importance == "second-order" and bool(pruned.keep)
+        refitted = self.choice.importance == "second-order" and bool(pruned.keep) and not pruned.fell_back
         return with_own_statistics(pruned, self.start, own_inputs, score, refitted=refitted)
 
     @own_torch_state()
@@ -122,7 +122,9 @@ def prepare(
     searches: bool,
     trains: bool,
     recovers: bool,
+    may_rank: bool,
 ) -> Prepared:
+    """Check the inputs, suit the choice to the model, and read the data; `may_rank` leaves the importance to us."""
     inputs = Example.of(example).on_cpu()
     output = require_runs(own, inputs)
     left_out = remark_on_left_out(output)
@@ -136,9 +138,14 @@ def prepare(
         remarks.append(said)
     if looks_at_inputs or choice.quantises:
         what = {"trains": trains, "searches": searches, "recovers": recovers}
-        calibration, more = calibrated(start, inputs, calib, choice, scored=scorer is not None, **what)
+        ranks = may_rank and can_rank(choice)
+        wanted = replace(choice, importance="second-order") if ranks else choice
+        calibration, more = calibrated(start, inputs, calib, wanted, scored=scorer is not None, **what)
         remarks += more
-    method = Method.of(choice, calibration, scorer)
+        if ranks and calibration is not None:
+            why = reason_too_long(start, calibration.rows)
+            choice, remarks = (wanted, remarks) if why is None else (choice, [*remarks, why])
+    method = Method.of(choice, calibration, scorer, by_default=may_rank)
     batches = () if calibration is None else calibration.batches
     check_rows(choice.tune_blocks, sum(each.batch for each in batches))
     given = calib is not None

@@ -51,7 +51,7 @@ def _used(weight: Weight, uses: Mapping[str, Use]) -> Weight:
     if not use.summed and use.convolution is None:
         return replace(weight, reason="the example input does not reach it")
     if len(use.summed) + (use.convolution is not None) > 1 or use.summed == {()}:
-        return replace(weight, reason="no one axis of it is summed over wherever it is used")
+        return replace(weight, reason="its uses do not all sum over the same axis")
     alone = weight.name != weight.parameter
     if use.convolution is not None:
         groups, transposed = use.convolution

@@ -24,7 +24,7 @@ def refitted(channels: Channels, surgery: Surgery, progress: Tell = lambda _laye
     weights = _in_dense_shapes(channels.ready, model, surgery.keep)
     outcome = Reference(channels.plain, channels.coupled, channels.example, weights).first_equal([model], surgery.units)
     if isinstance(outcome, Fault):
-        said = f"The weights that stay were not refitted, since that could not be proven right: {outcome.said}."
+        said = f"The remaining weights were not refitted, since that could not be verified: {outcome.said}."
         model = surgery.model
     return replace(surgery, model=model, remarks=(*surgery.remarks, said))
 

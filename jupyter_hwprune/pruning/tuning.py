@@ -71,7 +71,7 @@ def check_tune(steps: int | None, *, calib: Any, others: Mapping[str, bool]) -> 
     if calib is None:
         raise InputError(
             f"--tune-blocks is {steps}, but there are no calibration inputs to tune on: on the example alone, a block "
-            f"would unlearn all other inputs. Give at least {FEWEST_ROWS} rows of data like yours, without labels: "
+            f"would forget all other inputs. Give at least {FEWEST_ROWS} rows of data like yours, without labels: "
             "--calib train_x."
         )
 
@@ -81,7 +81,7 @@ def check_rows(steps: int | None, rows: int) -> None:
     if steps is not None and rows < FEWEST_ROWS:
         raise InputError(
             f"--tune-blocks needs at least {FEWEST_ROWS} rows of calibration inputs, and --calib gives "
-            f"{counted(rows, 'row')}: tuned on so few, a block would unlearn all other inputs."
+            f"{counted(rows, 'row')}: tuned on so few, a block would forget all other inputs."
         )
 
 

@@ -18,7 +18,7 @@ from .channels import Channels, Surgery, remove_channels, units_left
 from .configuration import configure, library_models, refuse_saving
 from .plan import Plan, uniform
 
-WHOLE = "its channels stay, so that the model's configuration can say every width"
+WHOLE = "its channels stay, so that the model's configuration can describe every width"
 
 
 def remove_alike(channels: Channels, plan: Plan, example: Example) -> tuple[Surgery, tuple[str, ...]]:
@@ -44,7 +44,7 @@ def remove_alike(channels: Channels, plan: Plan, example: Example) -> tuple[Surg
             return trial, (_of_share(plan, other, "the configuration"), *_says(said))
     refuse_saving(surgery.model)
     return surgery, (
-        "No configuration says these widths, so save_pretrained refuses to write this model; run.save keeps it.",
+        "No configuration describes these widths, so save_pretrained refuses to write this model; run.save keeps it.",
     )
 
 
@@ -85,7 +85,7 @@ def _of_share(plan: Plan, other: Plan, teller: str) -> str:
 
 
 def _says(said: list[str]) -> tuple[str, ...]:
-    return (f"The model's configuration says the new sizes: {', '.join(said)}.",) if said else ()
+    return (f"The model's configuration has the new sizes: {', '.join(said)}.",) if said else ()
 
 
 def _plans_alike(channels: Channels, plan: Plan) -> Iterator[Plan]:

@@ -11,7 +11,7 @@ class PrunedBlock:
 
     `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the
     dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block
-    was pruned and written, above what it held before the call. Each is None where it was not measured.
+    was pruned and written, above what it held before the first block. Each is None where it was not measured.
     """
 
     name: str

@@ -18,7 +18,7 @@ Number = float | int | None
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a report: what it says, where it stands, and why it is missing and what would cure that."""
+    """A number of a report: what it means, how to read it, and why it may be missing."""
 
     says: str
     of: Callable[[Report], Number]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recovered:
-    """The training of a pruned copy to give the dense model's outputs on the calibration inputs, of its last step.
+    """Training the pruned copy to reproduce the dense model's outputs on the calibration inputs, in its last step.
 
     The losses are those of the copy before and after on the first calibration inputs, and 0 for the dense model.
     `score_before` is the user's score of the pruned copy before it, None without one. `kept` is False if the loss did

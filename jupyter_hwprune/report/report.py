@@ -125,6 +125,7 @@ class Request:
     tune_kernels: float | None = None
     rpc: str | None = None
     rpc_key: str | None = None
+    int8_error: float | None = None
     ignore: tuple[str, ...] = ()
 
 

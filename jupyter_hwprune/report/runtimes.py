@@ -9,8 +9,8 @@ from .measurement import NOT_COMPARED, Comparison, Timed
 class Runtime:
     """Dense and pruned in one runtime. Both are in each of its processes, which ran in turn with the other runtimes'.
 
-    `alone` is what the runtime buys by itself: its dense model against that of the report's own toolchain. `pruning` is
-    what pruning buys on top of it: pruned against dense in this runtime. `error` is the largest difference of the
+    `alone` is the gain of the runtime itself: its dense model against that of the report's own toolchain. `pruning` is
+    the gain of pruning on top of it: pruned against dense in this runtime. `error` is the largest difference of the
     pruned model's outputs from torch's, relative to the largest value. `timed` holds the samples, None for the report's
     own toolchain, whose samples are the report's measurement.
     """
@@ -38,7 +38,7 @@ class LeftOut:
 class Runtimes:
     """All runtimes, the report's own toolchain first; `speed` is the fastest pruned against the fastest dense model.
 
-    The noise floor of two runtimes is what the processes of one of them differ by.
+    The noise floor of two runtimes is how much the processes of one of them differ.
     """
 
     rows: tuple[Runtime, ...]

@@ -12,9 +12,9 @@ Limit = Literal["time", "energy", "power", "size", "score"]
 class SearchPoint:
     """One plan that was measured.
 
-    `share` is what goes of channels, blocks or weights on average, `kept` the share of all weights that stays. `time`
-    and `dense_time` are in the unit of the search, of one interleaved call; `predicted` is what the table said before.
-    `score` is the user's, None if it was not taken: without training, but for the chosen plan.
+    `share` is the average share of channels, blocks or weights removed, `kept` the share of all weights that stays.
+    `time` and `dense_time` are in the unit of the search, of one interleaved call; `predicted` is the table's
+    prediction. `score` is the user's, None if it was not taken: without training, but for the chosen plan.
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import Any
 from ..choose.checks import Options, check_goal
 from ..core.errors import InputError
 from ..core.goal import Goal
-from ..core.options import OPTIONS, RUN
+from ..core.options import AUTO, OPTIONS, RUN
 from ..mistakes import check_codes
 from ..pruning.training.recovery import check_recover
 from ..pruning.training.schedule import check_schedule
@@ -59,7 +59,8 @@ class Asked:
     @property
     def chosen(self) -> dict[str, Any]:
         """The arguments of `choose`."""
-        return {name: self.given[name] for name in CHOSEN}
+        chosen = {name: self.given[name] for name in CHOSEN}
+        return chosen | {"importance": "magnitude"} if chosen["importance"] == AUTO else chosen
 
     @property
     def ways(self) -> dict[str, bool]:
@@ -70,6 +71,7 @@ class Asked:
             "searches": searches,
             "trains": self.given["finetune"] is not None,
             "recovers": self.given["recover"] is not None,
+            "may_rank": self.given["importance"] == AUTO and self.given["calib"] is not None and self.at_once,
         }
 
     @property

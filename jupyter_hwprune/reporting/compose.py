@@ -88,6 +88,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         tune_kernels=choice.tune_kernels,
         rpc=choice.rpc,
         rpc_key=choice.rpc_key,
+        int8_error=choice.int8_error,
         config=choice.config,
     )
     return replace(own, **asked)

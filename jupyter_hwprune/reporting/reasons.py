@@ -61,7 +61,8 @@ def int8_and_pruning(found: Findings) -> Iterator[str]:
         if corners.fast_int8 is None:
             chip = "it is not known whether this CPU has instructions for it"
         elif corners.fast_int8:
-            chip = f"this CPU has them ({', '.join(corners.fast_int8)}), but this model gives them too little work"
+            them = ", ".join(corners.fast_int8)
+            chip = f"this CPU has instructions for it ({them}), but this model gives them too little work"
         dense, small = corners.rows[0].file_bytes, dense_int8.file_bytes
         smaller = dense is not None and small is not None and small < dense
         yield f"int8 alone saves no time here: {chip}.{' Its files are smaller.' if smaller else ''}"

@@ -107,7 +107,14 @@ def _key(ready: Prepared, scored: object) -> str:
     device, method = choice.found, ready.method
     inputs = (ready.inputs, *ready.calibration)
     asked: list[object] = [VERSION, fingerprint(ready.start), scored, *map(_digest, inputs)]
-    asked += [choice.target.name, choice.judge.toolchain, choice.judge.device, choice.dtype, choice.quantise]
+    asked += [
+        choice.target.name,
+        choice.judge.toolchain,
+        choice.judge.device,
+        choice.dtype,
+        choice.quantise,
+        choice.int8_error,
+    ]
     asked += [choice.threads, str(choice.pattern), method.importance, method.allocation, method.dense]
     asked += [sorted(versions.items()), device and (device.label, device.identities)]
     return hashlib.blake2b(repr(asked).encode(), digest_size=12).hexdigest()

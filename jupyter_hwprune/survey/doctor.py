@@ -102,7 +102,7 @@ def _symptoms(found: Doctor, status: Status) -> list[str]:
         said.append("versions: " + ", ".join(f"{key} {value}" for key, value in status.versions.items()))
         if (own := status.environment) is not None:
             said.append(f"in an environment of its own: Python {own.python}, {own.folder}")
-        said += [f"why: {reason}" for reason in status.absent.values()]
+        said += [f"why: {reason}" for reason in dict.fromkeys(status.absent.values())]
         said += map(str, status.remarks)
         devices = ", ".join(f"{name} ({device.label})" for name, device in status.devices.items())
         said.append(f"devices: {devices or 'none'}")

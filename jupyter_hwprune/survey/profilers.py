@@ -12,7 +12,7 @@ MOST_PARANOID = 2  # at which a user may still count the events of their own pro
 
 
 class ProfilerHere(MeterHere):
-    """A profiler, with what a meter is told by."""
+    """A profiler, with the same fields as MeterHere."""
 
 
 def profilers(paranoid: Path = PARANOID, counters: Path = COUNTERS) -> tuple[ProfilerHere, ...]:

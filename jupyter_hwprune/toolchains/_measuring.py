@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from . import _host, _sampling, _timing
+from ._output_error import relative_errors
 
 
 def measure(
@@ -48,7 +49,7 @@ def measure(
         else:
             outputs = toolchain.interpret(artefacts[name], inputs, settings_of(request, case))
         with np.load(case["expected"]) as file:
-            result["errors"][name] = _relative_errors(np, outputs, [file[key] for key in file.files])
+            result["errors"][name] = relative_errors(outputs, [file[key] for key in file.files])
     result["other_batches"] = {
         case["name"]: _other_batches(np, toolchain, request, case, inputs_of, settings_of)
         for case in request["cases"]
@@ -123,7 +124,7 @@ def _other_batches(
             own = inputs_of(dict(request, inputs=inputs))
             outputs = toolchain.load(artefact, own, settings).outputs()
             with np.load(expected) as file:
-                worst = max([worst, *_relative_errors(np, outputs, [file[key] for key in file.files])])
+                worst = max([worst, *relative_errors(outputs, [file[key] for key in file.files])])
     except Exception as error:  # noqa: BLE001 - a vendor may raise anything, and the file is right at its own batch
         return {"error": 1e30, "refused": f"{type(error).__name__}: {error}"}
     return {"error": worst, "refused": None}
@@ -150,19 +151,3 @@ def _written(files: dict[str, str]) -> dict[str, str]:
     if lacking:
         raise RuntimeError(f"the compiler did not write {', '.join(lacking)}, or left it empty")
     return dict(files)
-
-
-def _relative_errors(np: Any, outputs: list[Any], expected: list[Any]) -> list[float]:
-    """Return each output's largest difference relative to its largest magnitude; 1e30 for NaN, which JSON lacks."""
-    if len(outputs) != len(expected):
-        return [1e30] * max(1, len(expected))
-    return [_relative_error(np, output, want) for output, want in zip(outputs, expected)]
-
-
-def _relative_error(np: Any, output: Any, want: Any) -> float:
-    if output.shape != want.shape:
-        return 1e30
-    if not want.size:
-        return 0.0
-    error = float(np.abs(output.astype("float64") - want).max()) / max(float(np.abs(want).max()), 1e-30)
-    return min(1e30, error)  # in this order, min turns NaN into 1e30 too

@@ -82,7 +82,7 @@ class Told:
         self.layers = [EngineLayer(layer if isinstance(layer, dict) else {"Name": layer}) for layer in layers]
         claimed = {node for layer in self.layers if layer.product for node in layer.names}
         for layer in self.layers:
-            layer.settle(claimed)
+            layer.find_operator(claimed)
         sparse = sum(self._named_sparse(layer) for layer in self.layers)
         # if the log counts more than we recognise, some sparse tactic has a name that we do not know
         self.accounted = self.picked is None or sparse >= self.picked.count
@@ -130,7 +130,7 @@ class EngineLayer:
         self.product = PRODUCT.search(self.type + " " + self.tactic) is not None
         self.op = self.type or "unknown"
 
-    def settle(self, claimed: set[str]) -> None:
+    def find_operator(self, claimed: set[str]) -> None:
         """Find the operator once the products' nodes are known: a copy made for a product is named after it."""
         nodes = [node for node in self.names if self.product or node not in claimed]
         ops = [node.rpartition("::")[2].partition("_")[0] for node in nodes]

@@ -39,6 +39,9 @@ class Settings(TypedDict):
     rpc: str  # HOST:PORT of a board's server, or of a tracker of boards; "" to run on this machine
     rpc_key: str  # the board that the tracker is asked for, "" where `rpc` is its own server
     calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
+    int8_error: (
+        float | None
+    )  # how far int8 may move the outputs, if the manifest says `limits_error`; None for no limit
 
 
 class Device(TypedDict):

@@ -181,7 +181,7 @@ class _Program:
 
 KERNEL_BY_KERNEL, GRAPH, COMPILED_GRAPH = "kernel by kernel", "a CUDA graph", "a CUDA graph of torch.compile's code"
 COMPILED_PAYS = 0.97
-_settled: list[str] = []  # how the first program, the dense one, was started; all others are started the same way
+_first_way: list[str] = []  # how the first program, the dense one, was started; all others are started the same way
 
 
 class _Running:
@@ -198,18 +198,18 @@ class _Running:
         wall_ms = program.gpu.wall_milliseconds
         eager_ms = wall_ms(program)
         graph = faster = None
-        if graphs and _settled in ([], [GRAPH]):
+        if graphs and _first_way in ([], [GRAPH]):
             graph = self._graph(GRAPH, program)
-        if graphs and _settled in ([], [COMPILED_GRAPH]):
+        if graphs and _first_way in ([], [COMPILED_GRAPH]):
             compiled = self._compiled()
             faster = compiled and self._graph(COMPILED_GRAPH, compiled)
-            if _settled and not faster:  # torch.compile does not take this one
+            if _first_way and not faster:  # torch.compile does not take this one
                 graph = self._graph(GRAPH, program)
         if graph and faster and wall_ms(faster) >= COMPILED_PAYS * wall_ms(graph):
             faster = None
         self.run: Callable[[], Any] = faster or graph or program
         way = COMPILED_GRAPH if faster else GRAPH if graph else KERNEL_BY_KERNEL
-        _settled[:] = _settled or [way]
+        _first_way[:] = _first_way or [way]
         self.left = {call: output for call, output in self.left.items() if call is self.run}  # free the other graph's
         self.facts = {"way": way, "eager_ms": round(eager_ms, 6), "refused": self.refused}
 

@@ -58,6 +58,7 @@ class Manifest:
     tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
     reaches:         it has `board`, which connects to a board's own server; `load` and `profile` then run there
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
+    limits_error:    its `quantise` keeps to its settings' `int8_error`, by leaving layers in float
     """
 
     install: str
@@ -84,6 +85,7 @@ class Manifest:
     tunes: bool = False
     reaches: bool = False
     quantises: str | None = None
+    limits_error: bool = False
     bound: tuple[str, ...] = ()
     deploys: tuple[str, ...] = ("onnx", "xml")
     script: str | None = None

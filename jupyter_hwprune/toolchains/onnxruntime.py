@@ -1,14 +1,12 @@
 """ONNX Runtime on the CPU. Its trace names operators and layouts, not kernels; none of its kernels skips zeros.
 
-Its own library quantises. Activations are unsigned and weights signed, as its x86 kernels want both: with signed
-activations its matrix products run several times slower.
+Its own library quantises.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ MANIFEST = {
     "package": "onnxruntime",
     "install": "pip install onnxruntime",
     "quantises": "pip install onnxruntime onnx",
+    "limits_error": True,
     "any_batch": True,
     "bound": ("optimised",),
     "script": """
@@ -35,18 +34,6 @@ for name, value in zip(names, session.run(names, inputs)):
     print(name, value.shape, value.dtype)
 """,
 }
-
-LARGE_BYTES = 1 << 30  # protobuf itself stops at twice that
-WEIGHTS = {
-    "Conv": 1,
-    "ConvTranspose": 1,
-    "Gemm": 1,
-    "MatMul": 1,
-    "Gather": 0,
-    "LSTM": 1,
-    "GRU": 1,
-    "RNN": 1,
-}  # their place
 
 
 def probe() -> dict[str, Any]:
@@ -77,63 +64,9 @@ def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str)
 
 
 def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
-    """Quantise statically to QuantizeLinear and DequantizeLinear pairs, which the runtime fuses into int8 kernels."""
-    import onnx
-    import onnxruntime
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from . import _onnxruntime_int8
 
-    from ._host import fast_int8
-
-    path = os.path.splitext(model)[0] + ".int8.onnx"
-    fast = fast_int8()
-    # without VNNI a product of 8-bit numbers adds up in 16 bits, which saturates: the library then takes 7 for weights
-    seven_bits = fast == [] and platform.machine().lower() in ("x86_64", "amd64")
-    quantize_static(
-        model,
-        path,
-        _Batches(calibration),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=seven_bits,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        use_external_data_format=os.path.getsize(model) > LARGE_BYTES,
-        extra_options={"WeightSymmetric": True},
-    )
-    how = "7-bit weights, as the CPU has no VNNI" if seven_bits else "8-bit weights"
-    return {
-        "file": path,
-        "files": {"onnx": path},
-        "quantiser": "onnxruntime.quantization " + onnxruntime.__version__ + ", static, " + how + " per channel",
-        "left_in_float": _left_in_float(onnx.load(path, load_external_data=False).graph),
-    }
-
-
-class _Batches:
-    """The calibration inputs, one batch a call, as the library reads them."""
-
-    def __init__(self, batches: list[Any]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> Any:
-        return next(self.batches, None)
-
-
-def _left_in_float(graph: Any) -> list[dict[str, Any]]:
-    """List the nodes whose weights are still floating-point numbers."""
-    from onnxruntime.quantization.registry import QDQRegistry
-
-    matrices = {each.name for each in graph.initializer if len(each.dims) >= 2}
-    found = []
-    for node in graph.node:
-        place = WEIGHTS.get(node.op_type)
-        if place is None or node.input[place] not in matrices:
-            continue
-        reason = "onnxruntime.quantization did not quantise its weight"
-        if node.op_type not in QDQRegistry:
-            reason = "onnxruntime.quantization has no quantiser for " + node.op_type
-        found.append({"names": [node.name], "op": node.op_type, "reason": reason})
-    return found
+    return _onnxruntime_int8.quantise(model, calibration, settings)
 
 
 def _options(settings: Settings) -> Any:

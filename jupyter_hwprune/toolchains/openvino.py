@@ -12,6 +12,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from ._openvino_int8 import RECURRENT
+
 if TYPE_CHECKING:
     from .contract import Settings
 
@@ -19,6 +21,7 @@ MANIFEST = {
     "package": "openvino",
     "install": "pip install openvino",
     "quantises": "pip install nncf",
+    "limits_error": True,
     "any_batch": True,
     "script": """
 import numpy as np
@@ -39,7 +42,6 @@ for port, value in result.items():
 OTHERS = ("NPU", "GPU")  # devices beside the CPU that users may name
 NO_KERNELS = ("Parameter", "Result", "Constant", "Input", "Output")
 BLOCK_S = 0.03  # the counters' steps of one microsecond average out over a block of runs
-RECURRENT = {name + "Sequence": name for name in ("LSTM", "GRU", "RNN")}
 OPS = {
     "Convolution": "Conv",
     "GroupConvolution": "Conv",
@@ -128,68 +130,18 @@ def _named(kind: str, name: str) -> Any:
 
 
 def quantise(model: str, calibration: list[Any], settings: Settings, folder: str) -> dict[str, Any]:
-    """Quantise by NNCF: weights symmetric and per channel, biases corrected, attention in the mode for transformers."""
-    import nncf
-    import openvino
+    from . import _openvino_int8
 
-    own = _read(model)
-    attention = any(_multiplies_activations(node) for node in own.get_ops())
-    options = {"subset_size": len(calibration)}
-    if attention:
-        options["model_type"] = nncf.ModelType.TRANSFORMER
-    data = nncf.Dataset(calibration)
-    lookups = None
-    try:
-        quantised = nncf.quantize(own, data, **options)
-    except KeyError:  # NNCF 3.4 on rows that a constant picks from an embedding, except in its mode for transformers
-        lookups = "NNCF failed on the rows that it picks, so it was told to leave lookups in float"
-        scope = nncf.IgnoredScope(types=["Gather"], validate=False)
-        quantised = nncf.quantize(_read(model), data, ignored_scope=scope, **options)
-    path = os.path.splitext(model)[0] + ".int8.xml"
-    openvino.save_model(quantised, path, compress_to_fp16=False)
-    mode = ", in its mode for transformers" if attention else ""
-    return {
-        "file": path,
-        "files": {"xml": path, "bin": path.replace(".xml", ".bin")},
-        "quantiser": "NNCF " + nncf.__version__ + ", static, 8-bit weights per channel" + mode,
-        "left_in_float": [
-            {"names": [node.get_friendly_name()], "op": WEIGHT_OPS[node.get_type_name()], "reason": lookups or LEFT}
-            for node in quantised.get_ordered_ops()
-            if node.get_type_name() in WEIGHT_OPS and _reads_float_weights(node)
-        ],
-    }
+    def read() -> Any:
+        return _read(model)
 
+    def compiled(own: Any) -> Any:
+        return _Compiled(own, settings, {}, counters=False).model
 
-LEFT = "NNCF did not quantise its weight"
-WEIGHT_OPS = {
-    **dict.fromkeys(("Convolution", "GroupConvolution", "ConvolutionBackpropData"), "Conv"),
-    **{name: name for name in ("MatMul", "Gather")},
-    **RECURRENT,
-}
+    def outputs(own: Any, batch: dict[str, Any]) -> list[Any]:
+        return list(own([_input_of(port, batch) for port in own.inputs]).values())
 
-
-def _multiplies_activations(node: Any) -> bool:
-    if node.get_type_name() == "ScaledDotProductAttention":
-        return True
-    return node.get_type_name() == "MatMul" and not any(_origin(node.input_value(place))[0] for place in (0, 1))
-
-
-def _reads_float_weights(node: Any) -> bool:
-    """Say whether one of the node's inputs is a matrix of constants that nothing quantises on the way."""
-    found = [_origin(value) for value in node.input_values()]
-    return any(constant and not quantised for constant, quantised in found)
-
-
-def _origin(value: Any) -> tuple[bool, bool]:
-    """Say whether a value comes from a matrix of constants alone, and whether that is quantised on the way."""
-    node, quantised = value.get_node(), False
-    while node.get_type_name() in ("Convert", "Multiply", "Subtract", "Reshape", "Transpose", "FakeQuantize"):
-        quantised = quantised or node.get_type_name() == "FakeQuantize"
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "Constant" or len(node.get_output_shape(0)) < 2:
-        return False, False
-    kind = node.get_element_type().get_type_name()
-    return kind in ("f32", "f16", "i8", "u8"), quantised or kind in ("i8", "u8")
+    return _openvino_int8.quantise(model, calibration, settings, read, compiled, outputs)
 
 
 class _Compiled:

@@ -82,6 +82,7 @@ export interface Request {
   tune_kernels: number | null;
   rpc: string | null;
   rpc_key: string | null;
+  int8_error: number | null;
   ignore: string[];
 }
 /**
@@ -425,7 +426,7 @@ export interface Blockwise {
 /**
  * One block: its `weights`, and those that are `left` (not zero, or zero before).
  *
- * `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block was pruned and written, above what it held before the call. Each is null where it was not measured.
+ * `error` is the squared difference of its output from the dense model's on the calibration inputs, relative to the dense model's: all blocks before it are pruned too. `peak_bytes` is the most that the process took while the block was pruned and written, above what it held before the first block. Each is null where it was not measured.
  */
 export interface PrunedBlock {
   name: string;
@@ -478,7 +479,7 @@ export interface LeftInFloat {
 /**
  * All runtimes, the report's own toolchain first; `speed` is the fastest pruned against the fastest dense model.
  *
- * The noise floor of two runtimes is what the processes of one of them differ by.
+ * The noise floor of two runtimes is how much the processes of one of them differ.
  */
 export interface Runtimes {
   rows: Runtime[];
@@ -488,7 +489,7 @@ export interface Runtimes {
 /**
  * Dense and pruned in one runtime. Both are in each of its processes, which ran in turn with the other runtimes'.
  *
- * `alone` is what the runtime buys by itself: its dense model against that of the report's own toolchain. `pruning` is what pruning buys on top of it: pruned against dense in this runtime. `error` is the largest difference of the pruned model's outputs from torch's, relative to the largest value. `timed` holds the samples, null for the report's own toolchain, whose samples are the report's measurement.
+ * `alone` is the gain of the runtime itself: its dense model against that of the report's own toolchain. `pruning` is the gain of pruning on top of it: pruned against dense in this runtime. `error` is the largest difference of the pruned model's outputs from torch's, relative to the largest value. `timed` holds the samples, null for the report's own toolchain, whose samples are the report's measurement.
  */
 export interface Runtime {
   toolchain: string;
@@ -543,7 +544,7 @@ export interface Search {
   remarks: string[];
 }
 /**
- * What the pruned model shall reach, null where nothing is asked: latency, energy and power are those of a batch.
+ * The limits that the pruned model has to meet, null for no limit: latency, energy and power are those of a batch.
  *
  * `speedup` is over the dense model of the same toolchain, `size_mb` that of the compiled files in units of a million bytes, and `max_drop` the dense model's score minus the pruned one's. Raises InputError for values that no model can reach.
  */
@@ -558,7 +559,7 @@ export interface Goal {
 /**
  * One plan that was measured.
  *
- * `share` is what goes of channels, blocks or weights on average, `kept` the share of all weights that stays. `time` and `dense_time` are in the unit of the search, of one interleaved call; `predicted` is what the table said before. `score` is the user's, null if it was not taken: without training, but for the chosen plan.
+ * `share` is the average share of channels, blocks or weights removed, `kept` the share of all weights that stays. `time` and `dense_time` are in the unit of the search, of one interleaved call; `predicted` is the table's prediction. `score` is the user's, null if it was not taken: without training, but for the chosen plan.
  */
 export interface SearchPoint {
   name: string;
@@ -574,7 +575,7 @@ export interface SearchPoint {
   chosen: boolean;
 }
 /**
- * The training of a pruned copy to give the dense model's outputs on the calibration inputs, of its last step.
+ * Training the pruned copy to reproduce the dense model's outputs on the calibration inputs, in its last step.
  *
  * The losses are those of the copy before and after on the first calibration inputs, and 0 for the dense model. `score_before` is the user's score of the pruned copy before it, null without one. `kept` is False if the loss did not fall, so that the weights stayed as they were.
  */

@@ -14,6 +14,8 @@ from jupyter_hwprune import hwprune
 from jupyter_hwprune.report import MIME_TYPE, Comparison, Layer, Report, Verdict
 from tests import networks, reports
 
+from .server import ROOT
+
 SETUP = """import torch
 from tests.networks import cnn
 net, x = cnn(), torch.randn(2, 3, 16, 16)
@@ -75,6 +77,12 @@ def small() -> Report:
 def large(layers: int = 168, side: int = 256) -> Report:
     torch.manual_seed(0)
     return reports.report(tuple(reports.layer(f"model.layers.{i}.mlp.up_proj", side, side) for i in range(layers)))
+
+
+def kinds() -> dict[str, Report]:
+    """Return a report of each kind that there is: of int8 models, a search, a training in steps, a GPU, an estimate."""
+    cases = json.loads((ROOT / "labextension" / "test" / "view" / "cases.json").read_text())
+    return {name: Report.from_json(json.dumps(case)) for name, case in cases.items()}
 
 
 @functools.cache

@@ -103,6 +103,23 @@ CRAMPED_TEXTS = """root => {
     return { texts: boxes.length, cramped: told.slice(0, 20) };
 }"""
 
+BROKEN_WORDS = """root => {
+    const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    const broken = [];
+    while (walker.nextNode()) {
+        const node = walker.currentNode;
+        if (!node.parentElement.checkVisibility() || node.parentElement.closest('svg, option')) continue;
+        for (const { 0: word, index } of node.textContent.matchAll(/\\p{L}+/gu)) {
+            const range = document.createRange();
+            range.setStart(node, index);
+            range.setEnd(node, index + word.length);
+            const tops = new Set([...range.getClientRects()].filter(box => box.width > 1).map(box => box.top));
+            if (tops.size > 1) broken.push(word);
+        }
+    }
+    return broken.slice(0, 20);
+}"""
+
 SHARED_IDS = """root => [...new Set([...root.querySelectorAll('[id]')].map(element => element.id))]
     .filter(id => document.querySelectorAll(`[id="${CSS.escape(id)}"]`).length > 1)"""
 
@@ -121,6 +138,12 @@ def cramped_texts(part: Locator) -> list[Any]:
     assert found["texts"] > 5, f"only {found['texts']} texts are there to look at"
     cramped: list[Any] = found["cramped"]
     return cramped
+
+
+def broken_words(part: Locator) -> list[str]:
+    """Return the words of a part of the page that go on in the next line."""
+    broken: list[str] = part.evaluate(BROKEN_WORDS)
+    return broken
 
 
 def violations(part: Locator) -> list[str]:

@@ -132,7 +132,7 @@ def _nothing_to_remove(
             enough,
         )
     said = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4])
-    return NothingFitsError(f"None of the {len(blocks)} residual blocks of this model can go. {said}.", cure)
+    return NothingFitsError(f"None of the {len(blocks)} residual blocks of this model can be removed. {said}.", cure)
 
 
 def _tried(

@@ -69,5 +69,5 @@ def _reasons(model: nn.Module, analysis: Analysis, makers: Collection[str]) -> d
         factors.sort(key=lambda factor: factor.axes[0] != outputs)  # of a bare parameter, it may be another axis
         labels = [factor.labels.ravel() for factor in factors]
         found = [pinned[r] for each in labels for r in analysis.labels.roots(each[:1]).tolist() if r in pinned]
-        reasons[name] = found[0] if found else "its channels cannot go one by one"
+        reasons[name] = found[0] if found else "its channels cannot be removed one by one"
     return reasons

@@ -139,7 +139,7 @@ class Labels:
         return replace(factor, labels=without_repeats(self.roots(factor.labels)))
 
     def decide(self, factor: Factor, axes: Collection[int], others: Collection[int], reason: str) -> Factor | None:
-        """Settle which axis shrinks: by default not `axes`, and where the view is flipped not the `others`."""
+        """Choose which axis shrinks: by default not `axes`, and where the view is flipped not the `others`."""
         self.decided.add(factor.view)
         for axis in others if factor.view in self.flipped else axes:
             left = self.drop(factor, axis, reason)
@@ -148,8 +148,8 @@ class Labels:
             factor = left
         return factor
 
-    def settle(self, factor: Factor, axes: Collection[int], reason: str) -> Factor | None:
-        """Settle which axis shrinks where a factor stands on some of `axes` and on others: by default the others."""
+    def choose_axis(self, factor: Factor, axes: Collection[int], reason: str) -> Factor | None:
+        """Choose which axis shrinks where a factor stands on some of `axes` and on others: by default the others."""
         factor = self.simplified(factor)
         inside = [axis for axis in factor.axes if axis in axes]
         outside = [axis for axis in factor.axes if axis not in axes]

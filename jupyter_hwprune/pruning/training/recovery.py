@@ -62,7 +62,7 @@ def check_recover(steps: Any, *, calib: Any, has_cell: bool, has_recipe: bool) -
     if calib is None:
         raise InputError(
             f"--recover is {steps}, but there are no calibration inputs to train on: on the example alone, the copy "
-            f"would unlearn all other inputs. Give at least {FEWEST_ROWS} rows of data like yours, without labels: "
+            f"would forget all other inputs. Give at least {FEWEST_ROWS} rows of data like yours, without labels: "
             "--calib train_x."
         )
 
@@ -88,7 +88,7 @@ class Recovery:
         if self.rows < FEWEST_ROWS:
             raise InputError(
                 f"--recover needs at least {FEWEST_ROWS} rows of calibration inputs, and --calib gives "
-                f"{counted(self.rows, 'row')}: trained on so few, the copy would unlearn all other inputs."
+                f"{counted(self.rows, 'row')}: trained on so few, the copy would forget all other inputs."
             )
 
     def __call__(self, model: nn.Module) -> None:

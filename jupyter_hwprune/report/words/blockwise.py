@@ -23,7 +23,7 @@ def facts(found: Blockwise) -> Iterator[tuple[str, str]]:
         how = "squared, of a block's output against the dense model's, with all blocks before it pruned too"
         yield "block error", f"{', '.join(errors)}{more}: {how}; on {counted(found.tokens, 'token')} of --calib"
     peaks = [each.peak_bytes for each in blocks if each.peak_bytes is not None]
-    held = f"at most {count(max(peaks))}B, above what the process held before" if peaks else UNKNOWN
+    held = f"at most {count(max(peaks))}B, above what the process held before the first block" if peaks else UNKNOWN
     yield "memory", held
     seconds = [each.seconds for each in blocks]
     before = f"; {counted(found.taken_up, 'block')} by an earlier run" if found.taken_up else ""

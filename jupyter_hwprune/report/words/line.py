@@ -19,6 +19,8 @@ def line(report: Report, **changed: Any) -> str:
     asked |= {"model": request.model, "target": f"{request.target}:{request.toolchain}", "toolchain": None}
     if report.runtimes is not None:
         asked |= {"target": request.target, "toolchain": "all"}
+    if request.importance == "magnitude" and (request.calib is None or "channel" not in request.pattern):
+        asked["importance"] = None  # which is so by default
     if not request.takes_dtype:
         asked["dtype"] = None
     if recipe is not None:  # a recipe sets the method itself

@@ -76,7 +76,7 @@ def advise(
     own = taken.model.eval()
     able, absent = split(asked)
     choices = [each.for_model_in(dtype_of(own)) for each in able]
-    no_more = {"searches": False, "trains": False, "recovers": False}
+    no_more = {"searches": False, "trains": False, "recovers": False, "may_rank": False}
     ready = prepare(own, example, asked[0], calib, None, {}, looks_at_inputs=True, **no_more)
     shop = Workshop(ready, effort, progress)
     structure = None

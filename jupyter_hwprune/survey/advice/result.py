@@ -1,4 +1,4 @@
-"""What pruning would buy here: rows ranked by speed-up, the next line to run, as data, text and HTML."""
+"""What pruning would gain here: rows ranked by speed-up, the next line to run, as data, text and HTML."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ HEAD = ("pattern", "removes", "weights", "MACs", "with", "time", "against dense"
 
 @dataclass(frozen=True)
 class Advice(TextAndHtml):
-    """Rows in the order of what they buy: those that were timed, then estimates, then those without a number.
+    """Rows sorted by their gain: those that were timed, then estimates, then those without a number.
 
-    `best` is the row that saves most time for what goes, None if none is faster beyond the noise; where nothing was
-    timed, by an estimate. `line` is the next to run, that row's. Where nothing is faster, `would` says what may be.
+    `best` is the row that saves most time for each share removed, None if none is faster beyond the noise; where
+    nothing was timed, by an estimate. `line` is the next to run, that row's. Where nothing is faster, `would` says what
+    may be.
     """
 
     model: str

@@ -14,12 +14,12 @@ OF = {"channel": "channels", "depth": "blocks"}
 
 @dataclass(frozen=True)
 class Advised:
-    """A pattern with a toolchain at the `share` of channels, blocks or weights that goes, and what that buys there.
+    """A pattern with a toolchain, the `share` of channels, blocks or weights removed, and the gain.
 
-    `pattern` is None for int8 alone, where nothing goes. `weights_removed` and `macs_removed` are shares of the model's
-    own. `speed` compares with the dense model in float: that of the same toolchain, or the `rival`'s if that is faster.
-    `estimate` is the compiler's own, where nothing ran. The samples are those of the clock that decided. `made` is when
-    the numbers were, and `remembered` says that it was in an earlier call.
+    `pattern` is None for int8 alone, where nothing is removed. `weights_removed` and `macs_removed` are shares of the
+    model's own. `speed` compares with the dense model in float: that of the same toolchain, or the `rival`'s if that is
+    faster. `estimate` is the compiler's own, where nothing ran. The samples are those of the clock that decided. `made`
+    is when the numbers were, and `remembered` says that it was in an earlier call.
     """
 
     target: str
@@ -54,7 +54,7 @@ class Advised:
 
     @property
     def kind(self) -> str:
-        """What the share is of."""
+        """What the share counts: channels, blocks or weights."""
         return next((of for start, of in OF.items() if (self.pattern or "").startswith(start)), "weights")
 
 
@@ -73,10 +73,10 @@ def ranked(rows: Sequence[Advised]) -> tuple[Advised, ...]:
 
 
 def best_of(rows: Sequence[Advised]) -> Advised | None:
-    """Return the row that is faster and saves most time for what goes; an estimate only where nothing was timed.
+    """Return the row that is faster and saves most time for each share removed; an estimate only if nothing was timed.
 
-    It has to beat the fastest dense model of its target, whatever runs that. Int8 alone comes last, for which nothing
-    goes: a line that removes something times it too.
+    It has to beat the fastest dense model of its target, whatever runs that. Int8 alone, which removes nothing, comes
+    last: a line that removes something times it too.
     """
     faster = [row for row in rows if row.evidence.kind == "measured" and row.speed.verdict == "faster"]
     if all(row.speed.speedup is None for row in rows):
@@ -86,7 +86,7 @@ def best_of(rows: Sequence[Advised]) -> Advised | None:
 
 
 def saved_per_share(row: Advised, rows: Sequence[Advised]) -> float:
-    """Return the share of the fastest dense model's time that is saved for each share that goes; 0 if nothing goes."""
+    """Return the share of the fastest dense model's time that is saved for each share removed; 0 if nothing is."""
     return _saved(row, rows) / row.share if row.share else 0.0
 
 

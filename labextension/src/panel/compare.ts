@@ -91,11 +91,16 @@ const TELLING: readonly ((report: SeenReport) => string)[] = [
   ({ request }) => text(request.importance),
   ({ request }) => text(request.allocation),
   ({ request }) => text(request.dtype),
-  ({ request }) => (request.trained === true ? 'trained' : 'not trained'),
-  ({ request }) => `${number(request.steps)} steps`,
+  ({ request }) => training(request),
   ({ request }) => `batch ${number(request.batch)}`,
   ({ request }) => `${number(request.threads)} threads`,
 ];
+
+function training({ trained, steps }: SeenReport['request']): string {
+  const inSteps = steps !== null && steps > 1 ? ` in ${steps} steps` : '';
+  return trained === true ? `trained${inSteps}` : `not trained${inSteps && `, pruned${inSteps}`}`;
+}
+
 const [MOST_PARTS, LONGEST_LABEL] = [4, 60];
 
 /** Name each report by what differs between them, or by pattern and sparsity where nothing does. */

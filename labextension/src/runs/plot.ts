@@ -61,7 +61,7 @@ function reason(report: SeenReport, first: SeenReport, scored: boolean, expressi
   if (scored && report.scores === null) {
     return 'it has no score';
   }
-  return scored && report.scores?.expression !== expression ? 'it has another score' : '';
+  return scored && report.scores?.expression !== expression ? 'its score is another expression' : '';
 }
 
 interface Times {

@@ -171,7 +171,7 @@ function List({ runs, all }: { runs: NotebookRuns; all: Listed[] }) {
                     title={cellId === null ? 'Show what is kept of it: its output has gone' : 'Show its cell'}
                     onClick={open}
                   >
-                    {number} {label}
+                    {number}: {label}
                   </button>
                   <small className="hwprune-quiet">
                     {when(report.created)}

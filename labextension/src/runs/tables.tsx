@@ -13,7 +13,7 @@ const LONGEST = 60;
 function Heads({ chosen }: { chosen: Listed[] }) {
   return chosen.map(({ id, number, label }) => (
     <th key={id} scope="col">
-      {number} {label}
+      {number}: {label}
     </th>
   ));
 }

@@ -28,5 +28,5 @@ export function models(table: Seen<Table> | null): HTMLElement | null {
     element('thead', {}, head),
     element('tbody', {}, ...rows)
   );
-  return element('div', { class: 'hwprune-wide' }, shown);
+  return element('div', { class: 'hwprune-wide', attributes: { tabindex: '0' } }, shown); // its scrolling by keys
 }

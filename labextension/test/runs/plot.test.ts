@@ -60,6 +60,9 @@ describe('runs side by side', () => {
     other.request.sparsity = 0.75;
     expect(labels([report('plain'), other])).toEqual(['50 %', '75 %']);
     expect(labels([report('plain'), report('plain')])).toEqual(['2:4, 50 %', '2:4, 50 %']);
+    const trained = report('plain');
+    Object.assign(trained.request, { trained: true, steps: 3 });
+    expect(labels([report('plain'), trained])).toEqual(['not trained', 'trained in 3 steps']);
   });
 
   it('have their layers aligned by name', () => {

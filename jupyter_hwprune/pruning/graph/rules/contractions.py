@@ -149,7 +149,7 @@ def _by_place(at: Site, weight: Value) -> bool:
 def _along_only(at: Site, value: Value, axis: int) -> Factor | None:
     """Return the factor of one axis, cut along nothing else, with its labels in a row."""
     factor, others = value.on(axis), set(range(len(value.shape))) - {axis}
-    left = None if factor is None else at.labels.settle(factor, others, at.name)
+    left = None if factor is None else at.labels.choose_axis(factor, others, at.name)
     return replace(left, labels=left.labels.ravel()) if left is not None and axis in left.axes else None
 
 

@@ -88,7 +88,7 @@ def _reduced(at: Site, passes: Callable[[bool], bool], what: str) -> Outcome:
     gone = at.axes() if "dim" in at.given else list(range(len(at.x.shape)))
     reason, factors = f"{at.name} {what}", []
     for each in at.x.factors:
-        left = at.labels.settle(each, gone, reason)
+        left = at.labels.choose_axis(each, gone, reason)
         if left is not None and not set(left.axes) & set(gone):
             factors.append(left)
         elif left is not None and not passes(left.zero):

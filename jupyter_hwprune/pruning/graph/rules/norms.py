@@ -27,8 +27,8 @@ def layer_norm(at: Site) -> Outcome:
     """Normalise the last axes, of shape `normalized_shape`; a head's own norm is cut by heads."""
     x, rank = at["input"], len(at["input"].shape)
     normed = set(range(rank - len(at["normalized_shape"]), rank))
-    settled = [at.labels.settle(each, normed, at.name) for each in x.factors]
-    x = Value(x.shape, tuple(factor for factor in settled if factor is not None))
+    chosen = [at.labels.choose_axis(each, normed, at.name) for each in x.factors]
+    x = Value(x.shape, tuple(factor for factor in chosen if factor is not None))
     at.labels.over_kept[at.node.name] = x
     return at.merge([x, *_vectors(at).values()], lambda f, zeros: bool(set(f.axes) & normed) or all(zeros))
 
@@ -57,7 +57,7 @@ def glu(at: Site) -> Outcome:
     """Multiply the first half of an axis by the sigmoid of the second."""
     axis, factors = at.axis(default=-1), []
     for each in at.x.factors:
-        left = at.labels.settle(each, [axis], at.name)
+        left = at.labels.choose_axis(each, [axis], at.name)
         if left is None:
             continue
         if axis in left.axes:

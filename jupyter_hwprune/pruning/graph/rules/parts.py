@@ -27,8 +27,8 @@ def one(at: Site, shape: tuple[int, ...]) -> Value:
 
 def part(at: Site, value: Value, axis: int, index: slice, shape: tuple[int, ...]) -> Value:
     """Take part of an axis: of one that is cut together with others, along those others only."""
-    settled = [at.labels.settle(each, [axis], f"{at.name} takes part of an axis") for each in value.factors]
-    left = Value(shape, tuple(factor for factor in settled if factor is not None))
+    chosen = [at.labels.choose_axis(each, [axis], f"{at.name} takes part of an axis") for each in value.factors]
+    left = Value(shape, tuple(factor for factor in chosen if factor is not None))
     places = (slice(None),) * axis + (index,)
     return left.moved(shape, lambda labels: labels[places] if labels.shape[axis] > 1 else labels)
 
