@@ -15,7 +15,6 @@ import numpy as np
 from scipy.optimize import nnls
 
 from .cost import Cost, Kept
-from .knapsack import Level
 from .reading import Reading
 from .space import Sides
 
@@ -41,42 +40,6 @@ class Table:
     def whole(self, gone: Callable[[str], bool] = lambda _layer: False) -> Cost:
         """Return the whole model's time without the layers that are `gone`."""
         return sum((cost for name, cost in self.layers.items() if not gone(name)), start=self.others)
-
-
-@dataclass(frozen=True)
-class Between:
-    """Two measured plans on both sides of a limit, and a `time` that is right at both.
-
-    A plan that keeps of each set what lies between the two is then expected to be nearly right. An optimum over the
-    whole table would be drawn to where the table says too little, and miss the limit now to one side, now to the other.
-    """
-
-    less: Sample
-    more: Sample
-    time: Cost
-
-    @classmethod
-    def of(cls, less: Sample, more: Sample, table: Cost) -> Between | None:
-        """Return them with the table's time, stretched and shifted; None where the table ranks them otherwise."""
-        low, high = table.of(less.kept), table.of(more.kept)
-        assert less.reading.relative is not None
-        assert more.reading.relative is not None
-        if high <= low:
-            return None
-        stretch = (more.reading.relative - less.reading.relative) / (high - low)
-        return cls(less, more, table.scaled(stretch) + Cost(less.reading.relative - stretch * low))
-
-    @property
-    def blocks(self) -> int:
-        return self.less.blocks
-
-    def levels(self, known: Mapping[str, Sequence[Level]]) -> dict[str, list[Level]]:
-        """Return of each set the levels that do not lie beyond the two plans."""
-        return {name: [each for each in own if self._within(name, each.kept)] for name, own in known.items()}
-
-    def _within(self, name: str, kept: float) -> bool:
-        low, high = sorted((self.less.kept[name], self.more.kept[name]))
-        return low - 1e-9 <= kept <= high + 1e-9
 
 
 def time_table(layers: Mapping[str, Sides], weights: Cost, samples: Sequence[Sample]) -> Table | None:

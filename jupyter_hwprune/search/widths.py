@@ -26,7 +26,7 @@ from .knapsack import Level, solve
 from .moves import UNIFORM_SHARES, Limits, Moves, Point, Shares
 from .reading import Reading
 from .space import Space
-from .table import Between, Sample, time_table
+from .table import Sample, time_table
 
 RANDOM_SAMPLES = 5
 MOST_DEPTHS = 8  # numbers of blocks to try, spread evenly where there are more
@@ -71,7 +71,6 @@ class Widths:
     sensitivity: Sensitivity
     blocks: Blocks | None = None
     _samples: list[Sample] = field(default_factory=list)
-    _proposed: dict[Point, Sample | None] = field(default_factory=dict)
 
     def samples(self) -> list[Point]:
         """Return uniform plans, random ones, which tell a layer's inputs from its outputs, and one without blocks."""
@@ -88,25 +87,12 @@ class Widths:
 
     def learn(self, point: Point, reading: Reading) -> None:
         self._samples.append(Sample(self.space.kept(dict(point.units)), reading, point.blocks))
-        if point in self._proposed:
-            self._proposed[point] = self._samples[-1]
 
     def propose(self, limits: Limits) -> Point:
-        between = self._between(limits)
-        point = self._best(limits, between)
-        if between is not None and self._proposed.get(point) is not None:  # the better of the two is the best between
-            point = self._best(limits, None)
-        self._proposed.setdefault(point, None)
-        return point
-
-    def _best(self, limits: Limits, between: Between | None) -> Point:
         best: tuple[float, Point] | None = None
-        for blocks in self._depths if between is None else [between.blocks]:
-            costs = self._costs(blocks)
-            if between is not None:
-                costs["time"] = between.time
-            levels = self._levels if between is None else between.levels(self._levels)
-            found = solve(levels, [(cost, limits[name]) for name, cost in costs.items() if name in limits])
+        for blocks in self._depths:
+            costs = [(cost, limits[name]) for name, cost in self._costs(blocks).items() if name in limits]
+            found = solve(self._levels, costs)
             if found is not None:
                 kept = {name: level.kept for name, level in found.items()}
                 point = _point(self.space.nearest(kept), blocks)
@@ -114,22 +100,6 @@ class Widths:
         if best is None:
             return _point({name: widths[-1] for name, widths in self.space.widths.items()}, self._most_blocks)
         return best[1] if best[1].blocks or self.share(best[1]) else self._smallest_step()
-
-    def _between(self, limits: Limits) -> Between | None:
-        """Return the two proposals nearest to the limit of time on both sides of it; None before there are."""
-        table, most = time_table(self.space.layers, self.space.weights(), self._samples), limits.get("time")
-        known = [each for each in self._proposed.values() if each is not None and each.reading.relative]
-        if table is None or most is None:
-            return None
-        below = [each for each in known if (each.reading.relative or 0.0) <= most]
-        above = [each for each in known if (each.reading.relative or 0.0) > most]
-        pairs = [(one, other) for one in below for other in above if one.blocks == other.blocks]
-        if not pairs:
-            return None
-        pair = min(pairs, key=lambda each: (each[1].reading.relative or 0.0) - (each[0].reading.relative or 0.0))
-        blocks = pair[0].blocks
-        costs = (table.whole(self._within(blocks)), self._weights(blocks))  # the weights where the table is that wrong
-        return next(filter(None, (Between.of(*pair, cost) for cost in costs)), None)
 
     def predicted(self, point: Point) -> float | None:
         cost = self._costs(point.blocks).get("time")
