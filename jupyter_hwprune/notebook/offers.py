@@ -10,6 +10,7 @@ from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
 from ..core.target import ALIASES, TARGETS, Judge, find_target
 
 SAID = {
+    "auto": "by --calib, else size",
     "magnitude": "by size",
     "activation": "by size times input",
     "second-order": "by what the layer loses",
@@ -18,6 +19,7 @@ SAID = {
     "global": "ranked together",
     "sensitivity": "by the output's error",
     "sensitivity:score": "by your score",
+    "mixed": "by the error, exactly",
     "one-shot": "all at once",
     "iterative": "even steps",
     "cubic": "large steps first",
