@@ -6,6 +6,8 @@ outputs, and the tokens that they generate greedily with and without a cache. `-
 `hwprune`, with export and measurement, and not by its engine alone. `--timm` adds networks of timm, which its
 `create_model` builds anew by the arguments found, where they say the shape; that needs timm beside this project's
 packages. Prints a table, writes JSON beside it.
+
+    python -m benchmarks.roundtrips --models --timm --out benchmarks/results/roundtrips_timm.json
 """
 
 from __future__ import annotations
@@ -71,6 +73,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.timm:
+        know_operators()  # before transformers finds torchvision
     rows = []
     asked = [(name, pattern) for name in options.models for pattern in PATTERNS]
     asked += [(name, pattern) for name, patterns in TIMM.items() for pattern in patterns if options.timm]
@@ -151,7 +155,6 @@ def built(name: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 def of_timm(name: str) -> tuple[Any, dict[str, Tensor]]:
-    know_operators()
     import timm  # type: ignore[import-not-found, unused-ignore]
 
     torch.manual_seed(0)

@@ -57,6 +57,8 @@ def hwprune(
     permute: bool = False,
     toolchain: str | None = None,
     tune_kernels: float | None = None,
+    rpc: str | None = None,
+    rpc_key: str | None = None,
     dtype: str | None = None,
     int8_error: float | None = None,
     config: Sequence[str] = (),
@@ -107,11 +109,13 @@ def hwprune(
     dense and pruned with `calib`, all four are timed in turn, and the fastest is the one compared with dense in float;
     `score` is then also taken on the compiled int8 models, and layers stay in float where `int8_error` is a share of
     the outputs' largest value that these would move by otherwise. `config` are parts of the configuration of a chip
-    that has several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels. A
-    layer that gains nothing by its zeros gets its dense weights back, if the toolchain can time it, unless
-    `keep_all`. `score` gives a model's score, higher is better. `finetune` trains the copy it receives after each of
-    the `steps` of the `schedule` (one-shot, iterative, cubic). The zeros survive any optimiser, its return value is
-    ignored, and all layers stay pruned. `recover` trains for this many steps instead, without labels, to reproduce the
+    that has several. For `tune_kernels` seconds a toolchain that tunes first tries schedules of both models' kernels.
+    `rpc` is where a board's own server is reached, "HOST:PORT", and `rpc_key` the board to ask a tracker there for: the
+    models are compiled here, and checked and timed on the board. A layer that gains nothing by its zeros gets its dense
+    weights back, if the toolchain can time it, unless `keep_all`. `score` gives a model's score, higher is better.
+    `finetune` trains the copy it receives after each of the `steps` of the `schedule` (one-shot, iterative, cubic). The
+    zeros survive any optimiser, its return value is ignored, and all layers stay pruned. `recover` trains for this many
+    steps instead, without labels, to reproduce the
     dense model's outputs on the rows of `calib`. `recipe` is a SparseML recipe, as a file or text, and replaces all of
     these. A goal (`latency_ms` of a batch, `speedup` over dense, `energy_mj`, `power_mw`, `size_mb` of its files, and
     `max_drop` of the score) replaces the sparsity: a search finds the plan that loses least within it. `effort` limits

@@ -211,7 +211,7 @@ toolchain = importlib.import_module("toolchains.{name}")
 toolchain.probe()
 x = numpy.zeros((8, 64, 64, 64), numpy.float32)
 before = len(os.listdir("/proc/self/task"))
-settings = {{"threads": {threads}, "device": "{device}", "batch": None, "keep_files": False, "tune_s": 0.0}}
+settings = {{"threads": {threads}, "device": "{device}", "batch": None, "keep_files": False, "tune_s": 0.0, "rpc": ""}}
 artefact = toolchain.compile({str(folder / "m.onnx")!r}, {{"x": x}}, settings, {str(folder)!r})
 case = toolchain.load(artefact, {{"x": x}}, settings)
 for _ in range(20): case.run()

@@ -187,7 +187,7 @@ def test_a_layer_that_shares_its_weight_with_one_named_dense_stays_too() -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"importance": "gradient"}, "There is no importance 'gradient'. Use magnitude, activation"),
+        ({"importance": "gradient"}, "There is no importance 'gradient'. Use auto, magnitude, activation"),
         ({"importance": "taylor"}, "--importance taylor ranks channels, but the pattern is 2:4"),
         ({"importance": "activation", "pattern": "channel"}, "ranks single weights, but the pattern is channel"),
         ({"allocation": "sensitivity"}, "2:4 fixes it"),

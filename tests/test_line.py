@@ -159,6 +159,8 @@ def test_a_report_of_training_in_steps_has_the_line_above_a_cell() -> None:
         solver=st.sampled_from(["quick", "full", "best"]),
         tune_blocks=st.one_of(st.none(), st.integers(1, 500)),
         tune_kernels=st.one_of(st.none(), st.integers(1, 500).map(float)),
+        rpc=st.one_of(st.none(), st.just("board:9090")),
+        rpc_key=st.one_of(st.none(), st.just("rasp4")),
         int8_error=st.one_of(st.none(), st.floats(0.01, 0.5).map(lambda own: round(own, 2))),
     )
 )

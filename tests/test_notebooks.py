@@ -239,6 +239,31 @@ def test_the_tutorial_of_channels_at_the_edge_shows_what_rounding_buys_and_what_
         assert board["measurement"]["evidence"]["reason"]
 
 
+@pytest.mark.parametrize("here", [False, pytest.param(True, marks=pytest.mark.heavy)])
+def test_the_tutorial_of_arm_and_tvm_compiles_tunes_and_says_what_is_missing(
+    here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not here:
+        monkeypatch.setenv("HWPRUNE_ENVIRONMENTS", str(tmp_path))
+    _, outputs = run_notebook("arm_tvm")
+    board, untuned, tuned = reports_in(outputs)
+    assert board["request"]["target"] == "arm-cpu"
+    assert board["totals"]["pruned_macs"] < board["totals"]["macs"] / 2
+    assert board["scores"]["pruned"] > board["scores"]["dense"] - 0.1
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    if not here:
+        assert said.count("needs an environment of its own") == 3
+        assert "cure: %hwprune setup tvm" in said
+        return
+    assert board["measurement"]["evidence"]["kind"] == "compiled"
+    assert board["check"]["pruned_error"] < 1e-4
+    assert "(183 is AArch64)" in said or "holds object files" in said
+    assert [each["measurement"]["kind"] for each in (untuned, tuned)] == ["timed"] * 2
+    for report, how in ((untuned, "Untuned:"), (tuned, "Tuned:")):
+        assert any(each.startswith(how) for each in report["reasons"])
+    assert "not measured" not in said
+
+
 def test_the_tutorial_of_int8_and_channels_ends_with_a_folder_that_runs() -> None:
     printed, outputs = run_notebook("cpu_int8_and_channels")
     assert "The finished page:" in printed

@@ -25,7 +25,7 @@ from jupyter_hwprune.search.cost import Cost
 from jupyter_hwprune.search.knapsack import Level, solve
 from jupyter_hwprune.search.reading import LayerTime, Reading
 from jupyter_hwprune.search.space import Sides
-from jupyter_hwprune.search.table import Sample, time_table
+from jupyter_hwprune.search.table import Between, Sample, time_table
 
 SHORT = Effort(min_rounds=3, max_rounds=4, measure_s=0.2, block_s=0.002, min_profile_rounds=3, profile_s=0.2)
 
@@ -433,6 +433,22 @@ def test_the_table_learns_what_each_side_of_a_layer_costs() -> None:
     assert table is not None
     for a, b in ((0.3, 0.9), (0.9, 0.2), (1.0, 1.0)):
         assert table.whole().of({"a": a, "b": b}) == pytest.approx(reading(a, b).relative, rel=1e-6)
+
+
+def test_between_two_plans_a_time_is_right_at_both() -> None:
+    table = Cost(0.1, {"a": 0.4, "b": 0.5})  # which says too little of the one plan and too much of the other
+    less = Sample({"a": 0.5, "b": 0.25}, Reading(1.0, 0.3))
+    more = Sample({"a": 0.75, "b": 0.5}, Reading(1.0, 0.7))
+    between = Between.of(less, more, table)
+    assert between is not None
+    assert between.time.of(less.kept) == pytest.approx(0.3)
+    assert between.time.of(more.kept) == pytest.approx(0.7)
+    levels = {name: [Level(share, 0.0) for share in (1.0, 0.75, 0.5, 0.25)] for name in "ab"}
+    assert {name: [each.kept for each in own] for name, own in between.levels(levels).items()} == {
+        "a": [0.75, 0.5],
+        "b": [0.5, 0.25],
+    }
+    assert Between.of(more, less, table) is None
 
 
 def test_a_goal_reads_as_a_sentence() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import struct
+import subprocess
 import tarfile
+import time
 from asyncio import CancelledError
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +22,57 @@ from jupyter_hwprune import hwprune
 from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError
 from jupyter_hwprune.measure import job
-from jupyter_hwprune.toolchains import probe
+from jupyter_hwprune.report.words.line import line
+from jupyter_hwprune.toolchains import interpreter, probe
+from jupyter_hwprune.toolchains.process import kill_group
 from tests.contracts import ARCHITECTURE, CpuContract
 from tests.networks import cnn
+from tests.reports import timed
 
 QUICK = Effort(min_rounds=3, max_rounds=3, measure_s=0.1, processes=1)
+
+
+class Servers:
+    """TVM's tracker and a server with the key "loop", each a process of its environment on this machine."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as one, socket.socket() as two:
+            ports = []
+            for each in (one, two):
+                each.bind(("127.0.0.1", 0))
+                ports.append(each.getsockname()[1])
+        self.address = f"127.0.0.1:{ports[0]}"
+        self._start("rpc_tracker", ports[0])
+        self._until(lambda: socket.create_connection(("127.0.0.1", ports[0]), 1).close())
+        self._start("rpc_server", ports[1], "--tracker", self.address, "--key", "loop")
+        self._until(lambda: socket.create_connection(("127.0.0.1", ports[1]), 1).close())
+
+    def _start(self, module: str, port: int, *more: str) -> None:
+        where = ("--host", "127.0.0.1", "--port", str(port), "--port-end", str(port + 1))
+        command = [interpreter("tvm") or "", "-m", f"tvm.exec.{module}", *where, *more, "--silent"]
+        null = subprocess.DEVNULL
+        self.processes.append(subprocess.Popen(command, stdout=null, stderr=null, start_new_session=True))
+
+    def _until(self, connect: Callable[[], None]) -> None:
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                return connect()
+            assert self.processes[-1].poll() is None
+            time.sleep(0.1)
+        raise AssertionError("TVM's server did not start")
+
+    def end(self) -> None:
+        for each in self.processes:
+            kill_group(each)
+            each.wait()
+
+
+@pytest.fixture
+def tracker() -> Iterator[Servers]:
+    servers = Servers()
+    yield servers
+    servers.end()
 
 
 class TwoOutputs(nn.Module):
@@ -115,6 +166,51 @@ class TestTvm(CpuContract):
         assert heads
         assert {struct.unpack_from("<4s14xH", head) for head in heads} == {(b"\x7fELF", 183)}  # AArch64
 
+    def test_a_board_runs_checks_and_times_by_its_own_server(self, tracker: Servers) -> None:
+        torch.manual_seed(0)
+        run = hwprune(cnn(), torch.randn(2, 3, 16, 16), rpc=tracker.address, rpc_key="loop", **self.on_board)
+        report, m = run.report, timed(run.report)
+        assert m.clock == "wall"
+        assert m.evidence.device == f"the board loop of the tracker at {tracker.address}"
+        assert report.check is not None
+        assert 0 < max(report.check.dense_error, report.check.pruned_error) < 1e-4
+        layers = {layer.name: layer for layer in report.layers}
+        assert all((layers[name].dense_us or 0) > (layers[name].pruned_us or 0) > 0 for name in ("0.0", "1.0"))
+        assert report.peak_memory is None  # of a process here
+        assert any("timed whole by the board's own clock" in each for each in report.reasons)
+        assert f"--rpc {tracker.address} --rpc-key loop" in line(report)
+        again = hwprune(cnn(), torch.randn(2, 3, 16, 16), rpc=tracker.address, rpc_key="other", **self.on_board)
+        assert "has no board other: it has loop" in (again.report.measurement.evidence.reason or "")
+
+    def test_a_board_that_goes_away_is_a_result(self, tracker: Servers) -> None:
+        def pull_the_plug(phase: str, detail: str) -> None:
+            if phase == "measure":
+                tracker.end()
+
+        since = time.monotonic()
+        report = hwprune(
+            cnn(),
+            torch.randn(2, 3, 16, 16),
+            rpc=tracker.address,
+            rpc_key="loop",
+            progress=pull_the_plug,
+            **self.on_board | {"effort": Effort(min_rounds=100_000, max_rounds=100_000)},
+        ).report
+        assert report.verdict == "not measured"
+        reason = report.measurement.evidence.reason or ""
+        assert f"the board loop of the tracker at {tracker.address} failed, or is gone" in reason
+        assert time.monotonic() - since < 120
+        absent = hwprune(cnn(), torch.randn(2, 3, 16, 16), rpc=tracker.address, rpc_key="loop", **self.on_board)
+        assert "no tracker of TVM answers at" in (absent.report.measurement.evidence.reason or "")
+
+    on_board: ClassVar[dict[str, Any]] = {
+        "target": "cpu",
+        "toolchain": "tvm",
+        "pattern": "channel/8",
+        "sparsity": 0.5,
+        "effort": QUICK,
+    }
+
     def test_an_operator_that_it_lacks_is_named(self) -> None:
         report = hwprune(
             nn.LSTM(8, 16), torch.randn(4, 1, 8), target="cpu", toolchain=self.name, pattern="unstructured"
@@ -133,9 +229,13 @@ class TestTvm(CpuContract):
         ({"tune_kernels": 5.0}, "--tune-kernels 5: onnxruntime does not tune its kernels\\. Take --toolchain tvm"),
         ({"tune_kernels": 0}, "--tune-kernels is 0; it is a number of seconds above 0"),
         ({"tune_kernels": 1800.0}, "leaves no time to measure within --timeout 1800"),
+        ({"rpc": "board:9090"}, "--rpc board:9090: onnxruntime has no server for a board. Take --toolchain tvm"),
+        ({"rpc": "board"}, "--rpc is 'board'; give HOST:PORT"),
+        ({"rpc_key": "rasp4"}, "--rpc-key rasp4 names a board of a tracker. Add the tracker's --rpc"),
+        ({"rpc": "board:9090", "tune_kernels": 5.0}, "tries schedules on this machine, and --rpc board:9090 runs"),
         ({"tune_kernels": 5.0, "speedup": 2.0}, "would tune the kernels of every model that the search"),
     ],
 )
-def test_tuning_is_refused_with_the_cure(options: dict[str, Any], said: str) -> None:
+def test_what_does_not_fit_is_refused_with_the_cure(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         hwprune(cnn(), torch.randn(1, 3, 16, 16), target="x86-cpu", toolchain="onnxruntime", **options)

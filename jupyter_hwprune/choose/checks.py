@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,9 @@ class Options:
     `permute` reorders input channels so that a pattern loses less, `keep_all` keeps layers pruned that gain nothing,
     `keep_statistics` the running statistics of the dense model. `solver` is how long second order searches the mask of
     each layer, and `tune_blocks` the steps by which each block is trained towards the dense one's output.
-    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules. `int8_error` is how far the
-    outputs of int8 models may be from those in float, relative to their largest value.
+    `tune_kernels` are the seconds for which the toolchain looks for the kernels' schedules. `rpc` is where a board is
+    reached, and `rpc_key` the one to ask a tracker for. `int8_error` is how far the outputs of int8 models may be from
+    those in float, relative to their largest value.
     """
 
     importance: Importance = "magnitude"
@@ -38,6 +40,8 @@ class Options:
     batch: int | None = None
     timeout_s: float = 1800
     tune_kernels: float | None = None
+    rpc: str | None = None
+    rpc_key: str | None = None
     int8_error: float | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +65,20 @@ class Options:
         error: Any = self.int8_error
         if error is not None and (isinstance(error, bool) or not isinstance(error, (int, float)) or not 0 < error < 1):
             raise InputError(f"--int8-error is {error!r}; it is a share of the outputs' largest value, such as 0.05.")
+        self._check_board()
+
+    def _check_board(self) -> None:
+        if self.rpc is None and self.rpc_key is not None:
+            raise InputError(
+                f"--rpc-key {self.rpc_key} names a board of a tracker. Add the tracker's --rpc HOST:PORT, or remove it."
+            )
+        if self.rpc is not None and not re.fullmatch(r"[^\s:]+:[0-9]{1,5}", str(self.rpc)):
+            raise InputError(f"--rpc is {self.rpc!r}; give HOST:PORT, such as 192.168.1.20:9090.")
+        if self.rpc is not None and self.tune_kernels is not None:
+            raise InputError(
+                f"--tune-kernels {self.tune_kernels:g} tries schedules on this machine, and --rpc {self.rpc} runs the "
+                "models on another. Remove one of the two."
+            )
 
 
 def _check_seconds(name: str, value: Any) -> None:

@@ -153,6 +153,8 @@ def choose(
     looking()
     able, cores = _judges(row, None if asked == ALL else asked, dtype and DTYPE_ALIASES.get(dtype, dtype))
     judge = able[0].judge
+    if options.rpc is not None:
+        able, cores = [_on_board(able[0], row, options)], None
     check_whole_number("threads", options.threads, most=cores)
     if options.tune_kernels is not None:
         able = _tuners(able, row, options.tune_kernels)
@@ -187,6 +189,23 @@ def choose(
     )
 
 
+def _on_board(first: Able, row: Target, options: Options) -> Able:
+    """Return a toolchain that runs on a board that it reaches itself; raises InputError if it reaches none."""
+    if not _reaches(first.judge):
+        others = [f"--toolchain {each.toolchain}" for each in row.judges if _reaches(each)]
+        cure = f"Take {either(others) if len(others) > 1 else others[0]}" if others else "Remove it"
+        raise InputError(f"--rpc {options.rpc}: {first.judge.toolchain} has no server for a board. {cure}.")
+    if first.status is None or not first.status.available:
+        return first
+    device = Device(row.kind, row.identities, f"the board at {options.rpc}")
+    status = replace(first.status, devices={**first.status.devices, first.judge.device: device})
+    return replace(first, way="run", obstacle=None, status=status)
+
+
+def _reaches(judge: Judge) -> bool:
+    return manifest_of(judge.toolchain).reaches
+
+
 def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
     """Return the toolchains that tune; raises InputError if the first one, which was chosen, cannot."""
     first, asked = able[0], f"--tune-kernels {seconds:g}"
@@ -194,7 +213,7 @@ def _tuners(able: Sequence[Able], row: Target, seconds: float) -> list[Able]:
         others = [f"--toolchain {each.toolchain}" for each in row.judges if _tunes(each)]
         cure = f"Take {either(others) if len(others) > 1 else others[0]}" if others else "Remove it"
         raise InputError(f"{asked}: {first.judge.toolchain} does not tune its kernels. {cure}.")
-    if first.way != "run" and first.obstacle is not None:
+    if first.way == "compile" and first.obstacle is not None:
         raise InputError(
             f"{asked} times schedules on {row.chip}, and here {first.judge.toolchain} cannot: {first.obstacle.reason}. "
             f"Remove it here; cure: {first.obstacle.cure}."

@@ -195,6 +195,13 @@ _ROWS = (
         examples=("60", "300"),
     ),
     Option(
+        "rpc",
+        "HOST:PORT of a board that the toolchain's own server runs on, or of a tracker of such boards: the compiled "
+        "models are sent there, checked and timed",
+        examples=("192.168.1.20:9090",),
+    ),
+    Option("rpc_key", "the key of the board that the tracker at --rpc is asked for"),
+    Option(
         "dtype",
         "on a GPU the data type of both models: bfloat16, float16, int8 or float8 (default: the target's); on a CPU "
         "int8: dense and pruned are also quantised with --calib, and all four are timed in turn",

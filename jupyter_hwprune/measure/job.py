@@ -83,6 +83,8 @@ class Job:
             "cache": "",
             "config": list(choice.configured),
             "tune_s": choice.tune_kernels or 0.0,
+            "rpc": choice.rpc or "",
+            "rpc_key": choice.rpc_key or "",
             "calibration": "",
             "int8_error": choice.int8_error,
         }

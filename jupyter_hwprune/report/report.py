@@ -123,6 +123,8 @@ class Request:
     solver: str = "full"
     tune_blocks: int | None = None
     tune_kernels: float | None = None
+    rpc: str | None = None
+    rpc_key: str | None = None
     int8_error: float | None = None
     ignore: tuple[str, ...] = ()
 

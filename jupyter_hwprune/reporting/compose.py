@@ -77,7 +77,7 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         allocation=choice.allocation,
         threads=choice.threads,
         batch=batch,
-        on_host=choice.target.kind == "cpu",
+        on_host=choice.target.kind == "cpu" and choice.rpc is None,
         takes_dtype=bool(choice.judge.dtypes) or choice.quantise is not None,
         keep_all=choice.keep_all,
         keep_statistics=choice.keep_statistics,
@@ -86,6 +86,8 @@ def request_of(choice: Choice, model: str, batch: int, **asked: Any) -> Request:
         solver=choice.solver,
         tune_blocks=choice.tune_blocks,
         tune_kernels=choice.tune_kernels,
+        rpc=choice.rpc,
+        rpc_key=choice.rpc_key,
         int8_error=choice.int8_error,
         config=choice.config,
     )

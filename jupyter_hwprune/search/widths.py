@@ -92,8 +92,15 @@ class Widths:
             self._proposed[point] = self._samples[-1]
 
     def propose(self, limits: Limits) -> Point:
-        best: tuple[float, Point] | None = None
         between = self._between(limits)
+        point = self._best(limits, between)
+        if between is not None and self._proposed.get(point) is not None:  # the better of the two is the best between
+            point = self._best(limits, None)
+        self._proposed.setdefault(point, None)
+        return point
+
+    def _best(self, limits: Limits, between: Between | None) -> Point:
+        best: tuple[float, Point] | None = None
         for blocks in self._depths if between is None else [between.blocks]:
             costs = self._costs(blocks)
             if between is not None:
@@ -104,11 +111,9 @@ class Widths:
                 kept = {name: level.kept for name, level in found.items()}
                 point = _point(self.space.nearest(kept), blocks)
                 best = min(filter(None, (best, (self.loss(point), point))), key=lambda each: each[0])
-        point = _point({name: widths[-1] for name, widths in self.space.widths.items()}, self._most_blocks)
-        if best is not None:
-            point = best[1] if best[1].blocks or self.share(best[1]) else self._smallest_step()
-        self._proposed.setdefault(point, None)
-        return point
+        if best is None:
+            return _point({name: widths[-1] for name, widths in self.space.widths.items()}, self._most_blocks)
+        return best[1] if best[1].blocks or self.share(best[1]) else self._smallest_step()
 
     def _between(self, limits: Limits) -> Between | None:
         """Return the two proposals nearest to the limit of time on both sides of it; None before there are."""
@@ -122,7 +127,9 @@ class Widths:
         if not pairs:
             return None
         pair = min(pairs, key=lambda each: (each[1].reading.relative or 0.0) - (each[0].reading.relative or 0.0))
-        return Between.of(*pair, table.whole(self._within(pair[0].blocks)))
+        blocks = pair[0].blocks
+        costs = (table.whole(self._within(blocks)), self._weights(blocks))  # the weights where the table is that wrong
+        return next(filter(None, (Between.of(*pair, cost) for cost in costs)), None)
 
     def predicted(self, point: Point) -> float | None:
         cost = self._costs(point.blocks).get("time")

@@ -33,6 +33,9 @@ def measure(
     artefacts = _compiled(toolchain, request, inputs, settings_of, say, result)
     if not request["run"] and not request["interpret"]:
         return result
+    if request["settings"]["rpc"]:
+        say("load", "reaching the board at " + request["settings"]["rpc"])
+        result["device"] = toolchain.board(settings_of(request))
     running = {}
     for case in _shuffled(request["cases"], request["process"]) if request["run"] else ():
         say("load", case["name"])
@@ -80,7 +83,7 @@ def _compiled(
     result["estimates"] = {name: getattr(artefact, "estimate", None) for name, artefact in artefacts.items()}
     result["memories"] = {name: getattr(artefact, "memory", None) for name, artefact in artefacts.items()}
     result["uncompiled"] = {name: getattr(artefact, "uncompiled", None) for name, artefact in artefacts.items()}
-    # the artefacts' own lists, to which `interpret` may add
+    # the artefacts' own lists, to which `load` and `interpret` may add
     result["remarks"] = {name: getattr(artefact, "remarks", []) for name, artefact in artefacts.items()}
     return artefacts
 

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._host import architecture
 from ._machine_code import HEADER_BYTES, is_elf
@@ -31,17 +31,25 @@ NONE_RAN = " %d of them keep the default schedule: none that was tried ran."
 NO_LINKER = "The kernels are object files in an archive, not linked, since there is no %s here. Cure: apt install %s"
 
 
-class Compiled:
-    """A program for one device; `shapes` are arguments after its inputs.
+class Call(NamedTuple):
+    """A call of a kernel: the ONNX nodes whose weights it reads, their operator, and TVM's types of its tensors."""
 
-    `kernels` are its calls in order: the function, the ONNX nodes whose weights it reads, and their operator.
+    kernel: str
+    nodes: list[str]
+    op: str
+    tensors: list[Any]
+
+
+class Compiled:
+    """A program for one device, with its calls in order; `shapes` are arguments after its inputs.
+
     `said` tells how they were scheduled.
     """
 
     def __init__(
-        self, model: str, executable: Any, inputs: list[str], shapes: list[Any], kernels: list[Any], said: str
+        self, model: str, executable: Any, inputs: list[str], shapes: list[Any], calls: list[Call], said: str
     ) -> None:
-        self.model, self.executable, self.inputs, self.shapes, self.kernels = model, executable, inputs, shapes, kernels
+        self.model, self.executable, self.inputs, self.shapes, self.calls = model, executable, inputs, shapes, calls
         self.files: dict[str, str] = {}
         self.remarks = [said]
 
@@ -65,20 +73,21 @@ def compiled(model: str, device: str, settings: Settings, folder: str) -> Compil
     from tvm.relax import transform
 
     tuned = settings["tune_s"] > 0
-    target = target_of(device, settings["threads"] if tuned else None)
-    read, said = read_model(model, device, target), UNTUNED + (CURE if device == architecture() else "")
+    here = device == architecture() and not settings["rpc"]
+    target = target_of(device, settings["threads"] if tuned else None, here=here)
+    read, said = read_model(model, device, target), UNTUNED + (CURE if here else "")
     if tuned:
         read, said = _scheduled(read, target, settings, folder)
     with target:
         # bound last: until then a kernel's weights are known by their names
         given = read.main["main"].params[len(read.inputs) :]
         named = dict(zip([each.name for each in given], read.origins))
-        kernels = _kernels(read.main["main"], named, read.graph)
+        calls = _calls(read.main["main"], named, read.graph)
         values = dict(zip(given, read.weights))
         shapes = [each for each in values.values() if not hasattr(each, "numpy")]  # which cannot be bound
         bound = {each: of for each, of in values.items() if hasattr(of, "numpy")}
         executable = tvm.compile(transform.BindParams("main", bound)(read.main), target=target)
-    return Compiled(model, executable, read.inputs, shapes, kernels, said)
+    return Compiled(model, executable, read.inputs, shapes, calls, said)
 
 
 def read_model(model: str, device: str, target: Any) -> Read:
@@ -156,23 +165,32 @@ def write(program: Compiled, device: str, folder: str) -> None:
 
     Raises RuntimeError if what was written is no machine code of the device.
     """
-    from tvm.support import cc
-
-    own = next((each for each in ("g++", "gcc", "clang") if shutil.which(each)), "g++")
-    linker = own if device == architecture() else CROSS
     base = os.path.join(folder, os.path.splitext(os.path.basename(program.model))[0] + ".tvm")
-    if shutil.which(linker):
-        path = base + ".so"
-        program.executable.export_library(path, fcompile=cc.cross_compiler(linker, get_target_triple=lambda: None))
-    else:
-        path = base + ".tar"
-        program.executable.export_library(path)
-        package = "gcc-aarch64-linux-gnu" if linker == CROSS else "g++"
-        program.remarks.append(NO_LINKER % (linker, package))
+    path, lacking = _exported(program.executable, device, base)
+    program.remarks += [lacking] if lacking else []
     program.files = {"library": path}
     for name, head in _binaries(path):
         if not is_elf(head, device):
             raise RuntimeError("%s is not machine code for %s" % (name, device))
+
+
+def write_kernels(program: Compiled, device: str, folder: str) -> str:
+    """Write the kernels without the program that calls them."""
+    (kernels,) = program.executable.mod.imports
+    return _exported(kernels, device, os.path.join(folder, "kernels"))[0]
+
+
+def _exported(module: Any, device: str, base: str) -> tuple[str, str]:
+    """Write a module as a library, or as an archive where no linker is here, and say which is missing."""
+    from tvm.support import cc
+
+    own = next((each for each in ("g++", "gcc", "clang") if shutil.which(each)), "g++")
+    linker = own if device == architecture() else CROSS
+    if shutil.which(linker):
+        module.export_library(base + ".so", fcompile=cc.cross_compiler(linker, get_target_triple=lambda: None))
+        return base + ".so", ""
+    module.export_library(base + ".tar")
+    return base + ".tar", NO_LINKER % (linker, "gcc-aarch64-linux-gnu" if linker == CROSS else "g++")
 
 
 def _binaries(path: str) -> list[tuple[str, bytes]]:
@@ -187,12 +205,13 @@ def _binaries(path: str) -> list[tuple[str, bytes]]:
         return [(each.name, (archive.extractfile(each) or io.BytesIO()).read(HEADER_BYTES)) for each in objects]
 
 
-def target_of(device: str, threads: int | None = None) -> Any:
-    """Return TVM's target; tuned kernels are for so many threads."""
+def target_of(device: str, threads: int | None = None, *, here: bool = True) -> Any:
+    """Return TVM's target: this very CPU, or any of its kind; tuned kernels are for so many threads."""
     import tvm
 
-    if device != architecture():
-        return tvm.target.Target({"kind": "llvm", "mtriple": device + "-linux-gnu", "mattr": ["+neon"]})
+    if device != architecture() or not here:
+        features = {"mattr": ["+neon"]} if device == ARM else {}
+        return tvm.target.Target(dict(features, kind="llvm", mtriple=device + "-linux-gnu"))
     cores = {} if threads is None else {"num-cores": threads}
     return tvm.target.Target(dict(cores, kind="llvm", mcpu=tvm.target.codegen.llvm_get_system_cpu()))
 
@@ -227,14 +246,14 @@ def _origins(function: Any, names: list[str]) -> list[set[str]]:
     return [of(field) for field in body.fields] if isinstance(body, relax.Tuple) else results or []
 
 
-def _kernels(main: Any, origins: dict[str, set[str]], graph: Any) -> list[tuple[str, list[str], str]]:
-    """Return main's calls of kernels in order, each with the nodes that read its weights."""
+def _calls(main: Any, origins: dict[str, set[str]], graph: Any) -> list[Call]:
+    """Return main's calls of kernels in order."""
     from tvm import relax
 
     readers, ops = _readers(graph), {node.name: node.op_type for node in graph.node}
     matrices = {each.name for each in graph.initializer if len(each.dims) >= 2}  # equal biases are one initialiser
     seen: dict[str, int] = {}
-    kernels = []
+    calls = []
     for binding in _bindings(main):
         call = binding.value
         if not isinstance(call, relax.Call) or getattr(call.op, "name", "") not in ("relax.call_tir", "call_tir"):
@@ -248,8 +267,10 @@ def _kernels(main: Any, origins: dict[str, set[str]], graph: Any) -> list[tuple[
                 names.append(nodes[seen.get(origin, 0) % len(nodes)])
                 seen[origin] = seen.get(origin, 0) + 1
         names = list(dict.fromkeys(names))
-        kernels.append((call.args[0].name_hint, names, ops[names[0]] if names else ""))
-    return kernels
+        results = getattr(call.ty_args[0], "fields", call.ty_args)
+        tensors = [*(value.ty for value in values), *results]
+        calls.append(Call(call.args[0].name_hint, names, ops[names[0]] if names else "", tensors))
+    return calls
 
 
 def _readers(graph: Any) -> dict[str, list[str]]:

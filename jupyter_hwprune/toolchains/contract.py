@@ -36,6 +36,8 @@ class Settings(TypedDict):
     cache: str  # a file to keep results in between runs
     config: list[str]  # one value of each of the judge's `configs` in the target's row
     tune_s: float  # seconds that `tune` has to schedule the kernels of all models, 0 to compile them untuned
+    rpc: str  # HOST:PORT of a board's server, or of a tracker of boards; "" to run on this machine
+    rpc_key: str  # the board that the tracker is asked for, "" where `rpc` is its own server
     calibration: str  # a file with the inputs to quantise with, if the manifest says `calibrates`; else ""
     int8_error: (
         float | None
@@ -100,8 +102,8 @@ class Artefact(Protocol):
     """A compiled model. If the toolchain estimates, it also has an attribute `estimate`, None where that failed.
 
     Optional are `size_bytes`: what it takes on the device, where that is not the size of its files; `memory`, a Memory;
-    `remarks`, a list of sentences for the report, to which `interpret` may add; and `uncompiled`, {"reason", "cure"}
-    where its files are only what the chip's own compiler takes, for want of that compiler.
+    `remarks`, a list of sentences for the report, to which `load` and `interpret` may add; and `uncompiled`, {"reason",
+    "cure"} where its files are only what the chip's own compiler takes, for want of that compiler.
     """
 
     files: dict[str, str]  # paths of what the compiler wrote, by a short name; a missing or empty file is an error
@@ -110,7 +112,8 @@ class Artefact(Protocol):
 class Running(Protocol):
     """An artefact loaded on its device with its inputs bound, ready to run and be timed.
 
-    Optional are `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}.
+    Optional are `facts`: {"way": how it is started, "eager_ms": milliseconds of a run kernel by kernel}; and
+    `seconds(count)`: the seconds of so many runs by the clock of the board that makes them, without the way there.
     """
 
     def run(self) -> Any:
@@ -162,6 +165,11 @@ class Runs(Toolchain, Protocol):
 class Checks(Protocol):
     def interpret(self, artefact: Any, inputs: dict[str, Any], settings: Settings) -> list[Any]:
         """Return the artefact's outputs, computed without its device, to be checked and never timed."""
+
+
+class Reaches(Protocol):
+    def board(self, settings: Settings) -> dict[str, Any]:
+        """Connect to the board at settings["rpc"], and return it as a Device of the kind "board"."""
 
 
 class Tunes(Protocol):

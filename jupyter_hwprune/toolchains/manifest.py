@@ -56,6 +56,7 @@ class Manifest:
     script:          a Python script that runs a model's file $model on $threads threads with the inputs in $example, of
                      $batch rows
     tunes:           it has `tune`, which tries schedules of the kernels on the device before they are compiled
+    reaches:         it has `board`, which connects to a board's own server; `load` and `profile` then run there
     quantises:       it has `quantise`, which makes an int8 model; the text is the command that installs what it needs
     limits_error:    its `quantise` keeps to its settings' `int8_error`, by leaving layers in float
     """
@@ -82,6 +83,7 @@ class Manifest:
     simulates: str | None = None
     checks: bool = False
     tunes: bool = False
+    reaches: bool = False
     quantises: str | None = None
     limits_error: bool = False
     bound: tuple[str, ...] = ()

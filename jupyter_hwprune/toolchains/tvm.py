@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _host, _tvm_arm, _tvm_program, _tvm_tuning
+from . import _host, _tvm_arm, _tvm_program, _tvm_rpc, _tvm_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,15 @@ MANIFEST = {
     "cross_compiles": True,
     "checks": True,
     "tunes": True,
+    "reaches": True,
     "bound": ("library",),
 }
 ABSENT = "TVM compiles for it here; it is timed where the chip is"
 BY_QEMU = (
     "The outputs are the Arm library's own, computed by qemu. That shows that it is right, and never how fast it is."
+)
+ON_BOARD = (
+    "The models were compiled here and timed whole by the board's own clock; each layer's kernel was timed there alone."
 )
 BY_HOST = "The outputs are those of the same program compiled for this CPU, not the Arm library's own: %s. Cure: %s"
 
@@ -48,7 +52,7 @@ def probe() -> dict[str, Any]:
 
 def compile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _tvm_program.Compiled:
     program = _tvm_program.compiled(model, settings["device"], settings, folder)
-    if settings["keep_files"] or settings["device"] != _host.architecture():
+    if settings["keep_files"] or settings["rpc"] or settings["device"] != _host.architecture():
         _tvm_program.write(program, settings["device"], folder)
     return program
 
@@ -60,7 +64,14 @@ def tune(models: list[str], settings: Settings, folder: str, say: Callable[[str,
     _tvm_tuning.tune([_tvm_program.free_layouts(each, target) for each in read], target, settings, folder, say)
 
 
-def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> _Running:
+def board(settings: Settings) -> dict[str, Any]:
+    return _tvm_rpc.board(settings)
+
+
+def load(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings: Settings) -> Any:
+    if settings["rpc"]:
+        artefact.remarks.append(ON_BOARD)
+        return _tvm_rpc.Running(artefact, inputs, settings)
     return _Running(artefact, inputs, settings["threads"])
 
 
@@ -76,7 +87,10 @@ def interpret(artefact: _tvm_program.Compiled, inputs: dict[str, Any], settings:
     return _Running(own, inputs, settings["threads"]).outputs()
 
 
-def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> _Profile:
+def profile(model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Any:
+    if settings["rpc"]:
+        own = compile(model, inputs, settings, folder)
+        return _tvm_rpc.Profile(own, _tvm_program.write_kernels(own, settings["device"], folder), inputs, settings)
     return _Profile(_tvm_program.compiled(model, settings["device"], settings, folder), inputs, settings["threads"])
 
 
@@ -109,7 +123,7 @@ class _Profile(_Running):
 
     def __init__(self, compiled: _tvm_program.Compiled, inputs: dict[str, Any], threads: int) -> None:
         super().__init__(compiled, inputs, threads)
-        self.names = {name for name, _, _ in compiled.kernels}
+        self.names = {each.kernel for each in compiled.calls}
         self.started = 0
         self.calls: list[tuple[str, float]] = []
         self.samples: list[list[tuple[str, float]]] = []
@@ -128,13 +142,12 @@ class _Profile(_Running):
         self.samples.append(self.calls)
 
     def kernels(self) -> list[Any]:
-        compiled = iter(self.compiled.kernels)  # of which the virtual machine has dropped reshapes
+        compiled = iter(self.compiled.calls)  # of which the virtual machine has dropped reshapes
         rows = []
         for at, (ran, _) in enumerate(self.samples[0]):
-            found = next((each for each in compiled if each[0] == ran), None)
+            found = next((each for each in compiled if each.kernel == ran), None)
             if found is None:
                 raise RuntimeError("TVM ran its kernel " + ran + " out of order")
-            name, names, op = found
             us = [calls[at][1] for calls in self.samples]
-            rows.append({"names": names, "op": op, "kernel": name, "sparse": False, "us": us})
+            rows.append({"names": found.nodes, "op": found.op, "kernel": ran, "sparse": False, "us": us})
         return rows

@@ -80,6 +80,8 @@ export interface Request {
   solver: string;
   tune_blocks: number | null;
   tune_kernels: number | null;
+  rpc: string | null;
+  rpc_key: string | null;
   int8_error: number | null;
   ignore: string[];
 }

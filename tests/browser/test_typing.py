@@ -25,3 +25,13 @@ def test_tab_offers_the_chips_first_each_with_what_it_is_and_no_word_of_python(l
     expect(offered.filter(has_text="hopper")).to_contain_text("target")
     words = offered.locator(".jp-Completer-match").all_inner_texts()
     assert not {"and", "if", "import", "in", "is", "not", "or"} & set(words)
+
+
+def test_a_misspelt_chip_and_a_pattern_that_fits_nothing_end_in_what_does(lab: Lab) -> None:
+    lines = "%hwprune net --target inel-cpu", "%hwprune net --input x --pattern 64x64 --toolchain onnxruntime"
+    cells = documents.code(documents.SETUP), *map(documents.code, lines)
+    lab.open(documents.write(lab.server.notebooks, "run.ipynb", *cells))
+    lab.run(0)
+    expect(lab.run(1).last).to_contain_text("Did you mean intel-cpu?")
+    expect(lab.run(2).last).to_contain_text("This line fits:")
+    expect(lab.output(2).last).to_contain_text("--pattern channel/8")

@@ -74,7 +74,8 @@ def _evidence(report: Report) -> Iterator[tuple[str, str]]:
 def _timed(report: Report, timed: Timed) -> Iterator[tuple[str, str]]:
     request = report.request
     clock = "process-CPU time" if timed.clock == "cpu" else "wall time"
-    how = counted(request.threads, "thread") if request.on_host else request.dtype
+    on_cpu = request.on_host or request.rpc is not None
+    how = counted(request.threads, "thread") if on_cpu else request.dtype
     fastest, rival, runtimes = report.fastest, report.rival, report.runtimes
     if runtimes is not None:
         ends = [milliseconds(ms) for ms in (runtimes.fastest_dense.dense_ms, runtimes.fastest_pruned.pruned_ms)]
