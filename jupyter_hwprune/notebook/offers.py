@@ -10,6 +10,7 @@ from ..core.pattern import NM, Block, Channel, Depth, Pattern, parse_pattern
 from ..core.target import ALIASES, TARGETS, Judge, find_target
 
 SAID = {
+    "auto": "by --calib, else size",
     "magnitude": "by size",
     "activation": "by size times input",
     "second-order": "by what the layer loses",
