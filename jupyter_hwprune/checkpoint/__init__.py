@@ -7,7 +7,7 @@ each layer is pruned. Each block is written once it is pruned, so a run that was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..pruning import damped
 from ..pruning.allocation import leave_dense
 from ..pruning.knapsack import divide
 from ..pruning.layers import layers_with_weights
-from ..report import Blockwise, Evidence, Fingerprints, Report, Totals, Untimed
+from ..report import Blockwise, Evidence, Fingerprints, Report, Sensitivity, Totals, Untimed
 from ..reporting.compose import compose, request_of
 from ..toolchains.process import Progress
 from . import memory
@@ -139,37 +139,55 @@ def _written(
         sensitivity = output.remembered(partial(scan, line))
         line = replace(line, shares=divide(sensitivity, choice.sparsity))
     taken_up = len(output.done)
-    if taken_up == 0:
-        line.begin()
-    for number in range(taken_up, len(skeleton.blocks)):
-        output.note(line.prune(number, len(rest) + number + 1), asked)
-    layers = tuple(layer for each in output.done for layer in each.layers)
-    skipped = tuple(layer for each in output.done for layer in each.skipped)
-    if not layers:
-        output.end()
-        said = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
-        raise NothingFitsError(f"No layer of this model lost weights by {choice.pattern}. {said}.", "Use another one.")
+    _prune_blocks(line, len(rest), asked)
     total = output.finish(source, rest, skeleton.of_blocks)
     tokens = sum(batch.tensors[0].numel() for batch in batches)
     blocks = tuple(each.block for each in output.done)
+    blockwise = Blockwise(str(source.folder), str(output.folder), total, output.files, tokens, blocks, taken_up)
+    report = _report(source, choice, output, blockwise, sensitivity, calib_name)
+    report.save(output.folder / REPORT)
+    output.end()
+    return report
+
+
+def _prune_blocks(line: Line, files_before: int, asked: Mapping[str, Any]) -> None:
+    """Prune and write the blocks that are not done; raises NothingFitsError if no layer of any lost weights."""
+    output = line.output
+    if not output.done:
+        line.begin()
+    for number in range(len(output.done), len(line.skeleton.blocks)):
+        output.note(line.prune(number, files_before + number + 1), asked)
+    if not any(each.layers for each in output.done):
+        output.end()
+        skipped = [layer for each in output.done for layer in each.skipped]
+        said = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:4])
+        raise NothingFitsError(
+            f"No layer of this model lost weights by {line.choice.pattern}. {said}.", "Use another one."
+        )
+
+
+def _report(
+    source: Source,
+    choice: Choice,
+    output: Output,
+    blockwise: Blockwise,
+    sensitivity: Sensitivity | None,
+    calib_name: str | None,
+) -> Report:
     weights = sum(each.numel for each in source.tensors.values())
     raised = {name: damping for each in output.done for name, damping in each.raised.items()}
-    dtype = str(source.config.get("dtype") or source.config.get("torch_dtype") or "float32")
-    choice = choice.for_model_in(dtype)
-    report = compose(
+    choice = choice.for_model_in(str(source.config.get("dtype") or source.config.get("torch_dtype") or "float32"))
+    return compose(
         choice,
         replace(request_of(choice, source.folder.name, 1), calib=calib_name),
-        Findings(Untimed(NOT_TIMED), layers),
-        totals=Totals(weights, weights - sum(each.weights - each.left for each in blocks), None, None),
-        skipped=skipped,
+        Findings(Untimed(NOT_TIMED), tuple(layer for each in output.done for layer in each.layers)),
+        totals=Totals(weights, weights - sum(each.weights - each.left for each in blockwise.blocks), None, None),
+        skipped=tuple(layer for each in output.done for layer in each.skipped),
         returned=(),
         scores=None,
         sensitivity=sensitivity,
         reasons=tuple(damped(raised)),
         versions={"torch": torch.__version__},
         fingerprints=Fingerprints(source.fingerprint, ""),
-        blockwise=Blockwise(str(source.folder), str(output.folder), total, output.files, tokens, blocks, taken_up),
+        blockwise=blockwise,
     )
-    report.save(output.folder / REPORT)
-    output.end()
-    return report
