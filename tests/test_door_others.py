@@ -23,6 +23,7 @@ from jupyter_hwprune import (
     load,
     merge,
     panel,
+    prune_folder,
     setup,
     simulate,
     targets,
@@ -57,6 +58,11 @@ CALLS: dict[str, tuple[str, Callable[[Run, Path], Any], str]] = {
     "doctor": ("survey.doctor.probe_all", lambda *_: doctor(), ""),
     "setup": ("survey.provision.environments.names", lambda *_: setup(), "before its first phase"),
     "zoo": ("modelzoo.choose", lambda _, folder: zoo(folder / "run"), "before its first phase"),
+    "prune_folder": (
+        "checkpoint.choose",
+        lambda _, folder: prune_folder(folder / "run", out=folder / "new"),
+        "before its first phase",
+    ),
     "load": ("keep.run.rebuild", lambda _, folder: load(folder / "run", small()), ""),
     "merge": ("report.Report.timed", lambda run, _: merge(run.report, run.report), ""),
     "panel": ("notebook.panel.get_ipython", lambda *_: panel(), ""),
@@ -89,7 +95,10 @@ def test_what_breaks_inside_comes_out_as_one_paragraph_of_ours(
     assert said.startswith(f"{within} stopped {where}".rstrip())
     assert ("in the phase" in said, "before its first" in said) == (False, bool(where))
     assert ("Your model is unchanged" in said) == (name in {"advise", "simulate", "load"})
-    assert ("--pattern" in said, "--toolchain" in said) == (False, name in {"advise", "simulate", "zoo"})
+    assert ("--pattern" in said, "--toolchain" in said) == (
+        name == "prune_folder",
+        name in {"advise", "simulate", "zoo"},
+    )
 
 
 def test_every_public_function_has_the_door() -> None:

@@ -194,7 +194,7 @@ BAD: dict[str, tuple[Any, Any, dict[str, Any], type[Exception], str]] = {
         torch.randn(2, 3, 16, 16),
         {"sparsity": 0.9, "pattern": "2:4"},
         InputError,
-        "removes 50% by itself",
+        "always removes 50%",
     ),
     "target": (cnn, torch.randn(2, 3, 16, 16), {"target": "amper"}, InputError, "no target 'amper'"),
     "pattern": (cnn, torch.randn(2, 3, 16, 16), {"pattern": "half"}, InputError, "no pattern 'half'"),

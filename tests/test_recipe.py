@@ -236,7 +236,10 @@ def test_activations_come_from_the_calibration_inputs(name: str) -> None:
         ({"recipe": "a:\nb", "pattern": "2:4"}, "--pattern is 2:4, but the recipe sets that itself"),
         ({"recipe": "a:\nb", "sparsity": 0.5}, "--sparsity is 0.5"),
         ({"recipe": "a:\nb", "allocation": "global"}, "--allocation is global"),
-        ({"calib": torch.zeros(1), "keep_statistics": True}, "--calib is for options that use inputs"),
+        (
+            {"calib": torch.zeros(1), "keep_statistics": True, "importance": "magnitude"},
+            "--calib is for options that use inputs",
+        ),
     ],
 )
 def test_bad_options_beside_a_recipe_are_one_paragraph(options: dict[str, Any], said: str, image: torch.Tensor) -> None:

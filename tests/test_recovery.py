@@ -81,7 +81,7 @@ def test_a_line_without_a_cell_brings_the_score_back(task: Task, pattern: str, s
     task.net.train()
     task.net.body[0].weight.requires_grad_(False)
     mark, state = fingerprint(task.net), torch.random.get_rng_state()
-    dense, before = scores(task.run(pattern=pattern, sparsity=sparsity))
+    dense, before = scores(task.run(pattern=pattern, sparsity=sparsity, importance="magnitude"))
     run = task.run(pattern=pattern, sparsity=sparsity, recover=150)
     assert dense > 0.9
     assert before < dense - 0.1

@@ -457,9 +457,15 @@ def test_a_damaged_folder_is_one_paragraph_and_changes_nothing(case: str, folder
     ("change", "said"),
     [
         (lambda f: flip(f / MASKS), "masks.safetensors, its content is not what its checksum says"),
-        (lambda f: replace_tensors(f, MASKS, {"9.weight": torch.zeros(8, dtype=torch.uint8)}), "9.weight is no mask"),
-        (lambda f: replace_tensors(f, MASKS, {"4.weight": torch.zeros(8, dtype=torch.uint8)}), "4.weight is no mask"),
-        (lambda f: replace_tensors(f, MASKS, {"4.weight": torch.zeros(240)}), "4.weight is no mask"),
+        (
+            lambda f: replace_tensors(f, MASKS, {"9.weight": torch.zeros(8, dtype=torch.uint8)}),
+            "9.weight is not the mask of a weight",
+        ),
+        (
+            lambda f: replace_tensors(f, MASKS, {"4.weight": torch.zeros(8, dtype=torch.uint8)}),
+            "4.weight is not the mask of a weight",
+        ),
+        (lambda f: replace_tensors(f, MASKS, {"4.weight": torch.zeros(240)}), "4.weight is not the mask of a weight"),
         (lambda f: (f / MASKS).write_bytes(b"\xff" * (f / MASKS).stat().st_size), "its content is not"),
     ],
 )
