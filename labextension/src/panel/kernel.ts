@@ -49,7 +49,7 @@ export class AskedKernel implements IDisposable {
 
   /**
    * @param isBusy whether a cell runs
-   * @param mayListen whether our magics may have been loaded, which also makes the kernel answer
+   * @param mayListen whether the cell that runs may have loaded our magics, which also makes the kernel answer
    */
   constructor(
     readonly connection: Kernel.IKernelConnection,

@@ -96,6 +96,9 @@ export class Knowledge implements IDisposable {
       this.namespace = namespace;
     }
     this.changed.emit();
+    if (this.hindrance?.why === 'busy' && kernel.connection.status === 'idle' && !this.isBusy()) {
+      this.askSoon(); // it became free while it was asked, so no change of its status follows
+    }
     if (this.hindrance === null && (this.namespace?.models.length ?? 0) > 0) {
       await this.askMisfits(kernel, turn);
     }
@@ -149,7 +152,7 @@ export class Knowledge implements IDisposable {
       this.kernel = new AskedKernel(
         connection,
         () => this.isBusy() || connection.status === 'busy',
-        () => this.notebook !== null && isLoadedBy(this.notebook.content)
+        () => this.isBusy() && this.notebook !== null && isLoadedBy(this.notebook.content)
       );
     }
     return this.kernel;
