@@ -141,6 +141,7 @@ def test_a_line_a_chip_in_the_matrix() -> None:
     for target in TARGETS:
         (own,) = [line for line in lines if line.startswith(f"  {target.name} ")]
         assert target.chip[:10] in own
+    assert "timed (" in lines[lines.index("On this machine") + 1]  # before what is only estimated or compiled here
 
 
 def test_a_dotted_target_that_is_no_row_is_refused() -> None:

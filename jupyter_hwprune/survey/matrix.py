@@ -67,8 +67,9 @@ class Targets(TextAndHtml):
         return (_table({HERE: here}) if here else "") + rest + f"<p>{legend}</p>"
 
     def _groups(self) -> dict[str, list[TargetHere]]:
-        """Gather first the rows that something can be done for here, and the others by maker."""
+        """Gather first the rows that something can be done for here, timed before estimated; the others by maker."""
         here = [row for row in self.rows if row.able]
+        here.sort(key=lambda row: min(map(get_args(Able).index, row.able.values())))
         return ({HERE: here} if here else {}) | _by_maker([row for row in self.rows if not row.able])
 
 
