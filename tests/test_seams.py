@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from jupyter_hwprune import Report, doctor, hwprune, targets
+from jupyter_hwprune.choose.choice import what_it_can
 from jupyter_hwprune.choose.effort import Effort
 from jupyter_hwprune.core.errors import InputError, MismatchError
 from jupyter_hwprune.core.target import TARGETS, find_target
 from jupyter_hwprune.report import MIME_TYPE, Estimated, Untimed
 from jupyter_hwprune.survey.doctor import Doctor
+from jupyter_hwprune.toolchains import Status
 from jupyter_hwprune.toolchains.manifest import manifest_in
 from tests.fakes.toy import TARGET as TOY
 from tests.networks import cnn
@@ -123,7 +125,7 @@ def test_a_device_of_another_identity_is_refused_by_name() -> None:
 def test_the_matrix_and_the_doctor_know_all_of_them() -> None:
     rows = [
         TOY,
-        replace(TOY, name="estimates", judges=(replace(TOY.judges[0], toolchain=ESTIMATING),)),
+        replace(TOY, name="estimates", judges=(replace(TOY.judges[0], toolchain=ESTIMATING, device="v5e"),)),
         replace(TOY, name="compiles", judges=(replace(TOY.judges[0], toolchain=COMPILING),)),
     ]
     found = targets(rows)
@@ -142,6 +144,17 @@ def test_a_line_a_chip_in_the_matrix() -> None:
         (own,) = [line for line in lines if line.startswith(f"  {target.name} ")]
         assert target.chip[:10] in own
     assert "timed (" in lines[lines.index("On this machine") + 1]  # before what is only estimated or compiled here
+
+
+def test_a_toolchain_compiles_for_no_device_that_its_probe_does_not_name() -> None:
+    row, _ = find_target("arm-cpu")
+    judge = next(each for each in row.judges if each.toolchain == "xla")
+    named = Status("xla", available=True, absent={"tpu-v5e": "no TPU is here"})
+    way, obstacle = what_it_can(row, judge, named)
+    assert way is None
+    assert obstacle is not None
+    assert f"no device {judge.device} was found here" in (obstacle.reason or "")
+    assert what_it_can(row, judge, replace(named, absent={judge.device: "it is elsewhere"}))[0] == "compile"
 
 
 def test_a_dotted_target_that_is_no_row_is_refused() -> None:

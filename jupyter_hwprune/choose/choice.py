@@ -367,7 +367,9 @@ def what_it_can(row: Target, judge: Judge, status: Status) -> tuple[Way | None, 
         reason = f"the device here is {device.label} ({device.identities[-1]}), but {row.chip} is "
         reason += f"{' or '.join(row.identities) or row.kind}: times on one say nothing about the other"
         cure = f"use --target {fitting[0]}" if fitting and row.kind == device.kind != "cpu" else elsewhere
-    return "compile" if manifest.cross_compiles else None, Evidence("unavailable", reason=reason, cure=cure)
+    known = not status.absent or judge.device in {*status.devices, *status.absent}  # a probe may list them all
+    way: Way | None = "compile" if manifest.cross_compiles and known else None
+    return way, Evidence("unavailable", reason=reason, cure=cure)
 
 
 def fits(row: Target, device: Device) -> bool:

@@ -147,7 +147,8 @@ class Toolchain(Protocol):
 
         The toolchain's own version stands under the toolchain's name.
 
-        Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}.
+        Optional are `absent`, {device: why it was not found}, and `remarks`, a list of {"about", "said", "cure"}. Where
+        any device is absent, the toolchain compiles for no others than these and those that are here.
         """
 
     def compile(self, model: str, inputs: dict[str, Any], settings: Settings, folder: str) -> Artefact:

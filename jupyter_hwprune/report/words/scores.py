@@ -26,6 +26,6 @@ def _size_of_fall(dense: float, pruned: float) -> str:
     if dense < 0:
         return f"{by}, {pruned / dense:.3g} times as far below zero"
     if dense <= 1 and pruned >= 0:
-        far = f"its distance from 1 rose from {1 - dense:.2g} to {1 - pruned:.2g}"
+        far = f"what it lacks of 1 grew from {1 - dense:.2g} to {1 - pruned:.2g}"
         return f"{by}: {far}" + (f", {(1 - pruned) / (1 - dense):.3g} times" if dense < 1 else "")
     return f"{by}, {(dense - pruned) / dense:.0%} of it" if dense else by
