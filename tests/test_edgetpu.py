@@ -48,6 +48,15 @@ class Cumulative(nn.Module):
         return y
 
 
+def run_with_compiler(commands: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run with a shell script of these commands on PATH, in the place of the compiler."""
+    script = folder / "edgetpu_compiler"
+    script.write_text(f"#!/bin/sh\n{commands}")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return hwprune(cnn(), torch.randn(1, 3, 16, 16), target=TARGET, pattern="channel/8")
+
+
 @pytest.mark.usefixtures("environment_of_the_class")
 class TestEdgeTpu:
     name = "litert"  # whose environment it runs in
@@ -100,17 +109,14 @@ class TestEdgeTpu:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "report").write_text(REPORT)
-        script = tmp_path / "edgetpu_compiler"
-        script.write_text(
-            "#!/bin/sh\n"
+        run = run_with_compiler(
             f'cat "{tmp_path}/report"\n'
             'if [ "$1" = --version ]; then exit; fi\n'
             'name=$(basename "$4" .tflite)\n'
-            'cp "$4" "$3/${name}_edgetpu.tflite"\n'
+            'cp "$4" "$3/${name}_edgetpu.tflite"\n',
+            tmp_path,
+            monkeypatch,
         )
-        script.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-        run = hwprune(cnn(), torch.randn(1, 3, 16, 16), target=TARGET, pattern="channel/8")
         evidence = run.report.measurement.evidence
         assert evidence.kind == "compiled"
         assert "edgetpu 16.0.384591198" in (evidence.device or "")
@@ -123,11 +129,7 @@ class TestEdgeTpu:
     def test_a_compiler_that_fails_is_a_result_with_its_last_word(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        script = tmp_path / "edgetpu_compiler"
-        script.write_text("#!/bin/sh\necho 'Internal compiler error. Aborting!'\n")
-        script.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-        run = hwprune(cnn(), torch.randn(1, 3, 16, 16), target=TARGET, pattern="channel/8")
+        run = run_with_compiler("echo 'Internal compiler error. Aborting!'\n", tmp_path, monkeypatch)
         evidence = run.report.measurement.evidence
         assert evidence.kind == "unavailable"
         assert "Internal compiler error. Aborting!" in (evidence.reason or "")
